@@ -1,0 +1,69 @@
+"""The rule for user ids, the column that keeps them, and how a batch of them enters a statement.
+
+A user id is a string of 1 to 1,024 UTF-8 bytes, compared byte for byte (protocol page, "The partner
+keeps a list of user ids"). Python orders strings by code point, which is the order of their UTF-8
+bytes; `COLLATE "C"` on PostgreSQL and BINARY on SQLite are the same order, so that Python, both
+databases and the event engine sort alike.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+MAX_BYTES = 1024
+
+
+class InvalidUserId(ValueError):
+    """The message says what is wrong, as a phrase that follows the place: "is blank"."""
+
+
+def check_user_id(value: object) -> str:
+    """Return the user id as a string, or raise InvalidUserId.
+
+    An integer within 64 bits is taken as its digits; booleans, floats and null are refused.
+    """
+    if type(value) is int:
+        if not -(2**63) <= value < 2**64:
+            raise InvalidUserId("is an integer beyond 64 bits")
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidUserId("is neither a string nor an integer")
+    if not value or value.isspace():
+        raise InvalidUserId("is blank")
+    if "\x00" in value:
+        raise InvalidUserId("contains a NUL character")
+    # A string of n characters has at least n bytes, and at most 4 n: encode only when in doubt.
+    if len(value) > MAX_BYTES:
+        raise InvalidUserId(f"is longer than {MAX_BYTES:,} bytes")
+    if not value.isascii():
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise InvalidUserId("contains a lone surrogate") from None
+        if size > MAX_BYTES:
+            raise InvalidUserId(f"is longer than {MAX_BYTES:,} bytes")
+    return value
+
+
+class UserIdField(models.TextField[str, str]):
+    """A text column that compares byte for byte.
+
+    Not `db_collation="C"`: SQLite has no collation of that name, and its default, BINARY, is right.
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return 'text COLLATE "C"' if connection.vendor == "postgresql" else "text"
+
+
+def rows_of(connection: BaseDatabaseWrapper, user_ids: Sequence[str]) -> tuple[str, Any]:
+    """Return SQL for a table of one column `user_id`, in brackets, and its one parameter.
+
+    One parameter whatever the number of ids, so that the statement is one statement, is prepared
+    once, and does not meet SQLite's limit of variables.
+    """
+    if connection.vendor == "postgresql":
+        return '(SELECT unnest(%s::text[]) COLLATE "C" AS user_id)', list(user_ids)
+    return "(SELECT value AS user_id FROM json_each(%s))", orjson.dumps(list(user_ids)).decode()
