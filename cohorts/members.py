@@ -6,7 +6,7 @@ have composite keys and millions of rows: the ORM has no join with a list of ids
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -112,7 +112,7 @@ def _numbers_between(cohort_id: int, a: int, b: int) -> list[int]:
     ]
 
 
-def _by_index(cohort_id: int, numbers: list[int], after: str, limit: int) -> tuple[str, list[object]]:
+def _by_index(cohort_id: int, numbers: list[int], after: str, limit: int) -> tuple[str, list[Any]]:
     """One ordered index page for each boundary of each version: each can hold the first `limit` users."""
     pages, params = [], []
     for number in numbers:
@@ -127,7 +127,7 @@ def _by_index(cohort_id: int, numbers: list[int], after: str, limit: int) -> tup
     return " UNION ALL ".join(pages), params
 
 
-def _by_walk(cohort_id: int, a: int, b: int, after: str) -> tuple[str, list[object]]:
+def _by_walk(cohort_id: int, a: int, b: int, after: str) -> tuple[str, list[Any]]:
     return (
         """SELECT user_id, entered_version, left_version FROM cohorts_member
            WHERE cohort_id = %s AND user_id > %s AND ((entered_version > %s AND entered_version <= %s)
@@ -210,12 +210,12 @@ def analyze() -> None:
         _execute("ANALYZE cohorts_member", [])
 
 
-def _column(sql: str, params: Sequence[object]) -> list[str]:
+def _column(sql: str, params: Sequence[Any]) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return [row[0] for row in cursor.fetchall()]
 
 
-def _execute(sql: str, params: Sequence[object]) -> None:
+def _execute(sql: str, params: Sequence[Any]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)

@@ -115,7 +115,7 @@ class Cohort(models.Model):
     claim_owner = models.CharField(max_length=200, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[models.Manager[Cohort]] = CohortQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Cohort]] = CohortQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
@@ -195,7 +195,7 @@ class Member(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.user_id
+        return str(self.user_id)
 
 
 def upload_path(upload: Upload, filename: str) -> str:
@@ -247,7 +247,7 @@ class Upload(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[models.Manager[Upload]] = UploadQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Upload]] = UploadQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
