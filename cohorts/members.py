@@ -1,0 +1,221 @@
+"""Membership as SQL: who is in a version, what changed between two, and the writes of a refresh.
+
+Everything is in user order and in pages, so that memory does not grow with the cohort and no cursor
+stays open while somebody waits for a network. The statements are written by hand because the tables
+have composite keys and millions of rows: the ORM has no join with a list of ids.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from cohorts.models import Cohort, CohortVersion, Member
+from events.user_ids import rows_of
+
+PAGE = 10_000
+# With more versions between two than this, one walk through the cohort is cheaper than one
+# index page for each version, and SQLite limits the terms of a UNION.
+MOST_VERSIONS_BY_INDEX = 40
+
+
+class UnreadableVersion(Exception):
+    """The version was never published, or pruning has removed some of its members."""
+
+
+class Move(NamedTuple):
+    """A user with a boundary between versions a and b: whether they were in a, and are in b."""
+
+    user_id: str
+    was: bool
+    now: bool
+
+
+def readable(cohort_id: int, version: int) -> None:
+    """Raise UnreadableVersion unless the members of this version can be told exactly. 0 is empty."""
+    cohort = Cohort.objects.get(pk=cohort_id)
+    if version > cohort.version and version != cohort.held_number:
+        raise UnreadableVersion(f"{cohort.key} has no version {version}; the latest is {cohort.version}.")
+    if 0 < version < cohort.readable_from:
+        raise UnreadableVersion(
+            f"Version {version} of {cohort.key} was pruned; "
+            f"the oldest that can be read is {cohort.readable_from}."
+        )
+
+
+def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:
+    """Yield the members of a version in user order, those greater than `after`, at most `limit`."""
+    while limit is None or limit > 0:
+        page = in_version_page(cohort_id, version, after, PAGE if limit is None else min(PAGE, limit))
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1]
+        limit = None if limit is None else limit - len(page)
+
+
+def in_version_page(cohort_id: int, version: int, after: str, limit: int) -> list[str]:
+    """Return at most `limit` members of a version greater than `after`, in user order."""
+    return _column(
+        """SELECT user_id FROM cohorts_member
+           WHERE cohort_id = %s AND user_id > %s AND entered_version <= %s
+             AND (left_version IS NULL OR left_version > %s)
+           ORDER BY user_id LIMIT %s""",
+        [cohort_id, after, version, version, limit],
+    )
+
+
+def is_in_version(cohort_id: int, version: int, user_ids: Sequence[str]) -> set[str]:
+    """Return those of `user_ids` that are in the version."""
+    rows, ids = rows_of(connection, user_ids)
+    return set(
+        _column(
+            f"""SELECT m.user_id FROM {rows} u JOIN cohorts_member m
+                  ON m.cohort_id = %s AND m.user_id = u.user_id
+                WHERE m.entered_version <= %s AND (m.left_version IS NULL OR m.left_version > %s)""",
+            [ids, cohort_id, version, version],
+        )
+    )
+
+
+def moves_page(cohort_id: int, a: int, b: int, after: str, limit: int) -> list[Move]:
+    """Return, in user order, who entered or left at all in versions (a, b]: at most `limit` users > `after`.
+
+    The cost follows the change, not the cohort, while the versions are few and the first load is
+    not among them. Raises UnreadableVersion when a or b cannot be read.
+    """
+    readable(cohort_id, a)
+    readable(cohort_id, b)
+    numbers = _numbers_between(cohort_id, a, b)
+    if not numbers:
+        return []
+    by_index = a > 0 and len(numbers) <= MOST_VERSIONS_BY_INDEX
+    source, params = (
+        _by_index(cohort_id, numbers, after, limit) if by_index else _by_walk(cohort_id, a, b, after)
+    )
+    # A user who was in a and has a boundary in (a, b] left in it; who is in b has an interval
+    # that is open or ends later. Intervals do not overlap, so that any one row decides.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT user_id, MAX(CASE WHEN entered_version <= %s THEN 1 ELSE 0 END),
+                       MAX(CASE WHEN left_version IS NULL OR left_version > %s THEN 1 ELSE 0 END)
+                FROM ({source}) AS touched GROUP BY user_id ORDER BY user_id LIMIT %s""",
+            [a, b, *params, limit],
+        )
+        return [Move(user_id, bool(was), bool(now)) for user_id, was, now in cursor.fetchall()]
+
+
+def _numbers_between(cohort_id: int, a: int, b: int) -> list[int]:
+    changed = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
+    return [
+        n for n, e, left in changed.values_list("number", "entered", "left").order_by("number") if e or left
+    ]
+
+
+def _by_index(cohort_id: int, numbers: list[int], after: str, limit: int) -> tuple[str, list[Any]]:
+    """One ordered index page for each boundary of each version: each can hold the first `limit` users."""
+    pages, params = [], []
+    for number in numbers:
+        for column in ("entered_version", "left_version"):
+            extra = " AND entered_version > 1" if column == "entered_version" else ""
+            pages.append(
+                f"""SELECT * FROM (SELECT user_id, entered_version, left_version FROM cohorts_member
+                    WHERE cohort_id = %s AND {column} = %s{extra} AND user_id > %s
+                    ORDER BY user_id LIMIT %s) AS page_{column}_{number}"""
+            )
+            params += [cohort_id, number, after, limit]
+    return " UNION ALL ".join(pages), params
+
+
+def _by_walk(cohort_id: int, a: int, b: int, after: str) -> tuple[str, list[Any]]:
+    return (
+        """SELECT user_id, entered_version, left_version FROM cohorts_member
+           WHERE cohort_id = %s AND user_id > %s AND ((entered_version > %s AND entered_version <= %s)
+                                                   OR (left_version > %s AND left_version <= %s))""",
+        [cohort_id, after, a, b, a, b],
+    )
+
+
+# --- the writes of a refresh; each is called inside a transaction that has checked its claim ----
+
+
+def enter(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
+    """Open an interval at version `number` for each of the users, who are in user order."""
+    rows, ids = rows_of(connection, user_ids)
+    _execute(
+        f"""INSERT INTO cohorts_member (cohort_id, user_id, entered_version, left_version)
+            SELECT %s, user_id, %s, NULL FROM {rows} u""",
+        [cohort_id, number, ids],
+    )
+
+
+def leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
+    """Close the open interval of each of the users at version `number`."""
+    rows, ids = rows_of(connection, user_ids)
+    _execute(
+        f"""UPDATE cohorts_member SET left_version = %s
+            WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)
+              AND left_version IS NULL AND entered_version < %s""",
+        [number, cohort_id, number, ids],
+    )
+
+
+def wipe_page(cohort_id: int, published: int, limit: int) -> int:
+    """Undo up to `limit` writes of versions later than `published`; return how many it found."""
+    late = "entered_version > %s AND entered_version > 1" if published else "entered_version > %s"
+    entered = _column(
+        f"SELECT user_id FROM cohorts_member WHERE cohort_id = %s AND {late} LIMIT %s",
+        [cohort_id, published, limit],
+    )
+    if entered:
+        rows, ids = rows_of(connection, entered)
+        _execute(
+            f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND entered_version > %s
+                AND user_id IN (SELECT user_id FROM {rows} u)""",
+            [cohort_id, published, ids],
+        )
+        return len(entered)
+    left = _column(
+        """SELECT user_id FROM cohorts_member WHERE cohort_id = %s
+           AND left_version IS NOT NULL AND left_version > %s LIMIT %s""",
+        [cohort_id, published, limit],
+    )
+    rows, ids = rows_of(connection, left)
+    _execute(
+        f"""UPDATE cohorts_member SET left_version = NULL WHERE cohort_id = %s AND left_version > %s
+            AND user_id IN (SELECT user_id FROM {rows} u)""",
+        [cohort_id, published, ids],
+    )
+    return len(left)
+
+
+def drain_page(cohort_id: int, limit: int) -> int:
+    """Delete up to `limit` users' rows of a cohort that is going away; return how many users."""
+    users = list(
+        Member.objects.filter(cohort_id=cohort_id)
+        .order_by("user_id")
+        .values_list("user_id", flat=True)[:limit]
+    )
+    rows, ids = rows_of(connection, users)
+    _execute(
+        f"DELETE FROM cohorts_member WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)",
+        [cohort_id, ids],
+    )
+    return len(users)
+
+
+def analyze() -> None:
+    """Tell PostgreSQL's planner about a bulk load now, not when autovacuum comes round."""
+    if connection.vendor == "postgresql":
+        _execute("ANALYZE cohorts_member", [])
+
+
+def _column(sql: str, params: Sequence[Any]) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _execute(sql: str, params: Sequence[Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)

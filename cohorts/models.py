@@ -1,0 +1,264 @@
+"""Who: cohorts, their versions, and membership as intervals of versions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from cohorts import owner
+from cohorts.choices import SourceKind, UploadMode, UploadState, VersionState
+from events.user_ids import UserIdField
+
+CLAIM_TIME = timedelta(seconds=120)
+
+
+class CohortQuerySet(models.QuerySet["Cohort"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def take_claim(self, pk: int, *, dead_fence: int | None = None) -> bool:
+        """Claim the cohort for one refresh. A claim that ran out, or has the fence `dead_fence`, is free."""
+        free = Q(claim_until=None) | Q(claim_until__lt=Now()) | Q(claim_fence=dead_fence or -1)
+        return (
+            self.filter(free, pk=pk).update(
+                claim_fence=F("claim_fence") + 1,
+                claim_until=Now() + CLAIM_TIME,
+                claim_owner=owner.me(),
+                last_number=F("last_number") + 1,
+            )
+            == 1
+        )
+
+    def renew_claim(self, pk: int, fence: int) -> bool:
+        return self._claimed(pk, fence).update(claim_until=Now() + CLAIM_TIME) == 1
+
+    def release_claim(self, pk: int, fence: int) -> bool:
+        return self._claimed(pk, fence).update(claim_until=None, claim_owner="") == 1
+
+    def publish(self, pk: int, fence: int, *, number: int, size: int) -> bool:
+        return (
+            self._claimed(pk, fence).update(
+                version=number,
+                size=size,
+                published_at=Now(),
+                held_number=None,
+                claim_until=None,
+                claim_owner="",
+            )
+            == 1
+        )
+
+    def hold(self, pk: int, fence: int, *, number: int) -> bool:
+        return self._claimed(pk, fence).update(held_number=number, claim_until=None, claim_owner="") == 1
+
+    def _claimed(self, pk: int, fence: int) -> CohortQuerySet:
+        return self.filter(pk=pk, claim_fence=fence, claim_until__isnull=False)
+
+
+class Cohort(models.Model):
+    """A group of users. What it holds is told by its published version: see Member."""
+
+    key = models.SlugField(
+        max_length=100,
+        unique=True,
+        help_text="Names the cohort in commands, configuration files and the REST API, and is the "
+        "$cohort_id that partners see. It cannot be changed later.",
+    )
+    name = models.CharField(
+        max_length=200,
+        validators=[RegexValidator("\x00", "The name contains a NUL character.", inverse_match=True)],
+        help_text="What partners see. A sync that has run keeps the name it began with.",
+    )
+    description = models.TextField(blank=True, help_text="For your colleagues; no partner sees it.")
+    source_kind = models.CharField(
+        "source",
+        max_length=20,
+        choices=SourceKind,
+        default=SourceKind.UPLOAD,
+        help_text="Where the members come from.",
+    )
+    hold_if_emptied = models.BooleanField(
+        "hold when emptied",
+        default=True,
+        help_text="A refresh that would empty the cohort waits for a person to approve it.",
+    )
+    guard_percent = models.PositiveSmallIntegerField(
+        "hold above percent",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="A refresh from which more than this share of the members would leave waits for a "
+        "person. Empty: no such limit.",
+    )
+    guard_users = models.PositiveBigIntegerField(
+        "hold above users",
+        null=True,
+        blank=True,
+        help_text="The same, as a number of users. Empty: no such limit.",
+    )
+
+    version = models.PositiveIntegerField(default=0, editable=False)
+    size = models.PositiveBigIntegerField(default=0, editable=False)
+    published_at = models.DateTimeField(null=True, editable=False)
+    # The highest number ever given out, published or not: numbers are never used twice.
+    last_number = models.PositiveIntegerField(default=0, editable=False)
+    held_number = models.PositiveIntegerField(null=True, editable=False)
+    # Versions below this one have lost members to pruning and cannot be read.
+    readable_from = models.PositiveIntegerField(default=0, editable=False)
+    claim_fence = models.PositiveBigIntegerField(default=0, editable=False)
+    claim_until = models.DateTimeField(null=True, editable=False)
+    claim_owner = models.CharField(max_length=200, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager[Cohort]] = CohortQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            # A published number was given out before: the proof that numbers only grow.
+            models.CheckConstraint(
+                condition=Q(version__lte=F("last_number")), name="cohort_version_was_given_out"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CohortVersion(models.Model):
+    """One refresh of a cohort: what it found, and what became of it."""
+
+    cohort = models.ForeignKey(Cohort, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=20, choices=VersionState, default=VersionState.CALCULATING)
+    source = models.CharField(max_length=300, help_text="What was refreshed from, in words.")
+    started_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    size = models.PositiveBigIntegerField(default=0)
+    entered = models.PositiveBigIntegerField(default=0)
+    left = models.PositiveBigIntegerField(default=0)
+    reason = models.TextField(blank=True, help_text="Why it is held, was refused or failed.")
+    decided_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["cohort", "number"], name="version_number_once_per_cohort"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cohort} v{self.number}"
+
+
+class Member(models.Model):
+    """A user was in the cohort from `entered_version` until before `left_version` (NULL: still is).
+
+    The table is in user order (composite key; WITHOUT ROWID on SQLite), so that a comparison reads
+    it from front to back. There is no foreign key in the database: a check for each of a million
+    rows costs more than the rows, and the claim's fence keeps strangers out.
+    """
+
+    pk = models.CompositePrimaryKey("cohort_id", "user_id", "entered_version")
+    cohort = models.ForeignKey(
+        Cohort, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    user_id = UserIdField()
+    entered_version = models.PositiveIntegerField()
+    left_version = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        indexes = [
+            # Who entered at version v, in user order. The first load is left out: it is everybody.
+            models.Index(
+                fields=["cohort", "entered_version", "user_id"],
+                condition=Q(entered_version__gt=1),
+                name="member_entered",
+            ),
+            # Who left at version v, in user order.
+            models.Index(
+                fields=["cohort", "left_version", "user_id"],
+                condition=Q(left_version__isnull=False),
+                name="member_left",
+            ),
+        ]
+        constraints = [
+            # An interval that ends before it began would make a member of nobody.
+            models.CheckConstraint(
+                condition=Q(left_version=None) | Q(left_version__gt=F("entered_version")),
+                name="member_leaves_after_entering",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
+def upload_path(upload: Upload, filename: str) -> str:
+    """Where an upload is stored: a name of ours, since a person's file name may be anything."""
+    return f"{upload.cohort.key}/{owner.random_name()}"
+
+
+class UploadQuerySet(models.QuerySet["Upload"]):
+    def start(self, pk: int) -> bool:
+        return (
+            self.filter(pk=pk, state__in=[UploadState.WAITING, UploadState.IMPORTING]).update(
+                state=UploadState.IMPORTING, started_at=Now(), error=""
+            )
+            == 1
+        )
+
+    def finish(self, pk: int, *, ids: int, version: int) -> bool:
+        return (
+            self.filter(pk=pk, state=UploadState.IMPORTING).update(
+                state=UploadState.DONE, finished_at=Now(), ids=ids, version=version, percent=100
+            )
+            == 1
+        )
+
+    def fail(self, pk: int, *, error: str) -> bool:
+        return (
+            self.filter(pk=pk, state=UploadState.IMPORTING).update(
+                state=UploadState.FAILED, finished_at=Now(), error=error
+            )
+            == 1
+        )
+
+
+class Upload(models.Model):
+    """A file of user ids that a person gave us in the browser; a worker imports it."""
+
+    cohort = models.ForeignKey(Cohort, on_delete=models.CASCADE, related_name="uploads")
+    file = models.FileField(upload_to=upload_path, max_length=300)
+    original_name = models.CharField(max_length=255)
+    mode = models.CharField(max_length=20, choices=UploadMode, default=UploadMode.REPLACE)
+    column = models.CharField(max_length=200, blank=True)
+    state = models.CharField(max_length=20, choices=UploadState, default=UploadState.WAITING)
+    percent = models.PositiveSmallIntegerField(default=0)
+    ids = models.PositiveBigIntegerField(default=0, help_text="Distinct user ids in the file.")
+    version = models.PositiveIntegerField(null=True)
+    error = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager[Upload]] = UploadQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            # The worker's question: what waits, oldest first?
+            models.Index(
+                fields=["id"],
+                condition=Q(state__in=["waiting", "importing"]),
+                name="upload_open",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.original_name
