@@ -44,10 +44,7 @@ def _read(request: HttpRequest, limit: int) -> bytes:
     environ = request.META
     if "HTTP_TRANSFER_ENCODING" in environ:
         if not environ.get("wsgi.input_terminated"):
-            raise ApiError(
-                "This server needs a Content-Length.", status=411, code="length_required",
-                headers={"Connection": "close"},
-            )  # fmt: skip
+            raise ApiError("This server needs a Content-Length.", status=411, code="length_required")
         stream = environ["wsgi.input"]
     else:
         stream = request

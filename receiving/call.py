@@ -49,14 +49,14 @@ class Call:
         counts: dict[str, Any] = {}
         with transaction.atomic():
             yield counts
-            write_entry(
-                self.entry, 200, received=counts.get("received", 0), changed=counts.get("changed", 0)
-            )
+            write_entry(self.entry, 200, received=counts.get("received", 0), changed=counts.get("changed", 0))
         self.logged = True
 
 
 def json_reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
-    return HttpResponse(orjson.dumps(document), status=status, content_type="application/json", headers=headers)
+    return HttpResponse(
+        orjson.dumps(document), status=status, content_type="application/json", headers=headers
+    )
 
 
 def entry_of(request: HttpRequest) -> Entry:

@@ -1,13 +1,13 @@
 """What a partner's call can be answered with when it is not a 200.
 
-    ApiError            status, code, message; always JSON
-      BadRequest        400  the body or the address: which field, why
-      Unauthorized      401  no key, a malformed, unknown, expired or revoked one
-      NotFound          404  no such list or address
-      InvalidUsers      404  users that the workspace does not take, named
-      TooLarge          413  the body or the number of items
-      NotJson           415  the type, the charset or the encoding of the body
-      RateLimited       429  with Retry-After
+ApiError            status, code, message; always JSON
+  BadRequest        400  the body or the address: which field, why
+  Unauthorized      401  no key, a malformed, unknown, expired or revoked one
+  NotFound          404  no such list or address
+  InvalidUsers      404  users that the workspace does not take, named
+  TooLarge          413  the body or the number of items
+  NotJson           415  the type, the charset or the encoding of the body
+  RateLimited       429  with Retry-After
 """
 
 from collections.abc import Sequence

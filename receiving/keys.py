@@ -46,9 +46,7 @@ def create_key(
 
 def revoke(key: ApiKey) -> bool:
     """Revoke a key at once; False if it was revoked before."""
-    return bool(
-        ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
-    )
+    return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ ROOTS = ("/lists", "/identify", "/batch", "/v1/", "/users", "/traits")
 log = logging.getLogger(__name__)
 
 
-def partners_door(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+def partners_door(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
     def door(request: HttpRequest) -> HttpResponseBase:
         if not request.path_info.startswith(ROOTS):
             return get_response(request)
@@ -49,7 +51,10 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     except OperationalError:
         log.exception("The database did not take a call of a partner")
         error = ApiError(
-            "The database is busy: send the call again.", status=503, code="busy", headers={"Retry-After": "1"}
+            "The database is busy: send the call again.",
+            status=503,
+            code="busy",
+            headers={"Retry-After": "1"},
         )
     except Exception:  # the edge of a request: Django would answer with a page
         log.exception("A call of a partner failed")

@@ -8,6 +8,7 @@ that migrations and queries have one place to look at.
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -16,6 +17,12 @@ from django.utils import timezone
 from events.user_ids import UserIdField
 
 MEGABYTE = 1024 * 1024
+
+
+def at_most_what_the_server_reads(value: int) -> None:
+    """A workspace's limit cannot be above the server's (MAX_BODY_BYTES)."""
+    if value > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise ValidationError(f"This server reads {settings.DATA_UPLOAD_MAX_MEMORY_SIZE:,} bytes at most.")
 
 
 def percent_field(help_text: str) -> models.PositiveSmallIntegerField[int, int]:
@@ -36,7 +43,7 @@ class Workspace(models.Model):
     max_body_bytes = models.PositiveIntegerField(
         "largest body",
         default=10 * MEGABYTE,
-        validators=[MinValueValidator(1024), MaxValueValidator(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)],
+        validators=[MinValueValidator(1024), at_most_what_the_server_reads],
         help_text="In bytes, after inflating a gzip body. Larger ones are answered with 413.",
     )
     max_items = models.PositiveIntegerField(
@@ -61,7 +68,10 @@ class Workspace(models.Model):
         help_text="In bytes of kept bodies. The oldest entries are deleted first.",
     )
     fault_delay_ms = models.PositiveIntegerField(
-        "delay", default=0, validators=[MaxValueValidator(600_000)], help_text="Milliseconds before each reply."
+        "delay",
+        default=0,
+        validators=[MaxValueValidator(600_000)],
+        help_text="Milliseconds before each reply.",
     )
     fault_429_percent = percent_field("Share of calls answered with 429 and a Retry-After of one second.")
     fault_reset_percent = percent_field(
@@ -109,7 +119,9 @@ class ApiKey(models.Model):
         blank=True,
         help_text="When set, a call that brings an app_id header must bring this one.",
     )
-    prefix = models.CharField(max_length=12, editable=False, help_text="How the key begins, to tell keys apart.")
+    prefix = models.CharField(
+        max_length=12, editable=False, help_text="How the key begins, to tell keys apart."
+    )
     # 256 random bits cannot be guessed, so a plain SHA-256 is enough, and costs a microsecond.
     sha256 = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -154,7 +166,8 @@ class MemberSet(models.Model):
 class List(models.Model):
     """A list of users that a sender created. Lists are never merged by name."""
 
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="lists")
+    # Its index is the one of list_origin_once.
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, db_index=False, related_name="lists")
     name = models.TextField()
     member_set = models.OneToOneField(MemberSet, on_delete=models.PROTECT, related_name="list")
     origin = models.CharField(
@@ -195,7 +208,8 @@ class ListMember(models.Model):
 class Trait(models.Model):
     """The name of a property, as it came: `[Amplitude] name: id`, `name:id`, `email`."""
 
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="traits")
+    # Its index is the one of trait_name_once.
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, db_index=False, related_name="traits")
     name = UserIdField()
 
     class Meta:
@@ -256,10 +270,20 @@ class RequestLog(models.Model):
     """
 
     workspace = models.ForeignKey(
-        Workspace, null=True, on_delete=models.CASCADE, db_constraint=False, related_name="requests"
+        Workspace,
+        null=True,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,
+        related_name="requests",
     )
     key = models.ForeignKey(
-        ApiKey, null=True, on_delete=models.SET_NULL, db_constraint=False, related_name="requests"
+        ApiKey,
+        null=True,
+        on_delete=models.SET_NULL,
+        db_constraint=False,
+        db_index=False,
+        related_name="requests",
     )
     received_at = models.DateTimeField(db_index=True)
     duration_ms = models.FloatField("took (ms)")
@@ -270,7 +294,9 @@ class RequestLog(models.Model):
     code = models.CharField(max_length=50, blank=True, help_text="The error's code; empty for a success.")
     message = models.TextField(blank=True)
     received = models.PositiveIntegerField(default=0, help_text="Users or items in the call.")
-    changed = models.PositiveIntegerField(default=0, help_text="Members or values that are other than before.")
+    changed = models.PositiveIntegerField(
+        default=0, help_text="Members or values that are other than before."
+    )
     remote_address = models.CharField(max_length=45, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
     replay_of = models.BigIntegerField(null=True)

@@ -16,7 +16,6 @@ from receiving.errors import BadRequest, TooLarge
 LIST_NAME_LENGTH = 1_000
 
 
-
 def read_user_ids(values: object, place: str, max_items: int) -> list[str]:
     """Return the distinct ids, sorted. Raises BadRequest that names the index, TooLarge.
 

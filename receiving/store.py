@@ -13,9 +13,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from events.user_ids import rows_of
-from receiving.shapes import Identify, trait_rows
 from receiving.errors import InvalidUsers, list_not_found
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
+from receiving.shapes import Identify, trait_rows
 
 DRAIN_ROWS = 10_000
 
@@ -84,9 +84,7 @@ def remove_members(set_id: int, user_ids: Sequence[str]) -> int:
             "WHERE member.set_id = %s AND member.user_id = ids.user_id",
             [ids, set_id],
         )
-    return _run(
-        f"DELETE FROM receiving_listmember WHERE set_id = %s AND user_id IN {rows}", [set_id, ids]
-    )
+    return _run(f"DELETE FROM receiving_listmember WHERE set_id = %s AND user_id IN {rows}", [set_id, ids])
 
 
 def delete_list(workspace: Workspace, list_id: str) -> int:
@@ -173,14 +171,14 @@ def set_traits(workspace: Workspace, identifies: Sequence[Identify]) -> int:
     if not by_name:
         return 0
     ids = _trait_ids(workspace, sorted(by_name))
-    rows = sorted((ids[name], user, value) for name, users in by_name.items() for user, value in users.items())
+    rows = sorted(
+        (ids[name], user, value) for name, users in by_name.items() for user, value in users.items()
+    )
     if connection.vendor == "postgresql":
         source = "unnest(%s::bigint[], %s::text[], %s::text[]) AS incoming (trait_id, user_id, value)"
         parameters: list[Any] = [list(column) for column in zip(*rows, strict=True)]
     else:
-        source = (
-            "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value FROM json_each(%s)) AS incoming"
-        )
+        source = "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value FROM json_each(%s)) AS incoming"
         parameters = [orjson.dumps(rows).decode()]
     return _run(
         f"INSERT INTO receiving_usertrait (trait_id, user_id, value) SELECT trait_id, user_id, value FROM {source} "

@@ -7,14 +7,13 @@ thousand users leaves no time for content negotiation and serializers.
 import logging
 from typing import Any
 
-from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.views import APIView
 
 from receiving import reading, store
 from receiving.call import Call, entry_of, json_reply
-from receiving.errors import ApiError, BadRequest, list_not_found
+from receiving.errors import ApiError
 from receiving.keys import find_key, read_credential
 from receiving.limits import count_call
 from receiving.models import Workspace
@@ -25,7 +24,6 @@ from receiving.shapes import (
     read_batch,
     read_list_change,
     read_list_name,
-    read_user_ids,
 )
 
 log = logging.getLogger(__name__)
