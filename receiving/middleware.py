@@ -41,7 +41,8 @@ def answer(request: HttpRequest) -> HttpResponseBase:
     try:
         _check_address(request)
         found = resolve(request.path_info.removesuffix("/"), "receiving.urls")
-        return found.func(request, *found.args, **found.kwargs)
+        reply: HttpResponseBase = found.func(request, *found.args, **found.kwargs)
+        return reply
     except Resolver404:
         error: ApiError = NotFound("There is nothing at this address.")
     except SuspiciousOperation:

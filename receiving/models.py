@@ -174,7 +174,7 @@ class List(models.Model):
         max_length=100,
         null=True,
         editable=False,
-        help_text="What the list was made for, if a repeat must find it again: a Mixpanel cohort, an idempotency key.",
+        help_text="For a repeat to find the list again: a Mixpanel cohort, an idempotency key.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -202,7 +202,7 @@ class ListMember(models.Model):
     user_id = UserIdField()
 
     def __str__(self) -> str:
-        return self.user_id
+        return str(self.user_id)
 
 
 class Trait(models.Model):
@@ -217,7 +217,7 @@ class Trait(models.Model):
         constraints = [models.UniqueConstraint(name="trait_name_once", fields=["workspace", "name"])]
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
 
 
 class UserTrait(models.Model):
@@ -243,7 +243,7 @@ class KnownUser(models.Model):
     user_id = UserIdField()
 
     def __str__(self) -> str:
-        return self.user_id
+        return str(self.user_id)
 
 
 class SeenMessage(models.Model):

@@ -37,8 +37,8 @@ class Members:
         """Return up to `limit` user ids that follow `after`, in order."""
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT user_id FROM {self.table} WHERE {self.column} = %s AND user_id > %s {self.condition} "
-                "ORDER BY user_id LIMIT %s",
+                f"SELECT user_id FROM {self.table} WHERE {self.column} = %s AND user_id > %s "
+                f"{self.condition} ORDER BY user_id LIMIT %s",
                 [self.number, after, limit],
             )
             return [row[0] for row in cursor.fetchall()]

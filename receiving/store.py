@@ -23,7 +23,7 @@ DRAIN_ROWS = 10_000
 def _run(sql: str, parameters: Sequence[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _column(sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -37,14 +37,14 @@ def _column(sql: str, parameters: Sequence[Any]) -> list[Any]:
 
 def create_list(workspace: Workspace, name: str, origin: str | None = None) -> List:
     """Return a new list; with an origin that has one already, that one."""
-    with transaction.atomic():
-        if origin is not None:
-            found = List.objects.filter(workspace=workspace, origin=origin).first()
-            if found is not None:
-                return found
-        return List.objects.create(
-            workspace=workspace, name=name, origin=origin, member_set=MemberSet.objects.create()
-        )
+    if origin is None:
+        return List.objects.create(workspace=workspace, name=name, member_set=MemberSet.objects.create())
+    found, _ = List.objects.get_or_create(
+        workspace=workspace,
+        origin=origin,
+        defaults={"name": name, "member_set": MemberSet.objects.create},
+    )
+    return found
 
 
 def lock_set(workspace: Workspace, list_id: str) -> int:
@@ -178,10 +178,14 @@ def set_traits(workspace: Workspace, identifies: Sequence[Identify]) -> int:
         source = "unnest(%s::bigint[], %s::text[], %s::text[]) AS incoming (trait_id, user_id, value)"
         parameters: list[Any] = [list(column) for column in zip(*rows, strict=True)]
     else:
-        source = "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value FROM json_each(%s)) AS incoming"
+        source = (
+            "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value "
+            "FROM json_each(%s)) AS incoming"
+        )
         parameters = [orjson.dumps(rows).decode()]
     return _run(
-        f"INSERT INTO receiving_usertrait (trait_id, user_id, value) SELECT trait_id, user_id, value FROM {source} "
+        "INSERT INTO receiving_usertrait (trait_id, user_id, value) "
+        f"SELECT trait_id, user_id, value FROM {source} "
         "WHERE true ON CONFLICT (trait_id, user_id) DO UPDATE SET value = excluded.value "
         "WHERE receiving_usertrait.value <> excluded.value",
         parameters,

@@ -35,7 +35,7 @@ class PartnerView(APIView):
     # The URL configuration's own words for a view, e.g. the type of an item without one.
     default_type: str | None = None
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         entry = entry_of(request)
         entry.list_id = kwargs.get("list_id")
         call = None

@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
-from whitenoise.runserver_nostatic.management.commands.runserver import Command as RunserverCommand
+from whitenoise.runserver_nostatic.management.commands.runserver import (  # type: ignore[import-untyped]
+    Command as RunserverCommand,
+)
 
 # As in gunicorn.conf.py: the two headers of a partner's call, and no other that has an underscore.
 UNDERSCORED = ("api_key", "app_id")
@@ -37,5 +39,5 @@ class Server(WSGIServer):
         super().__init__(address, RequestHandler, **options)
 
 
-class Command(RunserverCommand):  # type: ignore[misc, valid-type]
+class Command(RunserverCommand):  # type: ignore[misc]
     server_cls = Server
