@@ -43,6 +43,13 @@ def readable(cohort_id: int, version: int) -> None:
         )
 
 
+def size_of(cohort_id: int, version: int) -> int:
+    """Return how many members a version has."""
+    if version == 0:
+        return 0
+    return int(CohortVersion.objects.get(cohort_id=cohort_id, number=version).size)
+
+
 def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:
     """Yield the members of a version in user order, those greater than `after`, at most `limit`."""
     while limit is None or limit > 0:
@@ -136,13 +143,24 @@ def _by_walk(cohort_id: int, a: int, b: int, after: str) -> tuple[str, list[Any]
     )
 
 
+def stayed(cohort_id: int, a: int, b: int, limit: int) -> list[str]:
+    """Return some users who were in the cohort in every version from a to b, at most `limit`."""
+    return _column(
+        """SELECT user_id FROM cohorts_member
+           WHERE cohort_id = %s AND entered_version <= %s AND (left_version IS NULL OR left_version > %s)
+           ORDER BY user_id LIMIT %s""",
+        [cohort_id, a, b, limit],
+    )
+
+
 # --- the writes of a refresh; each is called inside a transaction that has checked its claim ----
 
 
 def enter(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
     """Open an interval at version `number` for each of the users, who are in user order."""
     rows, ids = rows_of(connection, user_ids)
-    _execute(
+    _write(
+        len(user_ids),
         f"""INSERT INTO cohorts_member (cohort_id, user_id, entered_version, left_version)
             SELECT %s, user_id, %s, NULL FROM {rows} u""",
         [cohort_id, number, ids],
@@ -152,11 +170,12 @@ def enter(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
 def leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
     """Close the open interval of each of the users at version `number`."""
     rows, ids = rows_of(connection, user_ids)
-    _execute(
+    _write(
+        len(user_ids),
         f"""UPDATE cohorts_member SET left_version = %s
             WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)
               AND left_version IS NULL AND entered_version < %s""",
-        [number, cohort_id, number, ids],
+        [number, cohort_id, ids, number],
     )
 
 
@@ -214,6 +233,14 @@ def _column(sql: str, params: Sequence[Any]) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return [row[0] for row in cursor.fetchall()]
+
+
+def _write(expected: int, sql: str, params: Sequence[Any]) -> None:
+    """Execute a write that must touch exactly this many rows: less, and a version would lie."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        if cursor.rowcount != expected:
+            raise RuntimeError(f"{expected} members should have been written, {cursor.rowcount} were.")
 
 
 def _execute(sql: str, params: Sequence[Any]) -> None:

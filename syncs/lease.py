@@ -25,6 +25,10 @@ class LeaseLost(Exception):
     """Another driver took the destination over; this one must stop at once and write nothing."""
 
 
+class NotSent(Exception):
+    """A thread did not start its request: too little of the lease was left, or a stop came first."""
+
+
 @dataclass
 class Lease:
     destination_id: int
@@ -47,7 +51,9 @@ class Lease:
         self._mine().update(until=None, owner="", next_at=next_at, next_reason=reason)
 
     def _mine(self) -> QuerySet[Driver]:
-        return Driver.objects.filter(destination_id=self.destination_id, fence=self.fence, until__isnull=False)
+        return Driver.objects.filter(
+            destination_id=self.destination_id, fence=self.fence, until__isnull=False
+        )
 
 
 def take(destination_id: int) -> Lease | None:
@@ -60,7 +66,9 @@ def take(destination_id: int) -> Lease | None:
     taken = (
         Driver.objects.filter(free, destination_id=destination_id)
         .filter(Q(next_at=None) | Q(next_at__lte=Now()))
-        .update(fence=F("fence") + 1, until=Now() + timedelta(seconds=SECONDS), owner=owner.me(), next_at=None)
+        .update(
+            fence=F("fence") + 1, until=Now() + timedelta(seconds=SECONDS), owner=owner.me(), next_at=None
+        )
     )
     if not taken:
         return None

@@ -40,7 +40,9 @@ class SyncQuerySet(models.QuerySet["Sync"]):
 
     def settle(self, pk: int, *, version: int) -> bool:
         """The partner now holds exactly this version (but for its rejected users)."""
-        return self.filter(pk=pk).update(settled_version=version, dirty=False, runs_done=F("runs_done") + 1) == 1
+        return (
+            self.filter(pk=pk).update(settled_version=version, dirty=False, runs_done=F("runs_done") + 1) == 1
+        )
 
     def forget(self, pk: int) -> bool:
         """The partner holds nothing: its list is gone, or the destination is another one now."""
@@ -81,7 +83,7 @@ class Sync(models.Model):
         "ask above percent",
         null=True,
         blank=True,
-        help_text="A run that would remove more than this share of what the partner holds waits for a person.",
+        help_text="A run that would remove more than this share of the partner's users waits for a person.",
     )
     guard_users = models.PositiveBigIntegerField(
         "ask above users", null=True, blank=True, help_text="The same, as a number of users."
@@ -315,7 +317,9 @@ class Rejection(models.Model):
     tries = models.PositiveSmallIntegerField(default=1)
     # Counted in the sync's runs, so that the distance grows whatever the schedule is.
     due_at_run = models.PositiveIntegerField(default=0)
-    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="+", help_text="The run that last tried.")
+    run = models.ForeignKey(
+        Run, on_delete=models.PROTECT, related_name="+", help_text="The run that last tried."
+    )
     first_at = models.DateTimeField(auto_now_add=True)
     last_at = models.DateTimeField()
 

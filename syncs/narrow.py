@@ -15,6 +15,8 @@ requests, five take 57 at most.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from destinations.errors import DeliveryError
+
 ONCE_PIECES = 10
 
 
@@ -28,8 +30,8 @@ class Narrowing:
     users: Sequence[str]
     most: int = 0
     delivered: int = 0
-    rejected: dict[str, Exception] = field(default_factory=dict)
-    undelivered: dict[str, Exception] = field(default_factory=dict)
+    rejected: dict[str, DeliveryError] = field(default_factory=dict)
+    undelivered: dict[str, DeliveryError] = field(default_factory=dict)
     piece: list[str] = field(default_factory=list)
     # The piece is one half of a suspect, and this is the other half.
     _other: list[str] = field(default_factory=list)
@@ -37,7 +39,7 @@ class Narrowing:
     # Pieces after spent retries: each gets one try.
     _once: list[list[str]] = field(default_factory=list)
     once: bool = False
-    _refusal: Exception | None = None
+    _refusal: DeliveryError | None = None
     _confirmed: bool = False
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class Narrowing:
         """Nothing was refused so far: the piece is the batch as it was planned."""
         return len(self.piece) == len(self.users)
 
-    def accept(self, failed: Collection[str] = (), error: Exception | None = None) -> None:
+    def accept(self, failed: Collection[str] = (), error: DeliveryError | None = None) -> None:
         """The partner took the piece, but for the users `failed`, whom its reply names with `error`."""
         named = set(failed) & set(self.piece)
         if error:
@@ -68,7 +70,7 @@ class Narrowing:
         else:
             self._advance()
 
-    def reject(self, error: Exception, named: Collection[str] = ()) -> None:
+    def reject(self, error: DeliveryError, named: Collection[str] = ()) -> None:
         """The partner refused the piece, and named users that are at fault, or none."""
         piece, other = self.piece, self._other
         self._other = []
@@ -85,7 +87,7 @@ class Narrowing:
         self._rest = sorted([*self._rest, *other, *(user for user in piece if user not in at_fault)])
         self._advance()
 
-    def halve(self, error: Exception) -> None:
+    def halve(self, error: DeliveryError) -> None:
         """The piece was too large for the partner: send no more than half of it at a time."""
         if len(self.piece) == 1:
             self.reject(error)
@@ -95,7 +97,7 @@ class Narrowing:
         self._other = []
         self._advance()
 
-    def give_up(self, error: Exception) -> None:
+    def give_up(self, error: DeliveryError) -> None:
         """The retries of the piece are spent: try its parts once each; what fails again is undelivered."""
         if self.once:
             self.undelivered |= dict.fromkeys(self.piece, error)

@@ -102,7 +102,9 @@ class Plan:
 
     def _emptied(self, after: str) -> Page:
         """Whoever was settled or touched since: two ordered pages, merged up to where both are complete."""
-        settled = members.in_version_page(self.cohort_id, self.settled, after, self.page) if self.settled else []
+        settled = (
+            members.in_version_page(self.cohort_id, self.settled, after, self.page) if self.settled else []
+        )
         touched, more = self._touched(after, lambda move: True)
         ends = [settled[-1]] if len(settled) == self.page else []
         ends += [more] if more is not None else []

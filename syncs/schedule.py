@@ -55,7 +55,12 @@ class Schedule:
 
 
 def parse(
-    *, kind: str, once_at: datetime | None = None, at: time | None = None, cron: str = "", timezone: str = "UTC"
+    *,
+    kind: str,
+    once_at: datetime | None = None,
+    at: time | None = None,
+    cron: str = "",
+    timezone: str = "UTC",
 ) -> Schedule:
     """Return the schedule, or raise InvalidSchedule that names the field and the remedy."""
     zone = _zone(timezone)
@@ -76,7 +81,9 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidSchedule("timezone", f"There is no time zone {name!r}. Example: Europe/Berlin.") from None
+        raise InvalidSchedule(
+            "timezone", f"There is no time zone {name!r}. Example: Europe/Berlin."
+        ) from None
 
 
 def _cron(expression: str) -> str:
@@ -88,5 +95,3 @@ def _cron(expression: str) -> str:
         reason = str(error) or "it never comes true"
         raise InvalidSchedule("schedule_cron", f"This cron expression does not work: {reason}.") from None
     return " ".join(expression.split())
-
-

@@ -20,6 +20,7 @@ def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = ""
     There is one open run at a time, whoever asks and however often. A run of another mode than the
     open one replaces it while nobody drives it, else CannotRun. A failed run goes on with its own target.
     """
+    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     if sync.archived_at:
         raise CannotRun(f"{sync} is archived.")
     if sync.cohort.version == 0 and mode != RunMode.EMPTY:
@@ -41,7 +42,7 @@ def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = ""
 
 def create(sync: Sync, *, trigger: str, mode: str, by: str = "") -> Run:
     """Insert a pending run from what the partner holds to the cohort's latest version."""
-    sync.refresh_from_db()
+    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     return Run.objects.create(
         sync=sync,
         mode=mode,
@@ -54,7 +55,7 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "") -> Run:
 
 
 def cancel(run: Run, *, by: str) -> None:
-    """Ask the run's driver to stop; a run that nobody drives ends at once. Raises CannotRun if it has ended."""
+    """Ask the run's driver to stop; a run that nobody drives ends at once. CannotRun if it has ended."""
     if not Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).update(cancel_requested=True):
         raise CannotRun("The run has ended already.")
     driver = Driver.objects.filter(destination_id=run.sync.destination_id, until__isnull=False).first()

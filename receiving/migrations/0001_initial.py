@@ -3,168 +3,422 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
+from django.db import migrations, models
+
 import events.user_ids
 import receiving.models
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='KnownUser',
+            name="KnownUser",
             fields=[
-                ('pk', models.CompositePrimaryKey('workspace_id', 'user_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('workspace_id', models.BigIntegerField()),
-                ('user_id', events.user_ids.UserIdField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "workspace_id",
+                        "user_id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("workspace_id", models.BigIntegerField()),
+                ("user_id", events.user_ids.UserIdField()),
             ],
         ),
         migrations.CreateModel(
-            name='ListMember',
+            name="ListMember",
             fields=[
-                ('pk', models.CompositePrimaryKey('set_id', 'user_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('set_id', models.BigIntegerField()),
-                ('user_id', events.user_ids.UserIdField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "set_id", "user_id", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("set_id", models.BigIntegerField()),
+                ("user_id", events.user_ids.UserIdField()),
             ],
         ),
         migrations.CreateModel(
-            name='UserTrait',
+            name="UserTrait",
             fields=[
-                ('pk', models.CompositePrimaryKey('trait_id', 'user_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('trait_id', models.BigIntegerField()),
-                ('user_id', events.user_ids.UserIdField()),
-                ('value', models.TextField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "trait_id", "user_id", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("trait_id", models.BigIntegerField()),
+                ("user_id", events.user_ids.UserIdField()),
+                ("value", models.TextField()),
             ],
         ),
         migrations.CreateModel(
-            name='MemberSet',
+            name="MemberSet",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('dropped_at', models.DateTimeField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("dropped_at", models.DateTimeField(null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('dropped_at__isnull', False)), fields=['dropped_at'], name='member_set_dropped')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("dropped_at__isnull", False)),
+                        fields=["dropped_at"],
+                        name="member_set_dropped",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='SeenMessage',
+            name="SeenMessage",
             fields=[
-                ('pk', models.CompositePrimaryKey('workspace_id', 'message', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('workspace_id', models.BigIntegerField()),
-                ('message', models.CharField(help_text='BLAKE2b of the id, 16 bytes in hex', max_length=32)),
-                ('seen_at', models.DateTimeField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "workspace_id",
+                        "message",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("workspace_id", models.BigIntegerField()),
+                ("message", models.CharField(help_text="BLAKE2b of the id, 16 bytes in hex", max_length=32)),
+                ("seen_at", models.DateTimeField()),
             ],
             options={
-                'indexes': [models.Index(fields=['seen_at'], name='seen_message_age')],
+                "indexes": [models.Index(fields=["seen_at"], name="seen_message_age")],
             },
         ),
         migrations.CreateModel(
-            name='Workspace',
+            name="Workspace",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(help_text='A short name for scripts: acme', unique=True, verbose_name='name')),
-                ('known_users_only', models.BooleanField(default=False, help_text='Refuse (404) to add or identify users who were not made known by upload or API.')),
-                ('max_body_bytes', models.PositiveIntegerField(default=10485760, help_text='In bytes, after inflating a gzip body. Larger ones are answered with 413.', validators=[django.core.validators.MinValueValidator(1024), receiving.models.at_most_what_the_server_reads], verbose_name='largest body')),
-                ('max_items', models.PositiveIntegerField(default=50000, help_text="User ids or batch items. Partners' senders use 1,000 to 10,000.", validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000000)], verbose_name='most items in a call')),
-                ('rate_limit', models.PositiveIntegerField(blank=True, help_text='Calls that each key may make in a window. Empty: no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('rate_window_seconds', models.PositiveIntegerField(default=60, validators=[django.core.validators.MinValueValidator(1)])),
-                ('log_days', models.PositiveSmallIntegerField(default=14, help_text='Older entries of the request log are deleted.', verbose_name='keep log for days')),
-                ('log_max_bytes', models.PositiveBigIntegerField(default=268435456, help_text='In bytes of kept bodies. The oldest entries are deleted first.', verbose_name='largest log')),
-                ('fault_delay_ms', models.PositiveIntegerField(default=0, help_text='Milliseconds before each reply.', validators=[django.core.validators.MaxValueValidator(600000)], verbose_name='delay')),
-                ('fault_429_percent', models.PositiveSmallIntegerField(default=0, help_text='Share of calls answered with 429 and a Retry-After of one second.', validators=[django.core.validators.MaxValueValidator(100)])),
-                ('fault_reset_percent', models.PositiveSmallIntegerField(default=0, help_text='Share of calls whose connection is reset, by turns before and after the call took effect.', validators=[django.core.validators.MaxValueValidator(100)])),
-                ('fault_rejected_percent', models.PositiveSmallIntegerField(default=0, help_text='Share of users who are refused as invalid: always the same users.', validators=[django.core.validators.MaxValueValidator(100)])),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "slug",
+                    models.SlugField(
+                        help_text="A short name for scripts: acme", unique=True, verbose_name="name"
+                    ),
+                ),
+                (
+                    "known_users_only",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Refuse (404) to add or identify users who were not made known by upload or API.",
+                    ),
+                ),
+                (
+                    "max_body_bytes",
+                    models.PositiveIntegerField(
+                        default=10485760,
+                        help_text="In bytes, after inflating a gzip body. Larger ones are answered with 413.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1024),
+                            receiving.models.at_most_what_the_server_reads,
+                        ],
+                        verbose_name="largest body",
+                    ),
+                ),
+                (
+                    "max_items",
+                    models.PositiveIntegerField(
+                        default=50000,
+                        help_text="User ids or batch items. Partners' senders use 1,000 to 10,000.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(1000000),
+                        ],
+                        verbose_name="most items in a call",
+                    ),
+                ),
+                (
+                    "rate_limit",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Calls that each key may make in a window. Empty: no limit.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "rate_window_seconds",
+                    models.PositiveIntegerField(
+                        default=60, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "log_days",
+                    models.PositiveSmallIntegerField(
+                        default=14,
+                        help_text="Older entries of the request log are deleted.",
+                        verbose_name="keep log for days",
+                    ),
+                ),
+                (
+                    "log_max_bytes",
+                    models.PositiveBigIntegerField(
+                        default=268435456,
+                        help_text="In bytes of kept bodies. The oldest entries are deleted first.",
+                        verbose_name="largest log",
+                    ),
+                ),
+                (
+                    "fault_delay_ms",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text="Milliseconds before each reply.",
+                        validators=[django.core.validators.MaxValueValidator(600000)],
+                        verbose_name="delay",
+                    ),
+                ),
+                (
+                    "fault_429_percent",
+                    models.PositiveSmallIntegerField(
+                        default=0,
+                        help_text="Share of calls answered with 429 and a Retry-After of one second.",
+                        validators=[django.core.validators.MaxValueValidator(100)],
+                    ),
+                ),
+                (
+                    "fault_reset_percent",
+                    models.PositiveSmallIntegerField(
+                        default=0,
+                        help_text="Share of calls whose connection is reset, by turns before and after the call took effect.",
+                        validators=[django.core.validators.MaxValueValidator(100)],
+                    ),
+                ),
+                (
+                    "fault_rejected_percent",
+                    models.PositiveSmallIntegerField(
+                        default=0,
+                        help_text="Share of users who are refused as invalid: always the same users.",
+                        validators=[django.core.validators.MaxValueValidator(100)],
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'ordering': ['slug'],
-                'permissions': [('inject_faults', 'Can set a workspace to answer with faults')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('fault_429_percent__lte', 100), ('fault_rejected_percent__lte', 100), ('fault_reset_percent__lte', 100)), name='workspace_fault_percents_to_100', violation_error_message='A percentage is at most 100.')],
+                "ordering": ["slug"],
+                "permissions": [("inject_faults", "Can set a workspace to answer with faults")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("fault_429_percent__lte", 100),
+                            ("fault_rejected_percent__lte", 100),
+                            ("fault_reset_percent__lte", 100),
+                        ),
+                        name="workspace_fault_percents_to_100",
+                        violation_error_message="A percentage is at most 100.",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(blank=True, help_text='Who uses it: Amplitude, production', max_length=100)),
-                ('app_id', models.CharField(blank=True, help_text='When set, a call that brings an app_id header must bring this one.', max_length=100, verbose_name='app id')),
-                ('prefix', models.CharField(editable=False, help_text='How the key begins, to tell keys apart.', max_length=12)),
-                ('sha256', models.CharField(editable=False, max_length=64, unique=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('expires_at', models.DateTimeField(blank=True, help_text='Empty: never.', null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('window_began', models.FloatField(default=0, editable=False)),
-                ('window_calls', models.PositiveIntegerField(default=0, editable=False)),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='keys', to='receiving.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True, help_text="Who uses it: Amplitude, production", max_length=100
+                    ),
+                ),
+                (
+                    "app_id",
+                    models.CharField(
+                        blank=True,
+                        help_text="When set, a call that brings an app_id header must bring this one.",
+                        max_length=100,
+                        verbose_name="app id",
+                    ),
+                ),
+                (
+                    "prefix",
+                    models.CharField(
+                        editable=False, help_text="How the key begins, to tell keys apart.", max_length=12
+                    ),
+                ),
+                ("sha256", models.CharField(editable=False, max_length=64, unique=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("expires_at", models.DateTimeField(blank=True, help_text="Empty: never.", null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("window_began", models.FloatField(default=0, editable=False)),
+                ("window_calls", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="keys",
+                        to="receiving.workspace",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API key',
-                'ordering': ['workspace', '-created_at'],
+                "verbose_name": "API key",
+                "ordering": ["workspace", "-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Trait',
+            name="Trait",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', events.user_ids.UserIdField()),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='traits', to='receiving.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", events.user_ids.UserIdField()),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="traits",
+                        to="receiving.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'name'), name='trait_name_once')],
+                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "name"), name="trait_name_once")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RequestLog',
+            name="RequestLog",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('received_at', models.DateTimeField(db_index=True)),
-                ('duration_ms', models.FloatField(verbose_name='took (ms)')),
-                ('method', models.CharField(max_length=10)),
-                ('path', models.CharField(max_length=300)),
-                ('list_number', models.BigIntegerField(null=True, verbose_name='list id')),
-                ('status', models.PositiveSmallIntegerField()),
-                ('code', models.CharField(blank=True, help_text="The error's code; empty for a success.", max_length=50)),
-                ('message', models.TextField(blank=True)),
-                ('received', models.PositiveIntegerField(default=0, help_text='Users or items in the call.')),
-                ('changed', models.PositiveIntegerField(default=0, help_text='Members or values that are other than before.')),
-                ('remote_address', models.CharField(blank=True, max_length=45)),
-                ('user_agent', models.CharField(blank=True, max_length=200)),
-                ('replay_of', models.BigIntegerField(null=True)),
-                ('body_bytes', models.PositiveIntegerField(default=0, help_text='After inflating.')),
-                ('stored_bytes', models.PositiveIntegerField(default=0)),
-                ('body_head', models.TextField(blank=True)),
-                ('body', models.BinaryField(help_text='gzip', null=True)),
-                ('key', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='requests', to='receiving.apikey')),
-                ('workspace', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='requests', to='receiving.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("received_at", models.DateTimeField(db_index=True)),
+                ("duration_ms", models.FloatField(verbose_name="took (ms)")),
+                ("method", models.CharField(max_length=10)),
+                ("path", models.CharField(max_length=300)),
+                ("list_number", models.BigIntegerField(null=True, verbose_name="list id")),
+                ("status", models.PositiveSmallIntegerField()),
+                (
+                    "code",
+                    models.CharField(
+                        blank=True, help_text="The error's code; empty for a success.", max_length=50
+                    ),
+                ),
+                ("message", models.TextField(blank=True)),
+                ("received", models.PositiveIntegerField(default=0, help_text="Users or items in the call.")),
+                (
+                    "changed",
+                    models.PositiveIntegerField(
+                        default=0, help_text="Members or values that are other than before."
+                    ),
+                ),
+                ("remote_address", models.CharField(blank=True, max_length=45)),
+                ("user_agent", models.CharField(blank=True, max_length=200)),
+                ("replay_of", models.BigIntegerField(null=True)),
+                ("body_bytes", models.PositiveIntegerField(default=0, help_text="After inflating.")),
+                ("stored_bytes", models.PositiveIntegerField(default=0)),
+                ("body_head", models.TextField(blank=True)),
+                ("body", models.BinaryField(help_text="gzip", null=True)),
+                (
+                    "key",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="requests",
+                        to="receiving.apikey",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="requests",
+                        to="receiving.workspace",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'request',
-                'ordering': ['-pk'],
-                'permissions': [('replay_requestlog', 'Can replay a request that a partner sent')],
-                'indexes': [models.Index(fields=['workspace', 'id'], name='request_log_of_workspace')],
+                "verbose_name": "request",
+                "ordering": ["-pk"],
+                "permissions": [("replay_requestlog", "Can replay a request that a partner sent")],
+                "indexes": [models.Index(fields=["workspace", "id"], name="request_log_of_workspace")],
             },
         ),
         migrations.CreateModel(
-            name='List',
+            name="List",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.TextField()),
-                ('origin', models.CharField(editable=False, help_text='For a repeat to find the list again: a Mixpanel cohort, an idempotency key.', max_length=100, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('member_set', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='list', to='receiving.memberset')),
-                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='lists', to='receiving.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.TextField()),
+                (
+                    "origin",
+                    models.CharField(
+                        editable=False,
+                        help_text="For a repeat to find the list again: a Mixpanel cohort, an idempotency key.",
+                        max_length=100,
+                        null=True,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "member_set",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="list",
+                        to="receiving.memberset",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="lists",
+                        to="receiving.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
-                'permissions': [('drain_list', 'Can empty or delete a list that a partner filled')],
-                'constraints': [models.UniqueConstraint(fields=('workspace', 'origin'), name='list_origin_once')],
+                "ordering": ["-pk"],
+                "permissions": [("drain_list", "Can empty or delete a list that a partner filled")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("workspace", "origin"), name="list_origin_once")
+                ],
             },
         ),
     ]
