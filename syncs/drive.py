@@ -44,6 +44,7 @@ SHORT_WAIT = 5.0
 # Seconds between looks at what people asked for meanwhile, and the longest deafness to a stop.
 LOOK_EVERY = 0.5
 RENEW_EVERY = 15.0
+RECOVER_AFTER = 60.0
 
 
 class How(Enum):
@@ -97,6 +98,10 @@ def drive(
     except leases.LeaseLost:
         driver.transport.interrupt()
         return Ended(How.LOST, "Another driver took over.")
+    except Exception as error:  # a run's edge: recorded, and tried again later rather than at once
+        log.exception("Driving %s failed.", destination)
+        driver.transport.interrupt()
+        return driver.recover(f"An error of this program: {type(error).__name__}: {error}")
     finally:
         driver.close()
         _relax_durability(False)
@@ -438,6 +443,14 @@ class Drive:
         self.writes.append(write)
         self._commit()
         return ended
+
+    def recover(self, reason: str) -> Ended:
+        """After an error of ours: drop what was to be written, park, and let somebody try later."""
+        self.writes.clear()
+        self.feeds = [feed for feed in self.feeds if not feed.ended]
+        self.park(RECOVER_AFTER, reason)
+        assert self.ending
+        return self._leave(self.ending)
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
