@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.models import Sum
 
 from cohorts.models import Cohort, CohortVersion, Member
 from events.user_ids import rows_of
@@ -48,6 +49,12 @@ def size_of(cohort_id: int, version: int) -> int:
     if version == 0:
         return 0
     return int(CohortVersion.objects.get(cohort_id=cohort_id, number=version).size)
+
+
+def approved_leavers(cohort_id: int, a: int, b: int) -> int:
+    """Return how many users left in those of the versions (a, b] that a person approved."""
+    approved = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
+    return approved.exclude(decided_by="").aggregate(left=Sum("left"))["left"] or 0
 
 
 def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:
