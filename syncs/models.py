@@ -85,7 +85,8 @@ class Sync(models.Model):
         "ask above percent",
         null=True,
         blank=True,
-        help_text="A run that would remove more than this share of the partner's users waits for a person. Empty: the cohort's own limit.",
+        help_text="A run that would remove more than this share of the partner's users waits for a person. "
+        "Empty: the cohort's own limit.",
     )
     guard_users = models.PositiveBigIntegerField(
         "ask above users",
