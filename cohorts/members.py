@@ -26,10 +26,6 @@ class UnreadableVersion(Exception):
     """The version was never published nor is it held, or pruning has removed some of its members."""
 
 
-class MembersChanged(Exception):
-    """A write met other rows than its refresh had read: somebody wrote without a claim."""
-
-
 class Move(NamedTuple):
     """A user with a boundary between versions a and b: whether they were in a, and are in b."""
 
@@ -50,6 +46,13 @@ def readable(cohort_id: int, version: int) -> None:
             f"Version {version} of {cohort.key} was pruned; "
             f"the oldest that can be read is {cohort.readable_from}."
         )
+
+
+def size_of(cohort_id: int, version: int) -> int:
+    """Return how many members a version has."""
+    if version == 0:
+        return 0
+    return int(CohortVersion.objects.get(cohort_id=cohort_id, number=version).size)
 
 
 def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:
@@ -125,7 +128,8 @@ def _numbers_between(cohort_id: int, a: int, b: int) -> list[int]:
 
 def _by_index(cohort_id: int, numbers: list[int], after: str, limit: int) -> tuple[str, list[Any]]:
     """One ordered index page for each boundary of each version: each can hold the first `limit` users."""
-    pages, params = [], []
+    pages: list[str] = []
+    params: list[Any] = []
     for number in numbers:
         for boundary in (_entered(), _left()):
             pages.append(
@@ -158,33 +162,40 @@ def _by_walk(cohort_id: int, a: int, b: int, after: str) -> tuple[str, list[Any]
     )
 
 
+def stayed(cohort_id: int, a: int, b: int, limit: int) -> list[str]:
+    """Return some users who were in the cohort in every version from a to b, at most `limit`."""
+    return _column(
+        """SELECT user_id FROM cohorts_member
+           WHERE cohort_id = %s AND entered_version <= %s AND (left_version IS NULL OR left_version > %s)
+           ORDER BY user_id LIMIT %s""",
+        [cohort_id, a, b, limit],
+    )
+
+
 # --- the writes of a refresh; each is called inside a transaction that has checked its claim ----
 
 
 def enter(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
     """Open an interval at version `number` for each of the users, who are in user order."""
-    if user_ids:
-        rows, ids = rows_of(connection, user_ids)
-        _execute(
-            f"""INSERT INTO cohorts_member (cohort_id, user_id, entered_version, left_version)
-                SELECT %s, user_id, %s, NULL FROM {rows} u""",
-            [cohort_id, number, ids],
-        )
+    rows, ids = rows_of(connection, user_ids)
+    _write(
+        len(user_ids),
+        f"""INSERT INTO cohorts_member (cohort_id, user_id, entered_version, left_version)
+            SELECT %s, user_id, %s, NULL FROM {rows} u""",
+        [cohort_id, number, ids],
+    )
 
 
 def leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
-    """Close the open interval of each of the users at version `number`. Raises MembersChanged."""
-    if not user_ids:
-        return
+    """Close the open interval of each of the users at version `number`."""
     rows, ids = rows_of(connection, user_ids)
-    closed = _execute(
+    _write(
+        len(user_ids),
         f"""UPDATE cohorts_member SET left_version = %s
             WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)
               AND left_version IS NULL AND entered_version < %s""",
         [number, cohort_id, ids, number],
     )
-    if closed != len(user_ids):
-        raise MembersChanged(f"{len(user_ids):,} users should leave, but {closed:,} were members.")
 
 
 def wipe_page(cohort_id: int, published: int, limit: int) -> int:
@@ -254,8 +265,14 @@ def _column(sql: str, params: Sequence[Any]) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _execute(sql: str, params: Sequence[Any]) -> int:
-    """Run a statement; return how many rows it touched."""
+def _write(expected: int, sql: str, params: Sequence[Any]) -> None:
+    """Execute a write that must touch exactly this many rows: less, and a version would lie."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return int(cursor.rowcount)
+        if cursor.rowcount != expected:
+            raise RuntimeError(f"{expected} members should have been written, {cursor.rowcount} were.")
+
+
+def _execute(sql: str, params: Sequence[Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)

@@ -60,8 +60,10 @@ class _Claim:
         began = time.monotonic()
         with transaction.atomic():
             self.renew()
-            members.enter(self.cohort.pk, self.number, entered)
-            members.leave(self.cohort.pk, self.number, left)
+            if entered:
+                members.enter(self.cohort.pk, self.number, entered)
+            if left:
+                members.leave(self.cohort.pk, self.number, left)
         self.entered += len(entered)
         self.left += len(left)
         rest_since(began)

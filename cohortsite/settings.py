@@ -53,6 +53,8 @@ INSTALLED_APPS = [
     "receiving",
 ]
 MIDDLEWARE = [
+    # First: what a partner calls is answered there, and meets none of what follows.
+    "receiving.middleware.partners_door",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

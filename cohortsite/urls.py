@@ -1,10 +1,11 @@
 """The site's addresses. What partners call is at the root: see receiving/urls.py."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("", include("receiving.urls")),
 ]

@@ -1,5 +1,7 @@
 """Any history of refreshes, against a model that is a plain set for each version."""
 
+from typing import Any
+
 import pytest
 from django.db.models.functions import Now
 from hypothesis import HealthCheck, settings
@@ -31,10 +33,10 @@ class Versions(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.cohort = make_cohort(f"c{next(counter)}", hold_if_emptied=False)
-        self.sets = {0: set()}
-        self.counts = {}
+        self.sets: dict[int, set[str]] = {0: set()}
+        self.counts: dict[int, tuple[int, int, int]] = {}
         self.latest = 0
-        self.held = None
+        self.held: Any = None  # (number, users)
         self.suspended = []  # refreshes that were left in the middle; kept, or Python would end them
 
     # --- what the model says -----------------------------------------------------------------

@@ -1,0 +1,43 @@
+"""The development server, for partners' calls too: `manage.py runserver`."""
+
+from typing import Any
+
+from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
+from whitenoise.runserver_nostatic.management.commands.runserver import (  # type: ignore[import-untyped]
+    Command as RunserverCommand,
+)
+
+# As in gunicorn.conf.py: the two headers of a partner's call, and no other that has an underscore.
+UNDERSCORED = ("api_key", "app_id")
+
+
+class RequestHandler(WSGIRequestHandler):
+    # What http.server itself refuses is answered in JSON too.
+    error_message_format = '{"error": {"code": "bad_http", "message": "%(code)d: refused by the server"}}'
+    error_content_type = "application/json"
+
+    def get_environ(self) -> dict[str, Any]:
+        kept = {name: self.headers.get_all(name) or [] for name in UNDERSCORED}
+        environ: dict[str, Any] = super().get_environ()
+        for name, values in kept.items():
+            variable = f"HTTP_{name.upper()}"
+            together = [environ[variable]] if variable in environ else []
+            if together + values:
+                environ[variable] = ",".join(together + values)
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            # This server cannot tell where a chunked body ends, hence not where the next request begins.
+            self.close_connection = True
+        # For fault injection: gunicorn hands its connection over in the same way.
+        environ["gunicorn.socket"] = self.connection
+        return environ
+
+
+class Server(WSGIServer):
+    """Django's own server has no setting for the class that reads requests."""
+
+    def __init__(self, address: Any, handler: Any, **options: Any) -> None:
+        super().__init__(address, RequestHandler, **options)
+
+
+class Command(RunserverCommand):  # type: ignore[misc]
+    server_cls = Server

@@ -1,0 +1,69 @@
+"""One call of a partner, from its headers to its reply; the views say what is done with it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+
+from receiving.body import parse_object, read_body
+from receiving.models import Workspace
+from receiving.record import Entry, write_entry
+
+
+@dataclass(slots=True)
+class Call:
+    """What a view is given. `request` is None when a stored call is replayed."""
+
+    workspace: Workspace
+    entry: Entry
+    request: HttpRequest | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    logged: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Return the body as an object. Raises NotJson, TooLarge, BadRequest."""
+        if self.entry.raw is None:
+            assert self.request is not None
+            self.entry.raw = read_body(self.request, self.workspace.max_body_bytes)
+        return parse_object(self.entry.raw)
+
+    def query(self, name: str, default: str = "") -> str:
+        return default if self.request is None else self.request.GET.get(name, default)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """A person who replays a call wants its effect again, so a replay has none."""
+        return None if self.request is None else self.request.headers.get("Idempotency-Key")
+
+    @contextmanager
+    def writing(self) -> Iterator[dict[str, Any]]:
+        """A transaction around the writes of a call; the block fills the counts of the reply.
+
+        The log's row is its last statement. The reply goes out after the commit.
+        """
+        counts: dict[str, Any] = {}
+        with transaction.atomic():
+            yield counts
+            write_entry(self.entry, 200, received=counts.get("received", 0), changed=counts.get("changed", 0))
+        self.logged = True
+
+
+def json_reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(
+        orjson.dumps(document), status=status, content_type="application/json", headers=headers
+    )
+
+
+def entry_of(request: HttpRequest) -> Entry:
+    return Entry(
+        method=request.method or "",
+        path=request.path,
+        remote_address=request.META.get("REMOTE_ADDR", ""),
+        user_agent=request.META.get("HTTP_USER_AGENT", ""),
+        began=time.perf_counter(),
+    )

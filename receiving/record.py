@@ -1,0 +1,100 @@
+"""The request log: what is written of a call, redacted and bounded.
+
+A call that writes is logged in its own transaction; others are logged after their reply is known.
+Successful reads are not logged.
+"""
+
+import time
+import zlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from receiving.models import ApiKey, Workspace
+
+HEAD_BYTES = 2_000
+REDACTED = b"[redacted]"
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of a call while it is served."""
+
+    method: str
+    path: str
+    remote_address: str = ""
+    user_agent: str = ""
+    workspace: Workspace | None = None
+    key: ApiKey | None = None
+    list_id: str | None = None
+    secrets: tuple[str, ...] = ()
+    raw: bytes | None = None
+    replay_of: int | None = None
+    began: float = field(default_factory=time.perf_counter)
+    received_at: datetime = field(default_factory=timezone.now)
+
+
+def compress(raw: bytes) -> bytes:
+    """gzip at its fastest: the log must not cost more than the write that it is about."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return packer.compress(raw) + packer.flush()
+
+
+def _redacted(raw: bytes, secrets: tuple[str, ...]) -> bytes:
+    """Segment's and Amplitude's clients repeat the key in the body."""
+    for secret in secrets:
+        encoded = secret.encode()
+        if encoded in raw:
+            raw = raw.replace(encoded, REDACTED)
+    return raw
+
+
+def _text(value: str, length: int) -> str:
+    """PostgreSQL takes no NUL; a path can hold one."""
+    return value.replace("\x00", "\ufffd")[:length]
+
+
+COLUMNS = (
+    "workspace_id", "key_id", "received_at", "duration_ms", "method", "path", "list_number", "status", "code",
+    "message", "received", "changed", "remote_address", "user_agent", "replay_of", "body_bytes",
+    "stored_bytes", "body_head", "body",
+)  # fmt: skip
+INSERT = (
+    f"INSERT INTO receiving_requestlog ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
+)
+
+
+def write_entry(
+    entry: Entry, status: int, *, code: str = "", message: str = "", received: int = 0, changed: int = 0
+) -> None:
+    """Add a row to the log, in the transaction that is open, if one is."""
+    raw = None if entry.raw is None else _redacted(entry.raw, entry.secrets)
+    body = None if raw is None else compress(raw)
+    head = "" if raw is None else raw[:HEAD_BYTES].decode("utf-8", "replace")
+    list_id = entry.list_id or ""
+    values: list[Any] = [
+        entry.workspace and entry.workspace.pk,
+        entry.key and entry.key.pk,
+        entry.received_at,
+        (time.perf_counter() - entry.began) * 1000,
+        _text(entry.method, 10),
+        _text(entry.path, 300),
+        int(list_id) if list_id.isascii() and list_id.isdigit() and len(list_id) <= 18 else None,
+        status,
+        code,
+        _text(message, 2_000),
+        received,
+        changed,
+        entry.remote_address[:45],
+        _text(entry.user_agent, 200),
+        entry.replay_of,
+        len(raw or b""),
+        len(body or b""),
+        _text(head, HEAD_BYTES),
+        body,
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, values)

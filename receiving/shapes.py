@@ -1,0 +1,205 @@
+"""What a body asks for: validated whole, before anything is touched.
+
+A body is told apart by its shape, because the source page prints the list paths for identify bodies:
+`userIds` (or `user_ids`) makes a list call, `batch`, `type` or `traits` an identify call.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from events.user_ids import MAX_BYTES, InvalidUserId, check_user_id
+from receiving.errors import BadRequest, TooLarge
+
+LIST_NAME_LENGTH = 1_000
+
+
+def read_user_ids(values: object, place: str, max_items: int) -> list[str]:
+    """Return the distinct ids, sorted. Raises BadRequest that names the index, TooLarge.
+
+    A list of nothing but short ASCII strings is passed by a few operations on the whole list.
+    """
+    if not isinstance(values, list):
+        raise BadRequest(f"{place} is not a list.")
+    if not values:
+        raise BadRequest(f"{place} is empty.")
+    _check_number(len(values), place, max_items)
+    if _all_plain(values):
+        return sorted(set(values))
+    ids = set()
+    for index, value in enumerate(values):
+        try:
+            ids.add(check_user_id(value))
+        except InvalidUserId as error:
+            raise BadRequest(f"{place}[{index}] {error}.") from None
+    return sorted(ids)
+
+
+def _all_plain(values: list[Any]) -> bool:
+    """Whether every value is a string, ASCII, not blank and not too long. No to be sure of nothing."""
+    try:
+        text = "".join(values)
+    except TypeError:
+        return False
+    return (
+        text.isascii()
+        and max(map(len, values)) <= MAX_BYTES
+        and "\x00" not in text
+        and all(map(str.strip, values))
+    )
+
+
+def _check_number(number: int, place: str, max_items: int) -> None:
+    if number > max_items:
+        raise TooLarge(
+            f"{place} holds {number:,} items; this workspace takes {max_items:,} in a call.",
+            code="too_many_items",
+            limit=max_items,
+        )
+
+
+def read_list_name(document: dict[str, Any]) -> str:
+    """Return the name of the list to create. Raises BadRequest."""
+    name = document.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise BadRequest("name is not a string with something in it.")
+    if len(name) > LIST_NAME_LENGTH:
+        raise BadRequest(f"name is longer than {LIST_NAME_LENGTH:,} characters.")
+    return name
+
+
+def is_list_change(document: dict[str, Any]) -> bool:
+    return "userIds" in document or "user_ids" in document
+
+
+def is_identify(document: dict[str, Any]) -> bool:
+    return not is_list_change(document) and bool(document.keys() & {"batch", "traits", "type"})
+
+
+def read_list_change(document: dict[str, Any], max_items: int) -> list[str]:
+    """Return the ids of an add or a remove: distinct and sorted."""
+    place = "userIds" if "userIds" in document else "user_ids"
+    if place not in document:
+        raise BadRequest("userIds is missing.")
+    return read_user_ids(document[place], place, max_items)
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    user_id: str
+    traits: dict[str, Any]
+    message_id: str | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch's items: what is applied, and what is left to others or left out."""
+
+    identifies: list[Identify] = field(default_factory=list)
+    # Items of another type, as they came: see views.take_events.
+    others: list[dict[str, Any]] = field(default_factory=list)
+    anonymous: int = 0
+
+    @property
+    def received(self) -> int:
+        return len(self.identifies) + len(self.others) + self.anonymous
+
+
+def read_batch(document: dict[str, Any], max_items: int, *, default_type: str | None = None) -> Batch:
+    """Return the items of `{"batch": […]}`, or of the one item that the document itself is.
+
+    `default_type` is what an item without a type is, on a path that says it. Raises BadRequest, TooLarge.
+    """
+    batch = Batch()
+    for place, item in _items(document, max_items):
+        if not isinstance(item, dict):
+            raise BadRequest(f"{place or 'the body'} is not an object.")
+        kind = item.get("type", default_type)
+        if not isinstance(kind, str) or not kind:
+            raise BadRequest(f"{_at(place, 'type')} is not a string with something in it.")
+        if kind != "identify":
+            batch.others.append(item)
+        elif item.get("userId") is None and item.get("anonymousId"):
+            batch.anonymous += 1
+        else:
+            batch.identifies.append(_identify(place, item))
+    return batch
+
+
+def _items(document: dict[str, Any], max_items: int) -> Iterator[tuple[str, Any]]:
+    if "batch" not in document:
+        yield "", document
+        return
+    items = document["batch"]
+    if not isinstance(items, list):
+        raise BadRequest("batch is not a list.")
+    if not items:
+        raise BadRequest("batch is empty.")
+    _check_number(len(items), "batch", max_items)
+    for index, item in enumerate(items):
+        yield f"batch[{index}]", item
+
+
+def _at(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _identify(place: str, item: dict[str, Any]) -> Identify:
+    if "userId" not in item:
+        raise BadRequest(f"{_at(place, 'userId')} is missing.")
+    try:
+        user_id = check_user_id(item["userId"])
+    except InvalidUserId as error:
+        raise BadRequest(f"{_at(place, 'userId')} {error}.") from None
+    message_id = item.get("messageId")
+    if message_id is not None and not isinstance(message_id, str):
+        raise BadRequest(f"{_at(place, 'messageId')} is not a string.")
+    return Identify(user_id, _traits(place, item), message_id or None)
+
+
+def _traits(place: str, item: dict[str, Any]) -> dict[str, Any]:
+    """RudderStack's clients put traits under `context.traits`; the item's own are the later word."""
+    context = item.get("context")
+    inner = context.get("traits") if isinstance(context, dict) else None
+    if inner is None:
+        return _checked_traits(_at(place, "traits"), item.get("traits"))
+    return _checked_traits(_at(place, "context.traits"), inner) | _checked_traits(
+        _at(place, "traits"), item.get("traits")
+    )
+
+
+def _checked_traits(place: str, traits: Any) -> dict[str, Any]:
+    if traits is None:
+        return {}
+    if not isinstance(traits, dict):
+        raise BadRequest(f"{place} is not an object.")
+    for name in traits:
+        if not name or len(name) > MAX_BYTES or (not name.isascii() and len(name.encode()) > MAX_BYTES):
+            raise BadRequest(f"{place} has a key that is empty or longer than {MAX_BYTES:,} bytes.")
+    return traits
+
+
+def trait_rows(identifies: Sequence[Identify]) -> dict[str, dict[str, str]]:
+    """Return {trait: {user id: value as JSON}}; of a user's repeated trait the last counts.
+
+    Raises BadRequest for a value nested deeper than it can be written again.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for identify in identifies:
+        for name, value in identify.traits.items():
+            users = rows.get(name)
+            if users is None:
+                users = rows[name] = {}
+            users[identify.user_id] = (
+                "true" if value is True else "false" if value is False else _json(name, value)
+            )
+    return rows
+
+
+def _json(name: str, value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        raise BadRequest(f"The trait {name[:100]!r} is nested too deep.") from None

@@ -1,0 +1,246 @@
+"""Writes of the partner's side: one bulk statement a call, sorted ids, set semantics.
+
+Sorted, so that transactions that touch the same rows meet them in one order and PostgreSQL finds no
+deadlock. Callers hold a transaction open around these functions.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from django.db import connection, transaction
+from django.utils import timezone
+
+from events.user_ids import rows_of
+from receiving.errors import InvalidUsers, list_not_found
+from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
+from receiving.shapes import Identify, trait_rows
+
+DRAIN_ROWS = 10_000
+
+
+def _run(sql: str, parameters: Sequence[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return int(cursor.rowcount)
+
+
+def _column(sql: str, parameters: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return [row[0] for row in cursor.fetchall()]
+
+
+# --- lists ---------------------------------------------------------------------------------
+
+
+def create_list(workspace: Workspace, name: str, origin: str | None = None) -> List:
+    """Return a new list; with an origin that has one already, that one."""
+    if origin is None:
+        return List.objects.create(workspace=workspace, name=name, member_set=MemberSet.objects.create())
+    found, _ = List.objects.get_or_create(
+        workspace=workspace,
+        origin=origin,
+        defaults={"name": name, "member_set": MemberSet.objects.create},
+    )
+    return found
+
+
+def lock_set(workspace: Workspace, list_id: str) -> int:
+    """Return the set of a list, which cannot be dropped or exchanged before this transaction ends.
+
+    Any number of adds and removes hold the lock at the same time. Raises NotFound (list_not_found).
+    """
+    if not (list_id.isascii() and list_id.isdigit() and len(list_id) <= 18):
+        raise list_not_found(list_id)
+    # SQLite has one writer at a time, and a transaction here is a writer from its beginning.
+    lock = "FOR KEY SHARE" if connection.vendor == "postgresql" else ""
+    found = _column(
+        f"SELECT member_set_id FROM receiving_list WHERE id = %s AND workspace_id = %s {lock}",
+        [int(list_id), workspace.pk],
+    )
+    if not found:
+        raise list_not_found(list_id)
+    return int(found[0])
+
+
+def add_members(set_id: int, user_ids: Sequence[str]) -> int:
+    """Return how many were not in the set before. Rows that are there are not written again."""
+    rows, ids = rows_of(connection, user_ids)
+    return _run(
+        f"INSERT INTO receiving_listmember (set_id, user_id) SELECT %s, user_id FROM {rows} AS ids "
+        "WHERE true ON CONFLICT DO NOTHING",
+        [set_id, ids],
+    )
+
+
+def remove_members(set_id: int, user_ids: Sequence[str]) -> int:
+    """Return how many were in the set."""
+    rows, ids = rows_of(connection, user_ids)
+    if connection.vendor == "postgresql":
+        return _run(
+            f"DELETE FROM receiving_listmember AS member USING {rows} AS ids "
+            "WHERE member.set_id = %s AND member.user_id = ids.user_id",
+            [ids, set_id],
+        )
+    return _run(f"DELETE FROM receiving_listmember WHERE set_id = %s AND user_id IN {rows}", [set_id, ids])
+
+
+def delete_list(workspace: Workspace, list_id: str) -> int:
+    """Delete a list at once, then empty its set in short transactions; return how many members it had."""
+    with transaction.atomic():
+        lock_set(workspace, list_id)
+        found = List.objects.select_for_update().get(pk=int(list_id))
+        set_id = found.member_set_id
+        found.delete()
+        MemberSet.objects.filter(pk=set_id).update(dropped_at=timezone.now())
+    return empty_set(set_id)
+
+
+def empty_set(set_id: int) -> int:
+    """Delete the members of a dropped set, and then the set. Return how many there were."""
+    gone = 0
+    while True:
+        with transaction.atomic():
+            number = _delete_first_members(set_id)
+            if number < DRAIN_ROWS:
+                MemberSet.objects.filter(pk=set_id, dropped_at__isnull=False).delete()
+                return gone + number
+        gone += number
+
+
+def _delete_first_members(set_id: int) -> int:
+    """A key range, because a bounded DELETE over a composite key is not to be had on SQLite."""
+    last = _column(
+        "SELECT user_id FROM receiving_listmember WHERE set_id = %s ORDER BY user_id LIMIT 1 OFFSET %s",
+        [set_id, DRAIN_ROWS - 1],
+    )
+    if not last:
+        return _run("DELETE FROM receiving_listmember WHERE set_id = %s", [set_id])
+    return _run("DELETE FROM receiving_listmember WHERE set_id = %s AND user_id <= %s", [set_id, last[0]])
+
+
+# --- users and traits ----------------------------------------------------------------------
+
+
+def add_known_users(workspace: Workspace, user_ids: Sequence[str]) -> int:
+    """Make users known; return how many were not."""
+    rows, ids = rows_of(connection, user_ids)
+    return _run(
+        f"INSERT INTO receiving_knownuser (workspace_id, user_id) SELECT %s, user_id FROM {rows} AS ids "
+        "WHERE true ON CONFLICT DO NOTHING",
+        [workspace.pk, ids],
+    )
+
+
+def check_known(workspace: Workspace, user_ids: Sequence[str]) -> None:
+    """In a workspace with known users only, raise InvalidUsers that names the others."""
+    if not workspace.known_users_only:
+        return
+    rows, ids = rows_of(connection, user_ids)
+    unknown = _column(
+        f"SELECT ids.user_id FROM {rows} AS ids LEFT JOIN receiving_knownuser AS known "
+        "ON known.workspace_id = %s AND known.user_id = ids.user_id WHERE known.user_id IS NULL",
+        [ids, workspace.pk],
+    )
+    if unknown:
+        raise InvalidUsers(unknown)
+
+
+def take_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:
+    """Note message ids as seen, and return those that are seen for the first time.
+
+    Of two transactions with one id, the second waits for the first and then finds it taken.
+    """
+    hashes = {hashlib.blake2b(text.encode(), digest_size=16).hexdigest(): text for text in messages}
+    if not hashes:
+        return set()
+    rows, values = rows_of(connection, sorted(hashes))
+    new = _column(
+        f"INSERT INTO {SeenMessage._meta.db_table} (workspace_id, message, seen_at) "
+        f"SELECT %s, user_id, %s FROM {rows} AS ids WHERE true ON CONFLICT DO NOTHING RETURNING message",
+        [workspace.pk, timezone.now(), values],
+    )
+    return {hashes[value] for value in new}
+
+
+def set_traits(workspace: Workspace, identifies: Sequence[Identify]) -> int:
+    """Write the traits of users; return how many values are other than before."""
+    by_name = trait_rows(identifies)
+    if not by_name:
+        return 0
+    ids = _trait_ids(workspace, sorted(by_name))
+    rows = sorted(
+        (ids[name], user, value) for name, users in by_name.items() for user, value in users.items()
+    )
+    if connection.vendor == "postgresql":
+        source = "unnest(%s::bigint[], %s::text[], %s::text[]) AS incoming (trait_id, user_id, value)"
+        parameters: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+    else:
+        source = (
+            "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value "
+            "FROM json_each(%s)) AS incoming"
+        )
+        parameters = [orjson.dumps(rows).decode()]
+    return _run(
+        "INSERT INTO receiving_usertrait (trait_id, user_id, value) "
+        f"SELECT trait_id, user_id, value FROM {source} "
+        "WHERE true ON CONFLICT (trait_id, user_id) DO UPDATE SET value = excluded.value "
+        "WHERE receiving_usertrait.value <> excluded.value",
+        parameters,
+    )
+
+
+def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
+    known = _known_traits(workspace, names)
+    new = [name for name in names if name not in known]
+    if new:
+        rows, values = rows_of(connection, new)
+        _run(
+            f"INSERT INTO receiving_trait (workspace_id, name) SELECT %s, user_id FROM {rows} AS ids "
+            "WHERE true ON CONFLICT DO NOTHING",
+            [workspace.pk, values],
+        )
+        known = _known_traits(workspace, names)
+    return known
+
+
+def _known_traits(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
+    rows, values = rows_of(connection, names)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT name, id FROM {Trait._meta.db_table} "
+            f"WHERE workspace_id = %s AND name IN (SELECT user_id FROM {rows} AS ids)",
+            [workspace.pk, values],
+        )
+        return dict(cursor.fetchall())
+
+
+# --- repeats -------------------------------------------------------------------------------
+
+
+def is_first(workspace: Workspace, idempotency_key: str | None) -> bool:
+    """Whether the call with this Idempotency-Key takes effect; one without a key always does."""
+    if idempotency_key is None:
+        return True
+    return bool(take_messages(workspace, [f"call {idempotency_key}"]))
+
+
+def origin_of(idempotency_key: str) -> str:
+    """The origin of a list whose create call had this key: its repeat is answered with the same list."""
+    return f"call {hashlib.sha256(idempotency_key.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
+def without_repeats(workspace: Workspace, items: list[Identify]) -> list[Identify]:
+    """Return the items whose message id, if they have one, was not seen before; of two, the last."""
+    by_message = {item.message_id: item for item in items if item.message_id is not None}
+    if not by_message:
+        return items
+    new = take_messages(workspace, [f"message {message}" for message in by_message])
+    return [
+        item
+        for item in items
+        if item.message_id is None
+        or (f"message {item.message_id}" in new and by_message[item.message_id] is item)
+    ]

@@ -1,0 +1,22 @@
+"""The addresses that partners call, at the site's root. A final slash more is taken: see middleware.py."""
+
+from django.urls import path
+
+from receiving import views
+
+urlpatterns = [
+    path("lists", views.ListsView.as_view()),
+    path("lists/<str:list_id>", views.ListView.as_view()),
+    path("lists/<str:list_id>/add", views.ListAddView.as_view()),
+    path("lists/<str:list_id>/remove", views.ListRemoveView.as_view()),
+    path("lists/<str:list_id>/members", views.ListMembersView.as_view()),
+    path("lists/<str:list_id>/digest", views.ListDigestView.as_view()),
+    path("identify", views.IdentifyView.as_view(default_type="identify")),
+    path("v1/identify", views.IdentifyView.as_view(default_type="identify")),
+    path("batch", views.IdentifyView.as_view()),
+    path("v1/batch", views.IdentifyView.as_view()),
+    path("users", views.UsersView.as_view()),
+    path("traits", views.TraitsView.as_view()),
+    path("traits/members", views.TraitMembersView.as_view()),
+    path("traits/digest", views.TraitDigestView.as_view()),
+]
