@@ -6,3 +6,6 @@ class DestinationsConfig(AppConfig):
 
     name = "destinations"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from destinations import checks  # noqa: F401  registers them

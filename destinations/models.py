@@ -1,0 +1,474 @@
+"""Destinations as rows. `Destination.endpoint()` is what the rest of the program sends with."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from destinations import validators
+from destinations.addresses import parse_networks
+from destinations.endpoint import AuthMode, Delivery, Endpoint, Kind, to_json
+from destinations.payloads import COHORT, KNOWN
+from destinations.presets import PRESETS
+from destinations.secrets import EncryptedField, SecretUnreadable
+
+DEFAULT = Endpoint(name="", base_url="")
+NAMES_COHORT = COHORT | {"external_name"}
+LIST_FIELDS = ("create_path", "create_template", "add_path", "add_template", "remove_path", "remove_template")
+PROPERTY_FIELDS = ("identify_path", "batch_path", "item_template", "batch_template")
+
+
+class JsonTextFormField(forms.CharField):
+    """Takes what a browser sends: with other line ends than it was given."""
+
+    def to_python(self, value: Any) -> str:
+        return (super().to_python(value) or "").replace("\r\n", "\n")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(initial, self.to_python(data))
+
+
+if TYPE_CHECKING:
+    TextColumn = models.TextField[Any, str]
+else:
+    TextColumn = models.TextField
+
+
+class JsonTextField(TextColumn):
+    """JSON kept as the text that people wrote: a JSON column of PostgreSQL would lose the order of keys."""
+
+    def to_python(self, value: Any) -> str:
+        return to_json(value) if isinstance(value, dict | list) else super().to_python(value)
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return super().formfield(**({"form_class": JsonTextFormField} | kwargs))
+
+
+class DestinationQuerySet(models.QuerySet["Destination"]):
+    def pause(self, pk: int, reason: str) -> bool:
+        """Stop sending to a destination; False when it was paused already (its first reason is kept)."""
+        row = self.filter(pk=pk, paused_at=None)
+        return row.update(paused_at=timezone.now(), pause_reason=reason[:500]) == 1
+
+    def resume(self, pk: int) -> bool:
+        """Let a paused destination send again; False when it was not paused."""
+        return self.filter(pk=pk).exclude(paused_at=None).update(paused_at=None, pause_reason="") == 1
+
+
+class Destination(models.Model):
+    """Where cohorts are sent and how. The defaults are those of the protocol."""
+
+    name = models.SlugField(
+        unique=True,
+        help_text="A short name for commands and configuration files: letters, digits, hyphens.",
+    )
+    title = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[validators.check_line],
+        help_text="The name that people see. Optional.",
+    )
+    preset = models.CharField(
+        max_length=40,
+        choices=[(name, preset.label) for name, preset in PRESETS.items()],
+        default="custom",
+        help_text="Where the fields below got their first values from.",
+    )
+    base_url = models.CharField(
+        "base URL",
+        max_length=2000,
+        validators=[validators.check_base_url],
+        help_text="What every path below is added to: https://partner.example/api",
+    )
+    kind = models.CharField(
+        max_length=20,
+        choices=[
+            (Kind.LIST.value, "List: the partner keeps a list of user ids"),
+            (Kind.PROPERTY.value, "Property: the partner keeps a property on each user"),
+        ],
+        default=Kind.LIST.value,
+        help_text="What the partner keeps.",
+    )
+    delivery = models.CharField(
+        max_length=20,
+        choices=[
+            (Delivery.BATCH.value, "Many users a request"),
+            (Delivery.SINGLE.value, "One user a request (property only, slow)"),
+        ],
+        default=Delivery.BATCH.value,
+        help_text="How property updates travel. Lists are always sent in batches.",
+    )
+
+    auth_mode = models.CharField(
+        "authentication",
+        max_length=20,
+        choices=[
+            (AuthMode.KEY.value, "Basic, the key as user name, no password (the protocol's)"),
+            (AuthMode.BASIC.value, "Basic, user name and secret"),
+            (AuthMode.BEARER.value, "Authorization: Bearer"),
+            (AuthMode.HEADER.value, "A header of another name"),
+            (AuthMode.NONE.value, "None"),
+        ],
+        default=AuthMode.KEY.value,
+        help_text="How the credential is sent.",
+    )
+    auth_username = models.CharField(
+        "user name",
+        max_length=500,
+        blank=True,
+        validators=[validators.check_line],
+        help_text="For Basic with a user name and a secret.",
+    )
+    auth_header = models.CharField(
+        "header name", max_length=200, blank=True, help_text="For a header of another name: X-Api-Key"
+    )
+    credential = EncryptedField(help_text="The key or secret. Stored encrypted, shown nowhere.")
+    extra_headers = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validators.check_headers],
+        help_text='Fixed headers of every request: {"X-Source": "crm"}. They are shown: no secrets here.',
+    )
+
+    source_label = models.CharField(
+        max_length=200,
+        default=DEFAULT.source_label,
+        validators=[validators.check_line],
+        help_text="Stands for $source_label.",
+    )
+    name_template = models.CharField(
+        "external name",
+        max_length=500,
+        default=DEFAULT.name_template,
+        validators=[validators.check_line],
+        help_text="What a cohort is called at the partner. A sync keeps the name of its first run.",
+    )
+    slug_names = models.BooleanField(
+        "slug of the cohort's name",
+        default=False,
+        help_text="Writes $cohort_name with letters, digits and hyphens only, at most 100 characters.",
+    )
+    integration_name = models.CharField(
+        max_length=200,
+        default=DEFAULT.integration_name,
+        validators=[validators.check_line],
+        help_text="Stands for $integration_name.",
+    )
+    integration_version = models.CharField(
+        max_length=50,
+        default=DEFAULT.integration_version,
+        validators=[validators.check_line],
+        help_text="Stands for $integration_version.",
+    )
+
+    create_path = models.CharField(
+        max_length=1000,
+        default=DEFAULT.create_path,
+        validators=[validators.check_path],
+        help_text="Creates the list, once for each sync.",
+    )
+    create_template = JsonTextField(
+        default=DEFAULT.create_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text="The body, as JSON.",
+    )
+    list_id_place = models.CharField(
+        "list id in the reply",
+        max_length=200,
+        default=DEFAULT.list_id_place,
+        validators=[validators.check_place],
+        help_text="Where the reply to the create call has the new list's id: response.listId",
+    )
+    add_path = models.CharField(
+        max_length=1000,
+        default=DEFAULT.add_path,
+        validators=[validators.check_path],
+        help_text="Adds users to the list.",
+    )
+    add_template = JsonTextField(
+        default=DEFAULT.add_template, validators=[MaxLengthValidator(20_000)], help_text="The body, as JSON."
+    )
+    remove_path = models.CharField(
+        max_length=1000,
+        default=DEFAULT.remove_path,
+        validators=[validators.check_path],
+        help_text="Removes users from the list.",
+    )
+    remove_template = JsonTextField(
+        default=DEFAULT.remove_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text="The body, as JSON.",
+    )
+    identify_path = models.CharField(
+        max_length=1000,
+        default=DEFAULT.identify_path,
+        validators=[validators.check_path],
+        help_text="Sets the property of one user.",
+    )
+    batch_path = models.CharField(
+        max_length=1000,
+        default=DEFAULT.batch_path,
+        validators=[validators.check_path],
+        help_text="Sets the property of many users.",
+    )
+    item_template = JsonTextField(
+        "one user",
+        default=DEFAULT.item_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text="One user's part of the body, or the whole body when one user is sent a request, as JSON.",
+    )
+    batch_template = JsonTextField(
+        "batch",
+        default=DEFAULT.batch_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text="The body of a batch, as JSON.",
+    )
+    idempotency_key = models.BooleanField(
+        "Idempotency-Key header",
+        default=False,
+        help_text="The same for every retry of a request, another for every other request.",
+    )
+    message_ids = models.BooleanField(
+        "messageId for each user",
+        default=False,
+        help_text="For Segment-compatible partners: made from run, user and value.",
+    )
+
+    batch_size = models.PositiveIntegerField(
+        default=DEFAULT.batch_size,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text="Users in one request, 1 to 10,000.",
+    )
+    threads = models.PositiveSmallIntegerField(
+        default=DEFAULT.threads,
+        validators=[MinValueValidator(1), MaxValueValidator(32)],
+        help_text="Requests in flight at a time, 1 to 32. Amplitude uses 4.",
+    )
+    max_bytes = models.PositiveIntegerField(
+        "byte limit",
+        default=DEFAULT.max_bytes,
+        validators=[MinValueValidator(10_000), MaxValueValidator(100_000_000)],
+        help_text="The largest body, in bytes: a batch is cut shorter to stay below.",
+    )
+    rate = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[validators.check_finite, MinValueValidator(0.001), MaxValueValidator(10_000)],
+        help_text="Requests a second at most. Empty: no limit.",
+    )
+    connect_timeout = models.FloatField(
+        default=DEFAULT.connect_timeout,
+        validators=[validators.check_finite, MinValueValidator(0.1), MaxValueValidator(300)],
+        help_text="Seconds to connect.",
+    )
+    read_timeout = models.FloatField(
+        default=DEFAULT.read_timeout,
+        validators=[validators.check_finite, MinValueValidator(0.1), MaxValueValidator(300)],
+        help_text="Seconds without a byte from the partner.",
+    )
+    deadline = models.FloatField(
+        default=DEFAULT.deadline,
+        validators=[validators.check_finite, MinValueValidator(0.1), MaxValueValidator(300)],
+        help_text="Seconds for one request in all, however slowly the reply drips.",
+    )
+    rules = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validators.check_rules],
+        help_text=(
+            "What replies mean, before the usual table, as JSON: "
+            '[{"status": 409, "code": "locked", "then": "retry", "reason": "locked", "message": "…"}]. '
+            '"then" is retry, reject, recreate, pause or users_failed.'
+        ),
+    )
+
+    paused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    pause_reason = models.CharField(max_length=500, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = DestinationQuerySet.as_manager()
+
+    # What a form or a configuration file may set; the credential is handled apart.
+    CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
+        *("name", "title", "preset", "base_url", "kind", "delivery"),
+        *("auth_mode", "auth_username", "auth_header", "extra_headers"),
+        *("source_label", "name_template", "slug_names", "integration_name", "integration_version"),
+        *LIST_FIELDS,
+        "list_id_place",
+        *PROPERTY_FIELDS,
+        *("idempotency_key", "message_ids"),
+        *("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline"),
+        "rules",
+    )
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            # The driver divides by these, or makes a pool of them: 0 would hang or crash it.
+            models.CheckConstraint(
+                condition=Q(batch_size__gte=1, batch_size__lte=10_000),
+                name="destination_batch_size_1_to_10000",
+            ),
+            models.CheckConstraint(
+                condition=Q(threads__gte=1, threads__lte=32), name="destination_threads_1_to_32"
+            ),
+            # A user id has up to 1,024 bytes, six times that when escaped: one must always fit.
+            models.CheckConstraint(
+                condition=Q(max_bytes__gte=10_000), name="destination_max_bytes_holds_a_user"
+            ),
+            models.CheckConstraint(
+                condition=Q(rate__isnull=True) | Q(rate__gt=0), name="destination_rate_positive"
+            ),
+            # A timeout of 0 makes a socket non-blocking: every request would fail.
+            models.CheckConstraint(
+                condition=Q(connect_timeout__gt=0, read_timeout__gt=0, deadline__gt=0),
+                name="destination_timeouts_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=[kind.value for kind in Kind]), name="destination_kind_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(delivery__in=[delivery.value for delivery in Delivery]),
+                name="destination_delivery_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(auth_mode__in=[mode.value for mode in AuthMode]),
+                name="destination_auth_mode_known",
+            ),
+            # A reason without a pause would be shown for a destination that sends.
+            models.CheckConstraint(
+                condition=Q(paused_at__isnull=False) | Q(pause_reason=""),
+                name="destination_reason_only_when_paused",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or self.name
+
+    @classmethod
+    def from_preset(cls, preset: str) -> "Destination":
+        """Return a new, unsaved destination with the values of a preset; KeyError for an unknown one."""
+        return cls(preset=preset, **PRESETS[preset].fields)
+
+    @property
+    def host(self) -> str:
+        """Return the partner's host, with a port that is not the usual one."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
+
+    @property
+    def place(self) -> str:
+        """Return the digest of where the data goes: see `Endpoint.place`."""
+        return self._endpoint("").place
+
+    def endpoint(self) -> Endpoint:
+        """Return this destination as the value that requests are made with.
+
+        Raises SecretUnreadable when the stored credential cannot be decrypted.
+        """
+        return self._endpoint(self.credential.reveal())
+
+    def _endpoint(self, credential: str) -> Endpoint:
+        copied = {name: getattr(self, name) for name in self.CONFIG_FIELDS if name not in ("title", "preset")}
+        copied |= {
+            "kind": Kind(self.kind),
+            "delivery": Delivery(self.delivery) if self.kind == Kind.PROPERTY else Delivery.BATCH,
+            "auth_mode": AuthMode(self.auth_mode),
+        }
+        networks = parse_networks(settings.OUTBOUND_ALLOW_NETS)
+        return Endpoint(**copied, credential=credential, allow_nets=networks)
+
+    def save_fields(self, names: Iterable[str]) -> None:
+        """Save only these fields, so that a pause written meanwhile is not undone."""
+        self.save(update_fields=[*names, "updated_at"])
+
+    def clean(self) -> None:
+        """Check what fields mean together. Raises ValidationError, keyed by field."""
+        errors: dict[str, list[str]] = {}
+        used = {}
+        for place in KNOWN:
+            try:
+                used[place] = validators.used_variables(place, str(getattr(self, place)))
+            except ValidationError as error:
+                errors.setdefault(place, []).extend(error.messages)
+        for place, text in [
+            *self._missing_variables(used),
+            *self._credential_problems(),
+            *self._header_problems(),
+        ]:
+            errors.setdefault(place, []).append(text)
+        if errors:
+            raise ValidationError(errors)
+
+    def _missing_variables(self, used: dict[str, set[str]]) -> Iterable[tuple[str, str]]:
+        """Yield field and problem for templates that lack what makes them work."""
+
+        def lacks(place: str, *names: str) -> bool:
+            return place in used and not used[place] & set(names)
+
+        if lacks("name_template", *COHORT):
+            yield "name_template", "Use $cohort_id or $cohort_name, or all cohorts get the same name."
+        if self.kind == Kind.LIST:
+            if lacks("create_template", *NAMES_COHORT) and lacks("create_path", *NAMES_COHORT):
+                yield "create_template", "Use $external_name, or all lists get the same name."
+            for operation in ("add", "remove"):
+                if lacks(f"{operation}_template", "items"):
+                    yield f"{operation}_template", '"$items" is missing: no user would be sent.'
+                if lacks(f"{operation}_path", "list_id") and lacks(f"{operation}_template", "list_id"):
+                    yield f"{operation}_path", "$list_id is missing: the partner could not tell which list."
+            return
+        if lacks("item_template", "user_id"):
+            yield "item_template", "$user_id is missing: the partner could not tell which user."
+        batched = self.delivery == Delivery.BATCH
+        outer = "batch" if batched else "identify"
+        if lacks("item_template", "value") and not (batched and "value" in used.get("batch_template", ())):
+            yield "item_template", '"$value" is missing: entering and leaving would look the same.'
+        holders = ["item_template", f"{outer}_path"] + (["batch_template"] if batched else [])
+        if all(lacks(place, *NAMES_COHORT) for place in holders):
+            yield "item_template", "Use $external_name, or all cohorts share one property."
+        if batched and lacks("batch_template", "items"):
+            yield "batch_template", '"$items" is missing: no user would be sent.'
+
+    def _credential_problems(self) -> Iterable[tuple[str, str]]:
+        """Yield field and problem of what is sent as the credential."""
+        try:
+            secret = self.credential.reveal()
+        except SecretUnreadable as error:
+            yield "credential", str(error)
+            return
+        if self.auth_mode in (AuthMode.KEY, AuthMode.BEARER, AuthMode.HEADER) and not secret:
+            yield "credential", "This authentication needs a credential."
+        if not secret.isprintable() or secret != secret.strip() or len(secret) > validators.HEADER_LENGTH:
+            yield "credential", "The credential has blanks around it, a line break, or is too long."
+        if self.auth_mode == AuthMode.KEY and ":" in secret:
+            yield "credential", "A key with a colon cannot be sent as a user name."
+
+    def _header_problems(self) -> Iterable[tuple[str, str]]:
+        """Yield field and problem of the other parts of authentication, and of headers beside it."""
+        mode = self.auth_mode
+        if mode == AuthMode.BASIC and (not self.auth_username or ":" in self.auth_username):
+            yield "auth_username", "Basic needs a user name, without a colon."
+        if mode == AuthMode.HEADER:
+            try:
+                validators.check_header_name(self.auth_header)
+            except ValidationError as error:
+                yield "auth_header", error.messages[0]
+        if not isinstance(self.extra_headers, dict):
+            return
+        names = {name.lower() for name in self.extra_headers}
+        own = self.auth_header.lower() if mode == AuthMode.HEADER else "authorization"
+        if mode != AuthMode.NONE and own in names:
+            yield "extra_headers", f"{own} carries the credential already."
+        if self.idempotency_key and "idempotency-key" in names:
+            yield "extra_headers", "Idempotency-Key is set by the program itself."

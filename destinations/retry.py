@@ -1,0 +1,70 @@
+"""When a request that failed is tried again. Pure: the caller waits (protocol page, "What a sender does")."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from destinations.errors import DeliveryError, Temporary
+
+RETRIES = 8
+JITTER = 1.1
+PARK_BEYOND = 15 * 60.0
+PARK_AT_MOST = 24 * 3600.0
+
+
+class Action(StrEnum):
+    RETRY = "retry"
+    GIVE_UP = "give up"
+    PARK = "park"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do next; `wait` is in seconds, already scaled, and 0 when giving up.
+
+    PARK: stop this run for `wait` seconds, and do not count the attempt as one of the tries.
+    """
+
+    action: Action
+    wait: float = 0.0
+
+
+def decide(
+    attempt: int, error: DeliveryError, *, uniform: Callable[[float, float], float], scale: float
+) -> Decision:
+    """Say what follows the attempt of this number (1 is the first), which ended with this error.
+
+    Waits are 2^(n-1) × U(1, 1.1) s for n = 1 … 8; `Retry-After` lengthens one, and beyond 15 minutes
+    parks instead, for 24 hours at most. `scale` multiplies every wait (1.0; tests set less).
+    """
+    if not isinstance(error, Temporary):
+        return Decision(Action.GIVE_UP)
+    asked = error.retry_after or 0.0
+    if asked > PARK_BEYOND:
+        return Decision(Action.PARK, min(asked, PARK_AT_MOST) * scale)
+    if attempt > RETRIES:
+        return Decision(Action.GIVE_UP)
+    backoff = 2.0 ** (attempt - 1) * uniform(1.0, JITTER)
+    return Decision(Action.RETRY, max(backoff, asked) * scale)
+
+
+def parse_retry_after(value: str | None, *, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for, or None for none, junk or the past.
+
+    value: seconds, or an HTTP date. now: the partner's clock if known, else ours, in Unix seconds.
+    """
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", text):
+        return float(text)
+    moment = parse_http_date(text)
+    return moment - now if moment is not None and moment > now else None
+
+
+def parse_http_date(text: str | None) -> float | None:
+    """Return the Unix seconds of an HTTP date, or None for anything else."""
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,71 @@
+"""The states of things in this room, in named groups."""
+
+from django.db.models import TextChoices
+
+
+class ScheduleKind(TextChoices):
+    MANUAL = "manual", "By hand only"
+    ONCE = "once", "Once, at a time"
+    HOURLY = "hourly", "Every hour"
+    DAILY = "daily", "Every day at a time"
+    CRON = "cron", "Cron expression"
+
+
+class RunMode(TextChoices):
+    CHANGES = "changes", "Changes"
+    FULL = "full", "Full"
+    EMPTY = "empty", "Emptying"
+
+
+class Trigger(TextChoices):
+    PERSON = "person", "By hand"
+    COMMAND = "command", "Command"
+    SCHEDULE = "schedule", "Schedule"
+    API = "api", "REST API"
+    LIST_GONE = "list_gone", "The partner lost its list"
+    CAUGHT_UP = "caught_up", "The cohort had moved on"
+
+
+class RunState(TextChoices):
+    PENDING = "pending", "Pending"
+    RUNNING = "running", "Running"
+    PARKED = "parked", "Parked"
+    HELD = "held", "Held for approval"
+    SUCCEEDED = "succeeded", "Succeeded"
+    PARTIAL = "partial", "Partly: users were rejected"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+# A sync has at most one open run; the others have ended.
+OPEN_RUNS = [RunState.PENDING, RunState.RUNNING, RunState.PARKED, RunState.HELD]
+# What a driver may go on with.
+DRIVABLE_RUNS = [RunState.PENDING, RunState.RUNNING, RunState.PARKED]
+DONE_RUNS = [RunState.SUCCEEDED, RunState.PARTIAL]
+
+
+class BatchState(TextChoices):
+    SENDING = "sending", "Sending"
+    DELIVERED = "delivered", "Delivered"
+    NARROWED = "narrowed", "Delivered in parts"
+    REJECTED = "rejected", "Rejected"
+    UNDELIVERED = "undelivered", "Not delivered"
+
+
+class Step(TextChoices):
+    """What a batch does at the partner."""
+
+    CREATE = "create", "Create list"
+    ADD = "add", "Add"
+    REMOVE = "remove", "Remove"
+
+
+class RejectionKind(TextChoices):
+    REJECTED = "rejected", "Refused by the partner"
+    UNDELIVERED = "undelivered", "Could not be delivered"
+
+
+class RejectionState(TextChoices):
+    WAITING = "waiting", "Will be tried again"
+    SPENT = "spent", "Tried often enough"
+    DISMISSED = "dismissed", "Dismissed by a person"

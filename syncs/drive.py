@@ -1,0 +1,514 @@
+"""One driver per destination: sends the batches of all its runs, and writes down what became of them.
+
+    drive() ─▶ lease ─▶ loop:  choose ─▶ one transaction ─▶ submit ─▶ wait for replies ─▶ judge
+                                (feeds)   (lease checked)    (threads do HTTP only)     (judge.py)
+
+The thread that called `drive` is the only one that touches the database. A batch is in the database
+as *sending* before a thread sees it, and a thread that has answered gets nothing new before the
+answer is recorded: after a crash, at most as many batches as there are threads are sent again.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import partial
+
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from cohorts import members
+from destinations.endpoint import Endpoint
+from destinations.errors import DeliveryError
+from destinations.models import Destination
+from destinations.payloads import Request, TemplateError, external_name
+from destinations.secrets import SecretUnreadable
+from destinations.transport import Reply, Transport
+from syncs import judge, rejections, start
+from syncs import lease as leases
+from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step, Trigger
+from syncs.feed import Feed, Work
+from syncs.models import Batch, Driver, Run, Sync
+from syncs.plan import Plan
+
+log = logging.getLogger(__name__)
+
+# A longer wait gives up the slot and the lease; somebody comes back when it is over.
+SHORT_WAIT = 5.0
+# Seconds between looks at what people asked for meanwhile, and the longest deafness to a stop.
+LOOK_EVERY = 0.5
+RENEW_EVERY = 15.0
+RECOVER_AFTER = 60.0
+PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
+
+
+class How(Enum):
+    """Why a driver left its destination."""
+
+    DONE = "done"
+    BUSY = "busy"
+    PARKED = "parked"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Ended:
+    how: How
+    reason: str = ""
+    next_at: datetime | None = None
+
+
+Result = Reply | DeliveryError | Exception
+
+
+def drive(
+    destination_id: int,
+    *,
+    stop: threading.Event,
+    report: Callable[[list[Run]], None] = lambda runs: None,
+) -> Ended:
+    """Drive all open runs of a destination until none is left, or something stands in the way.
+
+    `stop`: when set, nothing new is sent; what is in flight is recorded. `report` is given the active
+    runs after each transaction. Returns how it ended; what became of a run is in its row.
+    """
+    destination = Destination.objects.get(pk=destination_id)
+    if destination.is_paused:
+        return Ended(How.PAUSED, destination.pause_reason)
+    lease = leases.take(destination_id)
+    if lease is None:
+        return _why_not(destination_id)
+    try:
+        endpoint = destination.endpoint()
+    except SecretUnreadable as error:
+        Destination.objects.pause(destination_id, str(error))
+        lease.release()
+        return Ended(How.PAUSED, str(error))
+    driver = Drive(lease, destination, endpoint, stop, report)
+    try:
+        _relax_durability(True)
+        return driver.loop()
+    except leases.LeaseLost:
+        driver.transport.interrupt()
+        return Ended(How.LOST, "Another driver took over.")
+    except Exception as error:  # a run's edge: recorded, and tried again later rather than at once
+        log.exception("Driving %s failed.", destination)
+        driver.transport.interrupt()
+        return driver.recover(f"An error of this program: {type(error).__name__}: {error}")
+    finally:
+        driver.close()
+        _relax_durability(False)
+
+
+def _why_not(destination_id: int) -> Ended:
+    driver = Driver.objects.get(pk=destination_id)
+    if driver.next_at and driver.next_at > timezone.now():
+        return Ended(How.PARKED, driver.next_reason, driver.next_at)
+    return Ended(How.BUSY, "Another process is driving this destination.")
+
+
+@dataclass
+class Drive:
+    lease: leases.Lease
+    destination: Destination
+    endpoint: Endpoint
+    stop: threading.Event
+    report: Callable[[list[Run]], None]
+    feeds: list[Feed] = field(default_factory=list)
+    # Works that may be sent at once: the next piece of a batch, or a retry whose wait is over.
+    ready: deque[Work] = field(default_factory=deque)
+    # Encoded, and not yet in the database.
+    ahead: deque[Work] = field(default_factory=deque)
+    # Retries spent; waiting for a sign that the partner is alive.
+    spent: list[Work] = field(default_factory=list)
+    # Users were refused before anybody was accepted in the run: perhaps the partner refuses everybody.
+    unproven: list[Work] = field(default_factory=list)
+    writes: list[Callable[[], object]] = field(default_factory=list)
+    durable: bool = False
+    accepted: int = 0
+    in_flight: int = 0
+    ending: Ended | None = None
+
+    def __post_init__(self) -> None:
+        self.transport = Transport(self.endpoint)
+        self.pool = ThreadPoolExecutor(self.endpoint.threads, thread_name_prefix="send")
+        self.results: queue.SimpleQueue[tuple[Work, Request, Result]] = queue.SimpleQueue()
+        self.row = Driver.objects.get(pk=self.destination.pk)
+        self.gate = 0.0
+        self.slot = 0.0
+        self._looked = self._renewed = 0.0
+        self._turn = 0
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def loop(self) -> Ended:
+        while True:
+            self._look()
+            sending = self._choose()
+            self._commit()
+            self._submit(sending)
+            self._think_ahead()
+            if not self.in_flight and not self._find_way_on():
+                if self.ending is None and not self._adopt():
+                    self.ending = Ended(How.DONE)
+                if self.ending:
+                    return self._leave(self.ending)
+            self._collect()
+
+    def _look(self) -> None:
+        """Now and then: new runs, cancelled runs, a pause, a stop."""
+        self._drop_ended()
+        now = time.monotonic()
+        if self.stop.is_set() and self.ending is None:
+            self.ending = Ended(How.STOPPED, "Stopped.")
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        self._adopt()
+        paused = Destination.objects.filter(pk=self.destination.pk, paused_at__isnull=False).first()
+        if paused and self.ending is None:
+            self.ending = Ended(How.PAUSED, paused.pause_reason)
+        active = {feed.run.pk: feed for feed in self.feeds}
+        for pk in Run.objects.filter(pk__in=active, cancel_requested=True).values_list("pk", flat=True):
+            self.end_run(active[pk], RunState.CANCELLED, "Cancelled by a person.", give_up_batches)
+
+    def _choose(self) -> list[Work]:
+        """Take as many works as there are free threads; new ones get their row in this transaction."""
+        chosen: list[Work] = []
+        room = (1 if self.row.opened else self.endpoint.threads) - self.in_flight
+        while room > 0 and self.ending is None and self.gate <= time.monotonic():
+            work = self._next()
+            if work is None:
+                break
+            if not work.stored:
+                self._store(work)
+            chosen.append(work)
+            room -= 1
+        return chosen
+
+    def _next(self) -> Work | None:
+        for waiting in (self.ready, self.ahead):
+            for _ in range(len(waiting)):
+                work = waiting.popleft()
+                if work.feed.blocked and not work.canary:
+                    waiting.append(work)
+                elif not work.feed.ended:
+                    return work
+        return self._from_feeds()
+
+    def _from_feeds(self) -> Work | None:
+        """Ask the runs in turn, so that a small one does not wait behind a large one."""
+        for _ in range(len(self.feeds)):
+            self._turn = (self._turn + 1) % len(self.feeds)
+            feed = self.feeds[self._turn]
+            work = None if feed.ended or feed.blocked else feed.next()
+            if feed.forgotten:
+                self.writes.append(partial(rejections.forget, feed.forgotten))
+                feed.forgotten = []
+            if work:
+                return work
+        return None
+
+    def _store(self, work: Work) -> None:
+        batch = work.batch
+        retried = list(work.retried.values())
+
+        def write() -> None:
+            batch.pk = None
+            batch.save(force_insert=True)
+            if retried:
+                rejections.announce(batch, retried)
+
+        work.stored = True
+        self.durable |= bool(retried)
+        self.writes.append(write)
+
+    def _commit(self) -> None:
+        """Write everything in one transaction that begins by checking the lease."""
+        now = time.monotonic()
+        if not self.writes and now - self._renewed < RENEW_EVERY:
+            return
+        writes, self.writes = self.writes, []
+        if self.durable:
+            _relax_durability(False)
+        while True:
+            try:
+                with transaction.atomic():
+                    self.lease.renew()
+                    for write in writes:
+                        write()
+                    for feed in self.feeds:
+                        feed.save_counts()
+                break
+            except OperationalError as error:
+                if "locked" not in str(error) or self.lease.remaining() < 10:
+                    raise
+                log.warning("The database is locked; trying again.")
+        if self.durable:
+            _relax_durability(True)
+        self.durable = False
+        self._renewed = now
+        self.report([feed.run for feed in self.feeds])
+
+    def _submit(self, chosen: list[Work]) -> None:
+        for work in chosen:
+            self.in_flight += 1
+            work.feed.flying += 1
+            self.pool.submit(self._send, work, work.encode(), self._pace())
+
+    def _pace(self) -> float:
+        """Return when the next request may start, by the destination's rate."""
+        now = time.monotonic()
+        if self.endpoint.rate:
+            self.slot = max(self.slot + 1 / self.endpoint.rate, now)
+            return self.slot
+        return now
+
+    def _send(self, work: Work, request: Request, not_before: float) -> None:
+        """In a thread of the pool: one request; no database."""
+        result: Result
+        try:
+            while (wait := not_before - time.monotonic()) > 0 and not self.stop.is_set():
+                self.stop.wait(min(wait, LOOK_EVERY))
+            if self.stop.is_set() and not_before > time.monotonic():
+                raise leases.NotSent
+            if self.lease.remaining() <= self.endpoint.deadline:
+                raise leases.NotSent
+            result = self.transport.send(request)
+        except Exception as error:  # noqa: BLE001  # a thread's edge: judged by the driver
+            result = error
+        self.results.put((work, request, result))
+
+    def _think_ahead(self) -> None:
+        """Plan and encode the next batches while the threads wait for the partner."""
+        while self.ending is None and len(self.ahead) + len(self.ready) < self.endpoint.threads:
+            work = self._from_feeds()
+            if work is None:
+                return
+            work.encode()
+            self.ahead.append(work)
+
+    def _collect(self) -> None:
+        """Wait for a reply, the gate, a stop or the next look; judge all replies that are there."""
+        wait = LOOK_EVERY
+        if not self.in_flight:
+            wait = min(max(self.gate - time.monotonic(), 0), LOOK_EVERY)
+            if wait and self.stop.wait(wait):
+                return
+            wait = 0
+        try:
+            work, request, result = self.results.get(timeout=wait) if wait else self.results.get_nowait()
+            while True:
+                self.in_flight -= 1
+                work.feed.flying -= 1
+                judge.judge(self, work, request, result)
+                work, request, result = self.results.get_nowait()
+        except queue.Empty:
+            return
+
+    def _find_way_on(self) -> bool:
+        """Nothing is in flight: finish what can be finished; return whether there is more to send."""
+        if self.ending is None and not (self.ready or self.ahead):
+            work = self._from_feeds()
+            if work:
+                self.ahead.append(work)
+            else:
+                judge.unblock(self)
+                for feed in [feed for feed in self.feeds if feed.done]:
+                    self._finish(feed)
+        elif self.ready and self.gate - time.monotonic() > SHORT_WAIT:
+            self.park(self.gate - time.monotonic(), self.row.next_reason)
+        self._drop_ended()
+        self._commit()
+        return self.ending is None and bool(self.ready or self.ahead or self.feeds)
+
+    # --- runs -------------------------------------------------------------------------------
+
+    def _adopt(self) -> bool:
+        """Take on the destination's open runs that are not yet active; return whether there was one."""
+        if self.ending:
+            return False
+        active = [feed.run.pk for feed in self.feeds]
+        runs = Run.objects.filter(sync__destination=self.destination, state__in=DRIVABLE_RUNS)
+        new = runs.exclude(pk__in=active).exclude(sync__in=[feed.run.sync_id for feed in self.feeds])
+        adopted = False
+        for run in new.select_related("sync__cohort").order_by("pk"):
+            adopted |= self._begin(run)
+        return adopted
+
+    def _begin(self, run: Run) -> bool:
+        """Mark the run running and its sync dirty, in one durable transaction before its first request."""
+        sync = run.sync
+        if run.cancel_requested:
+            return self._end_unbegun(run, RunState.CANCELLED, "Cancelled by a person.")
+        try:
+            name = sync.external_name or external_name(self.endpoint, sync.cohort.name, sync.cohort.key)
+        except TemplateError as error:
+            return self._end_unbegun(run, RunState.FAILED, str(error))
+        if not (run.started_at or run.approved_by):
+            run.from_version, run.from_dirty = sync.settled_version, sync.dirty
+            run.to_version = sync.cohort.version
+        plan = Plan.of(run)
+        if run.planned_adds is None:
+            run.planned_adds, run.planned_removes = plan.count(Step.ADD), plan.count(Step.REMOVE)
+        if not (run.approved_by or run.started_at) and (reason := why_hold(run, plan)):
+            return self._hold(run, reason)
+        _relax_durability(False)
+        try:
+            with transaction.atomic():
+                self.lease.renew()
+                begun = Sync.objects.begin(sync.pk, place=self.endpoint.place, external_name=name)
+                if begun and Run.objects.start(run.pk):
+                    Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
+        except IntegrityError:
+            begun = False
+        finally:
+            _relax_durability(True)
+        if not begun:
+            return self._end_unbegun(run, RunState.FAILED, _why_not_begun(sync, self.endpoint, name))
+        run.refresh_from_db()
+        self.feeds.append(Feed(run, self.endpoint, self.row.learned_size))
+        return True
+
+    def _hold(self, run: Run, reason: str) -> bool:
+        """Wait for a person; what the run would do is fixed now, so that they approve just that."""
+
+        def write() -> None:
+            Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
+            Run.objects.hold(run.pk, reason=reason)
+
+        self.writes.append(write)
+        self._commit()
+        return True
+
+    def _end_unbegun(self, run: Run, state: RunState, reason: str) -> bool:
+        self.writes.append(partial(Run.objects.end, run.pk, state, reason=reason))
+        self._commit()
+        return True
+
+    def _finish(self, feed: Feed) -> None:
+        """All of a run's batches are settled: from now on the partner holds its target."""
+        run = feed.run
+        version = 0 if run.mode == RunMode.EMPTY else run.to_version
+        state = RunState.PARTIAL if run.rejected else RunState.SUCCEEDED
+        reason = f"{run.rejected:,} users were not taken; they will be tried again." if run.rejected else ""
+
+        def settle(run: Run) -> None:
+            Sync.objects.settle(run.sync_id, version=version)
+            sync = Sync.objects.select_related("cohort").get(pk=run.sync_id)
+            if run.reopened and run.mode == RunMode.CHANGES and sync.cohort.version > run.to_version:
+                start.create(sync, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
+
+        self.end_run(feed, state, reason, settle)
+
+    def end_run(
+        self, feed: Feed, state: RunState, reason: str, then: Callable[[Run], object] = lambda run: None
+    ) -> None:
+        """End a run when what is in flight of it has come back; `then` joins that transaction."""
+        if feed.ended:
+            return
+        self.unproven = [work for work in self.unproven if work.feed is not feed]
+        self.spent = [work for work in self.spent if work.feed is not feed]
+
+        def write() -> None:
+            Run.objects.end(feed.run.pk, state, reason=reason)
+            then(feed.run)
+
+        feed.ended = write
+
+    def _drop_ended(self) -> None:
+        for feed in [feed for feed in self.feeds if feed.ended and not feed.flying]:
+            assert feed.ended
+            self.writes += [feed.save_counts, feed.ended]
+            self.feeds.remove(feed)
+
+    def park(self, seconds: float, reason: str) -> None:
+        """Leave the destination for a while; its runs go on afterwards."""
+        self.ending = Ended(How.PARKED, reason, timezone.now() + timedelta(seconds=seconds))
+
+    def pause(self, reason: str) -> None:
+        """Stop sending to this destination until a person resumes it."""
+        self.ending = Ended(How.PAUSED, reason)
+        self.writes.append(partial(Destination.objects.pause, self.destination.pk, reason))
+
+    def _leave(self, ended: Ended) -> Ended:
+        def write() -> None:
+            for feed in self.feeds:
+                if ended.how == How.STOPPED:
+                    Run.objects.interrupt(feed.run.pk)
+                else:
+                    Run.objects.park(feed.run.pk, reason=ended.reason)
+            self.lease.release(next_at=ended.next_at, reason=ended.reason if ended.next_at else "")
+
+        self.writes.append(write)
+        self._commit()
+        return ended
+
+    def recover(self, reason: str) -> Ended:
+        """After an error of ours: drop what was to be written, park, and let somebody try later."""
+        self.writes.clear()
+        self.feeds = [feed for feed in self.feeds if not feed.ended]
+        self.park(RECOVER_AFTER, reason)
+        assert self.ending
+        return self._leave(self.ending)
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.transport.close()
+
+
+def why_hold(run: Run, plan: Plan) -> str:
+    """Return why a person should see this run first, or ''.
+
+    A run is held that removes more users than the sync's guard allows (without one, its cohort's),
+    unless a person has approved versions of the cohort from which as many users left.
+    """
+    sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
+    if removes <= members.approved_leavers(cohort.pk, plan.settled, plan.target):
+        return ""
+    users = cohort.guard_users if sync.guard_users is None else sync.guard_users
+    if users is not None and removes > users:
+        return f"It would remove {removes:,} users; the limit is {users:,}."
+    percent = sync.guard_percent or cohort.guard_percent
+    held = members.size_of(cohort.pk, plan.settled)
+    if percent and removes * 100 > percent * max(held, 1):
+        return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
+    return ""
+
+
+def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:
+    if sync.place not in ("", endpoint.place):
+        return (
+            "The destination's address or account has changed since this sync last ran. "
+            "Reset what its partner is believed to hold, then run it again."
+        )
+    return f"Another sync of this destination already has the name {name!r} at the partner."
+
+
+def _relax_durability(relaxed: bool) -> None:
+    """Choose whether a commit of this connection waits for the disk.
+
+    What a power cut may take from a driver's batches is only progress, which is sent again; a run's
+    beginning and a rejected user's retry must be on the disk before their request leaves.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"SET synchronous_commit TO {'off' if relaxed else 'on'}")
+        else:
+            cursor.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
+
+
+def give_up_batches(run: Run) -> None:
+    """What a cancelled run was still to send again is not sent."""
+    Batch.objects.filter(run=run, state=BatchState.SENDING).update(
+        state=BatchState.UNDELIVERED, settled_at=Now(), message="The run was cancelled."
+    )

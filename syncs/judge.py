@@ -1,0 +1,426 @@
+"""What follows from a reply: the design page's failure table, applied to a batch, a run, a destination."""
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.utils import timezone
+
+from cohorts import members
+from destinations import retry
+from destinations.errors import (
+    DeliveryError,
+    ListGone,
+    NotFound,
+    Refused,
+    Rejected,
+    Temporary,
+    TooLarge,
+)
+from destinations.payloads import Request
+from destinations.transport import Reply, describe
+from syncs import lease as leases
+from syncs import rejections, start
+from syncs.choices import BatchState, RejectionKind, RunMode, RunState, Step, Trigger
+from syncs.feed import Feed, Work
+from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
+
+if TYPE_CHECKING:
+    from syncs.drive import Drive, Result
+
+# A partner that refuses everybody hears of us at most this often in a run (and of what is in flight).
+REFUSALS = 20
+SPENT_IN_A_ROW = 3
+PROBE_AFTER = 5 * 60.0
+PROBE_AT_MOST = 3600.0
+HEAD = 512
+
+
+def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> None:
+    """Take what a thread brought back. Whatever is to be written joins the next transaction."""
+    if isinstance(result, leases.NotSent):
+        drive.ready.appendleft(work)
+        return
+    if not isinstance(result, Reply | DeliveryError):
+        raise result
+    feed, batch = work.feed, work.batch
+    feed.run.requests += 1
+    batch.requests += 1
+    feed.touched = True
+    _note_on_batch(drive, batch, request, result)
+    if isinstance(result, Reply) and not result.failed_users:
+        _accepted(drive, work, result)
+    elif isinstance(result, Reply):
+        _record_attempt(drive, work, request, result, "users_failed", "The partner took all but some users.")
+        _accepted(drive, work, result)
+    else:
+        _record_attempt(drive, work, request, result.reply, result.code, result.message)
+        batch.unknown_outcome |= result.unknown_outcome
+        _failed(drive, work, result)
+
+
+def _failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
+    if work.feed.ended:
+        _store_progress(drive, work.batch)
+    elif work.canary:
+        _canary_failed(drive, work, error)
+    elif isinstance(error, Temporary):
+        _temporary(drive, work, error)
+    elif isinstance(error, ListGone):
+        _list_gone(drive, work.feed)
+    elif isinstance(error, TooLarge) and work.narrowing:
+        _too_large(drive, work, error)
+    elif isinstance(error, NotFound) and work.narrowing:
+        _not_found(drive, work, error)
+    elif isinstance(error, Rejected) and work.narrowing:
+        _rejected(drive, work, error)
+    else:
+        _stop_and_tell(drive, work, error)
+
+
+# --- accepted -----------------------------------------------------------------------------------
+
+
+def _accepted(drive: "Drive", work: Work, reply: Reply) -> None:
+    feed = work.feed
+    drive.accepted += 1
+    _partner_is_alive(drive)
+    if work.narrowing is None:
+        _created(drive, work, reply)
+        return
+    feed.accepted += 1
+    if work.canary:
+        _canary_accepted(drive, work)
+    refusal = Rejected("The partner's reply names this user as failed.", code="users_failed", reply=reply)
+    work.narrowing.accept(reply.failed_users, refusal)
+    _go_on(drive, work)
+    for waiting in [w for w in drive.unproven if w.feed is feed]:
+        drive.unproven.remove(waiting)
+        _settle(drive, waiting)
+
+
+def _created(drive: "Drive", work: Work, reply: Reply) -> None:
+    run, batch = work.feed.run, work.batch
+    run.sync.list_id = reply.list_id
+    if batch.unknown_outcome:
+        run.note = "A create call got no answer before: a second list of this name may exist at the partner."
+
+    def write() -> None:
+        Sync.objects.filter(pk=run.sync_id).update(list_id=reply.list_id)
+
+    drive.writes.append(write)
+    _end_batch(drive, work, BatchState.DELIVERED)
+
+
+def _partner_is_alive(drive: "Drive") -> None:
+    """Close the breaker; batches whose retries were spent are tried once more, in parts."""
+    row = drive.row
+    if row.spent_in_a_row or row.opened:
+        row.spent_in_a_row = row.opened = 0
+        drive.writes.append(lambda: _save_breaker(row))
+    _try_spent_in_parts(drive)
+
+
+def _try_spent_in_parts(drive: "Drive") -> None:
+    for work in drive.spent:
+        assert work.narrowing
+        work.narrowing.give_up(work.error or Temporary("The retries were spent.", code="spent"))
+        _go_on(drive, work)
+    drive.spent = []
+
+
+def _go_on(drive: "Drive", work: Work) -> None:
+    """Send the next piece of a batch, or settle it."""
+    assert work.narrowing
+    work.request = None
+    work.batch.tries = 0
+    if not work.narrowing.done:
+        drive.ready.append(work)
+    elif (work.narrowing.rejected or work.narrowing.undelivered) and not work.feed.accepted:
+        drive.unproven.append(work)
+    else:
+        _settle(drive, work)
+
+
+def _settle(drive: "Drive", work: Work) -> None:
+    """Write down a batch that is through, with its rejected users."""
+    narrowing, batch, run = work.narrowing, work.batch, work.feed.run
+    assert narrowing
+    if narrowing.undelivered and drive.accepted == work.spent_at:
+        # Not one part went through: the partner is down, and nobody is to be marked for it.
+        _open_breaker(drive, "No request went through.")
+        return
+    batch.delivered = narrowing.delivered
+    if work.retried or not batch.user_ids:  # a canary tells nobody anything new
+        if batch.step == Step.ADD:
+            run.added += narrowing.delivered
+        else:
+            run.removed += narrowing.delivered
+    run.rejected += len(narrowing.rejected) + len(narrowing.undelivered)
+
+    def write() -> None:
+        rejections.settle(batch, work.retried, RejectionKind.REJECTED, narrowing.rejected)
+        rejections.settle(batch, work.retried, RejectionKind.UNDELIVERED, narrowing.undelivered)
+        if work.retried:
+            rejections.forgive(work.retried.values(), [*narrowing.rejected, *narrowing.undelivered])
+
+    drive.writes.append(write)
+    state = rejections.state_of(narrowing.delivered, len(narrowing.rejected), len(narrowing.undelivered))
+    _end_batch(drive, work, state)
+
+
+def _end_batch(drive: "Drive", work: Work, state: BatchState) -> None:
+    work.feed.in_flight -= 1
+    work.batch.state = state
+    work.batch.settled_at = timezone.now()
+    _store_progress(drive, work.batch)
+
+
+# --- refused users ------------------------------------------------------------------------------
+
+
+def _rejected(drive: "Drive", work: Work, error: DeliveryError) -> None:
+    assert work.narrowing
+    feed = work.feed
+    feed.refused += 1
+    feed.only_404 &= isinstance(error, NotFound)
+    work.narrowing.reject(error, error.named_users)
+    _go_on(drive, work)
+    _store_progress(drive, work.batch)
+    if not feed.accepted and feed.refused >= REFUSALS:
+        _ask_canary(drive, feed)
+
+
+def _not_found(drive: "Drive", work: Work, error: DeliveryError) -> None:
+    """A bare 404: about users, if somebody who was delivered can be added again; else about the list."""
+    if work.list_exists or work.feed.run.mode == RunMode.EMPTY or not _canary(drive, work.feed, waiting=work):
+        _rejected(drive, work, error)
+    else:
+        work.error = error
+
+
+def unblock(drive: "Drive") -> None:
+    """Nothing is in flight or ready: find a way on for batches that wait for a sign of the partner."""
+    if drive.spent:
+        for work in drive.spent:
+            work.spent_at = drive.accepted
+        _try_spent_in_parts(drive)
+    for feed in {work.feed.run.pk: work.feed for work in drive.unproven}.values():
+        _ask_canary(drive, feed)
+
+
+def _ask_canary(drive: "Drive", feed: Feed) -> None:
+    """Users were refused and nobody accepted: is it the users, or does the partner refuse everybody?"""
+    if not feed.blocked and not _canary(drive, feed, waiting=None):
+        _refuses_everybody(drive, feed)
+
+
+def _canary(drive: "Drive", feed: Feed, *, waiting: Work | None) -> bool:
+    """Add somebody again whom the partner certainly holds, changing nothing; False if there is nobody."""
+    if waiting is None and feed.canary_sent:
+        return False
+    user = _somebody_delivered(feed)
+    if user is None:
+        return False
+    feed.blocked = True
+    feed.canary_sent = True
+    feed.in_flight += 1
+    work = feed.work_on(feed.new_batch(Step.ADD, [user], keep_ids=True), [user], canary=True)
+    work.waiting = waiting
+    drive.ready.appendleft(work)
+    return True
+
+
+def _somebody_delivered(feed: Feed) -> str | None:
+    """Return a user who is at the partner and shall stay there, or None."""
+    run = feed.run
+    if run.mode == RunMode.EMPTY:
+        return None
+    added = run.batches.filter(step=Step.ADD, state=BatchState.DELIVERED, user_ids__isnull=True).first()
+    found = [added.first_user] if added else []
+    if run.from_version:
+        found += members.stayed(run.sync.cohort_id, run.from_version, run.to_version, 100)
+    bad = rejections.among(run.sync_id, found)
+    return next((user for user in found if user not in bad), None)
+
+
+def _canary_accepted(drive: "Drive", work: Work) -> None:
+    """The list is there and takes users: a 404 that asked for this canary was about users."""
+    work.feed.blocked = False
+    if waiting := work.waiting:
+        assert waiting.error
+        waiting.list_exists = True
+        _rejected(drive, waiting, waiting.error)
+
+
+def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
+    feed = work.feed
+    if isinstance(error, Temporary):
+        _temporary(drive, work, error)
+        return
+    feed.blocked = False
+    _end_batch(drive, work, BatchState.REJECTED)
+    if isinstance(error, NotFound | ListGone):
+        _list_gone(drive, feed)
+    elif isinstance(error, Rejected):
+        _refuses_everybody(drive, feed)
+    else:
+        _stop_and_tell(drive, work, error)
+
+
+def _refuses_everybody(drive: "Drive", feed: Feed) -> None:
+    last = feed.last_message
+    if feed.only_404 and feed.refused:
+        if feed.run.mode == RunMode.EMPTY:
+            _list_gone(drive, feed)
+            return
+        reason = f"The partner answers every user with 404: check the paths and the list. {last}"
+        drive.pause(reason)
+    else:
+        reason = f"The partner refused every user that was sent, so nobody is marked as rejected. {last}"
+    drive.end_run(feed, RunState.FAILED, reason)
+
+
+def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
+    assert work.narrowing
+    size = (len(work.narrowing.piece) + 1) // 2
+    if len(work.narrowing.piece) > 1:
+        row = drive.row
+        row.learned_size = min(row.learned_size or size, size)
+        for feed in drive.feeds:
+            feed.most = min(feed.most, row.learned_size)
+        drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
+    work.narrowing.halve(error)
+    _go_on(drive, work)
+    _store_progress(drive, work.batch)
+
+
+# --- retries, the breaker -----------------------------------------------------------------------
+
+
+def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
+    batch = work.batch
+    work.error = error
+    if work.narrowing and work.narrowing.once:
+        work.narrowing.give_up(error)
+        _go_on(drive, work)
+        _store_progress(drive, batch)
+        return
+    if drive.row.opened:
+        _open_breaker(drive, error.message)
+        _store_progress(drive, batch)
+        return
+    batch.tries += 1
+    decision = retry.decide(
+        batch.tries, error, uniform=random.uniform, scale=float(settings.RETRY_TIME_SCALE)
+    )
+    if decision.action == retry.Action.PARK:
+        batch.tries -= 1
+        drive.park(decision.wait, f"The partner asked us to wait: {error.message}")
+    elif decision.action == retry.Action.RETRY:
+        work.feed.run.retries += 1
+        drive.gate = max(drive.gate, time.monotonic() + decision.wait)
+        drive.row.next_reason = error.message
+        drive.ready.append(work)
+    else:
+        _spent(drive, work, error)
+    _store_progress(drive, batch)
+
+
+def _spent(drive: "Drive", work: Work, error: Temporary) -> None:
+    row = drive.row
+    row.spent_in_a_row += 1
+    drive.writes.append(lambda: _save_breaker(row))
+    if row.spent_in_a_row >= SPENT_IN_A_ROW or work.narrowing is None or work.canary:
+        _open_breaker(drive, error.message)
+    else:
+        work.spent_at = drive.accepted
+        drive.spent.append(work)
+
+
+def _open_breaker(drive: "Drive", message: str) -> None:
+    """Park the destination; its next driver sends one request at a time until one goes through."""
+    row = drive.row
+    if drive.ending:
+        return
+    wait = min(PROBE_AFTER * 2**row.opened, PROBE_AT_MOST) * float(settings.RETRY_TIME_SCALE)
+    row.opened = min(row.opened + 1, 20)
+    drive.writes.append(lambda: _save_breaker(row))
+    drive.park(wait, f"The partner does not answer as it should: {message}")
+
+
+# --- the end of a run or a destination ----------------------------------------------------------
+
+
+def _list_gone(drive: "Drive", feed: Feed) -> None:
+    """The partner lost the list: it holds nothing, and a new full run begins; once."""
+    run = feed.run
+    again = run.trigger == Trigger.LIST_GONE
+    emptied = run.mode == RunMode.EMPTY
+    if again and not emptied:
+        drive.pause("The partner's list was gone, was made anew, and is gone again.")
+    reason = (
+        "The partner's list was gone: nothing is left to remove."
+        if emptied
+        else ("The partner's list was gone." + ("" if again else " A full run makes it anew."))
+    )
+
+    def forget(run: Run) -> None:
+        Sync.objects.forget(run.sync_id)
+        Rejection.objects.filter(sync_id=run.sync_id).delete()
+        if not emptied and not again:
+            start.create(run.sync, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
+
+    drive.end_run(feed, RunState.SUCCEEDED if emptied else RunState.FAILED, reason, forget)
+
+
+def _stop_and_tell(drive: "Drive", work: Work, error: DeliveryError) -> None:
+    """Nothing more makes sense before a person has changed something: pause, and say why."""
+    reason = error.message if isinstance(error, Refused) else f"Something is set up wrong: {error.message}"
+    drive.pause(reason)
+    drive.end_run(work.feed, RunState.FAILED, reason)
+    _store_progress(drive, work.batch)
+
+
+# --- what is written of a batch -----------------------------------------------------------------
+
+
+def _note_on_batch(drive: "Drive", batch: Batch, request: Request, result: Reply | DeliveryError) -> None:
+    reply = result if isinstance(result, Reply) else result.reply
+    batch.request_head = describe(request, drive.endpoint)[:HEAD]
+    batch.message = "" if isinstance(result, Reply) else result.message
+    batch.status = reply.status if reply else None
+    batch.latency_ms = round(reply.latency * 1000) if reply else None
+    batch.reply_head = reply.excerpt if reply else ""
+
+
+def _record_attempt(
+    drive: "Drive", work: Work, request: Request, reply: Reply | None, code: str, message: str
+) -> None:
+    work.feed.last_message = message
+    values = {
+        "at": timezone.now(),
+        "users": request.users,
+        "status": reply.status if reply else None,
+        "latency_ms": round(reply.latency * 1000) if reply else None,
+        "code": code[:50],
+        "message": message,
+        "request_head": describe(request, drive.endpoint)[:HEAD],
+        "reply_head": reply.excerpt if reply else "",
+    }
+    drive.writes.append(lambda: Attempt.objects.create(batch=work.batch, **values))
+
+
+PROGRESS = ["state", "tries", "requests", "unknown_outcome", "delivered", "status", "latency_ms"]
+PROGRESS += ["message", "request_head", "reply_head", "settled_at"]
+
+
+def _store_progress(drive: "Drive", batch: Batch) -> None:
+    drive.writes.append(
+        lambda: Batch.objects.filter(pk=batch.pk).update(**{n: getattr(batch, n) for n in PROGRESS})
+    )
+
+
+def _save_breaker(row: Driver) -> None:
+    Driver.objects.filter(pk=row.pk).update(spent_in_a_row=row.spent_in_a_row, opened=row.opened)

@@ -1,0 +1,80 @@
+"""One driver per destination: a lease with a fence.
+
+Every transaction of a driver begins with `renew`, a conditional UPDATE whose row count is checked: a
+driver that was frozen past its lease finds another fence there, and writes nothing. Time is the
+database's for who may take a lease, and this machine's clock that goes on while it sleeps for how
+much is left of our own.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from cohorts import owner
+from syncs.models import Driver
+
+SECONDS = 90.0
+# Time during which the machine is suspended counts; time.monotonic() leaves it out on Linux.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class LeaseLost(Exception):
+    """Another driver took the destination over; this one must stop at once and write nothing."""
+
+
+class NotSent(Exception):
+    """A thread did not start its request: too little of the lease was left, or a stop came first."""
+
+
+@dataclass
+class Lease:
+    destination_id: int
+    fence: int
+    expires: float
+
+    def remaining(self) -> float:
+        """Return for how many seconds the lease is certainly still ours."""
+        return self.expires - _now()
+
+    def renew(self) -> None:
+        """Renew the lease in the database; raise LeaseLost if it is another's. First in each transaction."""
+        began = _now()
+        if not self._mine().update(until=Now() + timedelta(seconds=SECONDS)):
+            raise LeaseLost
+        self.expires = began + SECONDS
+
+    def release(self, *, next_at: datetime | None = None, reason: str = "") -> None:
+        """Give the destination back; with `next_at`, parked until then. Not ours any more: nothing."""
+        self._mine().update(until=None, owner="", next_at=next_at, next_reason=reason)
+
+    def _mine(self) -> QuerySet[Driver]:
+        return Driver.objects.filter(
+            destination_id=self.destination_id, fence=self.fence, until__isnull=False
+        )
+
+
+def take(destination_id: int) -> Lease | None:
+    """Take the destination's lease, or return None: another driver holds it, or it is parked."""
+    driver, _ = Driver.objects.get_or_create(destination_id=destination_id)
+    free = Q(until=None) | Q(until__lt=Now())
+    if owner.is_dead(driver.owner):
+        free |= Q(fence=driver.fence)
+    began = _now()
+    taken = (
+        Driver.objects.filter(free, destination_id=destination_id)
+        .filter(Q(next_at=None) | Q(next_at__lte=Now()))
+        .update(
+            fence=F("fence") + 1, until=Now() + timedelta(seconds=SECONDS), owner=owner.me(), next_at=None
+        )
+    )
+    if not taken:
+        return None
+    fence = Driver.objects.values_list("fence", flat=True).get(destination_id=destination_id)
+    return Lease(destination_id, fence, began + SECONDS)
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)

@@ -1,0 +1,373 @@
+"""When and what: syncs, their runs and batches, the users that a partner rejected, the driver's lease."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from cohorts.models import Cohort
+from destinations.models import Destination
+from events.user_ids import UserIdField
+from syncs import schedule
+from syncs.choices import (
+    DRIVABLE_RUNS,
+    OPEN_RUNS,
+    BatchState,
+    RejectionKind,
+    RejectionState,
+    RunMode,
+    RunState,
+    ScheduleKind,
+    Step,
+    Trigger,
+)
+
+
+class SyncQuerySet(models.QuerySet["Sync"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def begin(self, pk: int, *, place: str, external_name: str) -> bool:
+        """Before a run's first request: from now on the partner may hold anything between two versions."""
+        return (
+            self.filter(pk=pk, external_name__in=["", external_name], place__in=["", place]).update(
+                dirty=True, place=place, external_name=external_name
+            )
+            == 1
+        )
+
+    def settle(self, pk: int, *, version: int) -> bool:
+        """The partner now holds exactly this version (but for its rejected users)."""
+        return (
+            self.filter(pk=pk).update(settled_version=version, dirty=False, runs_done=F("runs_done") + 1) == 1
+        )
+
+    def forget(self, pk: int) -> bool:
+        """The partner holds nothing: its list is gone, or the destination is another one now."""
+        return self.filter(pk=pk).update(settled_version=0, dirty=False, list_id=None, place="") == 1
+
+    def come_due(self, pk: int, *, due_at: Any, next_due_at: Any) -> bool:
+        """Take one due time of the schedule; of several that try, one succeeds."""
+        return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
+
+
+class Sync(models.Model):
+    """One cohort at one destination, on a schedule, and what that partner holds of it."""
+
+    cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="syncs")
+    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="syncs")
+    enabled = models.BooleanField(
+        default=True, help_text="A sync that is switched off does not run on its schedule."
+    )
+    schedule_kind = models.CharField(
+        "schedule", max_length=20, choices=ScheduleKind, default=ScheduleKind.MANUAL
+    )
+    schedule_once_at = models.DateTimeField(
+        "once at", null=True, blank=True, help_text="For a schedule that runs once."
+    )
+    schedule_at = models.TimeField(
+        "daily at", null=True, blank=True, help_text="For a daily schedule, in the time zone below."
+    )
+    schedule_cron = models.CharField(
+        "cron expression",
+        max_length=100,
+        blank=True,
+        help_text="Five fields: minute, hour, day of month, month, day of week. Example: 15 */4 * * 1-5",
+    )
+    timezone = models.CharField(
+        "time zone", max_length=64, default="UTC", help_text="Of the schedule, for example Europe/Berlin."
+    )
+    guard_percent = models.PositiveSmallIntegerField(
+        "ask above percent",
+        null=True,
+        blank=True,
+        help_text="A run that would remove more than this share of the partner's users waits for a person. "
+        "Empty: the cohort's own limit.",
+    )
+    guard_users = models.PositiveBigIntegerField(
+        "ask above users",
+        null=True,
+        blank=True,
+        help_text="The same, as a number of users. Empty: the cohort's.",
+    )
+    next_due_at = models.DateTimeField(null=True, editable=False, db_index=True)
+
+    # What the partner holds. `place` is a digest of the destination's address at which this is true.
+    settled_version = models.PositiveIntegerField(default=0, editable=False)
+    dirty = models.BooleanField(default=False, editable=False)
+    list_id = models.TextField(null=True, editable=False)
+    external_name = models.CharField(max_length=500, blank=True, editable=False)
+    place = models.CharField(max_length=100, blank=True, editable=False)
+    runs_done = models.PositiveIntegerField(default=0, editable=False)
+    archived_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager[Sync]] = SyncQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["cohort__name", "destination__name"]
+        constraints = [
+            # What a partner holds is told per pair: a second sync of the same pair would lie about it.
+            models.UniqueConstraint(fields=["cohort", "destination"], name="sync_pair_once"),
+            # Two cohorts under one name at a partner would overwrite each other.
+            models.UniqueConstraint(
+                fields=["destination", "external_name"],
+                condition=~Q(external_name=""),
+                name="sync_external_name_once_per_destination",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cohort.key}:{self.destination.name}"
+
+    def clean(self) -> None:
+        try:
+            self.schedule()
+        except schedule.InvalidSchedule as error:
+            raise ValidationError({error.field: error.message}) from None
+
+    def reschedule(self, now: datetime) -> None:
+        """Set the next due time from the schedule; call it before saving a sync whose schedule changed."""
+        self.next_due_at = self.schedule().next_after(now)
+
+    def schedule(self) -> schedule.Schedule:
+        """Return the schedule as a value; raises schedule.InvalidSchedule."""
+        return schedule.parse(
+            kind=self.schedule_kind,
+            once_at=self.schedule_once_at,
+            at=self.schedule_at,
+            cron=self.schedule_cron,
+            timezone=self.timezone,
+        )
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def reopen(self, pk: int) -> bool:
+        """Take a failed run up again, with its own target."""
+        return (
+            self.filter(pk=pk, state=RunState.FAILED).update(
+                state=RunState.PENDING, finished_at=None, cancel_requested=False, reopened=True
+            )
+            == 1
+        )
+
+    def start(self, pk: int) -> bool:
+        return (
+            self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(
+                state=RunState.RUNNING, reason="", started_at=models.functions.Coalesce("started_at", Now())
+            )
+            == 1
+        )
+
+    def park(self, pk: int, *, reason: str) -> bool:
+        return (
+            self.filter(pk=pk, state__in=[RunState.RUNNING, RunState.PENDING]).update(
+                state=RunState.PARKED, reason=reason
+            )
+            == 1
+        )
+
+    def interrupt(self, pk: int) -> bool:
+        return (
+            self.filter(pk=pk, state=RunState.RUNNING).update(
+                state=RunState.PENDING, reason="Interrupted; it goes on where it stopped."
+            )
+            == 1
+        )
+
+    def hold(self, pk: int, *, reason: str) -> bool:
+        return self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(state=RunState.HELD, reason=reason) == 1
+
+    def approve(self, pk: int, *, by: str) -> bool:
+        """Let a held run go on; what it does was fixed when it was held."""
+        return (
+            self.filter(pk=pk, state=RunState.HELD).update(state=RunState.PENDING, approved_by=by, reason="")
+            == 1
+        )
+
+    def end(self, pk: int, state: RunState, *, reason: str) -> bool:
+        return (
+            self.filter(pk=pk, state__in=OPEN_RUNS).update(state=state, reason=reason, finished_at=Now()) == 1
+        )
+
+
+class Run(models.Model):
+    """One execution of a sync, from the version that the partner held to a target version."""
+
+    sync = models.ForeignKey(Sync, on_delete=models.PROTECT, related_name="runs")
+    mode = models.CharField(max_length=20, choices=RunMode, default=RunMode.CHANGES)
+    trigger = models.CharField(max_length=20, choices=Trigger)
+    triggered_by = models.CharField(max_length=150, blank=True)
+    from_version = models.PositiveIntegerField(help_text="What the partner held when the run was planned.")
+    to_version = models.PositiveIntegerField(help_text="What the partner holds when the run has succeeded.")
+    from_dirty = models.BooleanField(
+        default=False, help_text="An earlier run did not finish: the partner may hold anything in between."
+    )
+    state = models.CharField(max_length=20, choices=RunState, default=RunState.PENDING)
+    reason = models.TextField(blank=True)
+    note = models.TextField(blank=True, help_text="What a person should know although the run went on.")
+    reopened = models.BooleanField(default=False, help_text="It failed once and was taken up again.")
+    cancel_requested = models.BooleanField(default=False)
+    approved_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    planned_adds = models.PositiveBigIntegerField(null=True)
+    planned_removes = models.PositiveBigIntegerField(null=True)
+    added = models.PositiveBigIntegerField(default=0)
+    removed = models.PositiveBigIntegerField(default=0)
+    rejected = models.PositiveBigIntegerField(default=0)
+    requests = models.PositiveIntegerField(default=0)
+    retries = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar[models.Manager[Run]] = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            # Two drivers, eight cron jobs and an impatient person make one run between them.
+            models.UniqueConstraint(
+                fields=["sync"],
+                condition=Q(state__in=["pending", "running", "parked", "held"]),
+                name="run_open_once_per_sync",
+            ),
+        ]
+        indexes = [
+            # The worker's question: which runs are open?
+            models.Index(
+                fields=["sync"],
+                condition=Q(state__in=["pending", "running", "parked", "held"]),
+                name="run_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Run {self.pk} of {self.sync}"
+
+
+class Batch(models.Model):
+    """One request's worth of users of a run; written before it is sent, settled after the reply.
+
+    Its users are those of the run's plan from `first_user` to `last_user`, but for the rejected ones:
+    see plan.py. A batch that tries rejected users again keeps their ids, since no range has them.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="batches")
+    number = models.PositiveIntegerField()
+    step = models.CharField("operation", max_length=10, choices=Step)
+    first_user = UserIdField(blank=True)
+    last_user = UserIdField(blank=True)
+    user_ids = models.JSONField(null=True)
+    size = models.PositiveIntegerField(default=0)
+    state = models.CharField(max_length=20, choices=BatchState, default=BatchState.SENDING)
+    # Tries of the payload that is being sent, kept so that a restart does not begin to count anew.
+    tries = models.PositiveSmallIntegerField(default=0)
+    requests = models.PositiveIntegerField(default=0)
+    # A request of this batch got no reply, so that the partner may have acted on it.
+    unknown_outcome = models.BooleanField(default=False)
+    delivered = models.PositiveIntegerField(default=0)
+    status = models.PositiveSmallIntegerField(null=True)
+    latency_ms = models.PositiveIntegerField(null=True)
+    message = models.TextField(blank=True)
+    request_head = models.TextField(blank=True)
+    reply_head = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["run", "number"]
+        verbose_name_plural = "batches"
+        constraints = [
+            models.UniqueConstraint(fields=["run", "number"], name="batch_number_once_per_run"),
+        ]
+        indexes = [
+            # After a crash: which batches were being sent?
+            models.Index(fields=["run"], condition=Q(state="sending"), name="batch_sending"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Batch {self.number} of run {self.run_id}"
+
+
+class Attempt(models.Model):
+    """A request that was not simply answered with success: what was sent, what came back."""
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="attempts")
+    at = models.DateTimeField()
+    users = models.PositiveIntegerField()
+    status = models.PositiveSmallIntegerField(null=True)
+    latency_ms = models.PositiveIntegerField(null=True)
+    code = models.CharField(max_length=50)
+    message = models.TextField()
+    request_head = models.TextField(blank=True)
+    reply_head = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Rejection(models.Model):
+    """A user whose membership the partner does not have right, as far as we know, and why.
+
+    The difference of a run leaves these users out; they are tried on their own, with the target's
+    membership. `maybe_held`: an earlier version, or a request without a reply, may have put the
+    user on the partner's list, so that leaving the cohort must be told to the partner.
+    """
+
+    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="rejections")
+    user_id = UserIdField()
+    kind = models.CharField(max_length=20, choices=RejectionKind)
+    state = models.CharField(max_length=20, choices=RejectionState, default=RejectionState.WAITING)
+    wanted = models.BooleanField(help_text="What the partner was told: whether the user is in the cohort.")
+    maybe_held = models.BooleanField(default=True)
+    code = models.CharField(max_length=50)
+    message = models.TextField()
+    tries = models.PositiveSmallIntegerField(default=1)
+    # Counted in the sync's runs, so that the distance grows whatever the schedule is.
+    due_at_run = models.PositiveIntegerField(default=0)
+    run = models.ForeignKey(
+        Run, on_delete=models.PROTECT, related_name="+", help_text="The run that last tried."
+    )
+    first_at = models.DateTimeField(auto_now_add=True)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["sync", "user_id"]
+        constraints = [
+            # One row a user and sync; also the index by which a plan leaves these users out, in user order.
+            models.UniqueConstraint(fields=["sync", "user_id"], name="rejection_once_per_user"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
+class Driver(models.Model):
+    """Who drives a destination (a lease with a fence), and until when nobody should."""
+
+    destination = models.OneToOneField(
+        Destination, on_delete=models.CASCADE, primary_key=True, related_name="driver"
+    )
+    owner = models.CharField(max_length=200, blank=True)
+    fence = models.PositiveBigIntegerField(default=0)
+    until = models.DateTimeField(null=True)
+    # Parked: no request before this time.
+    next_at = models.DateTimeField(null=True)
+    next_reason = models.TextField(blank=True)
+    # The breaker: batches in a row whose retries were spent, and how often it has opened since a success.
+    spent_in_a_row = models.PositiveSmallIntegerField(default=0)
+    opened = models.PositiveSmallIntegerField(default=0)
+    # The most users in one request since the partner last said that it was too large.
+    learned_size = models.PositiveIntegerField(null=True)
+
+    def __str__(self) -> str:
+        return f"Driver of {self.destination}"

@@ -1,0 +1,118 @@
+"""Whom a run adds and whom it removes: pure queries over the cohort's versions, in user order.
+
+| mode                  | adds                              | removes                                    |
+|-----------------------|-----------------------------------|--------------------------------------------|
+| changes, from clean   | in the target, not in the settled | in the settled, not in the target          |
+| changes, from dirty   | touched since, and in the target  | touched since, and not in the target       |
+| full                  | everyone in the target            | touched since, and not in the target       |
+| emptying              | nobody                            | in the settled version, or touched since   |
+
+"Touched since": entered or left at all in (settled, target], so that whatever a run that did not
+finish has sent is put right. Users with a Rejection are left out: they are tried on their own.
+The same question asked twice gives the same users, which is how a batch is found again after a
+crash: a version's members never change, and a user's Rejection stays while the run goes on.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cohorts import members
+from syncs.choices import RunMode, Step
+from syncs.models import Rejection, Run
+
+# A page yields the users of interest, and where the next page begins (None: this was the last).
+Page = tuple[list[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does, as a value. `settled` is what the partner held; `target` what it shall hold."""
+
+    sync_id: int
+    cohort_id: int
+    mode: str
+    settled: int
+    target: int
+    dirty: bool
+    page: int = members.PAGE
+
+    @classmethod
+    def of(cls, run: Run) -> "Plan":
+        return cls(
+            run.sync_id, run.sync.cohort_id, run.mode, run.from_version, run.to_version, run.from_dirty
+        )
+
+    def wants(self, user_ids: list[str]) -> set[str]:
+        """Return those of the users who shall be at the partner after this run."""
+        if self.mode == RunMode.EMPTY:
+            return set()
+        return members.is_in_version(self.cohort_id, self.target, user_ids)
+
+    def users(self, step: Step, *, after: str = "", upto: str | None = None) -> Iterator[str]:
+        """Yield the users of a step who are greater than `after`, up to and with `upto`, in order."""
+        for page in self._pages(step, after):
+            out = self._rejected(page)
+            for user_id in page:
+                if upto is not None and user_id > upto:
+                    return
+                if user_id not in out:
+                    yield user_id
+
+    def count(self, step: Step) -> int:
+        """Return how many users a step has; of a version as a whole, its recorded size."""
+        first = self.mode == RunMode.CHANGES and self.settled == 0 and not self.dirty
+        if step == Step.ADD and (first or self.mode == RunMode.FULL):
+            return members.size_of(self.cohort_id, self.target)
+        return sum(len(page) - len(self._rejected(page)) for page in self._pages(step, ""))
+
+    def _rejected(self, page: list[str]) -> set[str]:
+        if not page:
+            return set()
+        return set(
+            Rejection.objects.filter(
+                sync_id=self.sync_id, user_id__gte=page[0], user_id__lte=page[-1]
+            ).values_list("user_id", flat=True)
+        )
+
+    def _pages(self, step: Step, after: str) -> Iterator[list[str]]:
+        source = self._source(step)
+        start: str | None = after if source else None
+        while source and start is not None:
+            page, start = source(start)
+            if page:
+                yield page
+
+    def _source(self, step: Step) -> Callable[[str], Page] | None:
+        if self.mode == RunMode.EMPTY:
+            return self._emptied if step == Step.REMOVE else None
+        if step == Step.REMOVE:
+            return self._left
+        return self._everyone_in_target if self.mode == RunMode.FULL else self._entered
+
+    def _everyone_in_target(self, after: str) -> Page:
+        page = members.in_version_page(self.cohort_id, self.target, after, self.page)
+        return page, page[-1] if len(page) == self.page else None
+
+    def _entered(self, after: str) -> Page:
+        return self._touched(after, lambda move: move.now and (self.dirty or not move.was))
+
+    def _left(self, after: str) -> Page:
+        careful = self.dirty or self.mode == RunMode.FULL
+        return self._touched(after, lambda move: not move.now and (careful or move.was))
+
+    def _emptied(self, after: str) -> Page:
+        """Whoever was settled or touched since: two ordered pages, merged up to where both are complete."""
+        settled = (
+            members.in_version_page(self.cohort_id, self.settled, after, self.page) if self.settled else []
+        )
+        touched, more = self._touched(after, lambda move: True)
+        ends = [settled[-1]] if len(settled) == self.page else []
+        ends += [more] if more is not None else []
+        end = min(ends) if ends else None
+        page = sorted({u for u in [*settled, *touched] if end is None or u <= end})
+        return page, end
+
+    def _touched(self, after: str, wanted: Callable[[members.Move], bool]) -> Page:
+        moves = members.moves_page(self.cohort_id, self.settled, self.target, after, self.page)
+        page = [move.user_id for move in moves if wanted(move)]
+        return page, moves[-1].user_id if len(moves) == self.page else None

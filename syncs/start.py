@@ -1,0 +1,149 @@
+"""Making runs, taking failed ones up again, and ending those that a person does not want."""
+
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.models import Driver, Rejection, Run, Sync
+
+
+class CannotRun(Exception):
+    """The sync cannot run now; the message says why and what to do."""
+
+
+def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = "") -> Run:
+    """Return the sync's open run, the failed one taken up again, or a new one.
+
+    There is one open run at a time, whoever asks and however often. A run of another mode than the
+    open one replaces it while nobody drives it, else CannotRun. A failed run goes on with its own target.
+    """
+    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
+    if sync.archived_at:
+        raise CannotRun(f"{sync} is archived.")
+    if sync.cohort.version == 0 and mode != RunMode.EMPTY:
+        raise CannotRun(f"{sync.cohort.name} is not calculated yet: give it members first.")
+    if run := _open_run(sync, mode):
+        return run
+    if mode == RunMode.CHANGES:
+        last = sync.runs.order_by("-pk").first()
+        if last and last.state == RunState.FAILED and Run.objects.reopen(last.pk):
+            last.refresh_from_db()
+            return last
+    try:
+        with transaction.atomic():
+            return create(sync, trigger=trigger, mode=mode, by=by)
+    except IntegrityError:
+        # Somebody else made one between our look and our insert.
+        return sync.runs.get(state__in=OPEN_RUNS)
+
+
+def create(sync: Sync, *, trigger: str, mode: str, by: str = "") -> Run:
+    """Insert a pending run from what the partner holds to the cohort's latest version."""
+    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
+    return Run.objects.create(
+        sync=sync,
+        mode=mode,
+        trigger=trigger,
+        triggered_by=by,
+        from_version=sync.settled_version,
+        to_version=sync.cohort.version,
+        from_dirty=sync.dirty,
+    )
+
+
+def cancel(run: Run, *, by: str) -> None:
+    """Ask the run's driver to stop; a run that nobody drives ends at once. CannotRun if it has ended."""
+    if not Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).update(cancel_requested=True):
+        raise CannotRun("The run has ended already.")
+    driver = Driver.objects.filter(destination_id=run.sync.destination_id, until__isnull=False).first()
+    if driver is None or run.state in (RunState.PENDING, RunState.HELD, RunState.PARKED):
+        Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Cancelled by {by}.")
+
+
+def approve(run: Run, *, by: str) -> None:
+    """Let a held run do what it was held for, in the name of a person. Raises CannotRun if it is not held."""
+    if not Run.objects.approve(run.pk, by=by):
+        raise CannotRun("The run is no longer held: it was decided on already.")
+
+
+def refuse(run: Run, *, by: str) -> None:
+    """End a held run, in the name of a person; the partner keeps what it has. CannotRun if it is not held."""
+    if run.state != RunState.HELD or not Run.objects.end(
+        run.pk, RunState.CANCELLED, reason=f"Refused by {by}."
+    ):
+        raise CannotRun("The run is no longer held: it was decided on already.")
+
+
+def reset(sync: Sync) -> None:
+    """Forget what the partner was believed to hold: the next run is full, with a new list.
+
+    For a destination whose address or account has changed. Raises CannotRun while a run is under way.
+    """
+    with transaction.atomic():
+        if sync.runs.filter(state=RunState.RUNNING).exists():
+            raise CannotRun(f"A run of {sync} is under way: cancel it first.")
+        for run in sync.runs.filter(state__in=[*OPEN_RUNS, RunState.FAILED]):
+            Run.objects.filter(pk=run.pk).update(state=RunState.CANCELLED, reason="The sync was reset.")
+        Sync.objects.forget(sync.pk)
+        Rejection.objects.filter(sync=sync).delete()
+
+
+def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
+    """Put a sync away; with `empty_first`, remove everybody from the partner's list or property before.
+
+    Returns the emptying run, if there is one. What the partner holds stays known, so that the same
+    pair can be taken up again: see `restore`.
+    """
+    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by) if empty_first else None
+    if run is None:
+        for opened in sync.runs.filter(state__in=OPEN_RUNS):
+            cancel(opened, by=by)
+    Sync.objects.filter(pk=sync.pk).update(archived_at=Now(), enabled=False, next_due_at=None)
+    return run
+
+
+def restore(sync: Sync) -> None:
+    """Take an archived sync up again, with what its partner holds."""
+    Sync.objects.filter(pk=sync.pk).update(archived_at=None, enabled=True)
+
+
+def start_due(now: datetime) -> list[Run]:
+    """Make the runs of all syncs whose time has come; of several processes that try, one makes each."""
+    runs = []
+    due = Sync.objects.filter(enabled=True, archived_at=None, next_due_at__lte=now)
+    for sync in due.select_related("cohort", "destination"):
+        if not Sync.objects.come_due(
+            sync.pk, due_at=sync.next_due_at, next_due_at=sync.schedule().next_after(now)
+        ):
+            continue
+        if sync.cohort.version:
+            runs.append(start(sync, trigger=Trigger.SCHEDULE))
+    return runs
+
+
+def drivable_destinations() -> list[int]:
+    """Return the destinations that have something to drive and are neither paused nor parked."""
+    return list(
+        Run.objects.filter(state__in=DRIVABLE_RUNS)
+        .filter(sync__destination__paused_at=None)
+        .filter(
+            Q(sync__destination__driver=None)
+            | Q(sync__destination__driver__next_at=None)
+            | Q(sync__destination__driver__next_at__lte=Now())
+        )
+        .values_list("sync__destination", flat=True)
+        .distinct()
+    )
+
+
+def _open_run(sync: Sync, mode: str) -> Run | None:
+    run = sync.runs.filter(state__in=OPEN_RUNS).first()
+    if run is None or run.mode == mode:
+        return run
+    if run.state == RunState.RUNNING:
+        raise CannotRun(f"A run of {sync} is under way: wait for it, or cancel it first.")
+    Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Replaced by a run of mode {mode}.")
+    return None
