@@ -38,7 +38,7 @@ def read_ids(
             found = True
     except UnicodeDecodeError as error:
         raise InvalidFile(f"The file is not valid UTF-8 ({error.reason}). Save it as UTF-8.") from None
-    except (EOFError, OSError, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidFile(f"The file cannot be unpacked: {error}.") from None
     if not found:
         raise InvalidFile("The file holds no user ids.")
@@ -46,7 +46,8 @@ def read_ids(
 
 def _cells(file: IO[bytes], column: str, progress: Callable[[int], None]) -> Iterator[tuple[int, str]]:
     text = _text(file)
-    rows = csv.reader(_lines(text))
+    # strict: a quote that is never closed would swallow the rest of the file as one user id.
+    rows = csv.reader(_lines(text), strict=True)
     try:
         index = None
         for row in rows:
@@ -66,8 +67,15 @@ def _cells(file: IO[bytes], column: str, progress: Callable[[int], None]) -> Ite
                 progress(file.tell())
             yield rows.line_num, row[index]
     except csv.Error as error:
-        what = f"a cell is longer than {LONGEST_CELL:,} characters" if "field limit" in str(error) else error
-        raise InvalidFile(f"Line {rows.line_num:,}: {what}.") from None
+        raise InvalidFile(f"Line {rows.line_num:,}: {_in_words(str(error))}.") from None
+
+
+def _in_words(error: str) -> str:
+    if "field limit" in error:
+        return f"a cell is longer than {LONGEST_CELL:,} characters"
+    if "unexpected end" in error:
+        return "a quoted cell has no closing quote"
+    return 'a closing quote is followed by more text; write a quote inside a cell twice ("")'
 
 
 def _header(row: list[str], column: str) -> tuple[int, bool]:
@@ -82,14 +90,15 @@ def _header(row: list[str], column: str) -> tuple[int, bool]:
 
 
 def _text(file: IO[bytes]) -> IO[str]:
-    head = file.read(4)
-    file.seek(0)
+    data = _Unclosed(file)
+    if data.peek(2)[:2] == b"\x1f\x8b":
+        data = _Unclosed(cast("IO[bytes]", gzip.GzipFile(fileobj=data)))
+    head = data.peek(4)[:4]
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InvalidFile("The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8).")
-    if head[:4] == b"PK\x03\x04":
+    if head == b"PK\x03\x04":
         raise InvalidFile("The file is a zip archive or a spreadsheet. Export it as CSV.")
-    raw = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if head[:2] == b"\x1f\x8b" else file
-    return io.TextIOWrapper(_Unclosed(raw), encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
 
 
 class _Unclosed(io.BufferedReader):

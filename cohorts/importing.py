@@ -1,15 +1,36 @@
 """Bringing a file of user ids into a cohort: at once for a command, by the worker for the browser."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
-from cohorts import csv_file, refresh
-from cohorts.choices import UploadMode, UploadState
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from cohorts import csv_file, owner, refresh
+from cohorts.choices import SourceKind, UploadMode, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.sorting import sorted_distinct
 
 Progress = Callable[[float], None]
+logger = logging.getLogger(__name__)
+
+
+class WrongSource(refresh.RefreshError):
+    """The members of this cohort come from somewhere else."""
+
+
+def check_source(cohort: Cohort, kind: SourceKind) -> None:
+    """Raise WrongSource unless the members of the cohort come from there.
+
+    Two sources would undo each other's work.
+    """
+    if cohort.source_kind != kind:
+        raise WrongSource(
+            f"The members of {cohort.key} come from its source, {cohort.get_source_kind_display()}. "
+            f"To use this way, change the cohort's source to {kind.label}."
+        )
 
 
 def import_file(
@@ -25,8 +46,9 @@ def import_file(
     """Bring the ids of a CSV file into a cohort; return the version and how many distinct ids there were.
 
     `mode`: an UploadMode. `progress` is told a fraction from 0 to 1. Raises csv_file.InvalidFile, with
-    nothing changed, or refresh.RefreshError.
+    nothing changed, or refresh.RefreshError; among these WrongSource.
     """
+    check_source(cohort, SourceKind.UPLOAD)
     total = os.fstat(file.fileno()).st_size or 1
     counted = _Counted(
         sorted_distinct(
@@ -43,21 +65,27 @@ def import_file(
             cohort.pk, counted, source=source, replace_held=replace_held, wait=60, progress=compared
         )
     else:
-        sides = {"add": counted} if mode == UploadMode.ADD else {"remove": counted}
-        version = refresh.amend(cohort.pk, **sides, source=source, progress=compared)  # type: ignore[arg-type]
+        add, remove = (counted, ()) if mode == UploadMode.ADD else ((), counted)
+        version = refresh.amend(cohort.pk, add=add, remove=remove, source=source, progress=compared)
     return version, counted.count
 
 
 def import_upload(upload: Upload) -> bool:
-    """Import a file that was given in the browser; return whether it went well. The row says how it went."""
-    if not Upload.objects.start(upload.pk):
+    """Import a file that was given in the browser; return whether it went well. The row says how it went.
+
+    One that another worker is importing is left to it. One whose cohort is being refreshed by somebody
+    else goes on waiting.
+    """
+    attempt = _started(upload)
+    if attempt is None:
         return False
 
-    def progress(fraction: float) -> None:
-        percent = int(fraction * 100)
-        Upload.objects.filter(pk=upload.pk, percent__lt=percent).update(percent=percent)
+    def renew(fraction: float) -> None:
+        # The last call comes when all is written and nothing is published: whoever lost the upload
+        # meanwhile publishes nothing.
+        if not Upload.objects.renew(upload.pk, attempt, percent=int(fraction * 100)):
+            raise refresh.ClaimLost("Another worker took this upload over.")
 
-    who = f" by {upload.created_by}" if upload.created_by else ""
     try:
         with upload.file.open("rb") as file:
             version, ids = import_file(
@@ -65,26 +93,68 @@ def import_upload(upload: Upload) -> bool:
                 file,
                 mode=upload.mode,
                 column=upload.column,
-                source=f"{upload.get_mode_display().split(':')[0]}: {upload.original_name}{who}",
-                progress=progress,
+                source=_in_words(upload),
+                progress=renew,
             )
-    except (csv_file.InvalidFile, refresh.RefreshError, OSError) as error:
-        Upload.objects.fail(upload.pk, error=str(error))
+    except refresh.CohortBusy:
+        Upload.objects.postpone(upload.pk, attempt)
         return False
-    Upload.objects.finish(upload.pk, ids=ids, version=version.number)
-    upload.file.delete(save=False)
+    except FileNotFoundError:
+        Upload.objects.fail(upload.pk, attempt, error="The stored file is gone. Upload it again.")
+        return False
+    except (csv_file.InvalidFile, refresh.RefreshError, OSError) as error:
+        Upload.objects.fail(upload.pk, attempt, error=str(error))
+        return False
+    except Exception as error:  # noqa: BLE001  # the edge of a run: the next upload must not wait for this one
+        logger.exception("Upload %s of %s failed", upload.pk, upload.cohort.key)
+        said = f"Unexpected: {type(error).__name__}. The server's log says more."
+        Upload.objects.fail(upload.pk, attempt, error=said)
+        return False
+    if Upload.objects.finish(upload.pk, attempt, ids=ids, version=version.number):
+        upload.file.delete(save=False)
     return True
 
 
-def waiting_uploads(cohort_keys: Iterable[str] = ()) -> Iterator[Upload]:
-    """Yield the uploads to import, oldest first; of one cohort in the order in which they were given.
+def _started(upload: Upload) -> int | None:
+    """Claim the upload; return the attempt, or None when another worker has it."""
+    dead = upload.attempts if owner.is_dead(upload.claim_owner) else None
+    with transaction.atomic():
+        if not Upload.objects.start(upload.pk, dead_attempt=dead):
+            return None
+        return Upload.objects.values_list("attempts", flat=True).get(pk=upload.pk)
 
-    An upload that was being imported when its worker died is among them: importing it again is harmless.
+
+def _in_words(upload: Upload) -> str:
+    """Return what is remembered of an upload as the source of a version."""
+    who = f" by {upload.created_by}" if upload.created_by else ""
+    return f"{upload.get_mode_display().split(':')[0]}: {upload.original_name[:120]}{who}"
+
+
+def next_upload(cohort_keys: Collection[str] = (), *, not_among: Collection[int] = ()) -> Upload | None:
+    """Return an upload to import: the oldest open one of a cohort, for files count in the order given.
+
+    An upload that was being imported when its worker died is among them: importing it again is
+    harmless. `not_among`: cohorts' primary keys to pass over.
     """
-    uploads = Upload.objects.filter(state__in=[UploadState.WAITING, UploadState.IMPORTING])
-    if keys := list(cohort_keys):
-        uploads = uploads.filter(cohort__key__in=keys)
-    yield from uploads.select_related("cohort", "created_by").order_by("pk")
+    earlier = Upload.objects.open().filter(cohort=OuterRef("cohort"), pk__lt=OuterRef("pk"))
+    uploads = Upload.objects.open().filter(~Exists(earlier)).exclude(cohort__in=not_among)
+    if cohort_keys:
+        uploads = uploads.filter(cohort__key__in=cohort_keys)
+    return uploads.select_related("cohort", "created_by").order_by("pk").first()
+
+
+def import_waiting(cohort_keys: Collection[str] = ()) -> Iterator[Upload]:
+    """Import what waits, each cohort's files in order; yield each upload, as it is afterwards.
+
+    A cohort whose file another worker has, or that is being refreshed, is passed over.
+    """
+    passed_over: set[int] = set()
+    while upload := next_upload(cohort_keys, not_among=passed_over):
+        import_upload(upload)
+        upload.refresh_from_db()
+        if upload.state in (UploadState.WAITING, UploadState.IMPORTING):
+            passed_over.add(upload.cohort_id)
+        yield upload
 
 
 class _Counted:

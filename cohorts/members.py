@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.models import Min, Sum
 
+from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion, Member
 from events.user_ids import rows_of
 
@@ -17,10 +19,11 @@ PAGE = 10_000
 # With more versions between two than this, one walk through the cohort is cheaper than one
 # index page for each version, and SQLite limits the terms of a UNION.
 MOST_VERSIONS_BY_INDEX = 40
+READABLE = [VersionState.PUBLISHED, VersionState.HELD]
 
 
 class UnreadableVersion(Exception):
-    """The version was never published, or pruning has removed some of its members."""
+    """The version was never published nor is it held, or pruning has removed some of its members."""
 
 
 class Move(NamedTuple):
@@ -33,10 +36,12 @@ class Move(NamedTuple):
 
 def readable(cohort_id: int, version: int) -> None:
     """Raise UnreadableVersion unless the members of this version can be told exactly. 0 is empty."""
+    if version == 0:
+        return
     cohort = Cohort.objects.get(pk=cohort_id)
-    if version > cohort.version and version != cohort.held_number:
+    if not cohort.versions.filter(number=version, state__in=READABLE).exists():
         raise UnreadableVersion(f"{cohort.key} has no version {version}; the latest is {cohort.version}.")
-    if 0 < version < cohort.readable_from:
+    if version < cohort.readable_from:
         raise UnreadableVersion(
             f"Version {version} of {cohort.key} was pruned; "
             f"the oldest that can be read is {cohort.readable_from}."
@@ -48,6 +53,12 @@ def size_of(cohort_id: int, version: int) -> int:
     if version == 0:
         return 0
     return int(CohortVersion.objects.get(cohort_id=cohort_id, number=version).size)
+
+
+def approved_leavers(cohort_id: int, a: int, b: int) -> int:
+    """Return how many users left in those of the versions (a, b] that a person approved."""
+    approved = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
+    return approved.exclude(decided_by="").aggregate(left=Sum("left"))["left"] or 0
 
 
 def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:
@@ -77,10 +88,10 @@ def is_in_version(cohort_id: int, version: int, user_ids: Sequence[str]) -> set[
     rows, ids = rows_of(connection, user_ids)
     return set(
         _column(
-            f"""SELECT m.user_id FROM {rows} u JOIN cohorts_member m
-                  ON m.cohort_id = %s AND m.user_id = u.user_id
-                WHERE m.entered_version <= %s AND (m.left_version IS NULL OR m.left_version > %s)""",
-            [ids, cohort_id, version, version],
+            f"""SELECT user_id FROM cohorts_member
+                WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)
+                  AND entered_version <= %s AND (left_version IS NULL OR left_version > %s)""",
+            [cohort_id, ids, version, version],
         )
     )
 
@@ -113,7 +124,9 @@ def moves_page(cohort_id: int, a: int, b: int, after: str, limit: int) -> list[M
 
 
 def _numbers_between(cohort_id: int, a: int, b: int) -> list[int]:
-    changed = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
+    changed = CohortVersion.objects.filter(
+        cohort_id=cohort_id, number__gt=a, number__lte=b, state__in=READABLE
+    )
     return [
         n for n, e, left in changed.values_list("number", "entered", "left").order_by("number") if e or left
     ]
@@ -121,17 +134,29 @@ def _numbers_between(cohort_id: int, a: int, b: int) -> list[int]:
 
 def _by_index(cohort_id: int, numbers: list[int], after: str, limit: int) -> tuple[str, list[Any]]:
     """One ordered index page for each boundary of each version: each can hold the first `limit` users."""
-    pages, params = [], []
+    pages: list[str] = []
+    params: list[Any] = []
     for number in numbers:
-        for column in ("entered_version", "left_version"):
-            extra = " AND entered_version > 1" if column == "entered_version" else ""
+        for boundary in (_entered(), _left()):
             pages.append(
-                f"""SELECT * FROM (SELECT user_id, entered_version, left_version FROM cohorts_member
-                    WHERE cohort_id = %s AND {column} = %s{extra} AND user_id > %s
-                    ORDER BY user_id LIMIT %s) AS page_{column}_{number}"""
+                f"""SELECT * FROM (SELECT user_id, entered_version, left_version FROM {boundary}
+                    AND cohort_id = %s AND user_id > %s ORDER BY user_id LIMIT %s) AS page_{len(pages)}"""
             )
-            params += [cohort_id, number, after, limit]
+            params += [number, cohort_id, after, limit]
     return " UNION ALL ".join(pages), params
+
+
+def _entered() -> str:
+    # SQLite puts a constant in place of a column that equals it, in the index's condition too, which it
+    # then does not recognize; IS is left alone. INDEXED BY fails when the index cannot serve.
+    if connection.vendor == "sqlite":
+        return "cohorts_member INDEXED BY member_entered WHERE entered_version IS %s AND entered_version > 1"
+    return "cohorts_member WHERE entered_version = %s AND entered_version > 1"
+
+
+def _left() -> str:
+    hint = "INDEXED BY member_left" if connection.vendor == "sqlite" else ""
+    return f"cohorts_member {hint} WHERE left_version = %s"
 
 
 def _by_walk(cohort_id: int, a: int, b: int, after: str) -> tuple[str, list[Any]]:
@@ -200,27 +225,38 @@ def wipe_page(cohort_id: int, published: int, limit: int) -> int:
         [cohort_id, published, limit],
     )
     rows, ids = rows_of(connection, left)
+    # The plus keeps SQLite from walking the index of all who left instead of looking these up.
     _execute(
-        f"""UPDATE cohorts_member SET left_version = NULL WHERE cohort_id = %s AND left_version > %s
+        f"""UPDATE cohorts_member SET left_version = NULL WHERE cohort_id = %s AND +left_version > %s
             AND user_id IN (SELECT user_id FROM {rows} u)""",
         [cohort_id, published, ids],
     )
     return len(left)
 
 
-def drain_page(cohort_id: int, limit: int) -> int:
-    """Delete up to `limit` users' rows of a cohort that is going away; return how many users."""
-    users = list(
-        Member.objects.filter(cohort_id=cohort_id)
-        .order_by("user_id")
-        .values_list("user_id", flat=True)[:limit]
-    )
-    rows, ids = rows_of(connection, users)
-    _execute(
-        f"DELETE FROM cohorts_member WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)",
-        [cohort_id, ids],
-    )
-    return len(users)
+def drain_page(cohort_id: int, after: str, limit: int) -> str | None:
+    """Delete the next `limit` rows of a cohort that is gone, from `after` on; return how far it went.
+
+    None when none is left. A key range and not a list of keys: on SQLite, with a composite key, the
+    ORM's bounded delete deletes everything.
+    """
+    where = "FROM cohorts_member WHERE cohort_id = %s AND user_id > %s"
+    page = _column(f"SELECT user_id {where} ORDER BY user_id LIMIT %s", [cohort_id, after, limit])
+    if not page:
+        return None
+    _execute(f"DELETE {where} AND user_id <= %s", [cohort_id, after, page[-1]])
+    return page[-1]
+
+
+def ownerless() -> int | None:
+    """Return the lowest id of a cohort that has members but is gone, or None."""
+    # One index step for each cohort, however many members it has.
+    step = Member.objects.aggregate(least=Min("cohort_id"))
+    while (found := step["least"]) is not None:
+        if not Cohort.objects.filter(pk=found).exists():
+            return int(found)
+        step = Member.objects.filter(cohort_id__gt=found).aggregate(least=Min("cohort_id"))
+    return None
 
 
 def analyze() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -55,6 +55,9 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
 
     def hold(self, pk: int, fence: int, *, number: int) -> bool:
         return self._claimed(pk, fence).update(held_number=number, claim_until=None, claim_owner="") == 1
+
+    def drop_held(self, pk: int, fence: int) -> bool:
+        return self._claimed(pk, fence).update(held_number=None) == 1
 
     def _claimed(self, pk: int, fence: int) -> CohortQuerySet:
         return self.filter(pk=pk, claim_fence=fence, claim_until__isnull=False)
@@ -204,29 +207,53 @@ def upload_path(upload: Upload, filename: str) -> str:
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
-    def start(self, pk: int) -> bool:
+    """Each method but `open` is one conditional UPDATE and returns whether it found its row.
+
+    A worker claims an upload as a refresh claims its cohort; the attempt is the fence. Without it a
+    worker that was suspended could publish an old file over a newer one.
+    """
+
+    def open(self) -> UploadQuerySet:
+        return self.filter(state__in=[UploadState.WAITING, UploadState.IMPORTING])
+
+    def start(self, pk: int, *, dead_attempt: int | None = None) -> bool:
+        """Claim the upload. A claim that ran out, or that is the attempt `dead_attempt`, is free."""
+        left_behind = Q(claim_until__lt=Now()) | Q(attempts=dead_attempt or -1)
+        free = Q(state=UploadState.WAITING) | Q(state=UploadState.IMPORTING) & left_behind
         return (
-            self.filter(pk=pk, state__in=[UploadState.WAITING, UploadState.IMPORTING]).update(
-                state=UploadState.IMPORTING, started_at=Now(), error=""
+            self.filter(free, pk=pk).update(
+                state=UploadState.IMPORTING,
+                attempts=F("attempts") + 1,
+                claim_until=Now() + CLAIM_TIME,
+                claim_owner=owner.me(),
+                started_at=Now(),
+                percent=0,
+                error="",
             )
             == 1
         )
 
-    def finish(self, pk: int, *, ids: int, version: int) -> bool:
-        return (
-            self.filter(pk=pk, state=UploadState.IMPORTING).update(
-                state=UploadState.DONE, finished_at=Now(), ids=ids, version=version, percent=100
-            )
-            == 1
-        )
+    def renew(self, pk: int, attempt: int, *, percent: int) -> bool:
+        return self._claimed(pk, attempt).update(claim_until=Now() + CLAIM_TIME, percent=percent) == 1
 
-    def fail(self, pk: int, *, error: str) -> bool:
-        return (
-            self.filter(pk=pk, state=UploadState.IMPORTING).update(
-                state=UploadState.FAILED, finished_at=Now(), error=error
-            )
-            == 1
-        )
+    def finish(self, pk: int, attempt: int, *, ids: int, version: int) -> bool:
+        return self._end(pk, attempt, state=UploadState.DONE, ids=ids, version=version, percent=100)
+
+    def fail(self, pk: int, attempt: int, *, error: str) -> bool:
+        return self._end(pk, attempt, state=UploadState.FAILED, error=error)
+
+    def postpone(self, pk: int, attempt: int) -> bool:
+        """Let it wait again: the cohort is being refreshed by somebody else."""
+        return self._claimed(pk, attempt).update(state=UploadState.WAITING, claim_until=None) == 1
+
+    def try_again(self, pk: int) -> bool:
+        return self.filter(pk=pk, state=UploadState.FAILED).update(state=UploadState.WAITING, error="") == 1
+
+    def _end(self, pk: int, attempt: int, **values: Any) -> bool:
+        return self._claimed(pk, attempt).update(finished_at=Now(), claim_until=None, **values) == 1
+
+    def _claimed(self, pk: int, attempt: int) -> UploadQuerySet:
+        return self.filter(pk=pk, attempts=attempt, state=UploadState.IMPORTING)
 
 
 class Upload(models.Model):
@@ -246,15 +273,18 @@ class Upload(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    claim_until = models.DateTimeField(null=True)
+    claim_owner = models.CharField(max_length=200, blank=True)
 
     objects: ClassVar[models.Manager[Upload]] = UploadQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
         indexes = [
-            # The worker's question: what waits, oldest first?
+            # The worker's question: what waits, oldest first of each cohort?
             models.Index(
-                fields=["id"],
+                fields=["cohort", "id"],
                 condition=Q(state__in=["waiting", "importing"]),
                 name="upload_open",
             )

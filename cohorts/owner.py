@@ -30,12 +30,27 @@ def is_dead(name: str) -> bool:
         return False
     if parts[1] != mine[1]:
         return True
-    return parts[2] == mine[2] and _start(parts[3]) != parts[4]
+    return parts[2] == mine[2] and _has_ended(parts[3], parts[4])
+
+
+def _has_ended(pid: str, start: str) -> bool:
+    """True when there is no such process, or only a younger one that was given the same pid."""
+    if stat := _stat(pid):
+        return stat[0] == "Z" or stat[19] != start
+    # /proc may hide other users' processes (hidepid), so that nothing to read proves nothing.
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, ValueError, OverflowError):
+        return False
+    return False
 
 
 @lru_cache(maxsize=2)
 def _name_of(pid: int) -> str:
-    return "/".join([*_place(), str(pid), _start(str(pid))])
+    stat = _stat(str(pid))
+    return "/".join([*_place(), str(pid), stat[19] if stat else ""])
 
 
 def _place() -> list[str]:
@@ -50,12 +65,10 @@ def _namespace() -> str:
         return ""
 
 
-def _start(pid: str) -> str:
-    """The process's start in clock ticks since boot (proc(5), field 22), or '' if there is none."""
-    stat = _read(f"/proc/{pid}/stat")
+def _stat(pid: str) -> list[str]:
+    """Return fields 3 and on of proc(5)'s stat (3 is the state, 22 the start in ticks since boot), or []."""
     # Field 2 is the command in brackets and may hold blanks and brackets itself.
-    fields = stat.rpartition(")")[2].split()
-    return "" if not fields or fields[0] == "Z" else fields[19]
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def _read(path: str) -> str:

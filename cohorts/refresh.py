@@ -66,12 +66,16 @@ class _Claim:
                 members.leave(self.cohort.pk, self.number, left)
         self.entered += len(entered)
         self.left += len(left)
-        _rest_since(began)
+        rest_since(began)
 
     def renew(self) -> None:
+        """Go on holding the claim; the first statement of every transaction."""
         if not Cohort.objects.renew_claim(self.cohort.pk, self.fence):
-            raise ClaimLost(f"The refresh of {self.cohort.key} was taken over by another process.")
+            raise self.lost()
         self.renewed = time.monotonic()
+
+    def lost(self) -> ClaimLost:
+        return ClaimLost(f"The refresh of {self.cohort.key} was taken over by another process.")
 
     def renew_if_due(self) -> None:
         if time.monotonic() - self.renewed > RENEW_EVERY:
@@ -91,15 +95,16 @@ def replace(
 
     `user_ids`: sorted and distinct; a smaller or equal id after another is a RefreshError. An error
     that they raise before their first id leaves no trace; one that they raise later leaves a failed
-    version. `source` says where they come from, in words. `replace_held` refuses a version that is
+    version. `source` says where they come from, in words. `replace_held` drops a version that is
     being held. `wait`: seconds to wait for a refresh that is running. `progress` is told the number
-    of users compared so far.
+    of users compared so far, the last time when all are written and nothing is published: what it
+    raises then prevents the publication.
     """
-    incoming = iter(user_ids)
+    incoming = _ascending(iter(user_ids))
     first = list(islice(incoming, 1))
     with _claimed(cohort_id, source, replace_held=replace_held, wait=wait) as claim:
         stored = members.in_version(cohort_id, claim.cohort.version)
-        changes = _merged(stored, _ascending(chain(first, incoming)))
+        changes = _merged(stored, chain(first, incoming))
         _write_all(claim, changes, progress)
         return _finish(claim, guarded=True)
 
@@ -128,85 +133,98 @@ def amend(
 
 def approve(cohort_id: int, number: int, *, by: str) -> None:
     """Publish a held version, in the name of a person. Raises RefreshError if it is held no more."""
-    version = CohortVersion.objects.get(cohort_id=cohort_id, number=number)
-    with _decided(cohort_id, number) as fence:
-        if not Cohort.objects.publish(cohort_id, fence, number=number, size=version.size):
+    with _decided(cohort_id, number) as (claim, version):
+        if not Cohort.objects.publish(cohort_id, claim.claim_fence, number=number, size=version.size):
             raise ClaimLost("Another process is refreshing this cohort.")
         _set_state(version, VersionState.PUBLISHED, decided_by=by)
 
 
 def refuse(cohort_id: int, number: int, *, by: str) -> None:
     """Drop a held version: the cohort stays as it is. Raises RefreshError if it is held no more."""
-    version = CohortVersion.objects.get(cohort_id=cohort_id, number=number)
-    with _decided(cohort_id, number) as fence:
-        Cohort.objects.filter(pk=cohort_id, claim_fence=fence).update(held_number=None)
-        Cohort.objects.release_claim(cohort_id, fence)
+    with _decided(cohort_id, number) as (claim, version):
+        if not Cohort.objects.drop_held(cohort_id, claim.claim_fence):
+            raise ClaimLost("Another process is refreshing this cohort.")
+        Cohort.objects.release_claim(cohort_id, claim.claim_fence)
         _set_state(version, VersionState.REFUSED, decided_by=by)
 
 
 @contextmanager
-def _decided(cohort_id: int, number: int) -> Iterator[int]:
+def _decided(cohort_id: int, number: int) -> Generator[tuple[Cohort, CohortVersion]]:
     """Hold the claim, in one transaction, while a person's decision about a held version is written."""
     with transaction.atomic():
-        fence = _take_claim(cohort_id, wait=0)
-        if Cohort.objects.get(pk=cohort_id).held_number != number:
+        cohort = _take_claim(cohort_id, wait=0)
+        if cohort.held_number != number:
             raise RefreshError(f"Version {number} is no longer held: it was decided on or replaced.")
-        yield fence
+        yield cohort, CohortVersion.objects.get(cohort=cohort, number=number)
 
 
 @contextmanager
 def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) -> Generator[_Claim]:
-    fence = _take_claim(cohort_id, wait=wait)
-    cohort = Cohort.objects.get(pk=cohort_id)
+    cohort = _take_claim(cohort_id, wait=wait)
+    version = CohortVersion(cohort=cohort, number=cohort.last_number, source=_clean(source))
+    claim = _Claim(cohort, cohort.last_number, cohort.claim_fence, version)
     try:
-        _make_way(cohort, fence, replace_held=replace_held)
-        version = CohortVersion.objects.create(cohort=cohort, number=cohort.last_number, source=source)
-    except BaseException:
-        Cohort.objects.release_claim(cohort_id, fence)
-        raise
-    claim = _Claim(cohort, cohort.last_number, fence, version)
-    try:
+        _begin(claim, replace_held=replace_held)
+        _wipe(claim)
         yield claim
     except BaseException as error:
         _set_state(version, VersionState.FAILED, reason=str(error) or type(error).__name__)
-        Cohort.objects.release_claim(cohort_id, fence)
+        Cohort.objects.release_claim(cohort_id, claim.fence)
         raise
 
 
-def _take_claim(cohort_id: int, *, wait: float) -> int:
+def claim_for_good(cohort_id: int) -> None:
+    """Claim a cohort that is about to be deleted, inside the transaction that deletes it."""
+    _take_claim(cohort_id, wait=0)
+
+
+def _take_claim(cohort_id: int, *, wait: float) -> Cohort:
+    """Claim the cohort and return it as it is with the claim; its fence and last number are ours."""
     deadline = time.monotonic() + wait
     while True:
-        cohort = Cohort.objects.get(pk=cohort_id)
+        cohort = Cohort.objects.filter(pk=cohort_id).first()
+        if cohort is None:
+            raise RefreshError("The cohort was deleted.")
         dead = cohort.claim_fence if owner.is_dead(cohort.claim_owner) else None
-        if Cohort.objects.take_claim(cohort_id, dead_fence=dead):
-            return Cohort.objects.values_list("claim_fence", flat=True).get(pk=cohort_id)
+        # Read in the same transaction: after it, a process that was suspended for long could read
+        # the fence of whoever took the claim over, and take it for its own.
+        with transaction.atomic():
+            if Cohort.objects.take_claim(cohort_id, dead_fence=dead):
+                return Cohort.objects.get(pk=cohort_id)
         if time.monotonic() >= deadline:
             raise CohortBusy(f"Another refresh of {cohort.key} is running. Try again when it has ended.")
         time.sleep(0.2)
 
 
-def _make_way(cohort: Cohort, fence: int, *, replace_held: bool) -> None:
-    """Drop a held version if that was asked for, and wipe what no published version knows."""
+def _begin(claim: _Claim, *, replace_held: bool) -> None:
+    """Write the new version's row; drop a held version if that was asked for; bury dead refreshes."""
+    cohort = claim.cohort
     held = cohort.held_number
     if held and not replace_held:
         raise VersionHeld(
             f"Version {held} of {cohort.key} is held and waits for a person: "
             "approve it, refuse it, or replace it."
         )
-    if held:
-        Cohort.objects.filter(pk=cohort.pk, claim_fence=fence).update(held_number=None)
-        CohortVersion.objects.filter(cohort=cohort, number=held).update(state=VersionState.REPLACED)
-    CohortVersion.objects.filter(cohort=cohort, state=VersionState.CALCULATING).update(
-        state=VersionState.FAILED, finished_at=Now(), reason="The process that calculated it died."
-    )
+    with transaction.atomic():
+        claim.renew()
+        if held:
+            Cohort.objects.drop_held(cohort.pk, claim.fence)
+            cohort.versions.filter(number=held).update(state=VersionState.REPLACED)
+        cohort.versions.filter(state=VersionState.CALCULATING).update(
+            state=VersionState.FAILED, finished_at=Now(), reason="The process that calculated it died."
+        )
+        claim.version.save(force_insert=True)
+
+
+def _wipe(claim: _Claim) -> None:
+    """Undo what no published version knows: the writes of a dead refresh, of a dropped version."""
     while True:
         began = time.monotonic()
         with transaction.atomic():
-            if not Cohort.objects.renew_claim(cohort.pk, fence):
-                raise ClaimLost(f"The refresh of {cohort.key} was taken over by another process.")
-            if not members.wipe_page(cohort.pk, cohort.version, WRITES):
+            claim.renew()
+            if not members.wipe_page(claim.cohort.pk, claim.cohort.version, WRITES):
                 return
-        _rest_since(began)
+        rest_since(began)
 
 
 def _write_all(
@@ -245,7 +263,7 @@ def _finish(claim: _Claim, *, guarded: bool) -> CohortVersion:
             else Cohort.objects.publish(cohort.pk, claim.fence, number=claim.number, size=size)
         )
         if not done:
-            raise ClaimLost(f"The refresh of {cohort.key} was taken over by another process.")
+            raise claim.lost()
         state = VersionState.HELD if reason else VersionState.PUBLISHED
         _set_state(version, state, size=size, entered=claim.entered, left=claim.left, reason=reason)
     return version
@@ -265,9 +283,16 @@ def _why_hold(cohort: Cohort, size: int, left: int) -> str:
 
 
 def _set_state(version: CohortVersion, state: VersionState, **values: object) -> None:
-    for name, value in {**values, "state": state}.items():
-        setattr(version, name, value)
-    CohortVersion.objects.filter(pk=version.pk).update(state=state, finished_at=Now(), **values)
+    """Change a version that is still in the state that we know; what others made of it stays."""
+    known = CohortVersion.objects.filter(pk=version.pk, state=version.state)
+    if known.update(state=state, finished_at=Now(), **values):
+        for name, value in {**values, "state": state}.items():
+            setattr(version, name, value)
+
+
+def _clean(source: str) -> str:
+    """What a database takes: a file's name on a disk may hold bytes that are not UTF-8."""
+    return source.replace("\0", "").encode("utf-8", "replace").decode()[:300]
 
 
 def _merged(
@@ -311,7 +336,7 @@ def _ascending(user_ids: Iterator[str]) -> Iterator[str]:
         last = user_id
 
 
-def _rest_since(began: float) -> None:
+def rest_since(began: float) -> None:
     """On SQLite, sleep for as long as the transaction took: there is one writer, and others wait."""
     if connection.vendor == "sqlite":
         time.sleep(time.monotonic() - began)

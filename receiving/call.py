@@ -10,7 +10,7 @@ import orjson
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
-from receiving.body import parse_object, read_body
+from receiving.body import parse_object, read_body, too_large
 from receiving.models import Workspace
 from receiving.record import Entry, write_entry
 
@@ -30,6 +30,8 @@ class Call:
         if self.entry.raw is None:
             assert self.request is not None
             self.entry.raw = read_body(self.request, self.workspace.max_body_bytes)
+        if len(self.entry.raw) > self.workspace.max_body_bytes:  # it was read before its workspace was known
+            raise too_large(self.workspace.max_body_bytes)
         return parse_object(self.entry.raw)
 
     def query(self, name: str, default: str = "") -> str:

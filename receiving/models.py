@@ -190,6 +190,38 @@ class List(models.Model):
         return self.name
 
 
+class Replacement(models.Model):
+    """A list that comes in pages, and takes the place of what the list was when its last page has come."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, db_index=False)
+    session = models.CharField(max_length=64, help_text="SHA-256 of the sender's session id")
+    member_set = models.OneToOneField(MemberSet, null=True, on_delete=models.SET_NULL)
+    total_pages = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    # Kept for a while, so that a page that is sent again after the end changes nothing.
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            # Four pages at once of a new session make one replacement.
+            models.UniqueConstraint(name="replacement_session_once", fields=["workspace", "session"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"replacement {self.pk}"
+
+
+class ReplacementPage(models.Model):
+    """A page that has come."""
+
+    pk = models.CompositePrimaryKey("replacement_id", "number")
+    replacement = models.ForeignKey(Replacement, on_delete=models.CASCADE, related_name="pages")
+    number = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"page {self.number}"
+
+
 class ListMember(models.Model):
     """One user on one list. The key's order is the user's order, so that pages are key ranges.
 

@@ -39,12 +39,9 @@ def create_list(workspace: Workspace, name: str, origin: str | None = None) -> L
     """Return a new list; with an origin that has one already, that one."""
     if origin is None:
         return List.objects.create(workspace=workspace, name=name, member_set=MemberSet.objects.create())
-    found, _ = List.objects.get_or_create(
-        workspace=workspace,
-        origin=origin,
-        defaults={"name": name, "member_set": MemberSet.objects.create},
-    )
-    return found
+    # The set is made only if the list is, and in the same savepoint.
+    new: dict[str, Any] = {"name": name, "member_set": MemberSet.objects.create}
+    return List.objects.get_or_create(workspace=workspace, origin=origin, defaults=new)[0]
 
 
 def lock_set(workspace: Workspace, list_id: str) -> int:

@@ -282,6 +282,9 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("started_at", models.DateTimeField(null=True)),
                 ("finished_at", models.DateTimeField(null=True)),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("claim_until", models.DateTimeField(null=True)),
+                ("claim_owner", models.CharField(blank=True, max_length=200)),
                 (
                     "cohort",
                     models.ForeignKey(
@@ -302,7 +305,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("state__in", ["waiting", "importing"])),
-                        fields=["id"],
+                        fields=["cohort", "id"],
                         name="upload_open",
                     )
                 ],

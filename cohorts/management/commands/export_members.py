@@ -1,11 +1,10 @@
-import csv
 import json
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from cohorts import members
+from cohorts import csv_export, members
 from cohorts.models import Cohort
 
 
@@ -32,9 +31,8 @@ class Command(BaseCommand):
             members.readable(cohort.pk, number)
         except members.UnreadableVersion as error:
             raise CommandError(str(error)) from None
-        rows = csv.writer(self.stdout, lineterminator="\n")
         for user_id in members.in_version(cohort.pk, number):
-            if options["json"]:
-                self.stdout.write(json.dumps(user_id, ensure_ascii=False))
-            else:
-                rows.writerow([user_id])
+            self.stdout.write(
+                json.dumps(user_id, ensure_ascii=False) if options["json"] else csv_export.cell(user_id),
+                ending="\n",
+            )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
 from rich.progress import Progress
 
 from cohorts.choices import UploadMode, VersionState
@@ -31,7 +32,8 @@ class Command(BaseCommand):
         cohort = Cohort.objects.filter(key=key).first()
         if cohort is None:
             raise CommandError(f"There is no cohort {key!r}.")
-        bar = Progress(disable=options["json"] or not sys.stderr.isatty(), console=None, transient=True)
+        hidden = options["json"] or not sys.stderr.isatty()
+        bar = Progress(disable=hidden, console=Console(stderr=True), transient=True)
         try:
             with file.open("rb") as stream, bar:
                 task = bar.add_task(f"{mode} {key}", total=1.0)

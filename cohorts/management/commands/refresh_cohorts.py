@@ -4,8 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from cohorts.importing import import_upload, waiting_uploads
-from cohorts.models import Cohort
+from cohorts import remove
+from cohorts.choices import UploadState
+from cohorts.importing import import_waiting
+from cohorts.models import Cohort, Upload
 
 
 class Command(BaseCommand):
@@ -19,14 +21,12 @@ class Command(BaseCommand):
         known = set(Cohort.objects.filter(key__in=keys).values_list("key", flat=True))
         if unknown := [key for key in keys if key not in known]:
             raise CommandError(f"There is no cohort {', '.join(map(repr, unknown))}.")
+        remove.drain()
         done = []
-        for upload in waiting_uploads(keys):
-            import_upload(upload)
-            upload.refresh_from_db()
+        for upload in import_waiting(keys):
             done.append(upload)
             if not options["json"]:
-                outcome = upload.error or f"version {upload.version}, {upload.ids:,} ids"
-                self.stdout.write(f"{upload.cohort.name}: {upload.original_name}: {outcome}")
+                self.stdout.write(f"{upload.cohort.name}: {upload.original_name}: {_outcome(upload)}")
         if options["json"]:
             names = ("original_name", "state", "version", "ids", "error")
             self.stdout.write(
@@ -34,5 +34,11 @@ class Command(BaseCommand):
             )
         elif not done:
             self.stdout.write("Nothing to do: no uploaded file waits.")
-        if failed := sum(upload.error != "" for upload in done):
+        if failed := sum(upload.state != UploadState.DONE for upload in done):
             raise CommandError(f"{failed} of {len(done)} files were not imported.")
+
+
+def _outcome(upload: Upload) -> str:
+    if upload.state == UploadState.DONE:
+        return f"version {upload.version}, {upload.ids:,} ids"
+    return upload.error or "passed over: the cohort is being refreshed by another process"
