@@ -79,18 +79,6 @@ class SyncQuerySet(models.QuerySet["Sync"]):
             == 1
         )
 
-    def archive(self, pk: int) -> bool:
-        """Put a sync away, with what its partner holds; not while a run is open."""
-        busy = models.Exists(Run.objects.filter(sync=models.OuterRef("pk"), state__in=OPEN_RUNS))
-        return self.filter(~busy, pk=pk, archived_at=None).update(archived_at=Now()) == 1
-
-    def unarchive(self, pk: int, *, next_due_at: Any) -> bool:
-        """Take an archived sync up again, from what its partner holds."""
-        return (
-            self.filter(pk=pk).exclude(archived_at=None).update(archived_at=None, next_due_at=next_due_at)
-            == 1
-        )
-
 
 class Sync(models.Model):
     """One cohort at one destination, on a schedule, and what that partner holds of it."""
