@@ -103,7 +103,9 @@ def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
     Returns the emptying run, if there is one. What the partner holds stays known, so that the same
     pair can be taken up again: see `restore`.
     """
-    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by, approved=True) if empty_first else None
+    run = (
+        start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by, approved=True) if empty_first else None
+    )
     if run is None:
         for opened in sync.runs.filter(state__in=OPEN_RUNS):
             cancel(opened, by=by)
