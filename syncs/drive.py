@@ -153,6 +153,8 @@ class Drive:
     def loop(self) -> Ended:
         while True:
             self._look()
+            # After the look for new runs: until the commit, an ended run is still open in the database.
+            self._drop_ended()
             sending = self._choose()
             self._commit()
             self._submit(sending)
@@ -166,7 +168,6 @@ class Drive:
 
     def _look(self) -> None:
         """Now and then: new runs, cancelled runs, a pause, a stop."""
-        self._drop_ended()
         now = time.monotonic()
         if self.stop.is_set() and self.ending is None:
             self.ending = Ended(How.STOPPED, "Stopped.")
