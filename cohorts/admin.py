@@ -35,7 +35,7 @@ def state_of(cohort: Cohort) -> tuple[str, str]:
 
 
 @admin.register(Cohort)
-class CohortAdmin(ModelAdmin):  # type: ignore[misc]
+class CohortAdmin(ModelAdmin):
     list_display = ["name", "key", "source_kind", "show_size", "show_version", "published_at", "show_state"]
     list_filter = ["source_kind"]
     search_fields = ["name", "key"]
@@ -69,15 +69,15 @@ class CohortAdmin(ModelAdmin):  # type: ignore[misc]
         actions.pop("delete_selected", None)
         return actions
 
-    @display(description="Users", ordering="size")  # type: ignore[untyped-decorator]
+    @display(description="Users", ordering="size")
     def show_size(self, cohort: Cohort) -> str:
         return f"{cohort.size:,}" if cohort.version else "–"
 
-    @display(description="Version", ordering="version")  # type: ignore[untyped-decorator]
+    @display(description="Version", ordering="version")
     def show_version(self, cohort: Cohort) -> str:
         return str(cohort.version or "–")
 
-    @display(  # type: ignore[untyped-decorator]
+    @display(
         description="State",
         label={
             "held": "warning",

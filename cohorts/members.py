@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Min, Q
+from django.db.models import Min, Q, Sum
 
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion, Member
@@ -53,6 +53,12 @@ def size_of(cohort_id: int, version: int) -> int:
     if version == 0:
         return 0
     return int(CohortVersion.objects.get(cohort_id=cohort_id, number=version).size)
+
+
+def approved_leavers(cohort_id: int, a: int, b: int) -> int:
+    """Return how many users left in those of the versions (a, b] that a person approved."""
+    approved = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
+    return approved.exclude(decided_by="").aggregate(left=Sum("left"))["left"] or 0
 
 
 def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:
@@ -249,6 +255,25 @@ def drain_page(cohort_id: int, after: str, limit: int) -> str | None:
     return page[-1]
 
 
+def drop_ended_page(cohort_id: int, floor: int, limit: int) -> int:
+    """Delete intervals that ended at or before version `floor`, of up to `limit` of them; return how many.
+
+    At least as many as were looked up go: a user may have several intervals that ended.
+    """
+    ended = _column(
+        """SELECT user_id FROM cohorts_member
+           WHERE cohort_id = %s AND left_version IS NOT NULL AND left_version <= %s LIMIT %s""",
+        [cohort_id, floor, limit],
+    )
+    rows, ids = rows_of(connection, ended)
+    # The plus keeps SQLite from walking the index of all who left instead of looking these up.
+    return _execute(
+        f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND +left_version <= %s
+            AND user_id IN (SELECT user_id FROM {rows} u)""",
+        [cohort_id, floor, ids],
+    )
+
+
 def ownerless() -> int | None:
     """Return the lowest id of a cohort that has members but is gone, or None."""
     # One index step for each cohort, however many members it has.
@@ -280,6 +305,7 @@ def _write(expected: int, sql: str, params: Sequence[Any]) -> None:
             raise RuntimeError(f"{expected} members should have been written, {cursor.rowcount} were.")
 
 
-def _execute(sql: str, params: Sequence[Any]) -> None:
+def _execute(sql: str, params: Sequence[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
+        return int(cursor.rowcount)

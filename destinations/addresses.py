@@ -22,6 +22,7 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 # Public by their number, and yet not a partner.
 NOT_PARTNERS: Sequence[Network] = (
     IPv4Network("168.63.129.16/32"),  # Azure's host, as seen from its virtual machines
+    IPv4Network("192.0.0.0/24"),  # protocol assignments, a cloud's metadata among them
     IPv4Network("192.88.99.0/24"),  # 6to4 relays
     IPv6Network("2001::/23"),  # Teredo and other protocol assignments
     IPv6Network("2002::/16"),  # 6to4: carries an IPv4 address

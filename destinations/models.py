@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
@@ -24,6 +25,16 @@ LIST_FIELDS = ("create_path", "create_template", "add_path", "add_template", "re
 PROPERTY_FIELDS = ("identify_path", "batch_path", "item_template", "batch_template")
 
 
+class JsonTextFormField(forms.CharField):
+    """Takes what a browser sends: with other line ends than it was given."""
+
+    def to_python(self, value: Any) -> str:
+        return (super().to_python(value) or "").replace("\r\n", "\n")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(initial, self.to_python(data))
+
+
 if TYPE_CHECKING:
     TextColumn = models.TextField[Any, str]
 else:
@@ -35,6 +46,9 @@ class JsonTextField(TextColumn):
 
     def to_python(self, value: Any) -> str:
         return to_json(value) if isinstance(value, dict | list) else super().to_python(value)
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return super().formfield(**({"form_class": JsonTextFormField} | kwargs))
 
 
 class DestinationQuerySet(models.QuerySet["Destination"]):
@@ -353,22 +367,27 @@ class Destination(models.Model):
     def is_paused(self) -> bool:
         return self.paused_at is not None
 
+    @property
+    def place(self) -> str:
+        """Return the digest of where the data goes: see `Endpoint.place`."""
+        return self._endpoint("").place
+
     def endpoint(self) -> Endpoint:
         """Return this destination as the value that requests are made with.
 
         Raises SecretUnreadable when the stored credential cannot be decrypted.
         """
+        return self._endpoint(self.credential.reveal())
+
+    def _endpoint(self, credential: str) -> Endpoint:
         copied = {name: getattr(self, name) for name in self.CONFIG_FIELDS if name not in ("title", "preset")}
         copied |= {
             "kind": Kind(self.kind),
             "delivery": Delivery(self.delivery) if self.kind == Kind.PROPERTY else Delivery.BATCH,
             "auth_mode": AuthMode(self.auth_mode),
         }
-        return Endpoint(
-            **copied,
-            credential=self.credential.reveal(),
-            allow_nets=parse_networks(settings.OUTBOUND_ALLOW_NETS),
-        )
+        networks = parse_networks(settings.OUTBOUND_ALLOW_NETS)
+        return Endpoint(**copied, credential=credential, allow_nets=networks)
 
     def save_fields(self, names: Iterable[str]) -> None:
         """Save only these fields, so that a pause written meanwhile is not undone."""

@@ -17,7 +17,7 @@ through item by item, and a number picks one item. Codes and users are compared 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -81,7 +81,7 @@ def classify(
     data = parse_reply(body)
     for rule in endpoint.rules:
         if matches(rule, status, data):
-            return _by_rule(rule, request, status, data, endpoint)
+            return _by_rule(rule, endpoint, request, status, headers, data)
     if 200 <= status < 300:
         return _success(endpoint, request, status, headers, data)
     return _failure(endpoint, request, status, headers, data)
@@ -163,7 +163,12 @@ def _check_rule(rule: object) -> None:
 
 
 def _by_rule(
-    rule: Mapping[str, Any], request: Request, status: int, data: object, endpoint: Endpoint
+    rule: Mapping[str, Any],
+    endpoint: Endpoint,
+    request: Request,
+    status: int,
+    headers: Mapping[str, str],
+    data: object,
 ) -> Verdict:
     then, code, message = Then(rule["then"]), rule["reason"], rule["message"]
     places = (rule["users_place"],) if "users_place" in rule else USER_PLACES
@@ -171,8 +176,8 @@ def _by_rule(
     unknown = _may_be_applied(status)
     creating = request.operation == Operation.CREATE
     if then == Then.USERS_FAILED:
-        list_id = _list_id(endpoint, data) if creating else None
-        return Verdict(None, code, message, named, list_id=list_id)
+        success = _success(endpoint, request, status, headers, data)
+        return success if success.error else replace(success, code=code, message=message, named_users=named)
     if then == Then.RETRY:
         return Verdict(Temporary, code, message, unknown_outcome=unknown)
     # A create names no user and has no list yet: there is nothing to reject or to make anew.

@@ -42,26 +42,27 @@ def _check_type(request: HttpRequest) -> None:
 def _read(request: HttpRequest, limit: int) -> bytes:
     """Django reads nothing of a chunked body, so the server's own stream is read where it knows the end."""
     environ = request.META
+    length = _announced(environ)
     if "HTTP_TRANSFER_ENCODING" in environ:
         if not environ.get("wsgi.input_terminated"):
             raise ApiError("This server needs a Content-Length.", status=411, code="length_required")
         stream = environ["wsgi.input"]
     else:
         stream = request
-        if int(environ.get("CONTENT_LENGTH") or 0) > limit:
+        if length > limit:
             _drain(stream)
-            raise _too_large(limit)
+            raise too_large(limit)
     try:
-        raw = stream.read(limit + 1)
+        raw = bytes(stream.read(limit + 1))
         if len(raw) > limit:
             _drain(stream)
-            raise _too_large(limit)
-    except OSError:
-        raise BadRequest("The body ended before its announced length.") from None
-    expected = environ.get("CONTENT_LENGTH")
-    if expected and len(raw) < int(expected):
+    except Exception:  # noqa: BLE001  # a server's stream raises errors of its own for a broken body
+        raise BadRequest("The body could not be read to its end.") from None
+    if len(raw) > limit:
+        raise too_large(limit)
+    if len(raw) < length:
         raise BadRequest("The body ended before its announced length.")
-    return bytes(raw)
+    return raw
 
 
 def _drain(stream: Any) -> None:
@@ -70,7 +71,14 @@ def _drain(stream: Any) -> None:
         left -= len(chunk)
 
 
-def _too_large(limit: int) -> TooLarge:
+def _announced(environ: dict[str, Any]) -> int:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise BadRequest("The Content-Length is not a number.")
+    return int(length)
+
+
+def too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit:,} bytes.", limit=limit)
 
 
@@ -81,7 +89,7 @@ def _inflate(raw: bytes, limit: int) -> bytes:
     except zlib.error:
         raise BadRequest("The body is not gzip, as its Content-Encoding says.") from None
     if len(text) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     if not inflater.eof or inflater.unused_data:
         raise BadRequest("The gzip body is cut off, or something follows it.")
     return text

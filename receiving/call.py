@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
-from receiving.body import parse_object, read_body
+from receiving.body import parse_object, read_body, too_large
 from receiving.models import Workspace
 from receiving.record import Entry, write_entry
 
@@ -22,14 +22,14 @@ class Call:
     workspace: Workspace
     entry: Entry
     request: HttpRequest | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    logged: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the body as an object. Raises NotJson, TooLarge, BadRequest."""
         if self.entry.raw is None:
             assert self.request is not None
             self.entry.raw = read_body(self.request, self.workspace.max_body_bytes)
+        if len(self.entry.raw) > self.workspace.max_body_bytes:  # it was read before its workspace was known
+            raise too_large(self.workspace.max_body_bytes)
         return parse_object(self.entry.raw)
 
     def query(self, name: str, default: str = "") -> str:
@@ -50,7 +50,6 @@ class Call:
         with transaction.atomic():
             yield counts
             write_entry(self.entry, 200, received=counts.get("received", 0), changed=counts.get("changed", 0))
-        self.logged = True
 
 
 def json_reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -17,7 +17,9 @@ from django.urls import Resolver404, resolve
 from receiving.call import json_reply
 from receiving.errors import ApiError, BadRequest, NotFound
 
-ROOTS = ("/lists", "/identify", "/batch", "/v1/", "/users", "/traits")
+ROOTS = (
+    "/lists", "/identify", "/batch", "/track", "/v1/", "/2/httpapi", "/mixpanel", "/users", "/traits",
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 

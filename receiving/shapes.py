@@ -16,24 +16,37 @@ from receiving.errors import BadRequest, TooLarge
 LIST_NAME_LENGTH = 1_000
 
 
-def read_user_ids(values: object, place: str, max_items: int) -> list[str]:
-    """Return the distinct ids, sorted. Raises BadRequest that names the index, TooLarge.
+def read_items(document: dict[str, Any], place: str, max_items: int, *, empty: bool = False) -> list[Any]:
+    """Return the list at this place of the body. Raises BadRequest, TooLarge."""
+    if place not in document:
+        raise BadRequest(f"{place} is missing.")
+    items = document[place]
+    if not isinstance(items, list):
+        raise BadRequest(f"{place} is not a list.")
+    if not items and not empty:
+        raise BadRequest(f"{place} is empty.")
+    if len(items) > max_items:
+        raise TooLarge(
+            f"{place} holds {len(items):,} items; this workspace takes {max_items:,} in a call.",
+            code="too_many_items",
+            limit=max_items,
+        )
+    return items
+
+
+def distinct_ids(values: list[Any], place: str) -> list[str]:
+    """Return the ids, distinct and sorted. Raises BadRequest that names the index.
 
     A list of nothing but short ASCII strings is passed by a few operations on the whole list.
     """
-    if not isinstance(values, list):
-        raise BadRequest(f"{place} is not a list.")
-    if not values:
-        raise BadRequest(f"{place} is empty.")
-    _check_number(len(values), place, max_items)
-    if _all_plain(values):
+    if values and _all_plain(values):
         return sorted(set(values))
     ids = set()
     for index, value in enumerate(values):
         try:
             ids.add(check_user_id(value))
         except InvalidUserId as error:
-            raise BadRequest(f"{place}[{index}] {error}.") from None
+            raise BadRequest(f"{place.replace('[]', f'[{index}]')} {error}.") from None
     return sorted(ids)
 
 
@@ -49,15 +62,6 @@ def _all_plain(values: list[Any]) -> bool:
         and "\x00" not in text
         and all(map(str.strip, values))
     )
-
-
-def _check_number(number: int, place: str, max_items: int) -> None:
-    if number > max_items:
-        raise TooLarge(
-            f"{place} holds {number:,} items; this workspace takes {max_items:,} in a call.",
-            code="too_many_items",
-            limit=max_items,
-        )
 
 
 def read_list_name(document: dict[str, Any]) -> str:
@@ -80,10 +84,8 @@ def is_identify(document: dict[str, Any]) -> bool:
 
 def read_list_change(document: dict[str, Any], max_items: int) -> list[str]:
     """Return the ids of an add or a remove: distinct and sorted."""
-    place = "userIds" if "userIds" in document else "user_ids"
-    if place not in document:
-        raise BadRequest("userIds is missing.")
-    return read_user_ids(document[place], place, max_items)
+    place = "user_ids" if "user_ids" in document and "userIds" not in document else "userIds"
+    return distinct_ids(read_items(document, place, max_items), f"{place}[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Identify:
     user_id: str
     traits: dict[str, Any]
     message_id: str | None = None
+    timestamp: Any = None  # as it came
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ class Batch:
     """A batch's items: what is applied, and what is left to others or left out."""
 
     identifies: list[Identify] = field(default_factory=list)
-    # Items of another type, as they came: see views.take_events.
+    # Items of another type, as they came: see incoming.py.
     others: list[dict[str, Any]] = field(default_factory=list)
     anonymous: int = 0
 
@@ -132,13 +135,7 @@ def _items(document: dict[str, Any], max_items: int) -> Iterator[tuple[str, Any]
     if "batch" not in document:
         yield "", document
         return
-    items = document["batch"]
-    if not isinstance(items, list):
-        raise BadRequest("batch is not a list.")
-    if not items:
-        raise BadRequest("batch is empty.")
-    _check_number(len(items), "batch", max_items)
-    for index, item in enumerate(items):
+    for index, item in enumerate(read_items(document, "batch", max_items)):
         yield f"batch[{index}]", item
 
 
@@ -156,7 +153,7 @@ def _identify(place: str, item: dict[str, Any]) -> Identify:
     message_id = item.get("messageId")
     if message_id is not None and not isinstance(message_id, str):
         raise BadRequest(f"{_at(place, 'messageId')} is not a string.")
-    return Identify(user_id, _traits(place, item), message_id or None)
+    return Identify(user_id, _traits(place, item), message_id or None, item.get("timestamp"))
 
 
 def _traits(place: str, item: dict[str, Any]) -> dict[str, Any]:
@@ -164,13 +161,14 @@ def _traits(place: str, item: dict[str, Any]) -> dict[str, Any]:
     context = item.get("context")
     inner = context.get("traits") if isinstance(context, dict) else None
     if inner is None:
-        return _checked_traits(_at(place, "traits"), item.get("traits"))
-    return _checked_traits(_at(place, "context.traits"), inner) | _checked_traits(
+        return check_traits(_at(place, "traits"), item.get("traits"))
+    return check_traits(_at(place, "context.traits"), inner) | check_traits(
         _at(place, "traits"), item.get("traits")
     )
 
 
-def _checked_traits(place: str, traits: Any) -> dict[str, Any]:
+def check_traits(place: str, traits: Any) -> dict[str, Any]:
+    """Return the traits; none when there are none. Raises BadRequest."""
     if traits is None:
         return {}
     if not isinstance(traits, dict):

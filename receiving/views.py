@@ -4,7 +4,6 @@ They are REST framework's views for the sake of the schema; `dispatch` is our ow
 thousand users leaves no time for content negotiation and serializers.
 """
 
-import logging
 from typing import Any
 
 from django.http import HttpRequest
@@ -12,21 +11,30 @@ from django.http.response import HttpResponseBase
 from rest_framework.views import APIView
 
 from receiving import reading, store
+from receiving.body import parse_object, read_body
 from receiving.call import Call, entry_of, json_reply
-from receiving.errors import ApiError
-from receiving.keys import find_key, read_credential
+from receiving.errors import ApiError, Unauthorized
+from receiving.faults import ConnectionToReset, before_call, reset
+from receiving.incoming import amplitude_events, hand_on, identify_traits, track_events
+from receiving.keys import Credential, check_key, find_key, read_credential
 from receiving.limits import count_call
-from receiving.models import Workspace
-from receiving.record import write_entry
+from receiving.mixpanel import apply_page, read_page
+from receiving.models import ApiKey
+from receiving.prune import prune_in_turn
+from receiving.record import Entry, log_refusal, write_entry
 from receiving.shapes import (
     Batch,
+    Identify,
+    check_traits,
     is_identify,
     read_batch,
     read_list_change,
     read_list_name,
 )
 
-log = logging.getLogger(__name__)
+# What is read of a call before its key is known, where the key may be in the body: as much as Amplitude's
+# HTTP V2 takes, and twice of what Segment does.
+BYTES_BEFORE_KEY = 1024 * 1024
 
 
 class PartnerView(APIView):
@@ -34,21 +42,29 @@ class PartnerView(APIView):
 
     # The URL configuration's own words for a view, e.g. the type of an item without one.
     default_type: str | None = None
+    # Where the key is in the body, when no header brings it.
+    key_in_body: str | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         entry = entry_of(request)
         entry.list_id = kwargs.get("list_id")
-        call = None
+        headers: dict[str, str] = {}
         try:
             handler = self._handler(request)
-            call = self._open(request, entry)
-            reply = handler(call, **kwargs)
-            return self._finish(call, reply)
+            key = self._authenticate(request, entry)
+            headers.update(count_call(key))
+            resets = before_call(key.workspace)
+            reply = handler(Call(key.workspace, entry, request), **kwargs)
+            prune_in_turn(key.workspace)
+            return reset(request) if resets else self._finish(reply, headers)
+        except ConnectionToReset:
+            return reset(request)
         except ApiError as error:
-            if entry.key is not None and error.status != 405:
-                write_entry(entry, error.status, code=error.code, message=error.message)
-            headers = {**(call.headers if call else {}), **error.headers}
-            return json_reply(error.body(), error.status, headers)
+            log_refusal(entry, error)
+            return json_reply(self.error_body(error), error.status, headers | error.headers)
+
+    def error_body(self, error: ApiError) -> dict[str, Any]:
+        return error.body()
 
     def _handler(self, request: HttpRequest) -> Any:
         method = "get" if request.method == "HEAD" else (request.method or "").lower()
@@ -60,21 +76,33 @@ class PartnerView(APIView):
             )  # fmt: skip
         return getattr(self, method)
 
-    def _open(self, request: HttpRequest, entry: Any) -> Call:
-        credential = read_credential(request.META)
+    def _authenticate(self, request: HttpRequest, entry: Entry) -> ApiKey:
+        credential = self._credential(request, entry)
         entry.secrets = credential.candidates
-        key = find_key(credential)
-        entry.key, entry.workspace = key, key.workspace
-        call = Call(key.workspace, entry, request)
-        call.headers.update(count_call(key))
-        return call
+        entry.key = key = find_key(credential)
+        entry.workspace = key.workspace
+        check_key(key, credential)
+        return key
 
-    def _finish(self, call: Call, reply: Any) -> HttpResponseBase:
-        if isinstance(reply, HttpResponseBase):
-            for name, value in call.headers.items():
-                reply.headers[name] = value
-            return reply
-        return json_reply(reply, headers=call.headers)
+    def _credential(self, request: HttpRequest, entry: Entry) -> Credential:
+        in_headers = "HTTP_AUTHORIZATION" in request.META or "HTTP_API_KEY" in request.META
+        if self.key_in_body is None or in_headers:
+            return read_credential(request.META)
+        try:
+            entry.raw = read_body(request, BYTES_BEFORE_KEY)
+            key = parse_object(entry.raw).get(self.key_in_body)
+        except ApiError as error:
+            raise Unauthorized(f"No header brings an API key, nor does the body: {error.message}") from None
+        if not isinstance(key, str) or not key:
+            raise Unauthorized(f"Send an API key in a header, or as {self.key_in_body} in the body.")
+        return Credential((key,))
+
+    def _finish(self, reply: Any, headers: dict[str, str]) -> HttpResponseBase:
+        if not isinstance(reply, HttpResponseBase):
+            return json_reply(reply, headers=headers)
+        for name, value in headers.items():
+            reply.headers[name] = value
+        return reply
 
 
 # --- lists ---------------------------------------------------------------------------------
@@ -125,7 +153,7 @@ class ListChangeView(PartnerView):
 
 class ListAddView(ListChangeView):
     def change(self, call: Call, set_id: int, ids: list[str]) -> int:
-        store.check_known(call.workspace, ids)
+        store.check_users(call.workspace, ids)
         if not store.is_first(call.workspace, call.idempotency_key):
             return 0
         return store.add_members(set_id, ids)
@@ -151,39 +179,81 @@ class ListDigestView(PartnerView):
 # --- users and their traits ----------------------------------------------------------------
 
 
-def take_events(workspace: Workspace, items: list[dict[str, Any]]) -> int:
-    """Take the items of a batch that are no identifies; return how many were taken, in the end: none.
-
-    The one place where events that partners send are handed on.
-    """
-    return 0
-
-
 def identify(call: Call, document: dict[str, Any], default_type: str | None) -> dict[str, Any]:
     """Apply the identifies of a body, whole or not at all; count the rest as ignored."""
     batch = read_batch(document, call.workspace.max_items, default_type=default_type)
+    events = track_events(batch.others, call.entry.received_at)
     with call.writing() as counts:
-        _apply(call, batch, counts)
-    taken = take_events(call.workspace, batch.others)
-    return {"success": True, **counts, "ignored": batch.received - len(batch.identifies) - taken}
+        items = _first_identifies(call, batch)
+        counts["received"] = batch.received
+        counts["identified"] = len(items)
+        counts["repeated"] = len(batch.identifies) - len(items)
+        counts["changed"] = store.set_traits(call.workspace, items)
+        taken = hand_on(call.workspace, events, identify_traits(items, call.entry.received_at))
+        counts["ignored"] = len(batch.others) + batch.anonymous - taken
+    return {"success": True, **counts}
 
 
-def _apply(call: Call, batch: Batch, counts: dict[str, Any]) -> None:
-    store.check_known(call.workspace, sorted({item.user_id for item in batch.identifies}))
-    items = batch.identifies
+def _first_identifies(call: Call, batch: Batch) -> list[Identify]:
+    """The identifies that are no repeats. Raises InvalidUsers."""
+    store.check_users(call.workspace, {item.user_id for item in batch.identifies})
+    if call.request is None:  # replayed by a person, who wants the effect again
+        return batch.identifies
     if not store.is_first(call.workspace, call.idempotency_key):
-        items = []
-    elif call.request is not None:
-        items = store.without_repeats(call.workspace, items)
-    counts["received"] = batch.received
-    counts["identified"] = len(items)
-    counts["repeated"] = len(batch.identifies) - len(items)
-    counts["changed"] = store.set_traits(call.workspace, items)
+        return []
+    return store.without_repeats(call.workspace, batch.identifies)
 
 
 class IdentifyView(PartnerView):
+    """Segment's clients for Node bring the key as `writeKey` and in no header."""
+
+    key_in_body = "writeKey"
+
     def post(self, call: Call) -> Any:
         return identify(call, call.document(), self.default_type)
+
+
+class AmplitudeEventsView(PartnerView):
+    """Amplitude's HTTP V2. User properties are taken as traits."""
+
+    key_in_body = "api_key"
+
+    def post(self, call: Call) -> Any:
+        now = call.entry.received_at
+        events, traits = amplitude_events(call.document(), call.workspace.max_items, now)
+        identifies = [
+            Identify(one["user_id"], check_traits("user_properties", one["traits"])) for one in traits
+        ]
+        with call.writing() as counts:
+            store.check_users(call.workspace, {item.user_id for item in identifies})
+            counts["received"] = len(events) + len(traits)
+            counts["changed"] = store.set_traits(call.workspace, identifies)
+            taken = hand_on(call.workspace, events, traits)
+        return {
+            "code": 200,
+            "events_ingested": taken,
+            "payload_size_bytes": len(call.entry.raw or b""),
+            "server_upload_time": int(now.timestamp() * 1000),
+        }
+
+
+class MixpanelView(PartnerView):
+    action: Any = None
+
+    def post(self, call: Call) -> Any:
+        document = call.document()
+        self.action = document.get("action")
+        page = read_page(document, call.workspace.max_items)
+        with call.writing() as counts:
+            counts["received"] = len(page.user_ids)
+            counts["changed"], dropped = apply_page(call.workspace, page)
+        if dropped is not None:
+            store.empty_set(dropped)
+        return {"action": page.action, "status": "success"}
+
+    def error_body(self, error: ApiError) -> dict[str, Any]:
+        action = self.action if isinstance(self.action, str) else None
+        return {"action": action, "status": "failure", **error.body()}
 
 
 class UsersView(PartnerView):

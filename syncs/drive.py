@@ -24,6 +24,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from cohorts import members
 from destinations.endpoint import Endpoint
 from destinations.errors import DeliveryError
 from destinations.models import Destination
@@ -44,6 +45,8 @@ SHORT_WAIT = 5.0
 # Seconds between looks at what people asked for meanwhile, and the longest deafness to a stop.
 LOOK_EVERY = 0.5
 RENEW_EVERY = 15.0
+RECOVER_AFTER = 60.0
+PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
 
 
 class How(Enum):
@@ -97,6 +100,10 @@ def drive(
     except leases.LeaseLost:
         driver.transport.interrupt()
         return Ended(How.LOST, "Another driver took over.")
+    except Exception as error:  # a run's edge: recorded, and tried again later rather than at once
+        log.exception("Driving %s failed.", destination)
+        driver.transport.interrupt()
+        return driver.recover(f"An error of this program: {type(error).__name__}: {error}")
     finally:
         driver.close()
         _relax_durability(False)
@@ -347,25 +354,21 @@ class Drive:
             name = sync.external_name or external_name(self.endpoint, sync.cohort.name, sync.cohort.key)
         except TemplateError as error:
             return self._end_unbegun(run, RunState.FAILED, str(error))
-        if not run.started_at:
+        if not (run.started_at or run.approved_by):
             run.from_version, run.from_dirty = sync.settled_version, sync.dirty
             run.to_version = sync.cohort.version
         plan = Plan.of(run)
         if run.planned_adds is None:
             run.planned_adds, run.planned_removes = plan.count(Step.ADD), plan.count(Step.REMOVE)
+        if not (run.approved_by or run.started_at) and (reason := why_hold(run, plan)):
+            return self._hold(run, reason)
         _relax_durability(False)
         try:
             with transaction.atomic():
                 self.lease.renew()
                 begun = Sync.objects.begin(sync.pk, place=self.endpoint.place, external_name=name)
                 if begun and Run.objects.start(run.pk):
-                    Run.objects.filter(pk=run.pk).update(
-                        from_version=run.from_version,
-                        to_version=run.to_version,
-                        from_dirty=run.from_dirty,
-                        planned_adds=run.planned_adds,
-                        planned_removes=run.planned_removes,
-                    )
+                    Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
         except IntegrityError:
             begun = False
         finally:
@@ -374,6 +377,17 @@ class Drive:
             return self._end_unbegun(run, RunState.FAILED, _why_not_begun(sync, self.endpoint, name))
         run.refresh_from_db()
         self.feeds.append(Feed(run, self.endpoint, self.row.learned_size))
+        return True
+
+    def _hold(self, run: Run, reason: str) -> bool:
+        """Wait for a person; what the run would do is fixed now, so that they approve just that."""
+
+        def write() -> None:
+            Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
+            Run.objects.hold(run.pk, reason=reason)
+
+        self.writes.append(write)
+        self._commit()
         return True
 
     def _end_unbegun(self, run: Run, state: RunState, reason: str) -> bool:
@@ -439,9 +453,36 @@ class Drive:
         self._commit()
         return ended
 
+    def recover(self, reason: str) -> Ended:
+        """After an error of ours: drop what was to be written, park, and let somebody try later."""
+        self.writes.clear()
+        self.feeds = [feed for feed in self.feeds if not feed.ended]
+        self.park(RECOVER_AFTER, reason)
+        assert self.ending
+        return self._leave(self.ending)
+
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.transport.close()
+
+
+def why_hold(run: Run, plan: Plan) -> str:
+    """Return why a person should see this run first, or ''.
+
+    A run is held that removes more users than the sync's guard allows (without one, its cohort's),
+    unless a person has approved versions of the cohort from which as many users left.
+    """
+    sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
+    if removes <= members.approved_leavers(cohort.pk, plan.settled, plan.target):
+        return ""
+    users = cohort.guard_users if sync.guard_users is None else sync.guard_users
+    if users is not None and removes > users:
+        return f"It would remove {removes:,} users; the limit is {users:,}."
+    percent = sync.guard_percent or cohort.guard_percent
+    held = members.size_of(cohort.pk, plan.settled)
+    if percent and removes * 100 > percent * max(held, 1):
+        return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
+    return ""
 
 
 def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
@@ -14,6 +15,7 @@ from destinations.models import Destination
 from events.user_ids import UserIdField
 from syncs import schedule
 from syncs.choices import (
+    DRIVABLE_RUNS,
     OPEN_RUNS,
     BatchState,
     RejectionKind,
@@ -83,10 +85,14 @@ class Sync(models.Model):
         "ask above percent",
         null=True,
         blank=True,
-        help_text="A run that would remove more than this share of the partner's users waits for a person.",
+        help_text="A run that would remove more than this share of the partner's users waits for a person. "
+        "Empty: the cohort's own limit.",
     )
     guard_users = models.PositiveBigIntegerField(
-        "ask above users", null=True, blank=True, help_text="The same, as a number of users."
+        "ask above users",
+        null=True,
+        blank=True,
+        help_text="The same, as a number of users. Empty: the cohort's.",
     )
     next_due_at = models.DateTimeField(null=True, editable=False, db_index=True)
 
@@ -124,6 +130,10 @@ class Sync(models.Model):
         except schedule.InvalidSchedule as error:
             raise ValidationError({error.field: error.message}) from None
 
+    def reschedule(self, now: datetime) -> None:
+        """Set the next due time from the schedule; call it before saving a sync whose schedule changed."""
+        self.next_due_at = self.schedule().next_after(now)
+
     def schedule(self) -> schedule.Schedule:
         """Return the schedule as a value; raises schedule.InvalidSchedule."""
         return schedule.parse(
@@ -149,7 +159,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def start(self, pk: int) -> bool:
         return (
-            self.filter(pk=pk, state__in=[RunState.PENDING, RunState.PARKED, RunState.RUNNING]).update(
+            self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(
                 state=RunState.RUNNING, reason="", started_at=models.functions.Coalesce("started_at", Now())
             )
             == 1
@@ -172,7 +182,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
     def hold(self, pk: int, *, reason: str) -> bool:
-        return self.filter(pk=pk, state=RunState.RUNNING).update(state=RunState.HELD, reason=reason) == 1
+        return self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(state=RunState.HELD, reason=reason) == 1
+
+    def approve(self, pk: int, *, by: str) -> bool:
+        """Let a held run go on; what it does was fixed when it was held."""
+        return (
+            self.filter(pk=pk, state=RunState.HELD).update(state=RunState.PENDING, approved_by=by, reason="")
+            == 1
+        )
 
     def end(self, pk: int, state: RunState, *, reason: str) -> bool:
         return (

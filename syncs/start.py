@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
-from syncs.models import Driver, Run, Sync
+from syncs.models import Driver, Rejection, Run, Sync
 
 
 class CannotRun(Exception):
@@ -61,6 +61,53 @@ def cancel(run: Run, *, by: str) -> None:
     driver = Driver.objects.filter(destination_id=run.sync.destination_id, until__isnull=False).first()
     if driver is None or run.state in (RunState.PENDING, RunState.HELD, RunState.PARKED):
         Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Cancelled by {by}.")
+
+
+def approve(run: Run, *, by: str) -> None:
+    """Let a held run do what it was held for, in the name of a person. Raises CannotRun if it is not held."""
+    if not Run.objects.approve(run.pk, by=by):
+        raise CannotRun("The run is no longer held: it was decided on already.")
+
+
+def refuse(run: Run, *, by: str) -> None:
+    """End a held run, in the name of a person; the partner keeps what it has. CannotRun if it is not held."""
+    if run.state != RunState.HELD or not Run.objects.end(
+        run.pk, RunState.CANCELLED, reason=f"Refused by {by}."
+    ):
+        raise CannotRun("The run is no longer held: it was decided on already.")
+
+
+def reset(sync: Sync) -> None:
+    """Forget what the partner was believed to hold: the next run is full, with a new list.
+
+    For a destination whose address or account has changed. Raises CannotRun while a run is under way.
+    """
+    with transaction.atomic():
+        if sync.runs.filter(state=RunState.RUNNING).exists():
+            raise CannotRun(f"A run of {sync} is under way: cancel it first.")
+        for run in sync.runs.filter(state__in=[*OPEN_RUNS, RunState.FAILED]):
+            Run.objects.filter(pk=run.pk).update(state=RunState.CANCELLED, reason="The sync was reset.")
+        Sync.objects.forget(sync.pk)
+        Rejection.objects.filter(sync=sync).delete()
+
+
+def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
+    """Put a sync away; with `empty_first`, remove everybody from the partner's list or property before.
+
+    Returns the emptying run, if there is one. What the partner holds stays known, so that the same
+    pair can be taken up again: see `restore`.
+    """
+    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by) if empty_first else None
+    if run is None:
+        for opened in sync.runs.filter(state__in=OPEN_RUNS):
+            cancel(opened, by=by)
+    Sync.objects.filter(pk=sync.pk).update(archived_at=Now(), enabled=False, next_due_at=None)
+    return run
+
+
+def restore(sync: Sync) -> None:
+    """Take an archived sync up again, with what its partner holds."""
+    Sync.objects.filter(pk=sync.pk).update(archived_at=None, enabled=True)
 
 
 def start_due(now: datetime) -> list[Run]:

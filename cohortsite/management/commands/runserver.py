@@ -1,5 +1,6 @@
 """The development server, for partners' calls too: `manage.py runserver`."""
 
+from email.errors import MissingHeaderBodySeparatorDefect
 from typing import Any
 
 from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
@@ -15,6 +16,17 @@ class RequestHandler(WSGIRequestHandler):
     # What http.server itself refuses is answered in JSON too.
     error_message_format = '{"error": {"code": "bad_http", "message": "%(code)d: refused by the server"}}'
     error_content_type = "application/json"
+
+    def parse_request(self) -> bool:
+        """Refuse what Python's parser lets pass and no other server does."""
+        if not super().parse_request():
+            return False
+        cut = any(isinstance(one, MissingHeaderBodySeparatorDefect) for one in self.headers.defects)
+        if cut or len(self.headers.get_all("Content-Length", [])) > 1:
+            self.close_connection = True
+            self.send_error(400)
+            return False
+        return True
 
     def get_environ(self) -> dict[str, Any]:
         kept = {name: self.headers.get_all(name) or [] for name in UNDERSCORED}

@@ -1,0 +1,243 @@
+"""Destinations in the admin: presets, the form, pause and resume, and the test request."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+
+from destinations import try_out
+from destinations.forms import DestinationForm, PauseForm, TestRequestForm
+from destinations.models import LIST_FIELDS, PROPERTY_FIELDS, Destination
+from destinations.payloads import Operation
+from destinations.presets import PRESETS
+from destinations.secrets import SecretUnreadable
+from destinations.transport import describe
+
+IS_LIST = "kind == 'list'"
+IS_PROPERTY = "kind == 'property'"
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("sending", "Active"), ("paused", "Paused")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Destination]) -> QuerySet[Destination]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(paused_at__isnull=self.value() == "sending")
+
+
+@admin.register(Destination)
+class DestinationAdmin(ModelAdmin):
+    form = DestinationForm
+    list_display = ("label", "kind_label", "host", "state", "has_credential", "updated_at")
+    list_display_links = ("label",)
+    list_filter = (StateFilter, "kind", "preset")
+    search_fields = ("name", "title", "base_url")
+    actions = ("pause_selected", "resume_selected")
+    actions_detail = ("test_request", "pause", "resume")
+    readonly_fields = ("paused_at", "pause_reason")
+    warn_unsaved_form = True
+    conditional_fields = {
+        "delivery": IS_PROPERTY,
+        "auth_username": "auth_mode == 'basic'",
+        "auth_header": "auth_mode == 'header'",
+        **dict.fromkeys((*LIST_FIELDS, "list_id_place"), IS_LIST),
+        **dict.fromkeys((*PROPERTY_FIELDS, "message_ids"), IS_PROPERTY),
+    }
+
+    class Media:
+        js = ("destinations/preset.js",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Destination | None = None) -> Any:
+        where: tuple[str, ...] = ("base_url", "kind", "delivery")
+        credential: tuple[str, ...] = ("auth_mode", "auth_username", "auth_header", "credential")
+        if obj:
+            credential += ("clear_credential",)
+            # Asked for only once a change of place was sent in.
+            where += ("confirm_move",) if request.method == "POST" else ()
+        names = ("source_label", "name_template", "slug_names", "integration_name", "integration_version")
+        requests = (*LIST_FIELDS, *PROPERTY_FIELDS, "idempotency_key", "message_ids")
+        pace = ("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline")
+        sets: list[tuple[str | None, dict[str, Any]]] = [
+            (None, {"fields": ("name", "title", "preset")}),
+            ("Where", {"fields": where}),
+            ("Credential", {"fields": (*credential, "extra_headers")}),
+            ("Names", {"fields": names}),
+            ("Requests", {"fields": requests}),
+            ("Pace", {"fields": pace}),
+            ("Replies", {"fields": ("list_id_place", "rules")}),
+        ]
+        if obj and obj.is_paused:
+            sets.insert(1, ("Paused", {"fields": ("paused_at", "pause_reason")}))
+        return sets
+
+    @display(description="Destination", ordering="name", header=True)
+    def label(self, destination: Destination) -> list[str]:
+        return [str(destination), destination.name if destination.title else ""]
+
+    @display(description="Kind", ordering="kind")
+    def kind_label(self, destination: Destination) -> str:
+        return destination.kind.capitalize()
+
+    @display(description="State", label={"Active": "success", "Paused": "danger"})
+    def state(self, destination: Destination) -> str:
+        return "Paused" if destination.is_paused else "Active"
+
+    @display(description="Credential set", boolean=True)
+    def has_credential(self, destination: Destination) -> bool:
+        return bool(destination.credential)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Let the preset be chosen first; it then fills the form (without JavaScript, too)."""
+        if request.method == "GET" and request.GET.get("preset") not in PRESETS:
+            if not self.has_add_permission(request):
+                return redirect("admin:index")
+            context = {**self.admin_site.each_context(request), "title": "Add destination"}
+            query = request.GET.copy()
+            query.pop("preset", None)
+            context |= {"opts": self.opts, "presets": PRESETS, "query": query.urlencode()}
+            return TemplateResponse(request, "destinations/choose_preset.html", context)
+        response: HttpResponse = super().add_view(request, form_url, extra_context)
+        return response
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        preset = request.GET.get("preset", "custom")
+        given = {name: request.GET[name] for name in ("name", "title") if name in request.GET}
+        fields = PRESETS[preset].fields if preset in PRESETS else {}
+        return {"preset": preset, **fields, **given}
+
+    def save_model(self, request: HttpRequest, obj: Destination, form: DestinationForm, change: bool) -> None:
+        if not change:
+            obj.save()
+        elif columns := form.changed_columns():
+            obj.save_fields(columns)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Offer to pause what sends, and to resume what is paused."""
+        destination = self.get_object(request, object_id)
+        other = "pause" if destination and destination.is_paused else "resume"
+        return [action for action in super().get_actions_detail(request, object_id) if action.path != other]
+
+    @admin.action(description="Pause", permissions=["change"])
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
+        done = [row for row in queryset if self._pause(request, row, "Paused from the list")]
+        messages.success(request, f"{len(done)} paused.")
+
+    @admin.action(description="Resume", permissions=["change"])
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
+        done = [row for row in queryset if self._resume(request, row)]
+        messages.success(request, f"{len(done)} resumed.")
+
+    @action(
+        description="Pause",
+        permissions=["change"],
+        url_path="pause",
+        icon="pause",
+        dialog={
+            "title": "Pause this destination",
+            "description": "Its syncs send nothing until somebody resumes it.",
+            "form_class": PauseForm,
+            "form_submit_text": "Pause",
+        },
+    )
+    def pause(self, request: HttpRequest, form: PauseForm, object_id: str) -> HttpResponse:
+        destination = self.get_object(request, object_id)
+        if destination is None or not self._pause(request, destination, form.cleaned_data["reason"]):
+            messages.warning(request, "It was paused already.")
+        return self._back(object_id)
+
+    @action(
+        description="Resume",
+        permissions=["change"],
+        url_path="resume",
+        icon="play_arrow",
+        dialog={
+            "title": "Resume this destination",
+            "description": "Its syncs go on at their next turn.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Resume",
+        },
+    )
+    def resume(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        destination = self.get_object(request, object_id)
+        if destination is None or not self._resume(request, destination):
+            messages.warning(request, "It was not paused.")
+        return self._back(object_id)
+
+    @action(description="Send a test request", permissions=["change"], url_path="test-request", icon="send")
+    def test_request(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the request; send it only by POST, when the button to send was pressed."""
+        destination = self.get_object(request, object_id)
+        if destination is None:
+            return redirect("admin:destinations_destination_changelist")
+        form = TestRequestForm(destination.kind, data=request.POST or None)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Test request to {destination}",
+            "opts": self.opts,
+            "destination": destination,
+            "form": form,
+        }
+        context |= self._try_out(request, destination, form)
+        return TemplateResponse(request, "destinations/test_request.html", context)
+
+    def _try_out(
+        self, request: HttpRequest, destination: Destination, form: TestRequestForm
+    ) -> dict[str, Any]:
+        """Return what the page shows of the request and, when it was sent, of the reply."""
+        values = _values(form)
+        if values is None:
+            return {}
+        try:
+            endpoint = destination.endpoint()
+            made = try_out.make_request(
+                endpoint, Operation(values["operation"]), values["user_id"], values.get("list_id", "")
+            )
+        except (SecretUnreadable, ValueError) as error:
+            return {"problem": str(error)}
+        shown = {"request_text": describe(made, endpoint), "url": made.url}
+        if request.method != "POST" or "send" not in request.POST:
+            return shown
+        outcome = try_out.send(endpoint, made)
+        self.log_change(request, destination, f"Sent a test request: {values['operation']}.")
+        return shown | {"outcome": outcome}
+
+    def _pause(self, request: HttpRequest, destination: Destination, reason: str) -> bool:
+        done = Destination.objects.pause(destination.pk, f"{reason} ({request.user})")
+        if done:
+            self.log_change(request, destination, f"Paused: {reason}")
+        return done
+
+    def _resume(self, request: HttpRequest, destination: Destination) -> bool:
+        done = Destination.objects.resume(destination.pk)
+        if done:
+            self.log_change(request, destination, "Resumed.")
+        return done
+
+    def _back(self, object_id: str) -> HttpResponse:
+        # Dialogs are sent by htmx, which takes the page to go to from this header.
+        url = reverse("admin:destinations_destination_change", args=[object_id])
+        return HttpResponse(headers={"HX-Redirect": url, "Refresh": f"0; url={url}"})
+
+
+def _values(form: TestRequestForm) -> dict[str, Any] | None:
+    """Return what the form says: what was sent in, or what it begins with; None when it is wrong."""
+    if form.is_bound:
+        return form.cleaned_data if form.is_valid() else None
+    return {
+        "operation": Operation.REMOVE.value if "list_id" not in form.fields else Operation.CREATE.value,
+        "user_id": form.fields["user_id"].initial,
+    }

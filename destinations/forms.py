@@ -1,0 +1,134 @@
+"""The forms of the admin: a destination, its pause, and a test request."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminPasswordToggleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from destinations.endpoint import Kind
+from destinations.models import Destination
+from destinations.payloads import KNOWN, Operation
+from destinations.try_out import TEST_USER
+
+EXAMPLES = {
+    "cohort_name": "Recent buyers",
+    "cohort_id": "recent-buyers",
+    "external_name": "[Amplitude] Recent buyers: recent-buyers",
+    "list_id": "123",
+    "source_label": "Amplitude",
+    "integration_name": "Amplitude Cohort Sync",
+    "integration_version": "1.0.0",
+    "items": "the users of the batch",
+    "user_id": "u1",
+    "value": "true or false",
+}
+
+
+class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The credential is written here and never shown: empty keeps what is stored."""
+
+    credential = forms.CharField(
+        required=False,
+        label="Credential",
+        widget=UnfoldAdminPasswordToggleWidget(attrs={"autocomplete": "new-password"}),
+    )
+    clear_credential = forms.BooleanField(
+        required=False, label="Forget the stored credential", widget=UnfoldBooleanWidget()
+    )
+    confirm_move = forms.BooleanField(
+        required=False,
+        label="Yes, this is another place",
+        widget=UnfoldBooleanWidget(),
+        help_text=(
+            "Its syncs then hold nothing there: they start from the beginning, with a full run. Lists and "
+            "properties at the old place stay as they are."
+        ),
+    )
+
+    class Meta:
+        model = Destination
+        fields: ClassVar[tuple[str, ...]] = (*Destination.CONFIG_FIELDS, "credential")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["credential"] = ""
+        self._place = self.instance.place if self.instance.pk else None
+        self._stored = self.instance.credential
+        state = "Set. Leave this empty to keep it." if self._stored else "Not set."
+        self.fields["credential"].help_text = f"{state} Stored encrypted, shown nowhere."
+        for place, names in KNOWN.items():
+            if place in self.fields:
+                listed = ", ".join(f"${name} ({EXAMPLES[name]})" for name in sorted(names))
+                self.fields[place].help_text = f"{self.fields[place].help_text} Variables: {listed}."
+
+    def clean_credential(self) -> Any:
+        return self.cleaned_data["credential"] or self._stored
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("clear_credential"):
+            cleaned["credential"] = ""
+        return cleaned
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors or self._place in (None, self.instance.place):
+            return
+        if not self.cleaned_data.get("confirm_move"):
+            self.add_error(
+                "confirm_move", "The address, the kind, a path or the account changes. Is that what you want?"
+            )
+
+    def changed_columns(self) -> list[str]:
+        """Return the model's fields that this form changes."""
+        changed = {"credential" if name == "clear_credential" else name for name in self.changed_data}
+        return [name for name in (*Destination.CONFIG_FIELDS, "credential") if name in changed]
+
+
+class PauseForm(BaseDialogForm):
+    reason = forms.CharField(max_length=300, label="Why", widget=UnfoldAdminTextInputWidget())
+
+
+class TestRequestForm(forms.Form):
+    """Which request to show, or to send."""
+
+    operation = forms.ChoiceField(label="Request", widget=UnfoldAdminSelectWidget())
+    user_id = forms.CharField(
+        label="Test user",
+        initial=TEST_USER,
+        max_length=1024,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="A user id that means nobody at the partner.",
+    )
+    list_id = forms.CharField(
+        label="List id",
+        required=False,
+        max_length=1024,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="For adding and removing: the id that a create call returned.",
+    )
+
+    def __init__(self, kind: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = {
+            Kind.LIST: [
+                (Operation.CREATE, "Create a list (it stays at the partner)"),
+                (Operation.ADD, "Add the test user to a list"),
+                (Operation.REMOVE, "Remove the test user from a list"),
+            ],
+            Kind.PROPERTY: [
+                (Operation.ADD, "Set the test cohort's property of the test user to true"),
+                (Operation.REMOVE, "Set the test cohort's property of the test user to false"),
+            ],
+        }[Kind(kind)]
+        field = self.fields["operation"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(operation.value, label) for operation, label in choices]
+        if kind == Kind.PROPERTY:
+            del self.fields["list_id"]

@@ -1,0 +1,271 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from destinations.models import Destination
+from destinations.presets import PRESETS
+from destinations.tests.partner import answer, partner, says
+
+pytestmark = pytest.mark.django_db
+ADD = reverse("admin:destinations_destination_add")
+LIST = reverse("admin:destinations_destination_changelist")
+KEY = "s3cret-key-0123"
+
+
+@pytest.fixture
+def destination() -> Destination:
+    row = Destination.from_preset("amplitude-list")
+    row.name, row.base_url, row.credential = "acme", "https://partner.example", KEY
+    row.save()
+    return row
+
+
+def change_url(destination: Destination, page: str = "change") -> str:
+    name = page if page == "change" else f"destinations_destination_{page}"
+    prefix = "admin:destinations_destination_" if page == "change" else "admin:"
+    return reverse(prefix + name, args=[destination.pk])
+
+
+class FormReader(HTMLParser):
+    """Collects what a browser would send of a page's form: its fields as they stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data: dict[str, str] = {}
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name = given.get("name") or ""
+        if tag in ("select", "textarea"):
+            self.inside, self.data[name] = name, ""
+        elif tag == "option" and "selected" in given:
+            self.data[self.inside] = given.get("value") or ""
+        elif tag == "input" and name and not name.startswith("_") and name != "csrfmiddlewaretoken":
+            if given.get("type") != "checkbox":
+                self.data[name] = given.get("value") or ""
+            elif "checked" in given:
+                self.data[name] = "on"
+
+    def handle_data(self, data: str) -> None:
+        if self.inside and self.lasttag == "textarea":
+            self.data[self.inside] += data.removeprefix("\n").replace("\n", "\r\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("select", "textarea"):
+            self.inside = ""
+
+
+def form_data(page: str) -> dict[str, str]:
+    reader = FormReader()
+    reader.feed(page)
+    return reader.data
+
+
+def test_adding_begins_with_a_preset(admin_client):
+    page = admin_client.get(ADD, {"name": "acme"}).content.decode()
+    for name, preset in PRESETS.items():
+        assert f"?preset={name}&amp;name=acme" in page
+        assert preset.label in page
+
+
+def test_an_unknown_preset_asks_again(admin_client):
+    page = admin_client.get(ADD, {"preset": "nope"}).content.decode()
+    assert 'href="?preset=custom"' in page
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_a_form_that_saves_as_it_stands(admin_client, preset):
+    data = form_data(admin_client.get(ADD, {"preset": preset}).content.decode())
+    data |= {"name": "acme", "base_url": "https://partner.example"}
+    if preset != "custom":
+        data["credential"] = KEY
+    response = admin_client.post(ADD + f"?preset={preset}", data)
+    assert response.status_code == 302, re.findall(r"errors?[^>]*>[^<]+", response.content.decode())
+    row = Destination.objects.get()
+    for name, value in PRESETS[preset].fields.items():
+        if name != "base_url":
+            assert getattr(row, name) == value, name
+    assert row.credential.reveal() == (KEY if preset != "custom" else "")
+
+
+def test_the_form_lists_variables_with_examples(admin_client):
+    page = admin_client.get(ADD, {"preset": "amplitude-list"}).content.decode()
+    assert "$cohort_name (Recent buyers)" in page
+    assert "$items (the users of the batch)" in page
+
+
+def test_the_credential_is_shown_nowhere_and_kept_when_left_empty(admin_client, destination):
+    page = admin_client.get(change_url(destination)).content.decode()
+    assert KEY not in page and destination.credential.token not in page
+    assert "Set. Leave this empty to keep it." in page
+    data = form_data(page) | {"title": "Acme"}
+    assert admin_client.post(change_url(destination), data).status_code == 302
+    row = Destination.objects.get()
+    assert (row.title, row.credential) == ("Acme", destination.credential)
+    assert KEY not in admin_client.get(LIST).content.decode()
+
+
+def test_the_credential_is_replaced_and_cleared(admin_client, destination):
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    admin_client.post(change_url(destination), data | {"credential": "rotated"})
+    assert Destination.objects.get().credential.reveal() == "rotated"
+    refused = admin_client.post(change_url(destination), data | {"clear_credential": "on"})
+    assert "needs a credential" in refused.content.decode()
+    cleared = {"clear_credential": "on", "auth_mode": "none", "confirm_move": "on"}
+    admin_client.post(change_url(destination), data | cleared)
+    assert not Destination.objects.get().credential
+
+
+def test_saving_the_form_writes_only_what_was_changed(admin_client, destination):
+    """A pause, or a colleague's change, that came while the form was open stands."""
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    Destination.objects.pause(destination.pk, "the partner said 401")
+    admin_client.post(change_url(destination), data | {"title": "Acme"})
+    row = Destination.objects.get()
+    assert (row.title, row.pause_reason) == ("Acme", "the partner said 401")
+    assert "title" in LogEntry.objects.latest("pk").change_message.lower()
+
+
+def test_an_unchanged_form_changes_nothing(admin_client, destination):
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    before = Destination.objects.values().get()
+    assert admin_client.post(change_url(destination), data).status_code == 302
+    assert Destination.objects.values().get() == before
+
+
+def test_changing_the_place_asks_first(admin_client, destination):
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    assert "confirm_move" not in data
+    data["base_url"] = "https://other.example"
+    asked = admin_client.post(change_url(destination), data)
+    assert "Is that what you want?" in asked.content.decode()
+    assert Destination.objects.get().base_url == "https://partner.example"
+    admin_client.post(change_url(destination), data | {"confirm_move": "on"})
+    assert Destination.objects.get().base_url == "https://other.example"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("base_url", "https://me:pw@partner.example", "credential"),
+        ("base_url", "file:///etc/passwd", "https://"),
+        ("base_url", "https://partner.example:0", "Port 0"),
+        ("batch_size", "0", "greater than or equal to 1"),
+        ("add_template", '{"ids": "$nope"}', "Unknown variable $nope"),
+        ("rules", '[{"status": 1}]', "Rule 1"),
+        ("rules", "{", "valid JSON"),
+        ("extra_headers", '{"Host": "x"}', "set by the program itself"),
+    ],
+)
+def test_bad_input_is_told_on_the_form_and_changes_nothing(admin_client, destination, field, value, problem):
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    before = Destination.objects.values().get()
+    response = admin_client.post(change_url(destination), data | {field: value, "confirm_move": "on"})
+    assert response.status_code == 200
+    assert problem in response.content.decode()
+    assert Destination.objects.values().get() == before
+
+
+def test_the_list_shows_what_a_person_looks_for(admin_client, destination):
+    Destination.objects.pause(destination.pk, "why")
+    page = admin_client.get(LIST).content.decode()
+    for text in ("acme", "List", "partner.example", "Paused"):
+        assert text in page
+    assert "acme" not in re.sub(
+        r"<title>.*", "", admin_client.get(LIST, {"state": "sending"}).content.decode()
+    )
+    assert "acme" in admin_client.get(LIST, {"state": "paused"}).content.decode()
+
+
+def test_pause_and_resume_ask_and_are_logged_with_a_name(admin_client, destination):
+    assert "Why" in admin_client.get(change_url(destination, "pause")).content.decode()
+    assert not Destination.objects.get().is_paused, "nothing happens on GET"
+    admin_client.post(change_url(destination, "pause"), {"_form_submitted": "on", "reason": "they move"})
+    assert Destination.objects.get().pause_reason == "they move (admin)"
+    admin_client.get(change_url(destination, "resume"))
+    assert Destination.objects.get().is_paused
+    response = admin_client.post(change_url(destination, "resume"), {"_form_submitted": "on"})
+    assert response["HX-Redirect"] == change_url(destination)
+    assert not Destination.objects.get().is_paused
+    log = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+    assert log == ["Paused: they move", "Resumed."]
+
+
+@pytest.mark.parametrize(("action", "paused"), [("pause_selected", True), ("resume_selected", False)])
+def test_pause_and_resume_from_the_list(admin_client, destination, action, paused):
+    if not paused:
+        Destination.objects.pause(destination.pk, "why")
+    admin_client.post(LIST, {"action": action, "_selected_action": [destination.pk]})
+    assert Destination.objects.get().is_paused is paused
+
+
+def test_a_test_request_is_shown_and_sent_only_on_demand(admin_client, destination):
+    with partner(says(answer(body=b'{"listId": 77}'))) as server:
+        Destination.objects.update(base_url=server.url)
+        url = change_url(destination, "test_request")
+        page = admin_client.get(url).content.decode()
+        assert "POST /lists HTTP/1.1" in page and "not sent" in page
+        values = {"operation": "add", "user_id": "u-test", "list_id": "9"}
+        page = admin_client.post(url, values | {"show": "1"}).content.decode()
+        assert "POST /lists/9/add HTTP/1.1" in page and "u-test" in page
+        assert server.requests == []
+        values["operation"] = "create"
+        page = admin_client.post(url, values | {"send": "1"}).content.decode()
+        assert len(server.requests) == 1
+    assert "Accepted; the list&#x27;s id is 77" in page or "Accepted; the list's id is 77" in page
+    assert KEY not in page and "Basic •••" in page
+    assert LogEntry.objects.latest("pk").change_message == "Sent a test request: create."
+
+
+def test_a_test_request_says_in_words_what_is_wrong(admin_client, destination):
+    reply = answer("401 Unauthorized", b'{"error": {"code": "bad_key", "message": "No such key"}}')
+    with partner(says(reply)) as server:
+        Destination.objects.update(base_url=server.url)
+        values = {"operation": "add", "user_id": "u", "list_id": "9", "send": "1"}
+        page = admin_client.post(change_url(destination, "test_request"), values).content.decode()
+    assert "does not accept the credential" in page
+    assert "No such key" in page
+    assert "Correct the credential" in page
+
+
+def test_a_test_request_without_a_list_id_says_so(admin_client, destination):
+    values = {"operation": "add", "user_id": "u", "list_id": "", "send": "1"}
+    page = admin_client.post(change_url(destination, "test_request"), values).content.decode()
+    assert "create the list first" in page
+
+
+def test_an_unreadable_credential_is_told_on_the_test_page(admin_client, destination, settings):
+    from cryptography.fernet import Fernet
+
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    for page in ("test_request", "change"):
+        response = admin_client.get(change_url(destination, page))
+        assert response.status_code == 200
+    assert "FIELD_KEYS" in admin_client.get(change_url(destination, "test_request")).content.decode()
+
+
+@pytest.mark.parametrize("page", ["change", "test_request", "pause", "resume"])
+@pytest.mark.parametrize("pk", ["999999", "abc"])
+def test_a_destination_that_is_not_there_is_no_server_error(admin_client, page, pk):
+    url = change_url(Destination(pk=1), page).replace("/1/", f"/{pk}/")
+    data = {"_form_submitted": "on", "reason": "why", "send": "1"}
+    assert admin_client.get(url).status_code < 500
+    assert admin_client.post(url, data).status_code < 500
+
+
+def test_a_viewer_may_look_and_neither_send_nor_pause(client, destination, django_user_model):
+    from django.contrib.auth.models import Permission
+
+    viewer = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_destination"))
+    client.force_login(viewer)
+    page = client.get(change_url(destination))
+    assert page.status_code == 200
+    assert KEY not in page.content.decode() and destination.credential.token not in page.content.decode()
+    for name in ("test_request", "pause", "resume"):
+        assert client.post(change_url(destination, name), {"_form_submitted": "on"}).status_code == 403
+    assert client.get(ADD).status_code in (302, 403)

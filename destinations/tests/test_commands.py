@@ -1,0 +1,92 @@
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from destinations.models import Destination
+from destinations.tests.partner import answer, partner, says
+
+pytestmark = pytest.mark.django_db
+KEY = "s3cret-key-0123"
+
+
+def check(*arguments: str) -> tuple[int, dict[str, Any]]:
+    out, code = StringIO(), 0
+    try:
+        call_command("check_destination", *arguments, "--json", stdout=out)
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        code = stop.code
+    assert KEY not in out.getvalue()
+    return code, json.loads(out.getvalue())
+
+
+def make(url: str, **fields: object) -> None:
+    Destination.objects.create(name="acme", base_url=url, credential=KEY, **fields)
+
+
+def test_without_send_it_connects_and_sends_nothing():
+    with partner(says(answer())) as server:
+        make(server.url)
+        code, result = check("acme")
+        assert server.requests == []
+    assert (code, result["ok"], result["address"], result["port"]) == (0, True, "127.0.0.1", server.port)
+
+
+def test_an_unknown_list_means_that_the_credential_was_accepted():
+    reply = answer("404 Not Found", b'{"error": {"code": "list_not_found", "message": "No such list"}}')
+    with partner(says(reply)) as server:
+        make(server.url)
+        code, result = check("acme", "--send", "remove")
+        assert b"/lists/0/remove" in server.requests[0]
+    assert (code, result["ok"], result["status"]) == (0, True, 404)
+    assert "credential was accepted" in result["note"]
+
+
+def test_a_created_lists_id_is_told():
+    with partner(says(answer(body=b'{"listId": 5}'))) as server:
+        make(server.url)
+        assert check("acme", "--send", "create")[1]["list_id"] == "5"
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "500 Oops", "302 Found"])
+def test_a_failure_exits_1_with_the_problem(status):
+    with partner(says(answer(status))) as server:
+        make(server.url)
+        code, result = check("acme", "--send", "add")
+    assert (code, result["ok"]) == (1, False)
+    assert status[:3] in result["problem"]
+
+
+def test_a_refused_address_names_the_setting(settings):
+    settings.OUTBOUND_ALLOW_NETS = []
+    make("http://127.0.0.1:9")
+    code, result = check("acme")
+    assert code == 1
+    assert "OUTBOUND_ALLOW_NETS" in result["problem"]
+
+
+def test_a_configuration_that_no_form_would_take_is_told():
+    make("http://127.0.0.1:9", add_template='{"ids": "$nope"}')
+    code, result = check("acme")
+    assert code == 1
+    assert "$nope" in result["problem"]
+
+
+def test_wrong_usage_exits_2():
+    with pytest.raises(CommandError) as caught:
+        call_command("check_destination", "nobody")
+    assert caught.value.returncode == 2
+    make("http://127.0.0.1:9", kind="property")
+    with pytest.raises(CommandError) as caught:
+        call_command("check_destination", "acme", "--send", "create")
+    assert caught.value.returncode == 2
+
+
+def test_people_get_lines(capsys):
+    with partner(says(answer())) as server:
+        make(server.url)
+        call_command("check_destination", "acme")
+    assert f"port  {server.port}" in capsys.readouterr().out

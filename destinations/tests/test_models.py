@@ -1,0 +1,241 @@
+import json
+import re
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from destinations.endpoint import AuthMode, Delivery, Kind
+from destinations.models import Destination
+from destinations.payloads import Encoder, Operation
+from destinations.presets import PRESETS
+
+pytestmark = pytest.mark.django_db
+
+
+def make(preset: str = "amplitude-list", **fields: object) -> Destination:
+    destination = Destination.from_preset(preset)
+    known: dict[str, object] = {"name": "acme", "base_url": "https://partner.example", "credential": "k3y"}
+    for name, value in (known | fields).items():
+        setattr(destination, name, value)
+    return destination
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_each_preset_is_valid_saves_and_encodes(preset):
+    destination = make(preset)
+    destination.full_clean()
+    destination.save()
+    endpoint = Destination.objects.get().endpoint()
+    encoder = Encoder(endpoint, cohort_name="B", cohort_key="b", external_name="B: b", list_id="1")
+    body = json.loads(encoder.batch(Operation.ADD, ["u1"]).body)
+    assert "u1" in json.dumps(body)
+    if endpoint.kind == Kind.LIST:
+        assert "B: b" in encoder.create().body.decode()
+
+
+def test_endpoint_carries_every_field(settings):
+    settings.OUTBOUND_ALLOW_NETS = ["10.0.0.0/8"]
+    destination = make("amplitude-property", batch_size=7, rate=2.5, deadline=11.0, delivery="single")
+    endpoint = destination.endpoint()
+    for name in Destination.CONFIG_FIELDS:
+        if name not in ("title", "preset"):
+            assert getattr(endpoint, name) == getattr(destination, name), name
+    assert (endpoint.kind, endpoint.delivery, endpoint.auth_mode) == (
+        Kind.PROPERTY,
+        Delivery.SINGLE,
+        AuthMode.KEY,
+    )
+    assert endpoint.credential == "k3y"
+    assert [str(network) for network in endpoint.allow_nets] == ["10.0.0.0/8"]
+    assert destination.place == endpoint.place
+
+
+def test_a_list_is_always_sent_in_batches():
+    assert make(delivery="single").endpoint().delivery == Delivery.BATCH
+
+
+BAD = [
+    ("base_url", "https://user:pw@partner.example", "credential"),
+    ("base_url", "https://user@partner.example", "credential"),
+    ("base_url", "file:///etc/passwd", "https://"),
+    ("base_url", "ftp://partner.example", "https://"),
+    ("base_url", "partner.example", "https://"),
+    ("base_url", "https://", "no host"),
+    ("base_url", "https://.", "cannot be|no host"),
+    ("base_url", "https://:80", "no host"),
+    ("base_url", "https://partner.example:0", "Port 0"),
+    ("base_url", "https://partner.example:99999", "port"),
+    ("base_url", "https://partner.example:x", "port"),
+    ("base_url", "https://[::1", "host"),
+    ("base_url", "https://a..b", "host"),
+    ("base_url", "https://partner.example/?a=1", r"\?"),
+    ("base_url", "https://partner.example/#a", "#"),
+    ("base_url", "https://partner.example/a b", "whitespace"),
+    ("base_url", "https://partner.example/\x00", "control"),
+    ("base_url", "https://partner.example\\@evil.example", "backslash"),
+    ("base_url", "", "blank"),
+    ("name", "not a slug", "slug"),
+    ("title", "a\nb", "line breaks"),
+    ("kind", "magic", "not a valid choice"),
+    ("batch_size", 0, "1"),
+    ("batch_size", 10_001, "10000"),
+    ("batch_size", "many", "integer"),
+    ("threads", 0, "1"),
+    ("threads", 33, "32"),
+    ("max_bytes", 100, "10000"),
+    ("rate", 0, "0.001"),
+    ("rate", float("nan"), "finite"),
+    ("deadline", 0, "0.1"),
+    ("read_timeout", float("inf"), "finite"),
+    ("create_path", "lists", "slash"),
+    ("create_path", "/a b", "whitespace"),
+    ("create_path", "/../admin", "dot"),
+    ("create_path", "/lists/$list_id", r"Unknown variable \$list_id"),
+    ("add_path", "/lists/add", r"\$list_id is missing"),
+    ("add_template", '{"ids": []}', "items"),
+    ("add_template", '{"ids": "$itemz"}', r"Unknown variable \$itemz. Known here: .*\$items"),
+    ("add_template", "[]", "JSON object"),
+    ("add_template", '"$items"', "JSON object"),
+    ("add_template", "not json", "Not JSON"),
+    ("add_template", None, "null"),
+    ("create_template", '{"name": "fixed"}', r"\$external_name"),
+    ("create_template", "x" * 20_001, "20000"),
+    ("name_template", "fixed", r"\$cohort_id"),
+    ("name_template", "$external_name", r"Unknown variable \$external_name"),
+    ("name_template", "5 $ $cohort_id", r"\$\$"),
+    ("list_id_place", "a..b", "dots"),
+    ("extra_headers", {"X-A": "a\r\nB: c"}, "one line"),
+    ("extra_headers", {"X A": "a"}, "name of a header"),
+    ("extra_headers", {"Host": "a"}, "by the program"),
+    ("extra_headers", {"content-LENGTH": "1"}, "by the program"),
+    ("extra_headers", {"Authorization": "x"}, "credential already"),
+    ("extra_headers", {"X-A": 1}, "one line"),
+    ("extra_headers", {"X-A": "1", "x-a": "2"}, "twice"),
+    ("extra_headers", ["a"], "object"),
+    ("rules", [{"status": 1}], "Rule 1"),
+    ("rules", {"a": 1}, "list"),
+    ("credential", "", "needs a credential"),
+    ("credential", "a\r\nX: y", "line break"),
+    ("credential", " key ", "blanks"),
+    ("credential", "a:b", "colon"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "problem"), BAD)
+def test_bad_input_is_an_error_on_its_field(field, value, problem):
+    destination = make(**{field: value})
+    with pytest.raises(ValidationError) as caught:
+        destination.full_clean()
+    assert set(caught.value.message_dict) == {field}
+    assert re.search(problem, " ".join(caught.value.message_dict[field]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "place", "problem"),
+    [
+        (
+            {"item_template": '{"userId": "u", "on": "$value", "p": "$external_name"}'},
+            "item_template",
+            "user_id",
+        ),
+        ({"item_template": '{"userId": "$user_id", "p": "$external_name"}'}, "item_template", "value"),
+        ({"item_template": '{"userId": "$user_id", "on": "$value"}'}, "item_template", "external_name"),
+        ({"batch_template": '{"batch": []}'}, "batch_template", "items"),
+    ],
+)
+def test_a_property_template_lacks_what_makes_it_work(fields, place, problem):
+    with pytest.raises(ValidationError, match=problem) as caught:
+        make("amplitude-property", **fields).full_clean()
+    assert set(caught.value.message_dict) == {place}
+
+
+def test_the_value_and_the_name_may_stand_in_the_batch_instead():
+    make(
+        "amplitude-property",
+        item_template='{"userId": "$user_id"}',
+        batch_template='{"on": "$value", "cohort": "$cohort_id", "users": "$items"}',
+    ).full_clean()
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"auth_mode": "basic"}, "auth_username"),
+        ({"auth_mode": "basic", "auth_username": "a:b"}, "auth_username"),
+        ({"auth_mode": "header"}, "auth_header"),
+        ({"auth_mode": "header", "auth_header": "Host"}, "auth_header"),
+        ({"auth_mode": "header", "auth_header": "X-Key", "extra_headers": {"x-key": "a"}}, "extra_headers"),
+        ({"idempotency_key": True, "extra_headers": {"Idempotency-Key": "a"}}, "extra_headers"),
+    ],
+)
+def test_authentication_lacks_a_part(fields, place):
+    with pytest.raises(ValidationError) as caught:
+        make(**fields).full_clean()
+    assert set(caught.value.message_dict) == {place}
+
+
+def test_every_problem_is_told_at_once():
+    with pytest.raises(ValidationError) as caught:
+        make(base_url="x", batch_size=0, add_template="{", credential="").full_clean()
+    assert set(caught.value.message_dict) == {"base_url", "batch_size", "add_template", "credential"}
+
+
+def test_a_template_may_come_as_an_object_and_keeps_its_order():
+    destination = make(add_template={"z": "$items", "a": 1})
+    destination.full_clean()
+    destination.save()
+    assert list(json.loads(Destination.objects.get().add_template)) == ["z", "a"]
+
+
+def test_an_unreadable_credential_is_an_error_on_its_field(settings):
+    from cryptography.fernet import Fernet
+
+    destination = make()
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(ValidationError) as caught:
+        destination.full_clean()
+    assert set(caught.value.message_dict) == {"credential"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "constraint"),
+    [
+        ({"batch_size": 0}, "destination_batch_size_1_to_10000"),
+        ({"threads": 0}, "destination_threads_1_to_32"),
+        ({"max_bytes": 1}, "destination_max_bytes_holds_a_user"),
+        ({"rate": 0}, "destination_rate_positive"),
+        ({"deadline": 0}, "destination_timeouts_positive"),
+        ({"kind": "x"}, "destination_kind_known"),
+        ({"delivery": "x"}, "destination_delivery_known"),
+        ({"auth_mode": "x"}, "destination_auth_mode_known"),
+        ({"pause_reason": "why"}, "destination_reason_only_when_paused"),
+    ],
+)
+def test_the_database_holds_the_limits_too(fields, constraint):
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+        make(**fields).save()
+
+
+def test_pause_and_resume_count_their_row():
+    destination = make()
+    destination.save()
+    assert Destination.objects.pause(destination.pk, "first")
+    assert not Destination.objects.pause(destination.pk, "second")
+    destination.refresh_from_db()
+    assert (destination.is_paused, destination.pause_reason) == (True, "first")
+    assert Destination.objects.resume(destination.pk)
+    assert not Destination.objects.resume(destination.pk)
+    destination.refresh_from_db()
+    assert (destination.is_paused, destination.pause_reason) == (False, "")
+
+
+def test_saving_fields_leaves_a_pause_alone():
+    destination = make()
+    destination.save()
+    Destination.objects.pause(destination.pk, "the partner said 401")
+    destination.title = "Acme"
+    destination.save_fields(["title"])
+    row = Destination.objects.get()
+    assert (row.title, row.is_paused) == ("Acme", True)
+    assert row.updated_at >= row.created_at

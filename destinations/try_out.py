@@ -1,0 +1,72 @@
+"""Try a destination out: one request about a test user, sent because a person asked for it."""
+
+from dataclasses import dataclass
+
+from destinations.endpoint import Endpoint, Kind
+from destinations.errors import (
+    DeliveryError,
+    ListGone,
+    Misconfigured,
+    NotFound,
+    Refused,
+    Rejected,
+    Temporary,
+    TooLarge,
+)
+from destinations.payloads import Encoder, Operation, Request, external_name
+from destinations.transport import Reply, Transport
+
+COHORT_NAME = "Test cohort"
+COHORT_KEY = "test"
+TEST_USER = "cohort-sync-test-user"
+
+ADVICE: dict[type[DeliveryError], str] = {
+    Temporary: "A sync would try this again, up to 8 times, with growing waits.",
+    Rejected: "A sync would look for the users at fault, and deliver the others.",
+    NotFound: "Either the list, the user or the path does not exist there.",
+    ListGone: "A sync would create a new list and fill it.",
+    Refused: "Correct the credential or its kind. A sync would pause this destination.",
+    Misconfigured: "Correct the configuration. A sync would pause this destination.",
+    TooLarge: "A sync would send smaller batches.",
+}
+# The partner took the credential and read the request: it only does not know what we made up.
+REACHED = (Rejected, NotFound, ListGone)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it. `error` is None for a success; `reply` is None when no complete reply came."""
+
+    reply: Reply | None
+    error: DeliveryError | None
+
+    @property
+    def advice(self) -> str:
+        return ADVICE[type(self.error)] if self.error else ""
+
+
+def make_request(endpoint: Endpoint, operation: Operation, user_id: str, list_id: str) -> Request:
+    """Return the request; TemplateError or ValueError when the list id is missing or cannot be one."""
+    encoder = Encoder(
+        endpoint,
+        cohort_name=COHORT_NAME,
+        cohort_key=COHORT_KEY,
+        external_name=external_name(endpoint, COHORT_NAME, COHORT_KEY),
+        list_id=list_id or None,
+    )
+    if operation == Operation.CREATE:
+        return encoder.create()
+    if endpoint.kind == Kind.PROPERTY and endpoint.delivery == "single":
+        return encoder.single(operation, user_id)
+    return encoder.batch(operation, [user_id])
+
+
+def send(endpoint: Endpoint, request: Request) -> Outcome:
+    """Send the request once, without retries."""
+    transport = Transport(endpoint)
+    try:
+        return Outcome(transport.send(request), None)
+    except DeliveryError as error:
+        return Outcome(error.reply, error)
+    finally:
+        transport.close()

@@ -1,0 +1,144 @@
+"""Events that partners send: `track` items of Segment's clients, and Amplitude's HTTP V2 calls."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+from events.user_ids import InvalidUserId, check_user_id
+from receiving.errors import BadRequest
+from receiving.models import Workspace
+from receiving.shapes import Identify, read_items
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Event(TypedDict):
+    user_id: str
+    event: str
+    time: str  # ISO 8601, UTC, with microseconds
+    properties: dict[str, Any]
+    insert_id: str | None
+
+
+class UserTraits(TypedDict):
+    user_id: str
+    time: str
+    traits: dict[str, Any]
+
+
+def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits]) -> int:
+    """Hand on what a call brought; return how many of the events were taken.
+
+    The one place where events leave this room. It is called last in the call's transaction: a call that is
+    refused hands on nothing, and if the handing on fails, nothing of the call is applied.
+    """
+    return 0
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _time(value: Any, received_at: datetime) -> str:
+    """Segment's `timestamp`; what cannot be read as a time is taken as now."""
+    if not isinstance(value, str):
+        return _stamp(received_at)
+    try:
+        moment = datetime.fromisoformat(value)
+        return _stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return _stamp(received_at)
+
+
+def track_events(items: list[dict[str, Any]], received_at: datetime) -> list[Event]:
+    """Return the `track` items that name a user and an event; the others are nobody's."""
+    found: list[Event] = []
+    for item in items:
+        name, properties, insert_id = item.get("event"), item.get("properties"), item.get("messageId")
+        if item["type"] != "track" or not isinstance(name, str) or not name:
+            continue
+        try:
+            user_id = check_user_id(item.get("userId"))
+        except InvalidUserId:
+            continue
+        found.append(
+            {
+                "user_id": user_id,
+                "event": name,
+                "time": _time(item.get("timestamp"), received_at),
+                "properties": properties if isinstance(properties, dict) else {},
+                "insert_id": insert_id if isinstance(insert_id, str) else None,
+            }
+        )
+    return found
+
+
+def identify_traits(items: list[Identify], received_at: datetime) -> list[UserTraits]:
+    return [
+        {"user_id": item.user_id, "time": _time(item.timestamp, received_at), "traits": item.traits}
+        for item in items
+        if item.traits
+    ]
+
+
+def amplitude_events(
+    document: dict[str, Any], max_items: int, received_at: datetime
+) -> tuple[list[Event], list[UserTraits]]:
+    """Return the events of an HTTP V2 call and the user properties that came with them.
+
+    Events of a device alone are left out. Raises BadRequest, TooLarge.
+    """
+    events: list[Event] = []
+    traits: list[UserTraits] = []
+    for index, item in enumerate(read_items(document, "events", max_items)):
+        place = f"events[{index}]"
+        if not isinstance(item, dict):
+            raise BadRequest(f"{place} is not an object.")
+        name = item.get("event_type")
+        if not isinstance(name, str) or not name:
+            raise BadRequest(f"{place}.event_type is not a string with something in it.")
+        if item.get("user_id") is None and item.get("device_id"):
+            continue
+        event = _amplitude_event(place, name, item, received_at)
+        properties = _object(place, item, "user_properties")
+        set_now = properties.get("$set", properties)
+        if isinstance(set_now, dict) and set_now:
+            traits.append({"user_id": event["user_id"], "time": event["time"], "traits": set_now})
+        if name != "$identify":
+            events.append(event)
+    return events, traits
+
+
+def _amplitude_event(place: str, name: str, item: dict[str, Any], received_at: datetime) -> Event:
+    try:
+        user_id = check_user_id(item.get("user_id"))
+    except InvalidUserId as error:
+        raise BadRequest(f"{place}.user_id {error}.") from None
+    insert_id = item.get("insert_id")
+    return {
+        "user_id": user_id,
+        "event": name,
+        "time": _amplitude_time(place, item.get("time"), received_at),
+        "properties": _object(place, item, "event_properties"),
+        "insert_id": insert_id if isinstance(insert_id, str) else None,
+    }
+
+
+def _amplitude_time(place: str, value: Any, received_at: datetime) -> str:
+    """Milliseconds since 1970; none is now."""
+    if value is None:
+        return _stamp(received_at)
+    if type(value) not in (int, float):
+        raise BadRequest(f"{place}.time is not a number of milliseconds.")
+    try:
+        return _stamp(EPOCH + timedelta(milliseconds=value))
+    except OverflowError:
+        raise BadRequest(f"{place}.time is beyond the calendar.") from None
+
+
+def _object(place: str, item: dict[str, Any], name: str) -> dict[str, Any]:
+    value = item.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"{place}.{name} is not an object.")
+    return value

@@ -1,0 +1,37 @@
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from syncs import reporting
+from syncs.choices import DRIVABLE_RUNS
+from syncs.models import Run
+from syncs.start import drivable_destinations, start_due
+from syncs.stopping import stop_on_signals
+from syncs.work import drive_runs
+
+
+class Command(BaseCommand):
+    help = "Run the syncs whose time has come, and what was left open. For cron; safe to start twice."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, **options: Any) -> None:
+        start_due(timezone.now())
+        open_runs = Run.objects.filter(
+            state__in=DRIVABLE_RUNS, sync__destination__in=drivable_destinations()
+        ).select_related("sync")
+        stop = stop_on_signals()
+        with reporting.Bars(quiet=options["json"]) as bars:
+            runs = drive_runs(list(open_runs), stop=stop, report=bars.show)
+        if options["json"]:
+            self.stdout.write(reporting.as_json(runs))
+        else:
+            for run in runs:
+                self.stdout.write(reporting.as_text(run))
+            if not runs:
+                self.stdout.write("Nothing is due.")
+        sys.exit(reporting.exit_code(runs))
