@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import available_timezones
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -20,7 +21,7 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import standing, start
 from syncs.admin import columns
-from syncs.admin.deeds import MAY_RUN, Deed, DeedsAdmin
+from syncs.admin.deeds import Deed, DeedsAdmin
 from syncs.admin.forms import SyncForm
 from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Run, Sync
@@ -367,13 +368,13 @@ class SyncAdmin(DeedsAdmin):
         return HttpResponseRedirect(columns.sync_url(obj.pk))
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        context["time_zones"] = sorted(available_timezones())
         sync = kwargs.get("obj")
         if sync is not None and sync.pk:
             context |= _page(sync)
             context["deeds"] = [
                 offer for offer in self.deeds_for(request, sync) if offer["deed"].name not in BESIDE
             ]
-            context["may_run"] = request.user.has_perm(MAY_RUN)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
