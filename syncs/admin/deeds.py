@@ -40,6 +40,11 @@ class Deed:
     permission: str = MAY_RUN
     variant: str = "default"
 
+    @property
+    def page_variant(self) -> str:
+        """The button on the row's page is red only where it does the deed, on the page that asks."""
+        return "default" if self.variant == "danger" else self.variant
+
 
 class DeedsAdmin(ModelAdmin):
     """An admin whose rows have deeds: their addresses, their pages, and who may do them."""
@@ -53,7 +58,7 @@ class DeedsAdmin(ModelAdmin):
     def deeds_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Return the deeds that this person can do to this row now, with their addresses."""
         return [
-            {"deed": deed, "url": self._do_url(row, deed.name)}
+            {"deed": deed, "url": self._do_url(row, deed.name), "page_variant": deed.page_variant}
             for deed in self.deeds
             if deed.offered(row) and request.user.has_perm(deed.permission)
         ]

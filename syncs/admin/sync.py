@@ -333,7 +333,7 @@ class SyncAdmin(DeedsAdmin):
 
     @display(description="Users there")
     def held(self, sync: Any) -> str:
-        return f"{sync.facts.held:,}" if sync.facts.settled or not sync.facts.dirty else "?"
+        return f"{sync.facts.held:,}" if sync.facts.settled or not sync.facts.dirty else "unknown"
 
     @display(description="Rejected")
     def rejected(self, sync: Any) -> SafeString | str:
