@@ -17,6 +17,7 @@ from syncs import schedule
 from syncs.choices import (
     DRIVABLE_RUNS,
     OPEN_RUNS,
+    AlertKind,
     BatchState,
     RejectionKind,
     RejectionState,
@@ -31,11 +32,15 @@ from syncs.choices import (
 class SyncQuerySet(models.QuerySet["Sync"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
-    def begin(self, pk: int, *, place: str, external_name: str) -> bool:
-        """Before a run's first request: from now on the partner may hold anything between two versions."""
+    def begin(self, pk: int, *, place: str, external_name: str, emptying: bool = False) -> bool:
+        """Before a run's first request: from now on the partner may hold anything between two versions.
+
+        When it is being emptied, one of them is "nobody": users who never moved may be gone, too.
+        """
+        held = {"settled_version": 0} if emptying else {}
         return (
             self.filter(pk=pk, external_name__in=["", external_name], place__in=["", place]).update(
-                dirty=True, place=place, external_name=external_name
+                dirty=True, place=place, external_name=external_name, **held
             )
             == 1
         )
@@ -49,6 +54,19 @@ class SyncQuerySet(models.QuerySet["Sync"]):
     def forget(self, pk: int) -> bool:
         """The partner holds nothing: its list is gone, or the destination is another one now."""
         return self.filter(pk=pk).update(settled_version=0, dirty=False, list_id=None, place="") == 1
+
+    def adopt_name(self, pk: int) -> bool:
+        """The partner was emptied under the old name: go on under the next one."""
+        return (
+            self.filter(pk=pk, settled_version=0, dirty=False)
+            .exclude(next_name="")
+            .update(external_name=F("next_name"), next_name="", list_id=None)
+            == 1
+        )
+
+    def told(self, pk: int, *, before: str, now: str) -> bool:
+        """Record that people are told of a change of state; of several processes, one does."""
+        return self.filter(pk=pk, alerted=before).update(alerted=now) == 1
 
     def come_due(self, pk: int, *, due_at: Any, next_due_at: Any) -> bool:
         """Take one due time of the schedule; of several that try, one succeeds."""
@@ -114,6 +132,9 @@ class Sync(models.Model):
     external_name = models.CharField(max_length=500, blank=True, editable=False)
     place = models.CharField(max_length=100, blank=True, editable=False)
     runs_done = models.PositiveIntegerField(default=0, editable=False)
+    next_name = models.CharField(max_length=500, blank=True, editable=False)
+    # What people were last told of this sync; '' when all is well.
+    alerted = models.CharField(max_length=20, blank=True, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -414,3 +435,26 @@ class Driver(models.Model):
 
     def __str__(self) -> str:
         return f"Driver of {self.destination}"
+
+
+class Alert(models.Model):
+    """Something that people are told: written with the change of state, sent afterwards, and kept."""
+
+    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts")
+    kind = models.CharField(max_length=20, choices=AlertKind)
+    sentence = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(auto_now_add=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            # The worker's question: what is still to be sent?
+            models.Index(fields=["next_at"], condition=Q(sent_at=None), name="alert_unsent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sync}: {self.get_kind_display()}"

@@ -1,5 +1,6 @@
 """Making runs, taking failed ones up again, and ending those that a person does not want."""
 
+import logging
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -10,15 +11,21 @@ from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
 
+log = logging.getLogger(__name__)
+
+
 class CannotRun(Exception):
     """The sync cannot run now; the message says why and what to do."""
 
 
-def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = "") -> Run:
+def start(
+    sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = "", approved: bool = False
+) -> Run:
     """Return the sync's open run, the failed one taken up again, or a new one.
 
-    There is one open run at a time, whoever asks and however often. A run of another mode than the
-    open one replaces it while nobody drives it, else CannotRun. A failed run goes on with its own target.
+    There is one open run at a time, whoever asks and however often. An open full run does for changes,
+    too. A full or emptying run replaces another while nobody drives it; else CannotRun. A failed run goes
+    on with its own target.
     """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     if sync.archived_at:
@@ -29,25 +36,29 @@ def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = ""
         return run
     if mode == RunMode.CHANGES:
         last = sync.runs.order_by("-pk").first()
-        if last and last.state == RunState.FAILED and Run.objects.reopen(last.pk):
+        if last and _goes_on(last, sync) and Run.objects.reopen(last.pk):
             last.refresh_from_db()
             return last
     try:
         with transaction.atomic():
-            return create(sync, trigger=trigger, mode=mode, by=by)
+            return create(sync, trigger=trigger, mode=mode, by=by, approved=approved)
     except IntegrityError:
         # Somebody else made one between our look and our insert.
         return sync.runs.get(state__in=OPEN_RUNS)
 
 
-def create(sync: Sync, *, trigger: str, mode: str, by: str = "") -> Run:
-    """Insert a pending run from what the partner holds to the cohort's latest version."""
+def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool = False) -> Run:
+    """Insert a pending run from what the partner holds to the cohort's latest version.
+
+    `approved`: the person has agreed to whatever it removes; a guard does not hold it.
+    """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     return Run.objects.create(
         sync=sync,
         mode=mode,
         trigger=trigger,
         triggered_by=by,
+        approved_by=by if approved else "",
         from_version=sync.settled_version,
         to_version=sync.cohort.version,
         from_dirty=sync.dirty,
@@ -97,11 +108,31 @@ def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
     Returns the emptying run, if there is one. What the partner holds stays known, so that the same
     pair can be taken up again: see `restore`.
     """
-    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by) if empty_first else None
+    run = (
+        start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by, approved=True) if empty_first else None
+    )
     if run is None:
         for opened in sync.runs.filter(state__in=OPEN_RUNS):
             cancel(opened, by=by)
     Sync.objects.filter(pk=sync.pk).update(archived_at=Now(), enabled=False, next_due_at=None)
+    return run
+
+
+def rename(sync: Sync, name: str, *, by: str) -> Run | None:
+    """Change what the cohort is called at the partner: the list's name, or the property's key.
+
+    The partner is emptied under the old name, and filled under the new one by a full run that follows
+    by itself; both are resumed like any run. Returns the emptying run; None when nothing was sent yet.
+    Raises CannotRun when another sync of the destination has the name, or a run is under way.
+    """
+    taken = Q(external_name=name) | Q(next_name=name)
+    if Sync.objects.filter(taken, destination=sync.destination_id).exclude(pk=sync.pk).exists():
+        raise CannotRun(f"Another sync of this destination has the name {name!r}.")
+    if not (sync.settled_version or sync.dirty):
+        Sync.objects.filter(pk=sync.pk).update(external_name=name, list_id=None)
+        return None
+    run = start(sync, trigger=Trigger.RENAMED, mode=RunMode.EMPTY, by=by, approved=True)
+    Sync.objects.filter(pk=sync.pk).update(next_name=name)
     return run
 
 
@@ -120,7 +151,10 @@ def start_due(now: datetime) -> list[Run]:
         ):
             continue
         if sync.cohort.version:
-            runs.append(start(sync, trigger=Trigger.SCHEDULE))
+            try:
+                runs.append(start(sync, trigger=Trigger.SCHEDULE))
+            except CannotRun as error:
+                log.info("%s", error)
     return runs
 
 
@@ -139,11 +173,21 @@ def drivable_destinations() -> list[int]:
     )
 
 
+def _goes_on(last: Run, sync: Sync) -> bool:
+    """Say whether a failed run can be taken up again: nothing was forgotten or settled since it began.
+
+    One that found its list gone begins anew; one that emptied goes on only when a person asks for it.
+    """
+    begun = sync.dirty and last.from_version == sync.settled_version
+    return last.state == RunState.FAILED and last.mode != RunMode.EMPTY and begun
+
+
 def _open_run(sync: Sync, mode: str) -> Run | None:
     run = sync.runs.filter(state__in=OPEN_RUNS).first()
-    if run is None or run.mode == mode:
+    if run is None or run.mode == mode or (mode == RunMode.CHANGES and run.mode == RunMode.FULL):
         return run
-    if run.state == RunState.RUNNING:
+    # A schedule must not undo what a person asked for.
+    if run.state == RunState.RUNNING or mode == RunMode.CHANGES:
         raise CannotRun(f"A run of {sync} is under way: wait for it, or cancel it first.")
     Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Replaced by a run of mode {mode}.")
     return None

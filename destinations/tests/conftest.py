@@ -39,12 +39,3 @@ def add_request() -> Callable[[Endpoint], Request]:
         return encoder.batch(Operation.ADD, ["u1", "u2"])
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def static_files(settings, tmp_path):
-    """Pages are tested without collected static files."""
-    settings.STATIC_ROOT = tmp_path
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    }
