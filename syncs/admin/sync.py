@@ -38,7 +38,9 @@ TIMES = 5
 
 def _run(mode: RunMode) -> Callable[[Sync, str], str]:
     def perform(sync: Sync, by: str) -> str:
-        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by)
+        # Who asks for emptying has read that everybody goes: a guard need not ask again.
+        asked = mode == RunMode.EMPTY
+        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
         return f"Run {run.pk} is waiting: the worker sends it. {_obstacle(sync)}".strip()
 
     return perform
@@ -91,6 +93,15 @@ def _reset(sync: Sync, by: str) -> str:
     return "Forgotten: the next run sends everybody, to a new list if the destination has lists."
 
 
+def _rename(sync: Sync, by: str, name: str) -> str:
+    if name == sync.external_name:
+        raise start.CannotRun("That is its name already.")
+    run = start.rename(sync, name, by=by)
+    if run is None:
+        return "Renamed: nothing was sent under the old name."
+    return f"Run {run.pk} empties the partner under the old name; a full run under the new one follows."
+
+
 def _is_live(sync: Sync) -> bool:
     return sync.archived_at is None
 
@@ -135,6 +146,18 @@ DEEDS = (
         consequence="Every user that this sync has put there is removed: from the list, or by setting the "
         "property to false. The sync is paused as well, so that its schedule does not fill it again.",
         variant="danger",
+    ),
+    Deed(
+        "rename",
+        "Rename at the partner",
+        "edit",
+        _rename,
+        lambda sync: _is_live(sync) and bool(sync.external_name),
+        question="What should it be called at the partner?",
+        consequence="The partner is emptied under the old name, and filled under the new one by a full run "
+        "that follows by itself.",
+        text="Name at the partner",
+        initial=lambda sync: sync.external_name,
     ),
     Deed(
         "reset",

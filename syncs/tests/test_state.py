@@ -108,7 +108,7 @@ CASES = [
         facts(RunState.FAILED, enabled=False, dirty=True),
         "Paused",
         Tone.QUIET,
-        "Its schedule is paused; the partner may hold a part of what came after version 14.",
+        "Its schedule is paused; the partner may hold any part of what came after version 14.",
     ),
     (
         facts(RunState.FAILED, paused=""),
@@ -136,10 +136,16 @@ CASES = [
         "2 versions behind: the partner holds version 12, 1 user, the cohort is at 14.",
     ),
     (
+        facts(dirty=True, settled=0, held=0),
+        "Behind",
+        Tone.CARE,
+        "A run did not finish: the partner may hold any part of the cohort.",
+    ),
+    (
         facts(dirty=True, settled=13),
         "Behind",
         Tone.CARE,
-        "The partner may hold anything between version 13 and 14.",
+        "A run did not finish: the partner may hold any part of what came after version 13.",
     ),
 ]
 
