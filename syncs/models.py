@@ -15,6 +15,7 @@ from destinations.models import Destination
 from events.user_ids import UserIdField
 from syncs import schedule
 from syncs.choices import (
+    AlertKind,
     DRIVABLE_RUNS,
     OPEN_RUNS,
     BatchState,
@@ -50,9 +51,33 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         """The partner holds nothing: its list is gone, or the destination is another one now."""
         return self.filter(pk=pk).update(settled_version=0, dirty=False, list_id=None, place="") == 1
 
+    def adopt_name(self, pk: int) -> bool:
+        """The partner was emptied under the old name: go on under the next one."""
+        return (
+            self.filter(pk=pk, settled_version=0, dirty=False)
+            .exclude(next_name="")
+            .update(external_name=F("next_name"), next_name="", list_id=None)
+            == 1
+        )
+
+    def told(self, pk: int, *, before: str, now: str) -> bool:
+        """Record that people are told of a change of state; of several processes, one does."""
+        return self.filter(pk=pk, alerted=before).update(alerted=now) == 1
+
     def come_due(self, pk: int, *, due_at: Any, next_due_at: Any) -> bool:
         """Take one due time of the schedule; of several that try, one succeeds."""
         return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
+
+    def switch_off(self, pk: int) -> bool:
+        """From now on the schedule starts nothing; an open run goes on."""
+        return self.filter(pk=pk, enabled=True).update(enabled=False) == 1
+
+    def switch_on(self, pk: int, *, next_due_at: Any) -> bool:
+        """Follow the schedule again; what was due meanwhile is not made up for."""
+        return (
+            self.filter(pk=pk, enabled=False, archived_at=None).update(enabled=True, next_due_at=next_due_at)
+            == 1
+        )
 
 
 class Sync(models.Model):
@@ -103,6 +128,9 @@ class Sync(models.Model):
     external_name = models.CharField(max_length=500, blank=True, editable=False)
     place = models.CharField(max_length=100, blank=True, editable=False)
     runs_done = models.PositiveIntegerField(default=0, editable=False)
+    next_name = models.CharField(max_length=500, blank=True, editable=False)
+    # What people were last told of this sync; '' when all is well.
+    alerted = models.CharField(max_length=20, blank=True, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -315,6 +343,22 @@ class Attempt(models.Model):
         return self.message
 
 
+class RejectionQuerySet(models.QuerySet["Rejection"]):
+    """What a person decides about rejected users; each returns how many rows it changed."""
+
+    def retry(self) -> int:
+        """Let the next run try them, as if for the first time."""
+        return self.update(state=RejectionState.WAITING, due_at_run=0, tries=0)
+
+    def dismiss(self) -> int:
+        """Try them no more until their membership changes, and count them no more."""
+        return self.exclude(state=RejectionState.DISMISSED).update(state=RejectionState.DISMISSED)
+
+    def open(self) -> RejectionQuerySet:
+        """Those that a person has not dismissed."""
+        return self.exclude(state=RejectionState.DISMISSED)
+
+
 class Rejection(models.Model):
     """A user whose membership the partner does not have right, as far as we know, and why.
 
@@ -340,6 +384,8 @@ class Rejection(models.Model):
     first_at = models.DateTimeField(auto_now_add=True)
     last_at = models.DateTimeField()
 
+    objects: ClassVar[models.Manager[Rejection]] = RejectionQuerySet.as_manager()
+
     class Meta:
         ordering = ["sync", "user_id"]
         constraints = [
@@ -349,6 +395,18 @@ class Rejection(models.Model):
 
     def __str__(self) -> str:
         return str(self.user_id)
+
+
+class DriverQuerySet(models.QuerySet["Driver"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def try_now(self, pk: int) -> bool:
+        """End a parked destination's wait."""
+        return self.filter(pk=pk, next_at__isnull=False).update(next_at=None, next_reason="") == 1
+
+    def forget_size(self, pk: int) -> bool:
+        """Send batches of the destination's own size again."""
+        return self.filter(pk=pk, learned_size__isnull=False).update(learned_size=None) == 1
 
 
 class Driver(models.Model):
@@ -369,5 +427,30 @@ class Driver(models.Model):
     # The most users in one request since the partner last said that it was too large.
     learned_size = models.PositiveIntegerField(null=True)
 
+    objects: ClassVar[models.Manager[Driver]] = DriverQuerySet.as_manager()
+
     def __str__(self) -> str:
         return f"Driver of {self.destination}"
+
+
+class Alert(models.Model):
+    """Something that people are told: written with the change of state, sent afterwards, and kept."""
+
+    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts")
+    kind = models.CharField(max_length=20, choices=AlertKind)
+    sentence = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(auto_now_add=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            # The worker's question: what is still to be sent?
+            models.Index(fields=["next_at"], condition=Q(sent_at=None), name="alert_unsent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sync}: {self.get_kind_display()}"
