@@ -1,6 +1,6 @@
 """Our own sender: a full sync of a cohort that is in the database, with durable progress.
 
-    DATABASE_URL=… python benchmarks/sender_ours.py URL KIND DELIVERED    prints {"seconds", "peak_mb"}
+    DATABASE_URL=… python benchmarks/sender_ours.py URL KIND DELIVERED    prints {"seconds", "cpu", "peak_mb"}
 
 What is timed is what `manage.py sync` does between its start and its end: make the run, plan, encode,
 send, record each batch, settle. DELIVERED is how many users must have been delivered at the end.
@@ -24,9 +24,9 @@ django.setup()
 from cohorts.models import Cohort  # noqa: E402
 from destinations.models import Destination  # noqa: E402
 from syncs.choices import RunState, Trigger  # noqa: E402
+from syncs.drive import drive  # noqa: E402
 from syncs.models import Sync  # noqa: E402
 from syncs.start import start  # noqa: E402
-from syncs.work import drive_runs  # noqa: E402
 
 
 def main(url: str, kind: str, delivered: int) -> None:
@@ -35,13 +35,15 @@ def main(url: str, kind: str, delivered: int) -> None:
     name = f"sink-{kind}-{Destination.objects.count()}"
     destination = Destination.objects.create(name=name, base_url=url, kind=kind, credential="benchmark-key")
     sync = Sync.objects.create(cohort=Cohort.objects.get(), destination=destination)
-    began = time.perf_counter()
-    run = drive_runs([start(sync, trigger=Trigger.COMMAND)], stop=threading.Event())[0]
-    seconds = time.perf_counter() - began
+    began, began_cpu = time.perf_counter(), time.process_time()
+    run = start(sync, trigger=Trigger.COMMAND)
+    drive(destination.pk, stop=threading.Event())
+    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    run.refresh_from_db()
     if (run.state, run.added) != (RunState.SUCCEEDED, delivered):
         sys.exit(f"{run.state}: {run.added:,} of {delivered:,} users were delivered. {run.reason}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": peak}))
 
 
 if __name__ == "__main__":
