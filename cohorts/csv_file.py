@@ -5,7 +5,8 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, cast
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any, cast
 
 from events.user_ids import InvalidUserId, check_user_id
 
@@ -30,12 +31,13 @@ def read_ids(
     """
     found = False
     try:
-        for number, user_id in _cells(file, column, progress):
-            try:
-                yield check_user_id(user_id)
-            except InvalidUserId as error:
-                raise InvalidFile(f"Line {number:,}: the user id {error}.") from None
-            found = True
+        with _opened(file) as text:
+            for number, user_id in _cells(text, column, lambda: progress(file.tell())):
+                try:
+                    yield check_user_id(user_id)
+                except InvalidUserId as error:
+                    raise InvalidFile(f"Line {number:,}: the user id {error}.") from None
+                found = True
     except UnicodeDecodeError as error:
         raise InvalidFile(f"The file is not valid UTF-8 ({error.reason}). Save it as UTF-8.") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -44,8 +46,7 @@ def read_ids(
         raise InvalidFile("The file holds no user ids.")
 
 
-def _cells(file: IO[bytes], column: str, progress: Callable[[int], None]) -> Iterator[tuple[int, str]]:
-    text = _text(file)
+def _cells(text: IO[str], column: str, progress: Callable[[], None]) -> Iterator[tuple[int, str]]:
     # strict: a quote that is never closed would swallow the rest of the file as one user id.
     rows = csv.reader(_lines(text), strict=True)
     try:
@@ -64,7 +65,7 @@ def _cells(file: IO[bytes], column: str, progress: Callable[[int], None]) -> Ite
                     f"Line {rows.line_num:,} has {len(row)} columns; name the one with the ids."
                 )
             if rows.line_num % 10_000 == 0:
-                progress(file.tell())
+                progress()
             yield rows.line_num, row[index]
     except csv.Error as error:
         raise InvalidFile(f"Line {rows.line_num:,}: {_in_words(str(error))}.") from None
@@ -89,26 +90,22 @@ def _header(row: list[str], column: str) -> tuple[int, bool]:
     return 0, len(row) == 1 and row[0].strip().lower() in HEADERS
 
 
-def _text(file: IO[bytes]) -> IO[str]:
-    data = _Unclosed(file)
-    if data.peek(2)[:2] == b"\x1f\x8b":
-        data = _Unclosed(cast("IO[bytes]", gzip.GzipFile(fileobj=data)))
-    head = data.peek(4)[:4]
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InvalidFile("The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8).")
-    if head == b"PK\x03\x04":
-        raise InvalidFile("The file is a zip archive or a spreadsheet. Export it as CSV.")
-    return io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
-
-
-class _Unclosed(io.BufferedReader):
-    """A reader whose end does not close the file beneath: it belongs to the caller."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        super().__init__(cast("io.RawIOBase", raw), 1 << 18)
-
-    def close(self) -> None:
-        self.detach()
+@contextmanager
+def _opened(file: IO[bytes]) -> Iterator[IO[str]]:
+    """Read a file as text, unpacked; it stays open, for it belongs to the caller."""
+    with ExitStack() as undo:
+        data: Any = io.BufferedReader(cast("io.RawIOBase", file), 1 << 18)
+        undo.callback(data.detach)
+        if data.peek(2)[:2] == b"\x1f\x8b":
+            data = undo.enter_context(gzip.GzipFile(fileobj=data))
+        head = data.peek(4)[:4]
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise InvalidFile("The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8).")
+        if head == b"PK\x03\x04":
+            raise InvalidFile("The file is a zip archive or a spreadsheet. Export it as CSV.")
+        text = io.TextIOWrapper(data, encoding="utf-8-sig", newline="")
+        undo.callback(text.detach)
+        yield text
 
 
 def _lines(text: IO[str]) -> Iterator[str]:

@@ -248,6 +248,25 @@ def drain_page(cohort_id: int, after: str, limit: int) -> str | None:
     return page[-1]
 
 
+def drop_ended_page(cohort_id: int, floor: int, limit: int) -> int:
+    """Delete intervals that ended at or before version `floor`, of up to `limit` of them; return how many.
+
+    At least as many as were looked up go: a user may have several intervals that ended.
+    """
+    ended = _column(
+        """SELECT user_id FROM cohorts_member
+           WHERE cohort_id = %s AND left_version IS NOT NULL AND left_version <= %s LIMIT %s""",
+        [cohort_id, floor, limit],
+    )
+    rows, ids = rows_of(connection, ended)
+    # The plus keeps SQLite from walking the index of all who left instead of looking these up.
+    return _execute(
+        f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND +left_version <= %s
+            AND user_id IN (SELECT user_id FROM {rows} u)""",
+        [cohort_id, floor, ids],
+    )
+
+
 def ownerless() -> int | None:
     """Return the lowest id of a cohort that has members but is gone, or None."""
     # One index step for each cohort, however many members it has.
@@ -279,6 +298,7 @@ def _write(expected: int, sql: str, params: Sequence[Any]) -> None:
             raise RuntimeError(f"{expected} members should have been written, {cursor.rowcount} were.")
 
 
-def _execute(sql: str, params: Sequence[Any]) -> None:
+def _execute(sql: str, params: Sequence[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
+        return int(cursor.rowcount)

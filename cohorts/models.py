@@ -59,6 +59,15 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
     def drop_held(self, pk: int, fence: int) -> bool:
         return self._claimed(pk, fence).update(held_number=None) == 1
 
+    def forget_below(self, pk: int, floor: int) -> bool:
+        """Record that versions below `floor` are about to lose members and cannot be read any more."""
+        return (
+            self.filter(pk=pk, readable_from__lte=floor, version__gte=floor, version__gt=0).update(
+                readable_from=floor
+            )
+            == 1
+        )
+
     def _claimed(self, pk: int, fence: int) -> CohortQuerySet:
         return self.filter(pk=pk, claim_fence=fence, claim_until__isnull=False)
 

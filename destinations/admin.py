@@ -125,6 +125,12 @@ class DestinationAdmin(ModelAdmin):
         elif columns := form.changed_columns():
             obj.save_fields(columns)
 
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Offer to pause what sends, and to resume what is paused."""
+        destination = self.get_object(request, object_id)
+        other = "pause" if destination and destination.is_paused else "resume"
+        return [action for action in super().get_actions_detail(request, object_id) if action.path != other]
+
     @admin.action(description="Pause", permissions=["change"])
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
         done = [row for row in queryset if self._pause(request, row, "Paused from the list")]
@@ -148,8 +154,8 @@ class DestinationAdmin(ModelAdmin):
         },
     )
     def pause(self, request: HttpRequest, form: PauseForm, object_id: str) -> HttpResponse:
-        destination = Destination.objects.get(pk=object_id)
-        if not self._pause(request, destination, form.cleaned_data["reason"]):
+        destination = self.get_object(request, object_id)
+        if destination is None or not self._pause(request, destination, form.cleaned_data["reason"]):
             messages.warning(request, "It was paused already.")
         return self._back(object_id)
 
@@ -166,7 +172,8 @@ class DestinationAdmin(ModelAdmin):
         },
     )
     def resume(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        if not self._resume(request, Destination.objects.get(pk=object_id)):
+        destination = self.get_object(request, object_id)
+        if destination is None or not self._resume(request, destination):
             messages.warning(request, "It was not paused.")
         return self._back(object_id)
 

@@ -37,7 +37,12 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "item_template": COMMON | {"user_id", "value"},
     "batch_template": COMMON | {"items", "value"},
 }
-ALONE = frozenset({"$items", "$value"})
+HEADERS = {
+    "Accept-Encoding": "identity",  # replies are short: a compressed one costs more than it saves
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "User-Agent": "Cohort-Sync",
+}
 VARIABLE = re.compile(r"\$(\$|[A-Za-z_][A-Za-z0-9_]*)?")
 SLUG_LENGTH = 100
 LIST_ID_LENGTH = 1024
@@ -190,7 +195,7 @@ class Encoder:
         if list_id is not None:
             self._values["list_id"] = check_list_id(list_id)
         self._headers = _merge_headers(
-            {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "Cohort-Sync"},
+            HEADERS,
             endpoint.extra_headers,
         )
         self._batches: dict[Operation, _Batch] = {}

@@ -136,8 +136,7 @@ class Transport:
         return line
 
     def _prepare(self, request: Request) -> requests.PreparedRequest:
-        # "identity": replies are short, and a compressed one costs more than it saves.
-        headers: dict[str, Any] = {"Accept-Encoding": "identity", **request.headers}
+        headers = dict(request.headers)
         if self.endpoint.needs_credential and not self.endpoint.credential:
             raise Misconfigured("The destination has no credential.", code="no_credential")
         if auth := self.endpoint.auth():
@@ -189,9 +188,11 @@ def describe(request: Request, endpoint: Endpoint) -> str:
     """Return the request as it would be sent, for people: the credential masked, the body's head."""
     parts = urlsplit(request.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"Host": parts.netloc, **request.headers, "Content-Length": str(len(request.body))}
+    headers = {"Host": parts.netloc, **request.headers}
     if auth := endpoint.auth():
-        headers[auth[0]] = auth[1].partition(" ")[0] + f" {MASK}" if " " in auth[1] else MASK
+        scheme = auth[1].partition(" ")[0] + " " if auth[0] == "Authorization" else ""
+        headers[auth[0]] = scheme + MASK
+    headers["Content-Length"] = str(len(request.body))
     head = "\n".join(f"{name}: {value}" for name, value in headers.items())
     body = excerpt(request.body, endpoint)
     more = len(request.body) - KEEP_AT_MOST

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -22,8 +22,6 @@ class Call:
     workspace: Workspace
     entry: Entry
     request: HttpRequest | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    logged: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the body as an object. Raises NotJson, TooLarge, BadRequest."""
@@ -52,7 +50,6 @@ class Call:
         with transaction.atomic():
             yield counts
             write_entry(self.entry, 200, received=counts.get("received", 0), changed=counts.get("changed", 0))
-        self.logged = True
 
 
 def json_reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -63,7 +63,7 @@ class InvalidUsers(ApiError):
 
     def __init__(self, user_ids: Sequence[str]) -> None:
         super().__init__(
-            f"{len(user_ids)} of the users are not known in this workspace; nothing was applied.",
+            f"{len(user_ids)} of the users are not taken in this workspace; nothing was applied.",
             invalidUserIds=list(user_ids),
         )
 

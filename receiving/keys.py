@@ -98,12 +98,16 @@ def _from_authorization(header: str) -> tuple[str, ...]:
 
 
 def find_key(credential: Credential) -> ApiKey:
-    """Return the key, with its workspace. Raises Unauthorized if there is none or it has ended."""
+    """Return the key, with its workspace. Raises Unauthorized if there is none."""
     hashes = [digest(text) for text in credential.candidates]
     found = list(ApiKey.objects.select_related("workspace").filter(sha256__in=hashes)[:2])
     if len(found) != 1:
         raise Unauthorized("The API key is unknown.")
-    key = found[0]
+    return found[0]
+
+
+def check_key(key: ApiKey, credential: Credential) -> None:
+    """Raise Unauthorized if the key has ended, or the call brings another's app id; else note its use."""
     now = timezone.now()
     if key.revoked_at is not None:
         raise Unauthorized("The API key was revoked.")
@@ -112,7 +116,6 @@ def find_key(credential: Credential) -> ApiKey:
     if key.app_id and credential.app_id is not None and credential.app_id != key.app_id:
         raise Unauthorized("The app_id does not belong to this API key.")
     note_use(key, now)
-    return key
 
 
 def note_use(key: ApiKey, now: datetime) -> None:

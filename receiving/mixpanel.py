@@ -85,7 +85,7 @@ def _page_numbers(parameters: dict[str, Any]) -> tuple[int, int]:
 def apply_page(workspace: Workspace, page: Page) -> tuple[int, int | None]:
     """Apply a page in the open transaction; return (changed, the set to empty after the commit or None)."""
     if page.action != "remove_members":
-        store.check_known(workspace, page.user_ids)
+        store.check_users(workspace, page.user_ids)
     if page.action == "members":
         return _gather(workspace, page)
     found = store.create_list(workspace, page.name, page.origin)

@@ -99,6 +99,20 @@ class Workspace(models.Model):
         return self.slug
 
     @property
+    def faults(self) -> list[str]:
+        """What the workspace is set to do to its callers, as phrases."""
+        return [
+            phrase
+            for value, phrase in (
+                (self.fault_delay_ms, f"answers {self.fault_delay_ms:,} ms late"),
+                (self.fault_429_percent, f"refuses {self.fault_429_percent} % with 429"),
+                (self.fault_reset_percent, f"resets {self.fault_reset_percent} % of the connections"),
+                (self.fault_rejected_percent, f"rejects {self.fault_rejected_percent} % of the users"),
+            )
+            if value
+        ]
+
+    @property
     def injects_faults(self) -> bool:
         return bool(
             self.fault_delay_ms
@@ -134,6 +148,7 @@ class ApiKey(models.Model):
 
     class Meta:
         verbose_name = "API key"
+        permissions = [("revoke_apikey", "Can revoke an API key")]
         ordering = ["workspace", "-created_at"]
 
     def __str__(self) -> str:
@@ -347,3 +362,37 @@ class RequestLog(models.Model):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.status}"
+
+
+class BodySearch(models.Model):
+    """A search for the calls that named a user, done by a worker: see search.py."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+
+    MOST_FOUND = 1_000
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE)
+    user_id = UserIdField("user id", help_text="Exactly as the partner sends it.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    beat_at = models.DateTimeField(null=True, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+    # The number of the last entry that was looked at; the search goes from new to old.
+    cursor = models.BigIntegerField(null=True, editable=False)
+    scanned = models.PositiveIntegerField(default=0, editable=False)
+    found = models.JSONField(default=list, editable=False)
+
+    class Meta:
+        verbose_name = "search for a user"
+        verbose_name_plural = "searches for a user"
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"calls that named {self.user_id}"
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.found) >= self.MOST_FOUND

@@ -13,9 +13,12 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from receiving.errors import ApiError
 from receiving.models import ApiKey, Workspace
 
 HEAD_BYTES = 2_000
+# What an entry takes beside its body, about.
+ROW_BYTES = 300
 REDACTED = b"[redacted]"
 
 
@@ -57,6 +60,25 @@ def _text(value: str, length: int) -> str:
     return value.replace("\x00", "\ufffd")[:length]
 
 
+def log_refusal(entry: Entry, error: ApiError) -> None:
+    """Log a call that was refused; of calls with unknown keys one a second, so that a flood costs nothing."""
+    if error.status == 405 or (entry.key is None and not _nobodys_turn()):
+        return
+    write_entry(entry, error.status, code=error.code, message=error.message)
+
+
+_last_unknown = 0.0
+
+
+def _nobodys_turn() -> bool:
+    global _last_unknown
+    now = time.monotonic()
+    if now - _last_unknown < 1:
+        return False
+    _last_unknown = now
+    return True
+
+
 COLUMNS = (
     "workspace_id", "key_id", "received_at", "duration_ms", "method", "path", "list_number", "status", "code",
     "message", "received", "changed", "remote_address", "user_agent", "replay_of", "body_bytes",
@@ -71,7 +93,8 @@ def write_entry(
     entry: Entry, status: int, *, code: str = "", message: str = "", received: int = 0, changed: int = 0
 ) -> None:
     """Add a row to the log, in the transaction that is open, if one is."""
-    raw = None if entry.raw is None else _redacted(entry.raw, entry.secrets)
+    # Of a caller without a key nothing is kept but that it called.
+    raw = None if entry.raw is None or entry.key is None else _redacted(entry.raw, entry.secrets)
     body = None if raw is None else compress(raw)
     head = "" if raw is None else raw[:HEAD_BYTES].decode("utf-8", "replace")
     list_id = entry.list_id or ""
@@ -92,7 +115,7 @@ def write_entry(
         _text(entry.user_agent, 200),
         entry.replay_of,
         len(raw or b""),
-        len(body or b""),
+        ROW_BYTES + len(head) + len(body or b""),
         _text(head, HEAD_BYTES),
         body,
     ]

@@ -5,7 +5,7 @@ deadlock. Callers hold a transaction open around these functions.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from events.user_ids import rows_of
 from receiving.errors import InvalidUsers, list_not_found
+from receiving.faults import rejected_users
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
 from receiving.shapes import Identify, trait_rows
 
@@ -95,27 +96,50 @@ def delete_list(workspace: Workspace, list_id: str) -> int:
     return empty_set(set_id)
 
 
-def empty_set(set_id: int) -> int:
-    """Delete the members of a dropped set, and then the set. Return how many there were."""
+def drain_list(found: List) -> int:
+    """Empty a list at once, by pointing it to a new set; return how many members it had."""
+    with transaction.atomic():
+        locked = List.objects.select_for_update().get(pk=found.pk)
+        old = locked.member_set_id
+        List.objects.filter(pk=found.pk).update(member_set=MemberSet.objects.create())
+        MemberSet.objects.filter(pk=old).update(dropped_at=timezone.now())
+    return empty_set(old)
+
+
+def forget_workspace(workspace: Workspace) -> None:
+    """Delete what a workspace keeps of users, in short transactions, before the workspace itself goes."""
+    for trait in list(Trait.objects.filter(workspace=workspace).values_list("pk", flat=True)):
+        _in_key_ranges("receiving_usertrait", "trait_id", trait)
+    _in_key_ranges("receiving_knownuser", "workspace_id", workspace.pk)
+    _in_key_ranges("receiving_seenmessage", "workspace_id", workspace.pk, "message")
+
+
+def _in_key_ranges(table: str, column: str, number: int, key: str = "user_id") -> int:
     gone = 0
     while True:
         with transaction.atomic():
-            number = _delete_first_members(set_id)
-            if number < DRAIN_ROWS:
-                MemberSet.objects.filter(pk=set_id, dropped_at__isnull=False).delete()
-                return gone + number
-        gone += number
+            some = _delete_first(table, column, number, key)
+        gone += some
+        if some < DRAIN_ROWS:
+            return gone
 
 
-def _delete_first_members(set_id: int) -> int:
+def empty_set(set_id: int) -> int:
+    """Delete the members of a dropped set, and then the set. Return how many there were."""
+    gone = _in_key_ranges("receiving_listmember", "set_id", set_id)
+    MemberSet.objects.filter(pk=set_id, dropped_at__isnull=False).delete()
+    return gone
+
+
+def _delete_first(table: str, column: str, number: int, key: str) -> int:
     """A key range, because a bounded DELETE over a composite key is not to be had on SQLite."""
     last = _column(
-        "SELECT user_id FROM receiving_listmember WHERE set_id = %s ORDER BY user_id LIMIT 1 OFFSET %s",
-        [set_id, DRAIN_ROWS - 1],
+        f"SELECT {key} FROM {table} WHERE {column} = %s ORDER BY {key} LIMIT 1 OFFSET %s",
+        [number, DRAIN_ROWS - 1],
     )
     if not last:
-        return _run("DELETE FROM receiving_listmember WHERE set_id = %s", [set_id])
-    return _run("DELETE FROM receiving_listmember WHERE set_id = %s AND user_id <= %s", [set_id, last[0]])
+        return _run(f"DELETE FROM {table} WHERE {column} = %s", [number])
+    return _run(f"DELETE FROM {table} WHERE {column} = %s AND {key} <= %s", [number, last[0]])
 
 
 # --- users and traits ----------------------------------------------------------------------
@@ -131,18 +155,22 @@ def add_known_users(workspace: Workspace, user_ids: Sequence[str]) -> int:
     )
 
 
-def check_known(workspace: Workspace, user_ids: Sequence[str]) -> None:
-    """In a workspace with known users only, raise InvalidUsers that names the others."""
-    if not workspace.known_users_only:
-        return
+def check_users(workspace: Workspace, user_ids: Collection[str]) -> None:
+    """Raise InvalidUsers that names those whom the workspace does not take."""
+    refused = set(rejected_users(workspace, user_ids))
+    if workspace.known_users_only:
+        refused.update(_unknown(workspace, sorted(user_ids)))
+    if refused:
+        raise InvalidUsers(sorted(refused))
+
+
+def _unknown(workspace: Workspace, user_ids: Sequence[str]) -> list[str]:
     rows, ids = rows_of(connection, user_ids)
-    unknown = _column(
+    return _column(
         f"SELECT ids.user_id FROM {rows} AS ids LEFT JOIN receiving_knownuser AS known "
         "ON known.workspace_id = %s AND known.user_id = ids.user_id WHERE known.user_id IS NULL",
         [ids, workspace.pk],
     )
-    if unknown:
-        raise InvalidUsers(unknown)
 
 
 def take_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:

@@ -14,11 +14,14 @@ from receiving import reading, store
 from receiving.body import parse_object, read_body
 from receiving.call import Call, entry_of, json_reply
 from receiving.errors import ApiError, Unauthorized
+from receiving.faults import ConnectionToReset, before_call, reset
 from receiving.incoming import amplitude_events, hand_on, identify_traits, track_events
-from receiving.keys import Credential, find_key, read_credential
+from receiving.keys import Credential, check_key, find_key, read_credential
 from receiving.limits import count_call
 from receiving.mixpanel import apply_page, read_page
-from receiving.record import Entry, write_entry
+from receiving.models import ApiKey
+from receiving.prune import prune_in_turn
+from receiving.record import Entry, log_refusal, write_entry
 from receiving.shapes import (
     Batch,
     Identify,
@@ -45,17 +48,20 @@ class PartnerView(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         entry = entry_of(request)
         entry.list_id = kwargs.get("list_id")
-        call = None
+        headers: dict[str, str] = {}
         try:
             handler = self._handler(request)
-            call = self._open(request, entry)
-            reply = handler(call, **kwargs)
-            return self._finish(call, reply)
+            key = self._authenticate(request, entry)
+            headers.update(count_call(key))
+            resets = before_call(key.workspace)
+            reply = handler(Call(key.workspace, entry, request), **kwargs)
+            prune_in_turn(key.workspace)
+            return reset(request) if resets else self._finish(reply, headers)
+        except ConnectionToReset:
+            return reset(request)
         except ApiError as error:
-            if entry.key is not None and error.status != 405:
-                write_entry(entry, error.status, code=error.code, message=error.message)
-            headers = {**(call.headers if call else {}), **error.headers}
-            return json_reply(self.error_body(error), error.status, headers)
+            log_refusal(entry, error)
+            return json_reply(self.error_body(error), error.status, headers | error.headers)
 
     def error_body(self, error: ApiError) -> dict[str, Any]:
         return error.body()
@@ -70,14 +76,13 @@ class PartnerView(APIView):
             )  # fmt: skip
         return getattr(self, method)
 
-    def _open(self, request: HttpRequest, entry: Entry) -> Call:
+    def _authenticate(self, request: HttpRequest, entry: Entry) -> ApiKey:
         credential = self._credential(request, entry)
         entry.secrets = credential.candidates
-        key = find_key(credential)
-        entry.key, entry.workspace = key, key.workspace
-        call = Call(key.workspace, entry, request)
-        call.headers.update(count_call(key))
-        return call
+        entry.key = key = find_key(credential)
+        entry.workspace = key.workspace
+        check_key(key, credential)
+        return key
 
     def _credential(self, request: HttpRequest, entry: Entry) -> Credential:
         in_headers = "HTTP_AUTHORIZATION" in request.META or "HTTP_API_KEY" in request.META
@@ -92,12 +97,12 @@ class PartnerView(APIView):
             raise Unauthorized(f"Send an API key in a header, or as {self.key_in_body} in the body.")
         return Credential((key,))
 
-    def _finish(self, call: Call, reply: Any) -> HttpResponseBase:
-        if isinstance(reply, HttpResponseBase):
-            for name, value in call.headers.items():
-                reply.headers[name] = value
-            return reply
-        return json_reply(reply, headers=call.headers)
+    def _finish(self, reply: Any, headers: dict[str, str]) -> HttpResponseBase:
+        if not isinstance(reply, HttpResponseBase):
+            return json_reply(reply, headers=headers)
+        for name, value in headers.items():
+            reply.headers[name] = value
+        return reply
 
 
 # --- lists ---------------------------------------------------------------------------------
@@ -148,7 +153,7 @@ class ListChangeView(PartnerView):
 
 class ListAddView(ListChangeView):
     def change(self, call: Call, set_id: int, ids: list[str]) -> int:
-        store.check_known(call.workspace, ids)
+        store.check_users(call.workspace, ids)
         if not store.is_first(call.workspace, call.idempotency_key):
             return 0
         return store.add_members(set_id, ids)
@@ -191,8 +196,7 @@ def identify(call: Call, document: dict[str, Any], default_type: str | None) -> 
 
 def _first_identifies(call: Call, batch: Batch) -> list[Identify]:
     """The identifies that are no repeats. Raises InvalidUsers."""
-    if call.workspace.known_users_only:
-        store.check_known(call.workspace, sorted({item.user_id for item in batch.identifies}))
+    store.check_users(call.workspace, {item.user_id for item in batch.identifies})
     if call.request is None:  # replayed by a person, who wants the effect again
         return batch.identifies
     if not store.is_first(call.workspace, call.idempotency_key):
@@ -221,7 +225,7 @@ class AmplitudeEventsView(PartnerView):
             Identify(one["user_id"], check_traits("user_properties", one["traits"])) for one in traits
         ]
         with call.writing() as counts:
-            store.check_known(call.workspace, sorted({item.user_id for item in identifies}))
+            store.check_users(call.workspace, {item.user_id for item in identifies})
             counts["received"] = len(events) + len(traits)
             counts["changed"] = store.set_traits(call.workspace, identifies)
             taken = hand_on(call.workspace, events, traits)

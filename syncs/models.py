@@ -54,6 +54,29 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         """Take one due time of the schedule; of several that try, one succeeds."""
         return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
 
+    def switch_off(self, pk: int) -> bool:
+        """From now on the schedule starts nothing; an open run goes on."""
+        return self.filter(pk=pk, enabled=True).update(enabled=False) == 1
+
+    def switch_on(self, pk: int, *, next_due_at: Any) -> bool:
+        """Follow the schedule again; what was due meanwhile is not made up for."""
+        return (
+            self.filter(pk=pk, enabled=False, archived_at=None).update(enabled=True, next_due_at=next_due_at)
+            == 1
+        )
+
+    def archive(self, pk: int) -> bool:
+        """Put a sync away, with what its partner holds; not while a run is open."""
+        busy = models.Exists(Run.objects.filter(sync=models.OuterRef("pk"), state__in=OPEN_RUNS))
+        return self.filter(~busy, pk=pk, archived_at=None).update(archived_at=Now()) == 1
+
+    def unarchive(self, pk: int, *, next_due_at: Any) -> bool:
+        """Take an archived sync up again, from what its partner holds."""
+        return (
+            self.filter(pk=pk).exclude(archived_at=None).update(archived_at=None, next_due_at=next_due_at)
+            == 1
+        )
+
 
 class Sync(models.Model):
     """One cohort at one destination, on a schedule, and what that partner holds of it."""
@@ -315,6 +338,22 @@ class Attempt(models.Model):
         return self.message
 
 
+class RejectionQuerySet(models.QuerySet["Rejection"]):
+    """What a person decides about rejected users; each returns how many rows it changed."""
+
+    def retry(self) -> int:
+        """Let the next run try them, as if for the first time."""
+        return self.update(state=RejectionState.WAITING, due_at_run=0, tries=0)
+
+    def dismiss(self) -> int:
+        """Try them no more until their membership changes, and count them no more."""
+        return self.exclude(state=RejectionState.DISMISSED).update(state=RejectionState.DISMISSED)
+
+    def open(self) -> RejectionQuerySet:
+        """Those that a person has not dismissed."""
+        return self.exclude(state=RejectionState.DISMISSED)
+
+
 class Rejection(models.Model):
     """A user whose membership the partner does not have right, as far as we know, and why.
 
@@ -340,6 +379,8 @@ class Rejection(models.Model):
     first_at = models.DateTimeField(auto_now_add=True)
     last_at = models.DateTimeField()
 
+    objects: ClassVar[models.Manager[Rejection]] = RejectionQuerySet.as_manager()
+
     class Meta:
         ordering = ["sync", "user_id"]
         constraints = [
@@ -349,6 +390,18 @@ class Rejection(models.Model):
 
     def __str__(self) -> str:
         return str(self.user_id)
+
+
+class DriverQuerySet(models.QuerySet["Driver"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def try_now(self, pk: int) -> bool:
+        """End a parked destination's wait."""
+        return self.filter(pk=pk, next_at__isnull=False).update(next_at=None, next_reason="") == 1
+
+    def forget_size(self, pk: int) -> bool:
+        """Send batches of the destination's own size again."""
+        return self.filter(pk=pk, learned_size__isnull=False).update(learned_size=None) == 1
 
 
 class Driver(models.Model):
@@ -368,6 +421,8 @@ class Driver(models.Model):
     opened = models.PositiveSmallIntegerField(default=0)
     # The most users in one request since the partner last said that it was too large.
     learned_size = models.PositiveIntegerField(null=True)
+
+    objects: ClassVar[models.Manager[Driver]] = DriverQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"Driver of {self.destination}"

@@ -50,11 +50,6 @@ class Narrowing:
     def done(self) -> bool:
         return not self.piece
 
-    @property
-    def plain(self) -> bool:
-        """Nothing was refused so far: the piece is the batch as it was planned."""
-        return len(self.piece) == len(self.users)
-
     def accept(self, failed: Collection[str] = (), error: DeliveryError | None = None) -> None:
         """The partner took the piece, but for the users `failed`, whom its reply names with `error`."""
         named = set(failed) & set(self.piece)
@@ -101,6 +96,8 @@ class Narrowing:
         """The retries of the piece are spent: try its parts once each; what fails again is undelivered."""
         if self.once:
             self.undelivered |= dict.fromkeys(self.piece, error)
+            # The other half of a suspect was not tried yet.
+            self._once += [self._other] if self._other else []
         else:
             users = sorted([*self.piece, *self._other])
             size = -(-len(users) // ONCE_PIECES)

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from cohorts.importing import import_upload, waiting_uploads
+from cohorts import remove
+from cohorts.importing import import_waiting
 from syncs import start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
@@ -136,12 +137,15 @@ def _reaped(driving: Slots) -> dict[int, Ended]:
 
 
 def _import_uploads(stop: threading.Event) -> None:
+    """Look after cohorts: files that wait, members whose cohort is gone."""
     while not stop.is_set():
         try:
-            for upload in waiting_uploads():
-                if not stop.is_set():
-                    import_upload(upload)
+            for upload in import_waiting():
+                log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
+                if stop.is_set():
+                    break
+            remove.drain(seconds=POLL)
         except Exception:  # a thread's edge: the upload says "importing" and is taken up again
-            log.exception("An upload was not imported.")
+            log.exception("Importing uploads failed.")
         stop.wait(POLL)
     connection.close()

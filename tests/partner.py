@@ -67,7 +67,7 @@ class Partner:
         partner = self
 
         class Handler(_Handler):
-            owner = partner
+            owner = partner  # type: ignore[assignment]
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True

@@ -248,6 +248,15 @@ def test_an_unreadable_credential_is_told_on_the_test_page(admin_client, destina
     assert "FIELD_KEYS" in admin_client.get(change_url(destination, "test_request")).content.decode()
 
 
+@pytest.mark.parametrize("page", ["change", "test_request", "pause", "resume"])
+@pytest.mark.parametrize("pk", ["999999", "abc"])
+def test_a_destination_that_is_not_there_is_no_server_error(admin_client, page, pk):
+    url = change_url(Destination(pk=1), page).replace("/1/", f"/{pk}/")
+    data = {"_form_submitted": "on", "reason": "why", "send": "1"}
+    assert admin_client.get(url).status_code < 500
+    assert admin_client.post(url, data).status_code < 500
+
+
 def test_a_viewer_may_look_and_neither_send_nor_pause(client, destination, django_user_model):
     from django.contrib.auth.models import Permission
 

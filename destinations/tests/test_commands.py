@@ -1,5 +1,6 @@
 import json
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.django_db
 KEY = "s3cret-key-0123"
 
 
-def check(*arguments: str) -> tuple[int, dict]:
+def check(*arguments: str) -> tuple[int, dict[str, Any]]:
     out, code = StringIO(), 0
     try:
         call_command("check_destination", *arguments, "--json", stdout=out)

@@ -135,12 +135,13 @@ def test_a_proxy_from_the_environment_is_not_used(make_endpoint, monkeypatch):
     assert raw.startswith(b"POST /lists HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port)
 
 
-def test_cookies_of_a_partner_are_not_sent_back(make_endpoint, add_request):
+def test_cookies_of_a_partner_are_neither_kept_nor_sent_back(make_endpoint, add_request):
     with partner(says(answer(headers="Set-Cookie: a=b; Path=/\r\n")), keep_alive=True) as server:
         endpoint = make_endpoint(base_url=server.url)
         transport = Transport(endpoint)
         for _ in range(2):
             transport.send(add_request(endpoint))
+        assert [list(line.session.cookies) for line in transport._lines] == [[]]
         transport.close()
         assert server.connections == 1, "the connection is kept alive"
         assert server.requests[0] == server.requests[1]

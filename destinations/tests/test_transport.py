@@ -187,17 +187,20 @@ def test_a_compressed_bomb_takes_no_memory(make_endpoint, add_request):
 
 
 def test_an_endless_redirect_is_neither_followed_nor_read(make_endpoint, add_request):
+    written = []
+
     def redirect(sock: socket.socket) -> None:
         sock.sendall(
             b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 900000000\r\n\r\n"
         )
         for _ in range(900):
-            sock.sendall(b"x" * 1_000_000)
+            written.append(sock.send(b"x" * 1_000_000))
 
     error = failure(make_endpoint, add_request, redirect)
     assert type(error) is errors.Misconfigured
     assert "http://127.0.0.1:1/" in error.message
     assert not error.unknown_outcome
+    assert sum(written) < 50_000_000
 
 
 def test_a_login_page_is_no_delivery(make_endpoint, add_request):

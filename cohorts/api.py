@@ -1,0 +1,260 @@
+"""Cohorts and their members over REST: /api/v1/cohorts and /api/v1/cohorts/KEY/members."""
+
+import io
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import exceptions, mixins, status, viewsets
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.views import APIView
+
+from cohorts import csv_file, importing, members, ndjson_file, refresh, remove
+from cohorts.choices import SourceKind, VersionState
+from cohorts.models import Cohort, CohortVersion
+from cohorts.serializers import (
+    AmendSerializer,
+    CohortSerializer,
+    MembersPageSerializer,
+    ReplaceSerializer,
+    VersionSerializer,
+)
+from cohorts.sorting import sorted_distinct
+from events.user_ids import InvalidUserId, check_user_id
+
+MOST_IDS = 100_000
+LARGEST_PAGE = 10_000
+# Seconds that a request waits for a refresh that is running, and that deleting goes on in a request.
+WAIT = 10.0
+
+
+class Conflict(exceptions.APIException):
+    """The request is fine, but the cohort cannot do it now, or not in this way."""
+
+    status_code = status.HTTP_409_CONFLICT
+
+    def __init__(self, error: Exception, code: str, *, retry_after: int | None = None) -> None:
+        super().__init__(str(error), code)
+        if retry_after is not None:
+            self.wait = retry_after  # DRF turns it into Retry-After
+
+
+class TooMany(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
+class Page(LimitOffsetPagination):
+    default_limit = 100
+    max_limit = 1000
+
+
+class CohortViewSet(
+    mixins.ListModelMixin,
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    mixins.DestroyModelMixin,
+    viewsets.GenericViewSet[Cohort],
+):
+    queryset = Cohort.objects.order_by("key")
+    serializer_class = CohortSerializer
+    pagination_class = Page
+    lookup_field = "key"
+    lookup_value_regex = "[-a-zA-Z0-9_]+"
+
+    def perform_destroy(self, instance: Cohort) -> None:
+        try:
+            remove.remove(instance.pk)
+        except remove.CohortInUse as error:
+            raise Conflict(error, "in_use") from None
+        except refresh.RefreshError as error:
+            raise _conflict(error) from None
+        remove.drain(WAIT)
+
+
+class _StreamParser(BaseParser):
+    """Hands the body on as it comes, for it may be larger than the memory should hold."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return stream
+
+
+class CsvBody(_StreamParser):
+    media_type = "text/csv"
+
+
+class NdjsonBody(_StreamParser):
+    media_type = "application/x-ndjson"
+
+
+class MembersView(APIView):
+    """The members of a cohort whose source is the REST API; of any cohort, to read."""
+
+    queryset = Cohort.objects.all()  # whose permissions count
+    parser_classes = [*api_settings.DEFAULT_PARSER_CLASSES, CsvBody, NdjsonBody]  # type: ignore[list-item]
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("version", int, description="A version to read; default: the latest."),
+            OpenApiParameter("after", str, description="Only user ids greater than this one."),
+            OpenApiParameter("limit", int, description=f"At most so many: 1 to {LARGEST_PAGE:,}."),
+        ],
+        responses=MembersPageSerializer,
+    )
+    def get(self, request: Request, key: str) -> Response:
+        """Return one page of the members, in the order of their bytes."""
+        cohort = get_object_or_404(Cohort, key=key)
+        version = _number(request, "version", default=cohort.version, least=1, most=2**31 - 1)
+        limit = _number(request, "limit", default=1_000, least=1, most=LARGEST_PAGE)
+        after = request.query_params.get("after", "")
+        if "\0" in after:
+            raise exceptions.ValidationError({"after": "The user id contains a NUL character."})
+        if cohort.version == 0 and version != cohort.held_number:
+            raise Conflict(refresh.RefreshError(f"{key} is not calculated yet."), "not_calculated")
+        try:
+            members.readable(cohort.pk, version)
+        except members.UnreadableVersion as error:
+            raise exceptions.NotFound(str(error), "no_such_version") from None
+        page = members.in_version_page(cohort.pk, version, after, limit)
+        size = members.size_of(cohort.pk, version)
+        more = page[-1] if len(page) == limit else None
+        return Response({"version": version, "size": size, "userIds": page, "next": more})
+
+    @extend_schema(
+        request={
+            "application/json": ReplaceSerializer,
+            "text/csv": {"type": "string", "format": "binary"},
+            "application/x-ndjson": {"type": "string", "format": "binary"},
+        },
+        responses={200: VersionSerializer, 202: VersionSerializer},
+    )
+    def put(self, request: Request, key: str) -> Response:
+        """Make the ids of the body the members. 202: the version is held for a person to approve."""
+        cohort = _for_api(key)
+        with tempfile.TemporaryFile() as file:
+            ids = self._streamed(request, file) if _is_streamed(request) else _replacement(request.data)
+            return _answer(lambda: refresh.replace(cohort.pk, ids, source=_source(request), wait=WAIT))
+
+    @extend_schema(request=AmendSerializer, responses=VersionSerializer)
+    def patch(self, request: Request, key: str) -> Response:
+        """Let users join and leave; an id in both lists leaves."""
+        cohort = _for_api(key)
+        if _is_streamed(request):
+            raise exceptions.UnsupportedMediaType(request.content_type)
+        body = _checked(request.data, {"add", "remove"})
+        add, leave = _ids(body, "add"), _ids(body, "remove")
+        if not add and not leave:
+            raise exceptions.ValidationError("Name some users in add or remove.", "required")
+        return _answer(
+            lambda: refresh.amend(cohort.pk, add=add, remove=leave, source=_source(request), wait=WAIT)
+        )
+
+    @staticmethod
+    def _streamed(request: Request, file: IO[bytes]) -> Iterator[str]:
+        """Store the body, then return its ids, sorted and distinct."""
+        left = settings.MAX_UPLOAD_BYTES
+        body: Any = request.data or io.BytesIO()  # without a body there is no stream
+        while chunk := body.read(1 << 16):
+            left -= len(chunk)
+            if left < 0:
+                raise TooMany(f"The body is larger than {settings.MAX_UPLOAD_BYTES:,} bytes.")
+            file.write(chunk)
+        file.seek(0)
+        is_csv = request.content_type.startswith(CsvBody.media_type)
+        ids = (
+            csv_file.read_ids(file, column=request.query_params.get("column", ""))
+            if is_csv
+            else ndjson_file.read_ids(file)
+        )
+        return sorted_distinct(ids)
+
+
+def _for_api(key: str) -> Cohort:
+    cohort = get_object_or_404(Cohort, key=key)
+    try:
+        importing.check_source(cohort, SourceKind.API)
+    except importing.WrongSource as error:
+        raise Conflict(error, "wrong_source") from None
+    return cohort
+
+
+def _is_streamed(request: Request) -> bool:
+    return request.content_type.startswith((CsvBody.media_type, NdjsonBody.media_type))
+
+
+def _source(request: Request) -> str:
+    return f"REST API by {request.user}"
+
+
+def _replacement(body: Any) -> list[str]:
+    if "userIds" not in _checked(body, {"userIds"}):
+        raise exceptions.ValidationError({"userIds": "This field is required."}, "required")
+    return _ids(body, "userIds")
+
+
+def _checked(body: Any, known: set[str]) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise exceptions.ValidationError(f"Send a JSON object with {', '.join(sorted(known))}.")
+    if unknown := sorted(set(body) - known):
+        raise exceptions.ValidationError({unknown[0]: "There is no such field."}, "unknown_field")
+    return body
+
+
+def _ids(body: dict[str, Any], field: str) -> list[str]:
+    """Return the user ids of a field, sorted and distinct; an error names the index."""
+    given = body.get(field, [])
+    if not isinstance(given, list):
+        raise exceptions.ValidationError({field: "Send a list of user ids."}, "not_a_list")
+    if len(given) > MOST_IDS:
+        raise TooMany(
+            f"{field} holds {len(given):,} ids; at most {MOST_IDS:,} a call. "
+            "Put more as a text/csv or application/x-ndjson body."
+        )
+    found = set()
+    for index, value in enumerate(given):
+        try:
+            found.add(check_user_id(value))
+        except InvalidUserId as error:
+            said = {f"{field}[{index}]": f"The user id {error}."}
+            raise exceptions.ValidationError(said, "invalid_user_id") from None
+    return sorted(found)
+
+
+def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise exceptions.ValidationError({name: f"Send a number from {least:,} to {most:,}."})
+    return int(text)
+
+
+def _answer(write: Any) -> Response:
+    """Make a version and return it; 202 while a person must approve it first."""
+    try:
+        version: CohortVersion = write()
+    except csv_file.InvalidFile as error:
+        raise exceptions.ValidationError(str(error), "invalid_file") from None
+    except refresh.RefreshError as error:
+        raise _conflict(error) from None
+    held = version.state == VersionState.HELD
+    return Response(VersionSerializer(version).data, status.HTTP_202_ACCEPTED if held else status.HTTP_200_OK)
+
+
+def _conflict(error: refresh.RefreshError) -> Conflict:
+    if isinstance(error, refresh.VersionHeld):
+        return Conflict(error, "held", retry_after=300)
+    return Conflict(error, "busy", retry_after=5)

@@ -1,0 +1,15 @@
+"""Included at /api/v1/."""
+
+from django.urls import include, path, re_path
+from rest_framework.routers import SimpleRouter
+
+from cohorts.api import CohortViewSet, MembersView
+
+router = SimpleRouter()
+router.trailing_slash = "/?"
+router.register("cohorts", CohortViewSet)
+
+urlpatterns = [
+    re_path(r"^cohorts/(?P<key>[-a-zA-Z0-9_]+)/members/?$", MembersView.as_view(), name="cohort-members"),
+    path("", include(router.urls)),
+]

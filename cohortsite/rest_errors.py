@@ -1,0 +1,35 @@
+"""The one shape of the REST API's errors. Settings name it.
+
+Not in `rest.py`: DRF's views import the permissions that the settings name while they are imported.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+
+def error_response(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """DRF's exception handler: `{"error": {"code", "message", "field"?}}`, the first thing that is wrong."""
+    response = exception_handler(error, dict(context))
+    if response is None:
+        return None
+    detail = error.detail if isinstance(error, exceptions.APIException) else response.data["detail"]
+    field, first = _first(detail)
+    said = {"code": getattr(first, "code", "error"), "message": str(first)}
+    response.data = {"error": said | ({"field": field} if field else {})}
+    return response
+
+
+def _first(detail: Any, path: str = "") -> tuple[str, Any]:
+    """Return the first error of DRF's nested detail, and the path of its field."""
+    if isinstance(detail, Mapping):
+        name, inner = next(iter(detail.items()))
+        return _first(inner, path if name == "non_field_errors" else f"{path}.{name}".lstrip("."))
+    if isinstance(detail, list):
+        index = next(i for i, item in enumerate(detail) if item)
+        nested = isinstance(detail[index], Mapping | list)
+        return _first(detail[index], f"{path}[{index}]" if nested else path)
+    return path, detail

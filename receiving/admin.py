@@ -1,0 +1,521 @@
+"""The partner's side in the admin: workspaces, keys, lists, the request log, searches for a user."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Count, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+
+from receiving import store
+from receiving.forms import FindMemberForm, KnownUsersForm
+from receiving.keys import create_key, revoke
+from receiving.models import ApiKey, BodySearch, List, RequestLog, Workspace
+from receiving.reading import csv_of, members_of_set
+from receiving.replay import body_of, can_replay, replay
+
+MEMBERS_SHOWN = 100
+UPLOAD_STEP = 10_000
+
+
+def go_to(url: str) -> HttpResponse:
+    """Dialogs are sent by htmx, which takes the page to go to from this header."""
+    return HttpResponse(headers={"HX-Redirect": url, "Refresh": f"0; url={url}"})
+
+
+class ReceivingAdmin(ModelAdmin):
+    """Every page of the partner's side says when a workspace injects faults."""
+
+    list_before_template = "receiving/fault_banner.html"
+    change_form_before_template = "receiving/fault_banner.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        shown: HttpResponse = super().changelist_view(request, (extra_context or {}) | faulty_workspaces())
+        return shown
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        context = (extra_context or {}) | faulty_workspaces()
+        shown: HttpResponse = super().changeform_view(request, object_id, form_url, context)
+        return shown
+
+    def page(self, request: HttpRequest, template: str, **context: Any) -> TemplateResponse:
+        shared = {**self.admin_site.each_context(request), "opts": self.opts} | faulty_workspaces()
+        return TemplateResponse(request, template, shared | context)
+
+
+def faulty_workspaces() -> dict[str, Any]:
+    """What the banner shows. There are few workspaces, and the page of a log is no place to save a query."""
+    return {"faulty_workspaces": [one for one in Workspace.objects.all() if one.injects_faults]}
+
+
+class ReadOnlyAdmin(ReceivingAdmin):
+    """What partners wrote is shown and not edited."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+FAULTS = ("fault_delay_ms", "fault_429_percent", "fault_reset_percent", "fault_rejected_percent")
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(ReceivingAdmin):
+    list_display = ("slug", "lists_number", "keys_number", "users_taken", "rate", "state")
+    search_fields = ("slug",)
+    actions_detail = ("upload_known_users",)
+    fieldsets = (
+        (None, {"fields": ("slug", "known_users_only")}),
+        ("Limits", {"fields": ("max_body_bytes", "max_items", "rate_limit", "rate_window_seconds")}),
+        ("Request log", {"fields": ("log_days", "log_max_bytes")}),
+        (
+            "Fault injection",
+            {
+                "fields": FAULTS,
+                "description": "For trying out how a sender copes. Nothing here is for production.",
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
+        found: QuerySet[Workspace] = super().get_queryset(request)
+        return found.annotate(
+            lists_count=Count("lists", distinct=True), keys_count=Count("keys", distinct=True)
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
+        return () if request.user.has_perm("receiving.inject_faults") else FAULTS
+
+    def has_delete_permission(self, request: HttpRequest, obj: Workspace | None = None) -> bool:
+        """A workspace with lists is not deleted: its lists are drained first."""
+        if obj is not None and obj.lists.exists():
+            return False
+        return bool(super().has_delete_permission(request, obj))
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Many at once would go past the check for lists."""
+        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
+
+    def delete_model(self, request: HttpRequest, obj: Workspace) -> None:
+        store.forget_workspace(obj)
+        super().delete_model(request, obj)
+
+    @display(description="Lists", ordering="lists_count")
+    def lists_number(self, workspace: Any) -> int:
+        return int(workspace.lists_count)
+
+    @display(description="Keys", ordering="keys_count")
+    def keys_number(self, workspace: Any) -> int:
+        return int(workspace.keys_count)
+
+    @display(description="Users", ordering="known_users_only")
+    def users_taken(self, workspace: Workspace) -> str:
+        return "known only" if workspace.known_users_only else "all"
+
+    @display(description="Rate limit", ordering="rate_limit")
+    def rate(self, workspace: Workspace) -> str:
+        if workspace.rate_limit is None:
+            return "none"
+        return f"{workspace.rate_limit:,} calls in {workspace.rate_window_seconds:,} s"
+
+    @display(description="State", label={"Injects faults": "danger", "Normal": "success"})
+    def state(self, workspace: Workspace) -> str:
+        return "Injects faults" if workspace.injects_faults else "Normal"
+
+    @action(description="Upload known users", permissions=["change"], url_path="known-users", icon="upload")
+    def upload_known_users(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        workspace = self.get_object(request, object_id)
+        if workspace is None:
+            raise Http404
+        form = KnownUsersForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            ids = form.cleaned_data["file"]
+            new = sum(
+                _in_transaction(workspace, ids[start : start + UPLOAD_STEP])
+                for start in range(0, len(ids), UPLOAD_STEP)
+            )
+            self.log_change(request, workspace, f"Uploaded {len(ids)} known users, {new} of them new.")
+            messages.success(request, f"{new:,} users became known; {len(ids) - new:,} were known before.")
+            return go_to(reverse("admin:receiving_workspace_change", args=[object_id]))
+        return self.page(request, "receiving/upload.html", title=f"Known users of {workspace}", form=form)
+
+
+def _in_transaction(workspace: Workspace, user_ids: list[str]) -> int:
+    with transaction.atomic():
+        return store.add_known_users(workspace, user_ids)
+
+
+class KeyStateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("revoked", "Revoked"), ("expired", "Expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        now = timezone.now()
+        if self.value() == "revoked":
+            return queryset.exclude(revoked_at=None)
+        if self.value() == "expired":
+            return queryset.filter(revoked_at=None, expires_at__lte=now)
+        if self.value() == "active":
+            return queryset.filter(revoked_at=None).exclude(expires_at__lte=now)
+        return queryset
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReceivingAdmin):
+    list_display = ("label", "workspace", "begins", "state", "last_used_at", "expires_at", "created_at")
+    list_display_links = ("label",)
+    list_filter = (KeyStateFilter, "workspace")
+    list_select_related = ("workspace",)
+    search_fields = ("name", "prefix", "workspace__slug")
+    fields: Any = ("workspace", "name", "app_id", "expires_at")
+    actions_detail = ("revoke_key",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        shown = ("begins", "created_at", "last_used_at", "revoked_at") if obj else ()
+        return (*self.fields, *shown)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return ("workspace", "begins", "created_at", "last_used_at", "revoked_at") if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        """Keys are revoked and kept: the request log names them."""
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """A method and not the permission's name: unfold looks names up in the database at start."""
+        return request.user.has_perm("receiving.revoke_apikey")
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        stored, text = create_key(obj.workspace, name=obj.name, app_id=obj.app_id, expires_at=obj.expires_at)
+        obj.pk, obj.prefix = stored.pk, stored.prefix
+        # The key stands in the reply to this form and nowhere else: not in a cookie, not in the session.
+        request.new_key = text  # type: ignore[attr-defined]
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        shown = self.page(
+            request,
+            "receiving/key_created.html",
+            title="API key created",
+            key=request.new_key,  # type: ignore[attr-defined]
+            stored=obj,
+            site_url=request.build_absolute_uri("/").rstrip("/"),
+        )
+        shown.headers["Cache-Control"] = "no-store"
+        return shown
+
+    @display(description="Key", ordering="name")
+    def label(self, key: ApiKey) -> str:
+        return key.name or "without a name"
+
+    @display(description="Begins with", ordering="prefix")
+    def begins(self, key: ApiKey) -> str:
+        return f"{key.prefix}…"
+
+    @display(description="State", label={"Active": "success", "Revoked": "danger", "Expired": "warning"})
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "Revoked"
+        expired = key.expires_at is not None and key.expires_at <= timezone.now()
+        return "Expired" if expired else "Active"
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        offered: list[Any] = super().get_actions_detail(request, object_id)
+        active = ApiKey.objects.filter(pk=object_id, revoked_at=None).exists()
+        return offered if active else []
+
+    @action(
+        description="Revoke",
+        permissions=["revoke"],
+        url_path="revoke",
+        icon="block",
+        dialog={
+            "title": "Revoke this key",
+            "description": "Calls with it are answered with 401 from now on. This cannot be undone.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke_key(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        key = ApiKey.objects.get(pk=object_id)
+        if revoke(key):
+            self.log_change(request, key, "Revoked.")
+            messages.success(request, "The key is revoked.")
+        else:
+            messages.warning(request, "The key was revoked already.")
+        return go_to(reverse("admin:receiving_apikey_change", args=[object_id]))
+
+
+@admin.register(List)
+class ListAdmin(ReadOnlyAdmin):
+    list_display = ("name", "number", "workspace", "size", "created_at")
+    list_filter = ("workspace",)
+    list_select_related = ("workspace",)
+    search_fields = ("name", "=id")
+    list_per_page = 25
+    fields = ("name", "number", "workspace", "size", "created_at")
+    actions_detail = ("show_members", "download_members", "empty_list", "delete_list")
+
+    def has_drain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("receiving.drain_list")
+
+    @display(description="List id", ordering="id")
+    def number(self, found: List) -> str:
+        return str(found.pk)
+
+    @display(description="Members")
+    def size(self, found: List) -> str:
+        return f"{members_of_set(found.member_set_id).count():,}"
+
+    @action(description="Members", permissions=["view"], url_path="members", icon="group")
+    def show_members(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """A page of the members in order, beginning at a user id."""
+        found = self._list(request, object_id)
+        form = FindMemberForm(request.GET or None)
+        begin = form.cleaned_data["user_id"].replace("\x00", "") if form.is_valid() else ""
+        page = members_of_set(found.member_set_id).page_from(begin, MEMBERS_SHOWN + 1)
+        return self.page(
+            request, "receiving/members.html", title=f"Members of {found}", found=found, form=form,
+            user_ids=page[:MEMBERS_SHOWN], next=page[MEMBERS_SHOWN] if len(page) > MEMBERS_SHOWN else None,
+            size=members_of_set(found.member_set_id).count(),
+        )  # fmt: skip
+
+    @action(description="Download members", permissions=["view"], url_path="members.csv", icon="download")
+    def download_members(self, request: HttpRequest, object_id: str) -> StreamingHttpResponse:
+        found = self._list(request, object_id)
+        reply = csv_of(members_of_set(found.member_set_id))
+        reply.headers["Content-Disposition"] = f'attachment; filename="list-{found.pk}.csv"'
+        return reply
+
+    @action(
+        description="Empty", permissions=["drain"], url_path="empty", icon="mop",
+        dialog={
+            "title": "Empty this list",
+            "description": "All members are taken off at once. The list stays, with its id.",
+            "form_class": BaseDialogForm, "form_submit_text": "Empty",
+        },
+    )  # fmt: skip
+    def empty_list(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        found = self._list(request, object_id)
+        gone = store.drain_list(found)
+        self.log_change(request, found, f"Emptied: {gone} members.")
+        messages.success(request, f"{gone:,} members were taken off.")
+        return go_to(reverse("admin:receiving_list_change", args=[object_id]))
+
+    @action(
+        description="Delete", permissions=["drain"], url_path="drop", icon="delete",
+        dialog={
+            "title": "Delete this list",
+            "description": "Its members are taken off, and a sender that adds to it is told that it is gone.",
+            "form_class": BaseDialogForm, "form_submit_text": "Delete",
+        },
+    )  # fmt: skip
+    def delete_list(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        found = self._list(request, object_id)
+        self.log_deletions(request, List.objects.filter(pk=found.pk))
+        gone = store.delete_list(found.workspace, str(found.pk))
+        messages.success(request, f"The list and its {gone:,} members are deleted.")
+        return go_to(reverse("admin:receiving_list_changelist"))
+
+    def _list(self, request: HttpRequest, object_id: str) -> List:
+        found: List | None = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        return found
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = {200: "accepted", 400: "invalid", 401: "bad key", 404: "not found", 413: "too large"}
+        names |= {415: "not JSON", 429: "rate limited"}
+        return [("refused", "All that were refused")] + [(str(n), f"{n} {name}") for n, name in names.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestLog]) -> QuerySet[RequestLog]:
+        value = self.value() or ""
+        if value == "refused":
+            return queryset.filter(status__gte=400)
+        return queryset.filter(status=int(value)) if value.isdigit() else queryset
+
+
+@admin.register(RequestLog)
+class RequestLogAdmin(ReadOnlyAdmin):
+    list_display = ("received_at", "workspace", "key_name", "call", "outcome", "received", "changed", "took")
+    list_filter = (
+        ("received_at", RangeDateTimeFilter), StatusFilter, "workspace", "key",
+        ("list_number", FieldTextFilter),
+    )  # fmt: skip
+    list_filter_submit = True
+    list_select_related = ("workspace", "key")
+    list_per_page = 50
+    # An exact count of a large log would cost more than its page.
+    show_full_result_count = False
+    search_fields = ("path", "=list_number", "code", "key__prefix")
+    search_help_text = "Address, list id, error code or the beginning of a key."
+    actions_detail = ("download_body", "replay_request")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "received_at",
+                    "workspace",
+                    "key",
+                    "call",
+                    "list_number",
+                    "remote_address",
+                    "user_agent",
+                )
+            },
+        ),
+        ("Reply", {"fields": ("outcome", "message", "received", "changed", "took", "replayed")}),
+        ("Body", {"fields": ("body_bytes", "head")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RequestLog]:
+        found: QuerySet[RequestLog] = super().get_queryset(request)
+        return found.defer("body")
+
+    def has_replay_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("receiving.replay_requestlog")
+
+    @display(description="Call", ordering="path")
+    def call(self, entry: RequestLog) -> str:
+        return f"{entry.method} {entry.path}"
+
+    @display(description="Key")
+    def key_name(self, entry: RequestLog) -> str:
+        return str(entry.key) if entry.key else "unknown"
+
+    @display(description="Status", ordering="status", label={"2": "success", "4": "warning", "5": "danger"})
+    def outcome(self, entry: RequestLog) -> tuple[str, str]:
+        return str(entry.status)[0], f"{entry.status} {entry.code}".strip()
+
+    @display(description="Took", ordering="duration_ms")
+    def took(self, entry: RequestLog) -> str:
+        return f"{entry.duration_ms:,.1f} ms"
+
+    @display(description="Replay of")
+    def replayed(self, entry: RequestLog) -> SafeString | str:
+        if entry.replay_of is None:
+            return "no replay"
+        url = reverse("admin:receiving_requestlog_change", args=[entry.replay_of])
+        return format_html('<a class="underline" href="{}">request {}</a>', url, entry.replay_of)
+
+    @display(description="Beginning")
+    def head(self, entry: RequestLog) -> SafeString:
+        return format_html(
+            '<pre class="whitespace-pre-wrap break-all">{}</pre>', entry.body_head or "no body"
+        )
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        offered: list[Any] = super().get_actions_detail(request, object_id)
+        entry = RequestLog.objects.filter(pk=object_id).first()
+        return offered if entry is not None and can_replay(entry) else []
+
+    @action(description="Download body", permissions=["view"], url_path="body", icon="download")
+    def download_body(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        entry = self._entry(object_id)
+        return HttpResponse(
+            body_of(entry),
+            content_type="application/octet-stream",
+            headers={"Content-Disposition": f'attachment; filename="request-{entry.pk}.json"'},
+        )
+
+    @action(
+        description="Replay", permissions=["replay"], url_path="replay", icon="replay",
+        dialog={
+            "title": "Replay this request",
+            "description": "It is applied again as it was sent, even if its message ids were seen before.",
+            "form_class": BaseDialogForm, "form_submit_text": "Replay",
+        },
+    )  # fmt: skip
+    def replay_request(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        entry = self._entry(object_id)
+        if not can_replay(entry):
+            raise PermissionDenied
+        outcome = replay(entry, request.META.get("REMOTE_ADDR", ""))
+        self.log_change(request, entry, f"Replayed: {outcome.status}.")
+        level = messages.SUCCESS if outcome.status == 200 else messages.WARNING
+        messages.add_message(request, level, f"Replayed: {outcome.status} {json.dumps(outcome.reply)[:500]}")
+        return go_to(reverse("admin:receiving_requestlog_change", args=[object_id]))
+
+    def _entry(self, object_id: str) -> RequestLog:
+        entry = RequestLog.objects.select_related("workspace", "key").filter(pk=object_id).first()
+        if entry is None:
+            raise Http404
+        return entry
+
+
+@admin.register(BodySearch)
+class BodySearchAdmin(ReceivingAdmin):
+    list_display = ("user_id", "workspace", "progress", "hits", "scanned", "created_at")
+    list_filter = ("workspace", "state")
+    list_select_related = ("workspace",)
+    fields: Any = ("workspace", "user_id")
+
+    def get_fields(self, request: HttpRequest, obj: BodySearch | None = None) -> Any:
+        return (*self.fields, "progress", "scanned", "finished_at", "calls") if obj else self.fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: BodySearch | None = None) -> Any:
+        return ("progress", "scanned", "finished_at", "calls") if obj else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: BodySearch | None = None) -> bool:
+        return False
+
+    @display(description="State", label={"Waiting": "info", "Running": "warning", "Done": "success"})
+    def progress(self, search: BodySearch) -> str:
+        return search.get_state_display()
+
+    @display(description="Calls found")
+    def hits(self, search: BodySearch) -> str:
+        return f"{len(search.found):,}{' or more' if search.is_full else ''}"
+
+    @display(description="Calls that named the user")
+    def calls(self, search: BodySearch) -> SafeString | str:
+        found = RequestLog.objects.filter(pk__in=search.found).defer("body")
+        if not found:
+            return "none yet" if search.state != BodySearch.State.DONE else "none"
+        rows = [
+            (
+                reverse("admin:receiving_requestlog_change", args=[entry.pk]),
+                _when(entry.received_at),
+                entry.method,
+                entry.path,
+                entry.status,
+            )
+            for entry in found
+        ]
+        return format_html_join("", '<div><a class="underline" href="{}">{} {} {} {}</a></div>', rows)
+
+
+def _when(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}"

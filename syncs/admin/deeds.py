@@ -1,0 +1,158 @@
+"""What a person can do to a row: a button that posts, or a page that asks first and then posts.
+
+unfold's own actions are links, which a prefetching browser or a forged page could follow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_http_methods
+from unfold.admin import ModelAdmin
+
+from syncs.start import CannotRun
+
+# Whoever may change syncs may run, stop and resume them, and decide about rejected users.
+MAY_RUN = "syncs.change_sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """`perform` is given the row and the person's name, and returns what to say; CannotRun says why not.
+
+    `question`: what a page asks before it is done; '' does it at once. `instead`: another deed that
+    the page offers beside this one. `offered`: whether it makes sense for the row as it is.
+    """
+
+    name: str
+    label: str
+    icon: str
+    perform: Callable[[Any, str], str]
+    offered: Callable[[Any], bool] = lambda row: True
+    question: str = ""
+    consequence: str = ""
+    instead: str = ""
+    permission: str = MAY_RUN
+    variant: str = "default"
+
+
+class DeedsAdmin(ModelAdmin):
+    """An admin whose rows have deeds: their addresses, their pages, and who may do them."""
+
+    deeds: tuple[Deed, ...] = ()
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_http_methods(["GET", "POST"])(self.do_view))
+        return [path("<path:object_id>/do/<slug:name>/", view, name=self._do_name()), *super().get_urls()]
+
+    def deeds_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the deeds that this person can do to this row now, with their addresses."""
+        return [
+            {"deed": deed, "url": self._do_url(row, deed.name)}
+            for deed in self.deeds
+            if deed.offered(row) and request.user.has_perm(deed.permission)
+        ]
+
+    def do_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """GET asks, POST does."""
+        deed = next((deed for deed in self.deeds if deed.name == name), None)
+        if deed is None:
+            raise Http404
+        if not (self.has_view_permission(request) and request.user.has_perm(deed.permission)):
+            raise PermissionDenied
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        if request.method == "POST":
+            return self._do(request, deed, row)
+        return TemplateResponse(request, "syncs/ask.html", self._asking(request, deed, row))
+
+    def page_url(self, row: Any) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+
+    def _do(self, request: HttpRequest, deed: Deed, row: Any) -> HttpResponse:
+        if not deed.offered(row):
+            messages.error(request, f"“{deed.label}” is not possible any more: things have changed meanwhile.")
+            return HttpResponseRedirect(self.page_url(row))
+        try:
+            said = deed.perform(row, request.user.get_username())
+        except CannotRun as error:
+            messages.error(request, str(error))
+        else:
+            self.log_change(request, row, f"{deed.label}: {said}")
+            messages.success(request, said)
+        return HttpResponseRedirect(self.page_url(row))
+
+    def _asking(self, request: HttpRequest, deed: Deed, row: Any) -> dict[str, Any]:
+        instead = [offer for offer in self.deeds_for(request, row) if offer["deed"].name == deed.instead]
+        return {
+            **self.admin_site.each_context(request),
+            "title": deed.label,
+            "opts": self.opts,
+            "original": row,
+            "deed": deed,
+            "offered": deed.offered(row),
+            "instead": instead,
+            "back": self.page_url(row),
+        }
+
+    def _do_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_do"
+
+    def _do_url(self, row: Any, name: str) -> str:
+        return reverse(f"admin:{self._do_name()}", args=[row.pk, name])
+
+
+class ReadOnlyAdmin(DeedsAdmin):
+    """History: nobody adds, changes or deletes a row, whatever their permissions; a page shows it."""
+
+    page_template = ""
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """For the actions of a list."""
+        return bool(request.user.has_perm(MAY_RUN))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the row; there is no form."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(row),
+            "opts": self.opts,
+            "original": row,
+            "deeds": self.deeds_for(request, row),
+            **self.page_context(request, row),
+        }
+        return TemplateResponse(request, self.page_template, context)
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the page's template shows, beside the row and its deeds."""
+        return {}

@@ -1,0 +1,35 @@
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from syncs.prune import prune
+
+
+class Command(BaseCommand):
+    help = "Delete old runs, and membership of versions that no sync has to be compared with any more."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--days", type=_days, default=90, help="keep this many days (default: 90)")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *, days: int, **options: Any) -> None:
+        pruned = prune(before=timezone.now() - timedelta(days=days))
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(pruned)))
+        else:
+            self.stdout.write(
+                f"{pruned.runs:,} runs and {pruned.intervals:,} intervals of membership that are older "
+                f"than {days} days were deleted."
+            )
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if days < 0:
+        raise ValueError
+    return days

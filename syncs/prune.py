@@ -1,0 +1,63 @@
+"""Forgetting what nobody will ask for again: membership of old versions, old runs and their batches."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef
+
+from cohorts import prune as cohort_prune
+from cohorts.models import Cohort
+from syncs.choices import OPEN_RUNS, RunState
+from syncs.models import Attempt, Batch, Rejection, Run, Sync
+
+# Runs deleted at a time; a run of a million users has a thousand batches.
+RUNS = 20
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """How many rows went; `intervals` are those of membership."""
+
+    intervals: int
+    runs: int
+
+
+def prune(*, before: datetime) -> Pruned:
+    """Delete history that is older than `before` and that no sync needs; return what went."""
+    intervals = sum(
+        cohort_prune.prune(cohort.pk, floor=floor_of(cohort), before=before)
+        for cohort in Cohort.objects.filter(version__gt=1)
+    )
+    return Pruned(intervals, _prune_runs(before))
+
+
+def floor_of(cohort: Cohort) -> int:
+    """Return the oldest version of a cohort with which somebody may still have to compare.
+
+    The least of the published version (a held one is compared with it), the settled version of each
+    sync, and where each open or failed run began. A sync or run that begins with nothing counts only
+    when it is dirty, and then keeps everything: whoever was in any version may be at the partner.
+    """
+    syncs = Sync.objects.filter(cohort=cohort).exclude(settled_version=0, dirty=False)
+    runs = Run.objects.filter(sync__cohort=cohort, state__in=[*OPEN_RUNS, RunState.FAILED])
+    return min(
+        cohort.version,
+        *syncs.values_list("settled_version", flat=True),
+        *runs.exclude(from_version=0, from_dirty=False).values_list("from_version", flat=True),
+        cohort.version,
+    )
+
+
+def _prune_runs(before: datetime) -> int:
+    """Delete runs that ended before a moment, but not a sync's last, nor one that a rejection names."""
+    later = Run.objects.filter(sync=OuterRef("sync"), pk__gt=OuterRef("pk"))
+    named = Rejection.objects.filter(run=OuterRef("pk"))
+    old = Run.objects.filter(Exists(later), ~Exists(named), finished_at__lt=before).exclude(
+        state__in=OPEN_RUNS
+    )
+    gone = 0
+    while page := list(old.exclude(state__in=OPEN_RUNS).order_by("pk").values_list("pk", flat=True)[:RUNS]):
+        Attempt.objects.filter(batch__run__in=page).delete()
+        Batch.objects.filter(run__in=page).delete()
+        gone += Run.objects.filter(pk__in=page).delete()[1].get("syncs.Run", 0)
+    return gone

@@ -1,0 +1,80 @@
+"""Gathers what state.py tells a sync's state from, for any number of syncs in a fixed number of queries."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from cohorts.models import CohortVersion
+from syncs.choices import RunState
+from syncs.models import Driver, Rejection, Run, Sync
+from syncs.progress import planned_of
+from syncs.state import Facts, LastRun, State, state_of
+
+
+def states_of(syncs: Iterable[Sync], now: datetime) -> dict[int, State]:
+    """Return the state of each sync, by key."""
+    return {pk: state_of(facts) for pk, facts in facts_of(syncs, now).items()}
+
+
+def facts_of(syncs: Iterable[Sync], now: datetime) -> dict[int, Facts]:
+    """Return the facts of each sync, by key. Two queries, if cohort and destination__driver are selected."""
+    by_key = {sync.pk: sync for sync in syncs}
+    rows = list(_with_numbers(Sync.objects.filter(pk__in=by_key)).values("pk", "last_run", "held", "open"))
+    runs = Run.objects.in_bulk([row["last_run"] for row in rows if row["last_run"]])
+    return {
+        row["pk"]: _facts(by_key[row["pk"]], runs.get(row["last_run"]), row["held"], row["open"], now)
+        for row in rows
+    }
+
+
+def last_runs() -> QuerySet[Run]:
+    """Return, for a subquery, the latest run of the outer sync."""
+    return Run.objects.filter(sync=OuterRef("pk")).order_by("-pk")
+
+
+def _with_numbers(syncs: QuerySet[Sync]) -> QuerySet[Sync]:
+    settled = CohortVersion.objects.filter(cohort=OuterRef("cohort"), number=OuterRef("settled_version"))
+    rejected = Rejection.objects.open().filter(sync=OuterRef("pk")).order_by().values("sync")  # type: ignore[attr-defined]
+    return syncs.order_by().annotate(
+        last_run=Subquery(last_runs().values("pk")[:1]),
+        held=Coalesce(Subquery(settled.values("size")[:1]), 0),
+        open=Coalesce(
+            Subquery(rejected.annotate(number=Count("pk")).values("number")), 0, output_field=IntegerField()
+        ),
+    )
+
+
+def _facts(sync: Sync, run: Run | None, held: int, rejected: int, now: datetime) -> Facts:
+    destination, cohort = sync.destination, sync.cohort
+    driver: Driver | None = getattr(destination, "driver", None)
+    return Facts(
+        now=now,
+        version=cohort.version,
+        size=cohort.size,
+        settled=sync.settled_version,
+        held=held,
+        dirty=sync.dirty,
+        rejected=rejected,
+        enabled=sync.enabled,
+        archived=sync.archived_at is not None,
+        next_due_at=sync.next_due_at if sync.enabled else None,
+        paused=destination.pause_reason if destination.is_paused else None,
+        parked_until=driver.next_at if driver else None,
+        parked_reason=driver.next_reason if driver else "",
+        run=_last_run(run) if run else None,
+    )
+
+
+def _last_run(run: Run) -> LastRun:
+    return LastRun(
+        state=RunState(run.state),
+        at=run.finished_at or run.started_at or run.created_at,
+        mode=run.mode,
+        reason=run.reason,
+        target=run.to_version,
+        done=run.added + run.removed + run.rejected,
+        planned=planned_of(run),
+        cancelling=run.cancel_requested,
+    )

@@ -1,0 +1,256 @@
+"""How a sync stands: a label, a tone and one sentence. Values in, words out; the clock is passed in.
+
+    archived ─▶ a run is open ─▶ cohort not calculated ─▶ paused ─▶ destination paused
+             ─▶ the last run failed or was cancelled ─▶ what the partner holds
+
+The first that applies is told.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.utils.timesince import timesince, timeuntil
+
+from syncs.choices import BatchState, RejectionState, RunMode, RunState
+
+
+class Tone(StrEnum):
+    """The colour of a label, by the name that the pages' templates know it by."""
+
+    GOOD = "success"
+    BUSY = "info"
+    CARE = "warning"
+    BAD = "danger"
+    QUIET = "default"
+
+
+RUN_TONES = {
+    RunState.PENDING: Tone.BUSY,
+    RunState.RUNNING: Tone.BUSY,
+    RunState.PARKED: Tone.CARE,
+    RunState.HELD: Tone.CARE,
+    RunState.SUCCEEDED: Tone.GOOD,
+    RunState.PARTIAL: Tone.CARE,
+    RunState.FAILED: Tone.BAD,
+    RunState.CANCELLED: Tone.QUIET,
+}
+BATCH_TONES = {
+    BatchState.SENDING: Tone.BUSY,
+    BatchState.DELIVERED: Tone.GOOD,
+    BatchState.NARROWED: Tone.CARE,
+    BatchState.REJECTED: Tone.BAD,
+    BatchState.UNDELIVERED: Tone.BAD,
+}
+REJECTION_TONES = {
+    RejectionState.WAITING: Tone.CARE,
+    RejectionState.SPENT: Tone.BAD,
+    RejectionState.DISMISSED: Tone.QUIET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """A sync's latest run. `at`: when it ended, or began, or was made. `planned` is None until it was."""
+
+    state: RunState
+    at: datetime
+    mode: str = RunMode.CHANGES
+    reason: str = ""
+    target: int = 0
+    done: int = 0
+    planned: int | None = None
+    cancelling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a sync. Versions are the cohort's; sizes are users; `now` is aware.
+
+    `paused`: why the destination is paused, or None. `parked_until`: no request before then.
+    `rejected`: users whom the partner does not have right, but for those that a person dismissed.
+    """
+
+    now: datetime
+    version: int
+    size: int
+    settled: int
+    held: int
+    dirty: bool = False
+    rejected: int = 0
+    enabled: bool = True
+    archived: bool = False
+    next_due_at: datetime | None = None
+    paused: str | None = None
+    parked_until: datetime | None = None
+    parked_reason: str = ""
+    run: LastRun | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    label: str
+    tone: Tone
+    sentence: str
+
+
+def state_of(facts: Facts) -> State:
+    """Return how the sync stands at `facts.now`."""
+    for tell in (_archived, _under_way, _not_calculated, _switched_off, _destination_paused, _stopped):
+        if state := tell(facts):
+            return state
+    return _standing(facts)
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Return "3 hours ago", "in 3 hours" or "just now"."""
+    if abs(now - then) < timedelta(minutes=1):
+        return "just now" if then <= now else "in less than a minute"
+    if then > now:
+        return f"in {timeuntil(then, now, depth=1)}"
+    return f"{timesince(then, now, depth=1)} ago"
+
+
+def users(number: int) -> str:
+    return "1 user" if number == 1 else f"{number:,} users"
+
+
+def _archived(facts: Facts) -> State | None:
+    if not facts.archived:
+        return None
+    return State("Archived", Tone.QUIET, f"Archived; {_holds(facts)}.")
+
+
+# --- a run is open ------------------------------------------------------------------------------
+
+
+def _under_way(facts: Facts) -> State | None:
+    tell = _OPEN.get(facts.run.state) if facts.run else None
+    return tell(facts, facts.run) if tell and facts.run else None
+
+
+def _running(facts: Facts, run: LastRun) -> State:
+    if run.cancelling:
+        return State("Stopping", Tone.CARE, "Being cancelled: what is in flight comes to its end.")
+    done = f"{run.done:,} of {users(run.planned)}" if run.planned is not None else users(run.done)
+    doing = "Emptying the partner" if run.mode == RunMode.EMPTY else f"Sending version {run.target}"
+    return State("Running", Tone.BUSY, f"{doing}: {done}, begun {ago(run.at, facts.now)}.")
+
+
+def _pending(facts: Facts, run: LastRun) -> State:
+    if waits := _destination_paused(facts) or _parked_until(facts):
+        return waits
+    more = f" {run.reason}" if run.reason else ""
+    return State("Waiting", Tone.BUSY, f"Made {ago(run.at, facts.now)}, waits for a worker.{more}")
+
+
+def _parked(facts: Facts, run: LastRun) -> State:
+    waits = _destination_paused(facts) or _parked_until(facts)
+    return waits or State("Waiting", Tone.BUSY, f"Goes on as soon as a worker is free. {run.reason}".strip())
+
+
+def _held(facts: Facts, run: LastRun) -> State:
+    return State("Held", Tone.CARE, f"Waits for a person to approve it: {_because(run.reason)}")
+
+
+_OPEN: dict[RunState, Callable[[Facts, LastRun], State]] = {
+    RunState.PENDING: _pending,
+    RunState.RUNNING: _running,
+    RunState.PARKED: _parked,
+    RunState.HELD: _held,
+}
+
+
+def _parked_until(facts: Facts) -> State | None:
+    if facts.parked_until is None or facts.parked_until <= facts.now:
+        return None
+    until = f"Parked; goes on {ago(facts.parked_until, facts.now)}"
+    return State("Parked", Tone.CARE, f"{until}, because: {_because(facts.parked_reason)}")
+
+
+# --- nothing is open ----------------------------------------------------------------------------
+
+
+def _not_calculated(facts: Facts) -> State | None:
+    if facts.version:
+        return None
+    return State("Not calculated yet", Tone.QUIET, "The cohort has no members yet: nothing can be sent.")
+
+
+def _switched_off(facts: Facts) -> State | None:
+    if facts.enabled:
+        return None
+    return State("Paused", Tone.QUIET, f"Its schedule is paused; {_holds(facts)}.")
+
+
+def _destination_paused(facts: Facts) -> State | None:
+    if facts.paused is None:
+        return None
+    return State("Destination paused", Tone.BAD, f"Nothing is sent, because: {_because(facts.paused)}")
+
+
+def _stopped(facts: Facts) -> State | None:
+    """The last run failed or was cancelled, and what was said of it has not been overtaken."""
+    run = facts.run
+    if run and run.state == RunState.FAILED:
+        why = f"{_because(run.reason)}{_next(facts, ' Next run {}.')}"
+        return State("Failed", Tone.BAD, f"The last run failed {ago(run.at, facts.now)}, because: {why}")
+    if run and run.state == RunState.CANCELLED and facts.dirty:
+        text = f"The last run was cancelled {ago(run.at, facts.now)}: the partner may hold a part of it"
+        return State("Cancelled", Tone.CARE, f"{text}{_next(facts)}.")
+    return None
+
+
+def _standing(facts: Facts) -> State:
+    if facts.settled == 0 and not facts.dirty:
+        return _nothing_held(facts)
+    if facts.settled == facts.version and not facts.dirty:
+        return _equal(facts)
+    return _behind(facts)
+
+
+def _nothing_held(facts: Facts) -> State:
+    run = facts.run
+    if run and run.mode == RunMode.EMPTY:
+        return State(
+            "Emptied", Tone.QUIET, f"The partner was emptied {ago(run.at, facts.now)}{_next(facts)}."
+        )
+    text = f"Nothing was sent yet; {users(facts.size)} wait for the first run"
+    return State("Not sent yet", Tone.BUSY, f"{text}{_next(facts)}.")
+
+
+def _equal(facts: Facts) -> State:
+    when = f", {ago(facts.run.at, facts.now)}" if facts.run else ""
+    text = f"Equal to version {facts.version}, {users(facts.held)}{when}"
+    if facts.rejected:
+        text += f"; {users(facts.rejected)} rejected"
+        return State("Equal but for some", Tone.CARE, f"{text}{_next(facts)}.")
+    return State("Equal", Tone.GOOD, f"{text}{_next(facts)}.")
+
+
+def _behind(facts: Facts) -> State:
+    if facts.dirty:
+        text = f"The partner may hold anything between version {facts.settled} and {facts.version}"
+        return State("Behind", Tone.CARE, f"{text}{_next(facts)}.")
+    versions = facts.version - facts.settled
+    behind = "1 version" if versions == 1 else f"{versions:,} versions"
+    text = f"{behind} behind: {_holds(facts)}, the cohort is at {facts.version}"
+    return State("Behind", Tone.CARE, f"{text}{_next(facts)}.")
+
+
+def _holds(facts: Facts) -> str:
+    if facts.dirty:
+        return f"the partner may hold a part of what came after version {facts.settled}"
+    if facts.settled == 0:
+        return "the partner holds nobody"
+    return f"the partner holds version {facts.settled}, {users(facts.held)}"
+
+
+def _next(facts: Facts, words: str = "; next run {}") -> str:
+    return words.format(ago(facts.next_due_at, facts.now)) if facts.next_due_at else ""
+
+
+def _because(reason: str) -> str:
+    reason = reason.strip() or "no reason was recorded"
+    return reason if reason.endswith((".", "!", "?")) else f"{reason}."
