@@ -84,11 +84,15 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error(
                 "confirm_move", "The address, the kind, a path or the account changes. Is that what you want?"
             )
+        else:
+            self.instance.accepted_place = self.instance.place
 
     def changed_columns(self) -> list[str]:
         """Return the model's fields that this form changes."""
-        changed = {"credential" if name == "clear_credential" else name for name in self.changed_data}
-        return [name for name in (*Destination.CONFIG_FIELDS, "credential") if name in changed]
+        other = {"clear_credential": "credential", "confirm_move": "accepted_place"}
+        changed = {other.get(name, name) for name in self.changed_data}
+        columns = (*Destination.CONFIG_FIELDS, "credential", "accepted_place")
+        return [name for name in columns if name in changed]
 
 
 class PauseForm(BaseDialogForm):

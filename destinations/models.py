@@ -291,6 +291,8 @@ class Destination(models.Model):
 
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     pause_reason = models.CharField(max_length=500, blank=True, editable=False)
+    # The place to which a person has agreed to move: syncs that held something elsewhere start anew.
+    accepted_place = models.CharField(max_length=100, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -23,6 +23,7 @@ class Trigger(TextChoices):
     SCHEDULE = "schedule", "Schedule"
     API = "api", "REST API"
     LIST_GONE = "list_gone", "The partner lost its list"
+    RENAMED = "renamed", "The name at the partner changed"
     CAUGHT_UP = "caught_up", "The cohort had moved on"
 
 
@@ -69,3 +70,13 @@ class RejectionState(TextChoices):
     WAITING = "waiting", "Will be tried again"
     SPENT = "spent", "Tried often enough"
     DISMISSED = "dismissed", "Dismissed by a person"
+
+
+class AlertKind(TextChoices):
+    """What people are told about, once when it begins and once when it is over."""
+
+    FAILING = "failing", "Failing"
+    PAUSED = "paused", "Paused"
+    HELD = "held", "Held for approval"
+    MISSED = "missed", "Missed its schedule"
+    RECOVERED = "recovered", "Recovered"

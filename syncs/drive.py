@@ -35,7 +35,7 @@ from syncs import judge, rejections, start
 from syncs import lease as leases
 from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.feed import Feed, Work
-from syncs.models import Batch, Driver, Run, Sync
+from syncs.models import Batch, Driver, Rejection, Run, Sync
 from syncs.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -354,6 +354,9 @@ class Drive:
             name = sync.external_name or external_name(self.endpoint, sync.cohort.name, sync.cohort.key)
         except TemplateError as error:
             return self._end_unbegun(run, RunState.FAILED, str(error))
+        place = self.endpoint.place
+        if sync.place and sync.place != place == self.destination.accepted_place:
+            return self._move(run)
         if not (run.started_at or run.approved_by):
             run.from_version, run.from_dirty = sync.settled_version, sync.dirty
             run.to_version = sync.cohort.version
@@ -366,7 +369,7 @@ class Drive:
         try:
             with transaction.atomic():
                 self.lease.renew()
-                begun = Sync.objects.begin(sync.pk, place=self.endpoint.place, external_name=name)
+                begun = Sync.objects.begin(sync.pk, place=place, external_name=name)
                 if begun and Run.objects.start(run.pk):
                     Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
         except IntegrityError:
@@ -377,6 +380,19 @@ class Drive:
             return self._end_unbegun(run, RunState.FAILED, _why_not_begun(sync, self.endpoint, name))
         run.refresh_from_db()
         self.feeds.append(Feed(run, self.endpoint, self.row.learned_size))
+        return True
+
+    def _move(self, run: Run) -> bool:
+        """A person has agreed to the destination's new place: the partner there holds nothing yet."""
+
+        def write() -> None:
+            Sync.objects.forget(run.sync_id)
+            Rejection.objects.filter(sync=run.sync_id).delete()
+            Run.objects.end(run.pk, RunState.CANCELLED, reason="The destination has moved: a full run follows.")
+            start.create(run.sync, trigger=run.trigger, mode=RunMode.FULL, by=run.triggered_by)
+
+        self.writes.append(write)
+        self._commit()
         return True
 
     def _hold(self, run: Run, reason: str) -> bool:
@@ -405,6 +421,8 @@ class Drive:
         def settle(run: Run) -> None:
             Sync.objects.settle(run.sync_id, version=version)
             sync = Sync.objects.select_related("cohort").get(pk=run.sync_id)
+            if run.mode == RunMode.EMPTY and Sync.objects.adopt_name(sync.pk):
+                start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.FULL, by=run.triggered_by)
             if run.reopened and run.mode == RunMode.CHANGES and sync.cohort.version > run.to_version:
                 start.create(sync, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
 
@@ -489,7 +507,7 @@ def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:
     if sync.place not in ("", endpoint.place):
         return (
             "The destination's address or account has changed since this sync last ran. "
-            "Reset what its partner is believed to hold, then run it again."
+            "Confirm the move on the destination's page, or reset the sync, then run it again."
         )
     return f"Another sync of this destination already has the name {name!r} at the partner."
 

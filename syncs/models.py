@@ -15,6 +15,7 @@ from destinations.models import Destination
 from events.user_ids import UserIdField
 from syncs import schedule
 from syncs.choices import (
+    AlertKind,
     DRIVABLE_RUNS,
     OPEN_RUNS,
     BatchState,
@@ -50,6 +51,19 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         """The partner holds nothing: its list is gone, or the destination is another one now."""
         return self.filter(pk=pk).update(settled_version=0, dirty=False, list_id=None, place="") == 1
 
+    def adopt_name(self, pk: int) -> bool:
+        """The partner was emptied under the old name: go on under the next one."""
+        return (
+            self.filter(pk=pk, settled_version=0, dirty=False)
+            .exclude(next_name="")
+            .update(external_name=F("next_name"), next_name="", list_id=None)
+            == 1
+        )
+
+    def told(self, pk: int, *, before: str, now: str) -> bool:
+        """Record that people are told of a change of state; of several processes, one does."""
+        return self.filter(pk=pk, alerted=before).update(alerted=now) == 1
+
     def come_due(self, pk: int, *, due_at: Any, next_due_at: Any) -> bool:
         """Take one due time of the schedule; of several that try, one succeeds."""
         return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
@@ -62,18 +76,6 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         """Follow the schedule again; what was due meanwhile is not made up for."""
         return (
             self.filter(pk=pk, enabled=False, archived_at=None).update(enabled=True, next_due_at=next_due_at)
-            == 1
-        )
-
-    def archive(self, pk: int) -> bool:
-        """Put a sync away, with what its partner holds; not while a run is open."""
-        busy = models.Exists(Run.objects.filter(sync=models.OuterRef("pk"), state__in=OPEN_RUNS))
-        return self.filter(~busy, pk=pk, archived_at=None).update(archived_at=Now()) == 1
-
-    def unarchive(self, pk: int, *, next_due_at: Any) -> bool:
-        """Take an archived sync up again, from what its partner holds."""
-        return (
-            self.filter(pk=pk).exclude(archived_at=None).update(archived_at=None, next_due_at=next_due_at)
             == 1
         )
 
@@ -126,6 +128,9 @@ class Sync(models.Model):
     external_name = models.CharField(max_length=500, blank=True, editable=False)
     place = models.CharField(max_length=100, blank=True, editable=False)
     runs_done = models.PositiveIntegerField(default=0, editable=False)
+    next_name = models.CharField(max_length=500, blank=True, editable=False)
+    # What people were last told of this sync; '' when all is well.
+    alerted = models.CharField(max_length=20, blank=True, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -426,3 +431,26 @@ class Driver(models.Model):
 
     def __str__(self) -> str:
         return f"Driver of {self.destination}"
+
+
+class Alert(models.Model):
+    """Something that people are told: written with the change of state, sent afterwards, and kept."""
+
+    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts")
+    kind = models.CharField(max_length=20, choices=AlertKind)
+    sentence = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(auto_now_add=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            # The worker's question: what is still to be sent?
+            models.Index(fields=["next_at"], condition=Q(sent_at=None), name="alert_unsent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sync}: {self.get_kind_display()}"

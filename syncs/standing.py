@@ -36,7 +36,7 @@ def last_runs() -> QuerySet[Run]:
 
 def _with_numbers(syncs: QuerySet[Sync]) -> QuerySet[Sync]:
     settled = CohortVersion.objects.filter(cohort=OuterRef("cohort"), number=OuterRef("settled_version"))
-    rejected = Rejection.objects.open().filter(sync=OuterRef("pk")).order_by().values("sync")  # type: ignore[attr-defined]
+    rejected = Rejection.objects.open().filter(sync=OuterRef("pk")).order_by().values("sync")
     return syncs.order_by().annotate(
         last_run=Subquery(last_runs().values("pk")[:1]),
         held=Coalesce(Subquery(settled.values("size")[:1]), 0),

@@ -14,7 +14,9 @@ class CannotRun(Exception):
     """The sync cannot run now; the message says why and what to do."""
 
 
-def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = "") -> Run:
+def start(
+    sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = "", approved: bool = False
+) -> Run:
     """Return the sync's open run, the failed one taken up again, or a new one.
 
     There is one open run at a time, whoever asks and however often. A run of another mode than the
@@ -34,20 +36,24 @@ def start(sync: Sync, *, trigger: str, mode: str = RunMode.CHANGES, by: str = ""
             return last
     try:
         with transaction.atomic():
-            return create(sync, trigger=trigger, mode=mode, by=by)
+            return create(sync, trigger=trigger, mode=mode, by=by, approved=approved)
     except IntegrityError:
         # Somebody else made one between our look and our insert.
         return sync.runs.get(state__in=OPEN_RUNS)
 
 
-def create(sync: Sync, *, trigger: str, mode: str, by: str = "") -> Run:
-    """Insert a pending run from what the partner holds to the cohort's latest version."""
+def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool = False) -> Run:
+    """Insert a pending run from what the partner holds to the cohort's latest version.
+
+    `approved`: the person has agreed to whatever it removes; a guard does not hold it.
+    """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     return Run.objects.create(
         sync=sync,
         mode=mode,
         trigger=trigger,
         triggered_by=by,
+        approved_by=by if approved else "",
         from_version=sync.settled_version,
         to_version=sync.cohort.version,
         from_dirty=sync.dirty,
@@ -97,11 +103,29 @@ def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
     Returns the emptying run, if there is one. What the partner holds stays known, so that the same
     pair can be taken up again: see `restore`.
     """
-    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by) if empty_first else None
+    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by, approved=True) if empty_first else None
     if run is None:
         for opened in sync.runs.filter(state__in=OPEN_RUNS):
             cancel(opened, by=by)
     Sync.objects.filter(pk=sync.pk).update(archived_at=Now(), enabled=False, next_due_at=None)
+    return run
+
+
+def rename(sync: Sync, name: str, *, by: str) -> Run | None:
+    """Change what the cohort is called at the partner: the list's name, or the property's key.
+
+    The partner is emptied under the old name, and filled under the new one by a full run that follows
+    by itself; both are resumed like any run. Returns the emptying run; None when nothing was sent yet.
+    Raises CannotRun when another sync of the destination has the name, or a run is under way.
+    """
+    taken = Q(external_name=name) | Q(next_name=name)
+    if Sync.objects.filter(taken, destination=sync.destination_id).exclude(pk=sync.pk).exists():
+        raise CannotRun(f"Another sync of this destination has the name {name!r}.")
+    if not (sync.settled_version or sync.dirty):
+        Sync.objects.filter(pk=sync.pk).update(external_name=name, list_id=None)
+        return None
+    run = start(sync, trigger=Trigger.RENAMED, mode=RunMode.EMPTY, by=by, approved=True)
+    Sync.objects.filter(pk=sync.pk).update(next_name=name)
     return run
 
 

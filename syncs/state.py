@@ -1,6 +1,6 @@
 """How a sync stands: a label, a tone and one sentence. Values in, words out; the clock is passed in.
 
-    archived ─▶ a run is open ─▶ cohort not calculated ─▶ paused ─▶ destination paused
+    a run is open ─▶ archived ─▶ cohort not calculated ─▶ paused ─▶ destination paused
              ─▶ the last run failed or was cancelled ─▶ what the partner holds
 
 The first that applies is told.
@@ -97,7 +97,7 @@ class State:
 
 def state_of(facts: Facts) -> State:
     """Return how the sync stands at `facts.now`."""
-    for tell in (_archived, _under_way, _not_calculated, _switched_off, _destination_paused, _stopped):
+    for tell in (_under_way, _archived, _not_calculated, _switched_off, _destination_paused, _stopped):
         if state := tell(facts):
             return state
     return _standing(facts)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from cohorts import remove
 from cohorts.importing import import_waiting
-from syncs import start
+from syncs import alerts, start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
 from syncs.models import Run
@@ -113,7 +113,7 @@ def _followed(runs: list[Run]) -> list[Run]:
 def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
     """Be the worker: make the runs that are due, drive what is open, import what was uploaded."""
     driving = Slots(stop, report, slots)
-    importing = threading.Thread(target=_import_uploads, args=(stop,), name="import", daemon=True)
+    importing = threading.Thread(target=_look_after, args=(stop,), name="look-after", daemon=True)
     importing.start()
     try:
         while not stop.is_set():
@@ -136,8 +136,8 @@ def _reaped(driving: Slots) -> dict[int, Ended]:
         return {}
 
 
-def _import_uploads(stop: threading.Event) -> None:
-    """Look after cohorts: files that wait, members whose cohort is gone."""
+def _look_after(stop: threading.Event) -> None:
+    """Look after what is not driving: files that wait, members whose cohort is gone, alerts."""
     while not stop.is_set():
         try:
             for upload in import_waiting():
@@ -145,7 +145,9 @@ def _import_uploads(stop: threading.Event) -> None:
                 if stop.is_set():
                     break
             remove.drain(seconds=POLL)
-        except Exception:  # a thread's edge: the upload says "importing" and is taken up again
-            log.exception("Importing uploads failed.")
+            alerts.tell_changes(timezone.now())
+            alerts.send_waiting(timezone.now())
+        except Exception:  # a thread's edge: whatever it was is tried again at the next turn
+            log.exception("Looking after cohorts and alerts failed.")
         stop.wait(POLL)
     connection.close()

@@ -40,11 +40,3 @@ def add_request() -> Callable[[Endpoint], Request]:
 
     return make
 
-
-@pytest.fixture(autouse=True)
-def static_files(settings, tmp_path):
-    """Pages are tested without collected static files."""
-    settings.STATIC_ROOT = tmp_path
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    }

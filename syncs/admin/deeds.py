@@ -77,7 +77,9 @@ class DeedsAdmin(ModelAdmin):
 
     def _do(self, request: HttpRequest, deed: Deed, row: Any) -> HttpResponse:
         if not deed.offered(row):
-            messages.error(request, f"“{deed.label}” is not possible any more: things have changed meanwhile.")
+            messages.error(
+                request, f"“{deed.label}” is not possible any more: things have changed meanwhile."
+            )
             return HttpResponseRedirect(self.page_url(row))
         try:
             said = deed.perform(row, request.user.get_username())
@@ -122,7 +124,6 @@ class ReadOnlyAdmin(DeedsAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """For the actions of a list."""

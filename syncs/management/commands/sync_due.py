@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from syncs import reporting
+from syncs import alerts, reporting
 from syncs.choices import DRIVABLE_RUNS
 from syncs.models import Run
 from syncs.start import drivable_destinations, start_due
@@ -20,6 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, **options: Any) -> None:
+        alerts.tell_changes(timezone.now())
         start_due(timezone.now())
         open_runs = Run.objects.filter(
             state__in=DRIVABLE_RUNS, sync__destination__in=drivable_destinations()
@@ -27,6 +28,8 @@ class Command(BaseCommand):
         stop = stop_on_signals()
         with reporting.Bars(quiet=options["json"]) as bars:
             runs = drive_runs(list(open_runs), stop=stop, report=bars.show)
+        alerts.tell_changes(timezone.now())
+        alerts.send_waiting(timezone.now())
         if options["json"]:
             self.stdout.write(reporting.as_json(runs))
         else:

@@ -1,0 +1,97 @@
+"""The form of a sync."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo, available_timezones
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from unfold.widgets import UnfoldAdminSelect2Widget
+
+from cohorts.models import Cohort
+from syncs.choices import ScheduleKind
+from syncs.models import Sync
+from syncs.state import users
+
+
+class CohortChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """Cohorts with their sizes: whom one is about to send."""
+
+    def label_from_instance(self, cohort: Any) -> str:
+        size = users(cohort.size) if cohort.version else "not calculated yet"
+        return f"{cohort.name} ({cohort.key}), {size}"
+
+
+class SyncForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Adding the pair of an archived sync takes that sync up again, with what its partner holds."""
+
+    cohort = CohortChoice(
+        Cohort.objects.all(),
+        widget=UnfoldAdminSelect2Widget(),
+        help_text="Whom to send. It cannot be changed later.",
+    )
+
+    class Meta:
+        model = Sync
+        fields: ClassVar[tuple[str, ...]] = (
+            "cohort",
+            "destination",
+            "schedule_kind",
+            "schedule_once_at",
+            "schedule_at",
+            "schedule_cron",
+            "timezone",
+            "guard_percent",
+            "guard_users",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        once = self.instance.schedule_once_at
+        if once and "schedule_once_at" in self.fields:
+            # Shown, and read again below, in the schedule's own zone.
+            self.initial["schedule_once_at"] = timezone.make_naive(once, ZoneInfo(self.instance.timezone))
+
+    @property
+    def takes_up(self) -> bool:
+        """Whether this adds a pair that was archived."""
+        return self._takes_up
+
+    _takes_up = False
+
+    def clean_timezone(self) -> str:
+        name: str = self.cleaned_data["timezone"].strip()
+        if name not in available_timezones():
+            raise ValidationError(f"There is no time zone “{name}”. Example: Europe/Berlin.")
+        return name
+
+    def clean_guard_percent(self) -> int | None:
+        percent: int | None = self.cleaned_data["guard_percent"]
+        if percent is not None and percent > 100:
+            raise ValidationError("A share is at most 100 percent.")
+        return percent
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("schedule_kind") == ScheduleKind.ONCE and cleaned.get("timezone"):
+            self._clean_once(cleaned)
+        if self.instance.pk is None and cleaned.get("cohort") and cleaned.get("destination"):
+            self._take_up_archived(cleaned)
+        return cleaned
+
+    def _clean_once(self, cleaned: dict[str, Any]) -> None:
+        """Read the time as one of the schedule's zone: the form's own reading was in the site's."""
+        given: datetime | None = cleaned.get("schedule_once_at")
+        if given is None:
+            return
+        at = timezone.make_naive(given).replace(tzinfo=ZoneInfo(cleaned["timezone"]))
+        cleaned["schedule_once_at"] = at
+        if at <= timezone.now() and at != self.instance.schedule_once_at:
+            self.add_error("schedule_once_at", "This time has passed: the sync would never run.")
+
+    def _take_up_archived(self, cleaned: dict[str, Any]) -> None:
+        pair = Sync.objects.filter(cohort=cleaned["cohort"], destination=cleaned["destination"])
+        if archived := pair.exclude(archived_at=None).first():
+            self.instance = archived
+            self._takes_up = True

@@ -1,0 +1,282 @@
+"""Runs in the admin: history that nobody edits, live while it goes on."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.decorators import display
+
+from syncs import start
+from syncs.admin import columns
+from syncs.admin.deeds import Deed, ReadOnlyAdmin
+from syncs.choices import OPEN_RUNS, BatchState, RunState, Trigger
+from syncs.models import Batch, Driver, Run
+from syncs.progress import Progress, span
+from syncs.state import BATCH_TONES, RUN_TONES
+
+BATCHES = 50
+
+
+# --- deeds --------------------------------------------------------------------------------------
+
+
+def _cancel(run: Run, by: str) -> str:
+    start.cancel(run, by=by)
+    return "The run is being cancelled: what is in flight comes to its end, nothing more is sent."
+
+
+def _resume(run: Run, by: str) -> str:
+    taken = start.start(run.sync, trigger=Trigger.PERSON, by=by)
+    if taken.pk != run.pk:
+        raise start.CannotRun(f"Run {taken.pk} goes on instead.")
+    return f"The run goes on where it stopped, with its own target. {_obstacle(run)}".strip()
+
+
+def _try_now(run: Run, by: str) -> str:
+    if not Driver.objects.try_now(run.sync.destination_id):
+        raise start.CannotRun("Its destination is not parked any more.")
+    return f"The wait is over: the worker goes on. {_obstacle(run)}".strip()
+
+
+def _approve(run: Run, by: str) -> str:
+    start.approve(run, by=by)
+    return "Approved: the worker sends it."
+
+
+def _refuse(run: Run, by: str) -> str:
+    start.refuse(run, by=by)
+    return "Refused: nothing of it is sent."
+
+
+def _obstacle(run: Run) -> str:
+    if run.sync.destination.is_paused:
+        return f"But its destination is paused: {run.sync.destination.pause_reason}"
+    return ""
+
+
+def _is_latest(run: Run) -> bool:
+    return not Run.objects.filter(sync=run.sync_id, pk__gt=run.pk).exists()
+
+
+DEEDS = (
+    Deed(
+        "approve",
+        "Approve",
+        "check",
+        _approve,
+        lambda run: run.state == RunState.HELD,
+        question="Let this run do what it was held for?",
+        consequence="It then sends all that is shown on its page.",
+        variant="primary",
+    ),
+    Deed(
+        "refuse",
+        "Refuse",
+        "block",
+        _refuse,
+        lambda run: run.state == RunState.HELD,
+        question="End this run without sending it?",
+        consequence="The partner keeps what it has. The next run plans anew, and may be held again.",
+        variant="danger",
+    ),
+    Deed(
+        "resume",
+        "Resume",
+        "play_arrow",
+        _resume,
+        lambda run: run.state == RunState.FAILED and not run.sync.archived_at and _is_latest(run),
+        variant="primary",
+    ),
+    Deed(
+        "try-now",
+        "Try again now",
+        "play_arrow",
+        _try_now,
+        lambda run: run.state == RunState.PARKED,
+        variant="primary",
+    ),
+    Deed(
+        "cancel",
+        "Cancel",
+        "stop",
+        _cancel,
+        lambda run: run.state in OPEN_RUNS and not run.cancel_requested,
+        question="Cancel this run?",
+        consequence="What it has sent stays with the partner. The next run puts right whatever was left "
+        "half done.",
+        variant="danger",
+    ),
+)
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    deeds = DEEDS
+    page_template = "syncs/run.html"
+    list_display = ("name", "sync_shown", "state_shown", "mode", "began", "took", "users_shown", "bad", "who")
+    list_filter = (
+        ("state", ChoicesDropdownFilter),
+        ("mode", ChoicesDropdownFilter),
+        ("trigger", ChoicesDropdownFilter),
+        ("sync__cohort", RelatedDropdownFilter),
+        ("sync__destination", RelatedDropdownFilter),
+    )
+    list_filter_submit = True
+    list_fullwidth = True
+    list_per_page = 50
+    list_before_template = "syncs/runs_before.html"
+    search_fields = ("sync__cohort__name", "sync__cohort__key", "sync__destination__name")
+    search_help_text = "Cohort or destination"
+
+    class Media:
+        css = {"all": ("syncs/syncs.css",)}
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<int:run_id>/progress/", view(self.progress_view), name="syncs_run_progress"),
+            path("<int:run_id>/batches/<int:number>/", view(self.batch_view), name="syncs_run_batch"),
+            *super().get_urls(),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        found: QuerySet[Run] = super().get_queryset(request)
+        return found.select_related("sync__cohort", "sync__destination__driver")
+
+    @display(description="Run", ordering="pk")
+    def name(self, run: Run) -> str:
+        return f"Run {run.pk}"
+
+    @display(description="Sync", ordering="sync__cohort__name")
+    def sync_shown(self, run: Run) -> SafeString:
+        return columns.pair(run.sync)
+
+    @display(description="State", ordering="state")
+    def state_shown(self, run: Run) -> SafeString:
+        state = RunState(run.state)
+        return columns.label(state.label, RUN_TONES[state], run.reason)
+
+    @display(description="Began", ordering="started_at")
+    def began(self, run: Run) -> SafeString:
+        return columns.when(run.started_at)
+
+    @display(description="Took")
+    def took(self, run: Run) -> str:
+        seconds = columns.duration(run)
+        return "–" if seconds is None else span(seconds)
+
+    @display(description="Added / removed")
+    def users_shown(self, run: Run) -> str:
+        return f"{run.added:,} / {run.removed:,}"
+
+    @display(description="Rejected", ordering="rejected")
+    def bad(self, run: Run) -> str:
+        return f"{run.rejected:,}"
+
+    @display(description="Started by", ordering="trigger")
+    def who(self, run: Run) -> str:
+        return trigger_words(run)
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        run: Run = row
+        now = timezone.now()
+        progress = Progress.of(run, now)
+        driver = getattr(run.sync.destination, "driver", None)
+        return {
+            "run": run,
+            "progress": progress,
+            "words": progress.words(),
+            "trigger": trigger_words(run),
+            "began": columns.when(run.started_at, now),
+            "ended": columns.when(run.finished_at, now),
+            "sync_url": columns.sync_url(run.sync_id),
+            "pair": columns.pair(run.sync),
+            "destination_url": columns.destination_url(run.sync.destination),
+            "driven_by": columns.driven_by(driver, now) if run.state == RunState.RUNNING else "",
+            "parked": driver if driver and driver.next_at and driver.next_at > now else None,
+            "parked_until": columns.when(driver.next_at, now) if driver else "",
+            "rejections_url": columns.rejections_url(f"run__id__exact={run.pk}"),
+            "progress_url": reverse("admin:syncs_run_progress", args=[run.pk]),
+            **_batches(request, run),
+        }
+
+    def progress_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Return how far a run is, as JSON; its page asks while the run is open."""
+        progress = Progress.of(self._run(request, run_id), timezone.now())
+        answer = {
+            "open": progress.is_open,
+            "label": progress.label,
+            "tone": progress.tone,
+            "percent": progress.percent,
+            "words": progress.words(),
+        }
+        return JsonResponse(answer, headers={"Cache-Control": "no-store"})
+
+    def batch_view(self, request: HttpRequest, run_id: int, number: int) -> HttpResponse:
+        """Show a batch: its last request and reply, and each request that was not simply answered."""
+        run = self._run(request, run_id)
+        batch = get_object_or_404(Batch, run=run, number=number)
+        state = BatchState(batch.state)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Batch {number:,}",
+            "opts": self.opts,
+            "original": run,
+            "batch": batch,
+            "label": columns.label(state.label, BATCH_TONES[state]),
+            "attempts": batch.attempts.all()[:BATCHES],
+            "more": max(batch.attempts.count() - BATCHES, 0),
+            "ids": (batch.user_ids or [])[:BATCHES],
+            "settled": columns.when(batch.settled_at),
+            "pair": columns.pair(run.sync),
+            "back": columns.run_url(run.pk),
+        }
+        return TemplateResponse(request, "syncs/batch.html", context)
+
+    def _run(self, request: HttpRequest, run_id: int) -> Run:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run: Run | None = self.get_object(request, str(run_id))
+        if run is None:
+            raise Http404
+        return run
+
+
+def trigger_words(run: Run) -> str:
+    """Return who or what started a run."""
+    words = Trigger(run.trigger).label
+    return f"{words}, {run.triggered_by}" if run.triggered_by else words
+
+
+def _batches(request: HttpRequest, run: Run) -> dict[str, Any]:
+    """Return a page of the run's batches, those of one state if one was asked for."""
+    found = run.batches.order_by("number")
+    wanted = request.GET.get("batches", "")
+    if wanted in BatchState.values:
+        found = found.filter(state=wanted)
+    heavy = ("request_head", "reply_head", "user_ids")
+    page = Paginator(found.defer(*heavy), BATCHES).get_page(request.GET.get("page"))
+    return {
+        "page": page,
+        "rows": [_row(run, batch) for batch in page],
+        "batch_states": BatchState.choices,
+        "batch_state": wanted if wanted in BatchState.values else "",
+    }
+
+
+def _row(run: Run, batch: Batch) -> dict[str, Any]:
+    state = BatchState(batch.state)
+    return {
+        "batch": batch,
+        "label": columns.label(state.label, BATCH_TONES[state]),
+        "url": reverse("admin:syncs_run_batch", args=[run.pk, batch.number]),
+    }

@@ -1,0 +1,441 @@
+"""Syncs in the admin: how they stand, their form, and what a person can do to them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import F, Q, QuerySet, Subquery
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
+from unfold.decorators import display
+from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminTextInputWidget
+
+from destinations.payloads import TemplateError
+from destinations.secrets import SecretUnreadable
+from syncs import standing, start
+from syncs.admin import columns
+from syncs.admin.deeds import MAY_RUN, Deed, DeedsAdmin
+from syncs.admin.forms import SyncForm
+from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.models import Run, Sync
+from syncs.preview import preview
+from syncs.schedule import InvalidSchedule
+from syncs.state import RUN_TONES, state_of
+
+RECENT_RUNS = 10
+TIMES = 5
+
+
+# --- deeds --------------------------------------------------------------------------------------
+
+
+def _run(mode: RunMode) -> Callable[[Sync, str], str]:
+    def perform(sync: Sync, by: str) -> str:
+        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by)
+        return f"Run {run.pk} is waiting: the worker sends it. {_obstacle(sync)}".strip()
+
+    return perform
+
+
+def _obstacle(sync: Sync) -> str:
+    if sync.destination.is_paused:
+        return f"But its destination is paused: {sync.destination.pause_reason}"
+    return ""
+
+
+def _empty(sync: Sync, by: str) -> str:
+    said = _run(RunMode.EMPTY)(sync, by)
+    Sync.objects.switch_off(sync.pk)
+    return f"{said} The sync is paused, so that its schedule does not fill the partner again."
+
+
+def _pause(sync: Sync, by: str) -> str:
+    if not Sync.objects.switch_off(sync.pk):
+        raise start.CannotRun("It was paused already.")
+    return "The sync is paused: its schedule starts nothing."
+
+
+def _resume(sync: Sync, by: str) -> str:
+    sync.reschedule(timezone.now())
+    if not Sync.objects.switch_on(sync.pk, next_due_at=sync.next_due_at):
+        raise start.CannotRun("It was not paused.")
+    return "The sync follows its schedule again."
+
+
+def _archive(sync: Sync, by: str) -> str:
+    start.archive(sync, by=by, empty_first=False)
+    return "The sync is archived; the partner keeps what it has."
+
+
+def _empty_and_archive(sync: Sync, by: str) -> str:
+    start.archive(sync, by=by, empty_first=True)
+    return "The sync is archived; the worker empties the partner."
+
+
+def _restore(sync: Sync, by: str) -> str:
+    start.restore(sync)
+    sync.reschedule(timezone.now())
+    sync.save(update_fields=["next_due_at"])
+    return "The sync is taken up again, from what its partner holds."
+
+
+def _reset(sync: Sync, by: str) -> str:
+    start.reset(sync)
+    return "Forgotten: the next run sends everybody, to a new list if the destination has lists."
+
+
+def _is_live(sync: Sync) -> bool:
+    return sync.archived_at is None
+
+
+def _holds_something(sync: Sync) -> bool:
+    return bool(sync.settled_version or sync.dirty)
+
+
+DEEDS = (
+    Deed("run", "Run now", "play_arrow", _run(RunMode.CHANGES), _is_live, variant="primary"),
+    Deed(
+        "pause",
+        "Pause",
+        "pause",
+        _pause,
+        lambda sync: _is_live(sync) and sync.enabled,
+    ),
+    Deed(
+        "resume",
+        "Resume",
+        "schedule",
+        _resume,
+        lambda sync: _is_live(sync) and not sync.enabled,
+    ),
+    Deed(
+        "full",
+        "Full resync",
+        "restart_alt",
+        _run(RunMode.FULL),
+        _is_live,
+        question="Send everybody again?",
+        consequence="Every user of the cohort is sent again, not only those who moved. Use it when the "
+        "partner may have lost users without a word. Who left meanwhile is removed.",
+    ),
+    Deed(
+        "empty",
+        "Empty the partner",
+        "delete_sweep",
+        _empty,
+        lambda sync: _is_live(sync) and _holds_something(sync),
+        question="Remove everybody from the partner?",
+        consequence="Every user that this sync has put there is removed: from the list, or by setting the "
+        "property to false. The sync is paused as well, so that its schedule does not fill it again.",
+        variant="danger",
+    ),
+    Deed(
+        "reset",
+        "Start over",
+        "ink_eraser",
+        _reset,
+        lambda sync: _is_live(sync) and (_holds_something(sync) or bool(sync.place)),
+        question="Forget what the partner holds?",
+        consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
+        "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
+        "there.",
+        variant="danger",
+    ),
+    Deed(
+        "archive",
+        "Archive",
+        "archive",
+        _archive,
+        _is_live,
+        question="Archive this sync?",
+        consequence="It does not run any more and leaves the list; its history stays. The partner keeps "
+        "what it has, unless it is emptied first. Adding the same pair again takes it up.",
+        instead="empty-and-archive",
+        permission="syncs.delete_sync",
+    ),
+    Deed(
+        "empty-and-archive",
+        "Empty the partner, then archive",
+        "delete_sweep",
+        _empty_and_archive,
+        lambda sync: _is_live(sync) and _holds_something(sync),
+        question="Empty the partner, and archive this sync?",
+        consequence="Everybody whom this sync has put there is removed by one last run.",
+        permission="syncs.delete_sync",
+        variant="danger",
+    ),
+    Deed(
+        "restore",
+        "Take up again",
+        "unarchive",
+        _restore,
+        lambda sync: not _is_live(sync),
+        permission="syncs.delete_sync",
+    ),
+)
+# Offered on the page of another deed only.
+BESIDE = {"empty-and-archive"}
+
+
+# --- the list -----------------------------------------------------------------------------------
+
+
+class StateFilter(DropdownFilter):
+    """By how a sync stands, as the database can tell it. Archived ones are left out unless asked for."""
+
+    title = "state"
+    parameter_name = "state"
+
+    QUERIES = {
+        "attention": ("Needs attention", None),
+        "equal": ("Equal", Q(settled_version=F("cohort__version"), settled_version__gt=0, dirty=False)),
+        "behind": ("Behind", ~Q(settled_version=F("cohort__version")) | Q(dirty=True)),
+        "open": ("Running or waiting", Q(last_state__in=[RunState.PENDING, RunState.RUNNING])),
+        "parked": ("Parked", Q(last_state=RunState.PARKED)),
+        "held": ("Held for approval", Q(last_state=RunState.HELD)),
+        "failed": ("Failed", Q(last_state=RunState.FAILED)),
+        "rejected": ("Users rejected", Q(last_state=RunState.PARTIAL)),
+        "paused": ("Paused", Q(enabled=False)),
+        "destination": ("Destination paused", Q(destination__paused_at__isnull=False)),
+        "empty": ("Not calculated yet", Q(cohort__version=0)),
+        "archived": ("Archived", None),
+    }
+    ATTENTION = ["destination", "parked", "held", "failed"]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, words) for value, (words, _) in self.QUERIES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Sync]) -> QuerySet[Sync]:
+        chosen = self.value()
+        if chosen == "archived":
+            return queryset.exclude(archived_at=None)
+        queryset = queryset.filter(archived_at=None)
+        if chosen not in self.QUERIES:
+            return queryset
+        queryset = queryset.annotate(last_state=Subquery(standing.last_runs().values("state")[:1]))
+        names = self.ATTENTION if chosen == "attention" else [chosen]
+        wanted = Q()
+        for name in names:
+            wanted |= self.QUERIES[name][1] or Q()
+        return queryset.filter(wanted)
+
+
+class SyncChangeList(ChangeList):
+    """Rows with what their columns tell, in a fixed number of queries."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        now = timezone.now()
+        facts = standing.facts_of(self.result_list, now)
+        for sync in self.result_list:
+            sync.facts = facts[sync.pk]
+
+
+@admin.register(Sync)
+class SyncAdmin(DeedsAdmin):
+    form = SyncForm
+    deeds = DEEDS
+    change_form_template = "syncs/sync.html"
+    list_display = ("name", "state", "schedule_shown", "next_run", "last_run", "held", "rejected")
+    list_display_links = ("name",)
+    list_filter = (
+        StateFilter,
+        ("cohort", RelatedDropdownFilter),
+        ("destination", RelatedDropdownFilter),
+        ("schedule_kind", ChoicesDropdownFilter),
+    )
+    list_select_related = ("cohort", "destination__driver")
+    list_filter_submit = True
+    list_per_page = 50
+    list_fullwidth = True
+    show_full_result_count = False
+    search_fields = ("cohort__name", "cohort__key", "destination__name", "destination__title")
+    search_help_text = "Cohort or destination"
+    warn_unsaved_form = True
+    fieldsets = (
+        ("Who and where", {"fields": ("cohort", "destination")}),
+        (
+            "When",
+            {
+                "description": "When it runs on its own. By hand, it can run at any time.",
+                "fields": ("schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"),
+            },
+        ),
+        (
+            "Ask before many are removed",
+            {
+                "description": "A run that would remove more than this is held until a person approves it.",
+                "fields": ("guard_percent", "guard_users"),
+            },
+        ),
+    )
+    conditional_fields = {
+        "schedule_once_at": "schedule_kind == 'once'",
+        "schedule_at": "schedule_kind == 'daily'",
+        "schedule_cron": "schedule_kind == 'cron'",
+        "timezone": "['once', 'daily', 'cron'].includes(schedule_kind)",
+    }
+
+    class Media:
+        css = {"all": ("syncs/syncs.css",)}
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.dry_run_view)
+        return [path("<path:object_id>/dry-run/", view, name="syncs_sync_dry_run"), *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SyncChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Sync]:
+        found: QuerySet[Sync] = super().get_queryset(request)
+        return found.select_related("cohort", "destination__driver")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("cohort", "destination") if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes a sync: it is archived, so that what its partner holds stays known."""
+        return False
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "destination":
+            kwargs["widget"] = UnfoldAdminSelect2Widget()
+        if db_field.name == "timezone":
+            kwargs["widget"] = UnfoldAdminTextInputWidget(attrs={"list": "time-zones", "autocomplete": "off"})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    @display(description="Sync", ordering="cohort__name")
+    def name(self, sync: Sync) -> SafeString:
+        return columns.pair(sync)
+
+    @display(description="State")
+    def state(self, sync: Any) -> SafeString:
+        return columns.state_label(state_of(sync.facts))
+
+    @display(description="Schedule", ordering="schedule_kind")
+    def schedule_shown(self, sync: Sync) -> str:
+        return columns.schedule_words(sync)
+
+    @display(description="Next run", ordering="next_due_at")
+    def next_run(self, sync: Any) -> SafeString:
+        return columns.when(sync.facts.next_due_at, sync.facts.now)
+
+    @display(description="Last run")
+    def last_run(self, sync: Any) -> SafeString:
+        return columns.when(sync.facts.run.at if sync.facts.run else None, sync.facts.now)
+
+    @display(description="Users there")
+    def held(self, sync: Any) -> str:
+        return f"{sync.facts.held:,}" if sync.facts.settled or not sync.facts.dirty else "?"
+
+    @display(description="Rejected")
+    def rejected(self, sync: Any) -> SafeString | str:
+        if not sync.facts.rejected:
+            return "0"
+        return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), f"{sync.facts.rejected:,}")
+
+    def save_model(self, request: HttpRequest, obj: Sync, form: Any, change: bool) -> None:
+        """Save only what the form is about: a driver writes the same row."""
+        fields = [name for name in SyncForm.Meta.fields if name in form.cleaned_data]
+        if form.takes_up:
+            start.restore(obj)
+            messages.info(
+                request, "This pair was archived: it is taken up again, with what its partner holds."
+            )
+        if not change or any(name.startswith("schedule") or name == "timezone" for name in form.changed_data):
+            obj.reschedule(timezone.now())
+            fields.append("next_due_at")
+        if obj.pk is None:
+            obj.save()
+        else:
+            obj.save(update_fields=fields)
+
+    def response_add(
+        self, request: HttpRequest, obj: Sync, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Go to the sync's page, where its first run is a click away."""
+        if "_addanother" in request.POST or "_popup" in request.POST:
+            response: HttpResponse = super().response_add(request, obj, post_url_continue)
+            return response
+        messages.success(request, "The sync is saved. “Run now” sends it for the first time.")
+        return HttpResponseRedirect(columns.sync_url(obj.pk))
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        sync = kwargs.get("obj")
+        if sync is not None and sync.pk:
+            context |= _page(sync)
+            context["deeds"] = [
+                offer for offer in self.deeds_for(request, sync) if offer["deed"].name not in BESIDE
+            ]
+            context["may_run"] = request.user.has_perm(MAY_RUN)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what a run would send now. Nothing is sent."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        sync = self.get_object(request, object_id)
+        if sync is None:
+            raise Http404
+        mode = request.GET.get("mode", RunMode.CHANGES)
+        mode = mode if mode in RunMode.values else RunMode.CHANGES
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Dry run",
+            "opts": self.opts,
+            "original": sync,
+            "mode": mode,
+            "modes": RunMode.choices,
+            "back": reverse("admin:syncs_sync_change", args=[sync.pk]),
+        }
+        try:
+            context["preview"] = preview(sync, mode=mode)
+        except (start.CannotRun, TemplateError, SecretUnreadable) as error:
+            context["problem"] = str(error)
+        return TemplateResponse(request, "syncs/dry_run.html", context)
+
+
+def _page(sync: Sync) -> dict[str, Any]:
+    """Return what a sync's page shows above its form."""
+    now = timezone.now()
+    facts = standing.facts_of([sync], now)[sync.pk]
+    driver = getattr(sync.destination, "driver", None)
+    return {
+        "state": state_of(facts),
+        "facts": facts,
+        "schedule_words": columns.schedule_words(sync),
+        "times": _times(sync),
+        "runs": [_row(run) for run in sync.runs.all()[:RECENT_RUNS]],
+        "open_run": sync.runs.filter(state__in=OPEN_RUNS).first(),
+        "rejections_url": columns.rejections_url(f"sync__id__exact={sync.pk}"),
+        "runs_url": f"{reverse('admin:syncs_run_changelist')}?sync__id__exact={sync.pk}",
+        "destination_url": columns.destination_url(sync.destination),
+        "driven_by": columns.driven_by(driver, now),
+        "parked": driver if driver and driver.next_at and driver.next_at > now else None,
+    }
+
+
+def _row(run: Run) -> dict[str, Any]:
+    state = RunState(run.state)
+    return {
+        "run": run,
+        "label": columns.label(state.label, RUN_TONES[state]),
+        "began": columns.when(run.started_at or run.created_at),
+        "seconds": columns.duration(run),
+        "url": columns.run_url(run.pk),
+    }
+
+
+def _times(sync: Sync) -> list[str]:
+    """Return the next due times in plain English, in the schedule's zone."""
+    try:
+        times = sync.schedule().next_times(timezone.now(), TIMES)
+    except InvalidSchedule:
+        return []
+    return [f"{time:%A} {time.day} {time:%B %Y, %H:%M}" for time in times]

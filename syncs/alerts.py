@@ -1,0 +1,146 @@
+"""Telling people, once, when a sync begins to need them and when it is well again.
+
+    tell_changes()  compares how each sync stands with what people were last told, and writes an Alert
+    send_waiting()  sends them by e-mail and by a signed webhook, and tries again what failed
+
+The webhook is a POST of JSON; `X-Cohort-Sync-Signature` is `sha256=` and the hex HMAC-SHA256, under
+the shared secret, of the timestamp in `X-Cohort-Sync-Timestamp` (Unix seconds), a dot and the body.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import orjson
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Subquery
+from django.utils import timezone
+
+from destinations.addresses import parse_networks
+from destinations.endpoint import AuthMode, Endpoint
+from destinations.errors import DeliveryError
+from destinations.payloads import Operation, Request
+from destinations.transport import Transport
+from syncs.choices import AlertKind, RunState
+from syncs.models import Alert, Run, Sync
+
+# A run that begins this much after its time has missed it.
+GRACE = timedelta(minutes=15)
+TRIES = 8
+
+
+def tell_changes(now: datetime) -> list[Alert]:
+    """Write an alert for each sync whose state is another than people were last told."""
+    return [alert for sync, kind, sentence in _changed(now) if (alert := _tell(sync, kind, sentence))]
+
+
+def _tell(sync: Sync, kind: str, sentence: str) -> Alert | None:
+    with transaction.atomic():
+        if not Sync.objects.told(sync.pk, before=sync.alerted, now=kind):
+            return None
+        return Alert.objects.create(sync=sync, kind=kind or AlertKind.RECOVERED, sentence=sentence)
+
+
+def _changed(now: datetime) -> Iterator[tuple[Sync, str, str]]:
+    runs = Run.objects.filter(sync=OuterRef("pk")).order_by("-pk")
+    ended = runs.filter(finished_at__isnull=False).exclude(state=RunState.CANCELLED)
+    syncs = Sync.objects.filter(archived_at=None).select_related("cohort", "destination__driver")
+    for sync in syncs.annotate(
+        last_state=Subquery(ended.values("state")[:1]),
+        last_reason=Subquery(ended.values("reason")[:1]),
+        held=Subquery(runs.filter(state=RunState.HELD).values("reason")[:1]),
+        parked=Exists(runs.filter(state=RunState.PARKED)),
+    ):
+        kind, sentence = _standing(sync, now)
+        if kind != sync.alerted:
+            yield sync, kind, sentence
+
+
+def _standing(sync: Sync, now: datetime) -> tuple[str, str]:
+    """Return what people should know about a sync ('' when all is well), and the sentence for it."""
+    # What the query in _changed has added to the row.
+    said = vars(sync)
+    driver = getattr(sync.destination, "driver", None)
+    if sync.destination.is_paused:
+        return AlertKind.PAUSED, sync.destination.pause_reason
+    if said["held"]:
+        return AlertKind.HELD, said["held"]
+    if sync.cohort.held_number:
+        return AlertKind.HELD, f"Version {sync.cohort.held_number} of the cohort waits for approval."
+    if said["last_state"] == RunState.FAILED:
+        return AlertKind.FAILING, said["last_reason"]
+    if driver and driver.opened and said["parked"]:
+        return AlertKind.FAILING, driver.next_reason
+    if sync.enabled and sync.next_due_at and sync.next_due_at < now - GRACE:
+        return AlertKind.MISSED, f"It was due at {sync.next_due_at:%Y-%m-%d %H:%M} UTC and has not run."
+    return "", "All is well again."
+
+
+def send_waiting(now: datetime) -> int:
+    """Send the alerts that wait; return how many were sent. What failed is tried again later, 8 times."""
+    sent = 0
+    waiting = Alert.objects.filter(sent_at=None, next_at__lte=now, tries__lt=TRIES)
+    for alert in waiting.select_related("sync__cohort", "sync__destination").order_by("pk")[:100]:
+        if not _claimed(alert, now):
+            continue
+        try:
+            _email(alert)
+            _webhook(alert, now)
+        except (OSError, DeliveryError) as error:
+            Alert.objects.filter(pk=alert.pk).update(error=str(error))
+        else:
+            sent += Alert.objects.filter(pk=alert.pk).update(sent_at=timezone.now(), error="")
+    return sent
+
+
+def _claimed(alert: Alert, now: datetime) -> bool:
+    """Take one try of an alert, with growing distance; of several processes, one gets it."""
+    later = now + timedelta(minutes=2**alert.tries)
+    mine = Alert.objects.filter(pk=alert.pk, tries=alert.tries, sent_at=None)
+    return mine.update(tries=alert.tries + 1, next_at=later) == 1
+
+
+def _email(alert: Alert) -> None:
+    if settings.ALERT_EMAILS:
+        subject = f"[Cohort Sync] {alert.sync}: {alert.get_kind_display()}"
+        send_mail(subject, f"{alert.sync}\n\n{alert.sentence}\n", None, settings.ALERT_EMAILS)
+
+
+def _webhook(alert: Alert, now: datetime) -> None:
+    if not settings.ALERT_WEBHOOK_URL:
+        return
+    body = orjson.dumps(
+        {
+            "id": alert.pk,
+            "sync": str(alert.sync),
+            "state": alert.kind,
+            "message": alert.sentence,
+            "at": alert.created_at.isoformat(),
+        }
+    )
+    timestamp = str(int(now.timestamp()))
+    headers = {
+        "Content-Type": "application/json",
+        "X-Cohort-Sync-Timestamp": timestamp,
+        "X-Cohort-Sync-Signature": sign(settings.ALERT_WEBHOOK_SECRET, timestamp, body),
+    }
+    endpoint = Endpoint(
+        name="alerts",
+        base_url=settings.ALERT_WEBHOOK_URL,
+        auth_mode=AuthMode.NONE,
+        allow_nets=parse_networks(settings.OUTBOUND_ALLOW_NETS),
+    )
+    transport = Transport(endpoint)
+    try:
+        transport.send(Request(Operation.ADD, "POST", settings.ALERT_WEBHOOK_URL, headers, body, 0))
+    finally:
+        transport.close()
+
+
+def sign(secret: str, timestamp: str, body: bytes) -> str:
+    """Return the value of X-Cohort-Sync-Signature: `sha256=` and 64 hex digits."""
+    signed = timestamp.encode() + b"." + body
+    return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()

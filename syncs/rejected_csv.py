@@ -1,0 +1,52 @@
+"""Rejected users as CSV that is safe to open in a spreadsheet."""
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import QuerySet
+
+from syncs.choices import RejectionKind, RejectionState
+from syncs.models import Rejection
+
+# A spreadsheet takes a cell that begins with one of these for a formula, which may call programs.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+COLUMNS = ("user_id", "sync", "wanted", "kind", "state", "code", "message", "tries", "first_at", "last_at")
+PAGE = 2_000
+
+
+class _Line:
+    """What csv writes to: hands the line on."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def lines(rejections: QuerySet[Rejection]) -> Iterator[str]:
+    """Yield the file's lines, beginning with a byte order mark, without which Excel takes it for Latin-1."""
+    writer = csv.writer(_Line())
+    yield "\ufeff" + writer.writerow(COLUMNS)
+    rows = rejections.select_related("sync__cohort", "sync__destination").iterator(chunk_size=PAGE)
+    for rejection in rows:
+        yield writer.writerow([safe(value) for value in _row(rejection)])
+
+
+def safe(value: object) -> str:
+    """Return a cell that a spreadsheet takes for text."""
+    text = str(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _row(rejection: Rejection) -> tuple[Any, ...]:
+    return (
+        rejection.user_id,
+        rejection.sync,
+        "in" if rejection.wanted else "out",
+        RejectionKind(rejection.kind).label,
+        RejectionState(rejection.state).label,
+        rejection.code,
+        rejection.message,
+        rejection.tries,
+        rejection.first_at.isoformat(),
+        rejection.last_at.isoformat(),
+    )
