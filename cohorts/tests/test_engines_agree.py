@@ -1,0 +1,49 @@
+"""Every engine gives the oracle's members, whatever the definition and the events."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cohorts.definitions import parse
+from cohorts.tests import engines, oracle, strategies
+from cohorts.tests.oracle import NeedsUsers, World
+from events.engine import MissingTable
+
+drawn = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+def expected(definition: dict[str, Any], world: World) -> list[str] | None:
+    try:
+        return sorted(oracle.members(definition, strategies.AS_OF, world))
+    except NeedsUsers:
+        return None
+
+
+def agree_on_duckdb(definition: dict[str, Any], world: World, numbers: dict[str, int]) -> None:
+    world = world._replace(users=world.users or None)
+    with tempfile.TemporaryDirectory() as folder:
+        layout = engines.duckdb_layout(world, Path(folder), numbers)
+        try:
+            found = engines.duckdb_members(parse(definition), world, layout)
+        except MissingTable:
+            assert expected(definition, world) is None or not world.events
+            return
+    assert found == expected(definition, world)
+
+
+@drawn
+@given(strategies.definitions, strategies.worlds, st.booleans())
+def test_duckdb_over_our_files_gives_the_oracles_members(
+    definition: dict[str, Any], world: World, columns: bool
+) -> None:
+    every = {name: i for i, name in enumerate(strategies.PROPERTIES)}
+    agree_on_duckdb(definition, world, every if columns else {"p": 0})
+
+
+@drawn
+@given(strategies.sequences(), strategies.crowded(16))
+def test_duckdb_finds_the_oracles_sequences(sequence: dict[str, Any], world: World) -> None:
+    agree_on_duckdb({"version": 1, "where": sequence}, world, {"p": 0})
