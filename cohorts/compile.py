@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 from sqlglot import exp
 
+from cohorts.definitions import Definition
 from cohorts.definitions.grammar import (
     All,
     AnyOf,
     Compare,
     Condition,
-    Definition,
     Measure,
     Node,
     Not,

@@ -82,6 +82,10 @@ def count_events(connection: Connection) -> list[Counted]:
     return counted(connection, f"{events} UNION ALL {properties('e')} ORDER BY ALL")
 
 
+def count_users(connection: Connection) -> int:
+    return int(connection.execute("SELECT count(DISTINCT u) FROM spooled").fetchall()[0][0])
+
+
 def count_traits(connection: Connection) -> list[Counted]:
     return counted(connection, f"{properties(chr(39) * 2)} ORDER BY ALL")
 

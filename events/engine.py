@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 from django.conf import settings
+
+from events.locks import own_folder
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,8 @@ def connect(limits: Limits, temp_root: Path) -> Iterator[duckdb.DuckDBPyConnecti
 
     Raises TooLarge and TimedOut in place of DuckDB's errors of memory, disk and interruption.
     """
-    temp_root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=temp_root, prefix="duckdb-") as folder:
-        connection = duckdb.connect(":memory:", config=configuration(limits, folder))
+    with own_folder(temp_root) as folder:
+        connection = duckdb.connect(":memory:", config=configuration(limits, str(folder)))
         try:
             with translated(limits), deadline(connection, limits.seconds):
                 yield connection
@@ -75,7 +75,6 @@ def configuration(limits: Limits, folder: str) -> dict[str, str | bool | int | f
         # Files, if they need an extension, are refused: nothing is fetched from the network.
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        "TimeZone": "UTC",
     }
 
 

@@ -16,7 +16,8 @@ from events.user_ids import InvalidUserId, check_user_id
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
-MAX_NAME = 1_024
+# Two names and a workspace fit into one entry of PostgreSQL's index.
+MAX_NAME = 255
 MAX_PROPERTIES = 1_000
 MAX_LINE = 1024 * 1024
 

@@ -4,7 +4,7 @@
 `json_schema()` is the grammar for editors. docs: "Behavioral cohorts: definitions".
 """
 
-from cohorts.definitions.grammar import Definition, DefinitionError
+from cohorts.definitions.definition import Definition, DefinitionError
 from cohorts.definitions.parse import parse
 from cohorts.definitions.schema import json_schema
 

@@ -11,14 +11,13 @@ from functools import cache
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
+from cohorts.definitions.definition import Definition, DefinitionError
 from cohorts.definitions.grammar import (
     ALL_TIME,
     All,
     AnyOf,
     CohortReference,
     Compare,
-    Definition,
-    DefinitionError,
     Duration,
     Measure,
     Node,

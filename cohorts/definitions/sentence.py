@@ -10,7 +10,6 @@ from cohorts.definitions.grammar import (
     AnyOf,
     Compare,
     Condition,
-    Definition,
     Duration,
     Measure,
     Node,
@@ -34,11 +33,6 @@ RELATIONS = {
     "starts_with": "starting with", ">": "above", ">=": "of at least", "<": "below", "<=": "of at most",
     "between": "between", "in": "among", "not_in": "not among", "is_set": "set", "is_not_set": "not set",
 }  # fmt: skip
-
-
-def sentence(definition: Definition) -> str:
-    zone = "" if definition.timezone == "UTC" else f" (days in {definition.timezone})"
-    return f"Users who {phrase(definition.where)}{zone}."
 
 
 def phrase(node: Node, negated: bool = False) -> str:
