@@ -11,8 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -85,63 +83,57 @@ def lines(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Rec
             continue
         if number % 5_000 == 0:
             step()
-        place = f"{where}line {number:,}"
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            yield Bad(place, f"is not JSON: {error}")
-            continue
-        yield Record(place, value) if isinstance(value, dict) else Bad(place, "is not a JSON object")
+        yield parsed(f"{where}line {number:,}", line)
+
+
+def parsed(place: str, line: bytes | str) -> Record | Bad:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return Bad(place, f"is not JSON: {error}")
+    return Record(place, value) if isinstance(value, dict) else Bad(place, "is not a JSON object")
 
 
 def rows(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
     # A byte that is not UTF-8 becomes a lone surrogate, which makes one line bad and not the file.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, strict=True)
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(text, strict=True)
+        header = header_of(reader, where)
+        while True:
+            place = f"{where}line {reader.line_num + 1:,}"
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Bad(place, f"is not CSV: {error}")
+                continue
+            if reader.line_num % 5_000 == 0:
+                step()
+            if len(row) == len(header):
+                filled = zip(header, row, strict=True)
+                yield Record(place, {name: value for name, value in filled if value != ""})
+            elif row:
+                yield Bad(place, f"has {len(row)} columns; the header has {len(header)}")
+
+
+def header_of(reader: Iterator[list[str]], where: str) -> list[str]:
     try:
-        header = next(reader, None)
+        header = next(reader, [])
     except csv.Error as error:
         raise UnreadableFile(f"{where}the header cannot be read: {error}") from None
     if not header or len(set(header)) < len(header):
         raise UnreadableFile(f"{where}the first line must name the columns, each once")
-    while True:
-        place = f"{where}line {reader.line_num + 1:,}"
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Bad(place, f"is not CSV: {error}")
-            continue
-        if reader.line_num % 5_000 == 0:
-            step()
-        if len(row) == len(header):
-            yield Record(place, {name: value for name, value in zip(header, row, strict=True) if value != ""})
-        elif row:
-            yield Bad(place, f"has {len(row)} columns; the header has {len(header)}")
+    return header
 
 
 def parquet(path: Path) -> Iterator[Record | Bad]:
+    """Rows as the engine's JSON: times become texts in UTC, exact decimals numbers."""
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        result = connection.execute("SELECT * FROM read_parquet($1)", [str(path)])
-        names = [column[0] for column in result.description or []]
+        result = connection.execute("SELECT to_json(r) FROM read_parquet($1) AS r", [str(path)])
         number = 0
         while batch := result.fetchmany(5_000):
-            for row in batch:
+            for (row,) in batch:
                 number += 1
-                values = zip(names, row, strict=True)
-                yield Record(f"row {number:,}", {n: plain(v) for n, v in values if v is not None})
-
-
-def plain(value: Any) -> Any:
-    """A value of Parquet as one of JSON: times as ISO 8601, exact decimals as numbers."""
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool)) else str(value)
+                yield parsed(f"row {number:,}", row)
