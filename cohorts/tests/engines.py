@@ -49,7 +49,9 @@ def duckdb_layout(world: World, folder: Path, numbers: Mapping[str, int]) -> Lay
     return layout
 
 
-def duckdb_members(definition: Definition, world: World, layout: Layout) -> list[str]:
+def duckdb_members(
+    definition: Definition, world: World, layout: Layout, as_of: datetime = AS_OF
+) -> list[str]:
     connection = duckdb.connect()
     for key, ids in world.cohorts.items():
         connection.execute(f'CREATE TABLE "cohort {key}" (user_id VARCHAR)')
@@ -58,7 +60,7 @@ def duckdb_members(definition: Definition, world: World, layout: Layout) -> list
             [json.dumps(sorted(ids))],
         )
     dialect = DuckDB(layout, {key: f"cohort {key}" for key in world.cohorts})
-    rows = connection.execute(compile_members(definition, AS_OF, dialect).sql).fetchall()
+    rows = connection.execute(compile_members(definition, as_of, dialect).sql).fetchall()
     connection.close()
     return [row[0] for row in rows]
 

@@ -45,40 +45,34 @@ NOBODY = "a user without events, traits and cohorts"
 
 
 def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[str]:
-    zone = ZoneInfo(definition.get("timezone", "UTC"))
-    known = {e.user_id for e in world.events if e.time < as_of}
-    known.update(*world.cohorts.values())
-    if world.users is not None:
-        known.update(world.users)
-    elif '"user":' in json.dumps(definition) or is_true(definition["where"], NOBODY, as_of, zone, world):
+    zone, where = ZoneInfo(definition.get("timezone", "UTC")), definition["where"]
+    done: dict[str, list[Event]] = {}
+    for event in world.events:
+        if event.time < as_of:
+            done.setdefault(event.user_id, []).append(event)
+    for_everyone = is_true(where, NOBODY, [], as_of, zone, world)
+    if world.users is None and ('"user":' in json.dumps(definition) or for_everyone):
         raise NeedsUsers
-    # A cohort's member without events or traits is no known user: only the cohort itself names them.
-    return {
-        user
-        for user in known
-        if is_true(definition["where"], user, as_of, zone, world)
-        and (is_known(user, as_of, world) or not is_true(definition["where"], NOBODY, as_of, zone, world))
-    }
+    known = set(done) | set(world.users or {})
+    # Somebody who is only in a cohort is found by that cohort, not by the absence of events.
+    candidates = known if for_everyone else known.union(*world.cohorts.values())
+    return {user for user in candidates if is_true(where, user, done.get(user, []), as_of, zone, world)}
 
 
-def is_known(user: str, as_of: datetime, world: World) -> bool:
-    active = any(e.user_id == user and e.time < as_of for e in world.events)
-    return active or (world.users is not None and user in world.users)
-
-
-def is_true(node: dict[str, Any], user: str, as_of: datetime, zone: ZoneInfo, world: World) -> bool:
+def is_true(
+    node: dict[str, Any], user: str, mine: list[Event], as_of: datetime, zone: ZoneInfo, world: World
+) -> bool:
     [(key, value)] = node.items()
     if key == "all":
-        return all(is_true(child, user, as_of, zone, world) for child in value)
+        return all(is_true(child, user, mine, as_of, zone, world) for child in value)
     if key == "any":
-        return any(is_true(child, user, as_of, zone, world) for child in value)
+        return any(is_true(child, user, mine, as_of, zone, world) for child in value)
     if key == "not":
-        return not is_true(value, user, as_of, zone, world)
+        return not is_true(value, user, mine, as_of, zone, world)
     if key == "cohort":
         return user in world.cohorts[value]
     if key == "user":
         return holds(value, (world.users or {}).get(user, {}))
-    mine = [e for e in world.events if e.user_id == user and e.time < as_of]
     return (performed if key == "performed" else sequence)(value, mine, as_of, zone)
 
 

@@ -1,13 +1,9 @@
 """Every engine gives the oracle's members, whatever the definition and the events."""
 
-import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,24 +47,6 @@ def test_duckdb_over_our_files_gives_the_oracles_members(
 @given(strategies.sequences(), strategies.crowded(16))
 def test_duckdb_finds_the_oracles_sequences(sequence: dict[str, Any], world: World) -> None:
     agree_on_duckdb({"version": 1, "where": sequence}, world, {"p": 0})
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[engines.PostgreSQLEngine]:
-    url = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
-    try:
-        engine = engines.PostgreSQLEngine(url)
-    except psycopg.OperationalError as error:
-        pytest.skip(f"no PostgreSQL at TEST_POSTGRES_URL: {error}")
-    yield engine
-    engine.connection.close()
-
-
-@pytest.fixture(scope="module")
-def clickhouse() -> Iterator[engines.ClickHouseEngine]:
-    engine = engines.ClickHouseEngine()
-    yield engine
-    engine.session.close()
 
 
 def agree_on_tables(
