@@ -59,6 +59,14 @@ def compile_condition(
     return Compiled(users.query, dialect), users.complement
 
 
+def compile_facts(
+    condition: Performed, definition: Definition, as_of: datetime, dialect: Dialect
+) -> Compiled:
+    """Return the query of how many events a condition counts, and the last one's microseconds since 1970."""
+    rows = Compiler(definition, as_of, dialect).counted(condition)
+    return Compiled(rows.select(exp.Count(this=exp.Star()), exp.Max(this=dialect.micros())), dialect)
+
+
 @dataclass(frozen=True)
 class Users:
     query: exp.Query
@@ -198,12 +206,15 @@ class Compiler:
             return [self.dialect.event_name().eq(text(names[0]))]
         return [self.dialect.event_name().isin(*names)] if names else []
 
+    def counted(self, node: Performed) -> exp.Select:
+        """The events that a condition counts: a SELECT without columns."""
+        start, end = node.window.bounds(self.as_of, self.zone)
+        rows = self.dialect.events().where(*self.matching(node.events, node.where), self.before(end))
+        return rows.where(self.dialect.time() >= self.dialect.instant(start)) if start else rows
+
     def performed(self, node: Performed) -> Users:
         start, end = node.window.bounds(self.as_of, self.zone)
-        rows = self.ids(self.dialect.events()).where(*self.matching(node.events, node.where))
-        rows = rows.where(self.before(end))
-        if start:
-            rows = rows.where(self.dialect.time() >= self.dialect.instant(start))
+        rows = self.ids(self.counted(node))
         if node.measure is None:
             return Users(rows.distinct())
         rows = rows.group_by(self.dialect.user_id())

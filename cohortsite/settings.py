@@ -107,6 +107,10 @@ EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
 EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
 EVENTS_URL = env.str("EVENTS_URL", default="")
+# Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
+EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
+# Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
+QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.

@@ -1,7 +1,7 @@
 """A DuckDB connection of our own for each piece of work: limited, and interrupted when time is over."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def connect(limits: Limits, temp_root: Path) -> Iterator[duckdb.DuckDBPyConnecti
     with own_folder(temp_root) as folder:
         connection = duckdb.connect(":memory:", config=configuration(limits, str(folder)))
         try:
-            with translated(limits), deadline(connection, limits.seconds):
+            with translated(limits), deadline(connection.interrupt, limits.seconds):
                 yield connection
         finally:
             connection.close()
@@ -97,20 +97,20 @@ def translated(limits: Limits) -> Iterator[None]:
 
 
 @contextmanager
-def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
-    """Interrupt the connection when time is over, again and again: an interrupt between queries is lost."""
+def deadline(interrupt: Callable[[], object], seconds: float | None) -> Iterator[None]:
+    """Interrupt when time is over, again and again: an interrupt between two queries is lost."""
     if seconds is None:
         yield
         return
     done = threading.Event()
 
-    def interrupt() -> None:
+    def watch() -> None:
         wait = seconds
         while not done.wait(wait):
-            connection.interrupt()
+            interrupt()
             wait = 0.05
 
-    watcher = threading.Thread(target=interrupt, name="duckdb-deadline", daemon=True)
+    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
     watcher.start()
     try:
         yield
