@@ -18,7 +18,8 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     from demo.prepare import write_env
 
-    if write_env(ROOT / ".env"):
+    # Who sets up by environment variables needs no file.
+    if "SECRET_KEY" not in os.environ and write_env(ROOT / ".env"):
         print(f"Wrote {ROOT / '.env'}: this machine's settings and secrets.")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cohortsite.settings")
     import django

@@ -39,7 +39,7 @@ def gunicorn(port: int, log: Path) -> Iterator[Process]:
     """Serve the site at a port of loopback; entered when it answers that it is healthy."""
     arguments = ["-m", "gunicorn", "cohortsite.wsgi", "--bind", f"{HOST}:{port}"]
     with process(arguments, log) as server:
-        _wait_until_healthy(server, f"http://{HOST}:{port}/healthz", log)
+        wait_until_healthy(server, f"http://{HOST}:{port}/healthz", log)
         yield server
 
 
@@ -68,7 +68,7 @@ def process(arguments: list[str], log: Path) -> Iterator[Process]:
             started.wait()
 
 
-def _wait_until_healthy(server: Process, url: str, log: Path) -> None:
+def wait_until_healthy(server: Process, url: str, log: Path) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
     with requests.Session() as session:
         session.trust_env = False
@@ -76,7 +76,7 @@ def _wait_until_healthy(server: Process, url: str, log: Path) -> None:
             try:
                 if session.get(url, timeout=5).ok:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 pass
             time.sleep(0.1)
     raise DoesNotStart(f"The server does not start; why, is in {log}.")
