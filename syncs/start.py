@@ -10,7 +10,6 @@ from django.db.models.functions import Now
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
-
 log = logging.getLogger(__name__)
 
 

@@ -12,10 +12,9 @@ import threading
 import pytest
 
 from cohorts import members
-from destinations.models import Destination
-from syncs import drive, rejections, start
-from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, RunState, Trigger
-from syncs.models import Driver, Rejection, Run, Sync
+from syncs import drive, start
+from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, Trigger
+from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world
 from tests.partner import Fault, Partner
@@ -174,7 +173,9 @@ class History:
         for active in open_runs:
             self.calls.setdefault(active.pk, []).extend(self.partner.calls[before:])
         run.refresh_from_db()
-        self.log.append(f"{run.mode} run {run.pk} → v{run.to_version}, {self.mode}: {said}; {run.state} {run.reason}")
+        self.log.append(
+            f"{run.mode} run {run.pk} → v{run.to_version}, {self.mode}: {said}; {run.state} {run.reason}"
+        )
         for active in Run.objects.filter(sync=self.sync, pk__gte=run.pk, state__in=DONE_RUNS):
             if active.pk == Run.objects.filter(sync=self.sync).latest("pk").pk:
                 self.check(active)
@@ -205,7 +206,9 @@ class History:
     def check(self, run: Run) -> None:
         if self.list_is_lost():
             return
-        target = set() if run.mode == RunMode.EMPTY else set(members.in_version(self.cohort.pk, run.to_version))
+        target = (
+            set() if run.mode == RunMode.EMPTY else set(members.in_version(self.cohort.pk, run.to_version))
+        )
         held = self.held()
         rows = {row.user_id: row for row in Rejection.objects.filter(sync=self.sync)}
         wrong = (held ^ target) - set(rows)
