@@ -13,6 +13,8 @@ from cohorts.choices import SourceKind, UploadMode, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.sorting import sorted_distinct
 
+# Seconds to wait for a refresh of the same cohort.
+WAIT = 60.0
 Progress = Callable[[float], None]
 logger = logging.getLogger(__name__)
 
@@ -62,11 +64,13 @@ def import_file(
 
     if mode == UploadMode.REPLACE:
         version = refresh.replace(
-            cohort.pk, counted, source=source, replace_held=replace_held, wait=60, progress=compared
+            cohort.pk, counted, source=source, replace_held=replace_held, wait=WAIT, progress=compared
         )
     else:
         add, remove = (counted, ()) if mode == UploadMode.ADD else ((), counted)
-        version = refresh.amend(cohort.pk, add=add, remove=remove, source=source, progress=compared)
+        version = refresh.amend(
+            cohort.pk, add=add, remove=remove, source=source, wait=WAIT, progress=compared
+        )
     return version, counted.count
 
 

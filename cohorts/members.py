@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection
-from django.db.models import Min, Sum
+from django.db.models import Min, Q, Sum
 
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion, Member
@@ -95,6 +95,13 @@ def is_in_version(cohort_id: int, version: int, user_ids: Sequence[str]) -> set[
             [cohort_id, ids, version, version],
         )
     )
+
+
+def since(cohort_id: int, version: int, user_ids: Sequence[str]) -> dict[str, int]:
+    """Return since which version the users are in this one; who is not in it is left out."""
+    here = Q(left_version=None) | Q(left_version__gt=version)
+    rows = Member.objects.filter(here, cohort=cohort_id, user_id__in=user_ids, entered_version__lte=version)
+    return dict(rows.values_list("user_id", "entered_version"))
 
 
 def moves_page(cohort_id: int, a: int, b: int, after: str, limit: int) -> list[Move]:

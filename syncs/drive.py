@@ -156,6 +156,8 @@ class Drive:
     def loop(self) -> Ended:
         while True:
             self._look()
+            # After the look for new runs: until the commit, an ended run is still open in the database.
+            self._drop_ended()
             sending = self._choose()
             self._commit()
             self._submit(sending)
@@ -169,7 +171,6 @@ class Drive:
 
     def _look(self) -> None:
         """Now and then: new runs, cancelled runs, a pause, a stop."""
-        self._drop_ended()
         now = time.monotonic()
         if self.stop.is_set() and self.ending is None:
             self.ending = Ended(How.STOPPED, "Stopped.")
@@ -202,10 +203,11 @@ class Drive:
         for waiting in (self.ready, self.ahead):
             for _ in range(len(waiting)):
                 work = waiting.popleft()
-                if work.feed.blocked and not work.canary:
-                    waiting.append(work)
-                elif not work.feed.ended:
+                if work.feed.ended:
+                    continue
+                if not work.feed.blocked or work.canary:
                     return work
+                waiting.append(work)
         return self._from_feeds()
 
     def _from_feeds(self) -> Work | None:
@@ -214,9 +216,6 @@ class Drive:
             self._turn = (self._turn + 1) % len(self.feeds)
             feed = self.feeds[self._turn]
             work = None if feed.ended or feed.blocked else feed.next()
-            if feed.forgotten:
-                self.writes.append(partial(rejections.forget, feed.forgotten))
-                feed.forgotten = []
             if work:
                 return work
         return None
@@ -224,8 +223,9 @@ class Drive:
     def _store(self, work: Work) -> None:
         work.stored = True
         self.begun.append(work.batch)
+        # A lost row of a create call would make a second list of which nobody is told.
+        self.durable |= bool(work.retried) or work.narrowing is None
         if work.retried:
-            self.durable = True
             self.writes.append(partial(rejections.announce, work.batch, list(work.retried.values())))
 
     def _commit(self) -> None:
@@ -367,8 +367,11 @@ class Drive:
         try:
             with transaction.atomic():
                 self.lease.renew()
-                begun = Sync.objects.begin(sync.pk, place=place, external_name=name)
-                if begun and Run.objects.start(run.pk):
+                emptying = run.mode == RunMode.EMPTY
+                begun = Sync.objects.begin(sync.pk, place=place, external_name=name, emptying=emptying)
+                if begun and not Run.objects.start(run.pk):
+                    return True  # ended by a person just now; at most, the next run starts dirty
+                if begun:
                     Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
         except IntegrityError:
             begun = False
@@ -386,7 +389,7 @@ class Drive:
         def write() -> None:
             Sync.objects.forget(run.sync_id)
             Rejection.objects.filter(sync=run.sync_id).delete()
-            Run.objects.end(run.pk, RunState.CANCELLED, reason="The destination has moved: a full run follows.")
+            Run.objects.end(run.pk, RunState.CANCELLED, reason="The destination moved: a full run follows.")
             start.create(run.sync, trigger=run.trigger, mode=RunMode.FULL, by=run.triggered_by)
 
         self.writes.append(write)
@@ -418,6 +421,7 @@ class Drive:
 
         def settle(run: Run) -> None:
             Sync.objects.settle(run.sync_id, version=version)
+            rejections.forget(feed.forgotten)
             sync = Sync.objects.select_related("cohort").get(pk=run.sync_id)
             if run.mode == RunMode.EMPTY and Sync.objects.adopt_name(sync.pk):
                 start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.FULL, by=run.triggered_by)

@@ -86,7 +86,8 @@ class Feed:
         self._number = run.batches.aggregate(last=Max("number"))["last"] or 0
         self._encoder: Encoder | None = None
         self._work = self._all()
-        # Rejected users who need no request: the driver drops their rows.
+        # Rejected users who need no request. Their rows go at the end: until then they keep the plan from
+        # naming these users.
         self.forgotten: list[int] = []
 
     def next(self) -> Work | None:
@@ -202,10 +203,13 @@ class Feed:
         users = self.plan.users(step, after=self._cursor(step=step))
         chunk = list(islice(users, self.most))
         while chunk:
-            fits = len(chunk) if self.single else self.encoder.fits(Operation(step), chunk)
-            now, chunk = chunk[:fits], chunk[fits:]
+            now = chunk[: self.most]
+            if not self.single:
+                now = now[: self.encoder.fits(Operation(step), now)]
+            chunk = chunk[len(now) :]
             yield self.work_on(self.new_batch(step, now), now)
-            chunk += islice(users, self.most - len(chunk))
+            # `most` may have shrunk meanwhile.
+            chunk += islice(users, max(self.most - len(chunk), 0))
 
     def _cursor(self, before: Batch | None = None, step: str = "") -> str:
         """Return the last user planned for a step: at all, or before a batch."""

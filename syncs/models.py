@@ -15,9 +15,9 @@ from destinations.models import Destination
 from events.user_ids import UserIdField
 from syncs import schedule
 from syncs.choices import (
-    AlertKind,
     DRIVABLE_RUNS,
     OPEN_RUNS,
+    AlertKind,
     BatchState,
     RejectionKind,
     RejectionState,
@@ -32,11 +32,15 @@ from syncs.choices import (
 class SyncQuerySet(models.QuerySet["Sync"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
-    def begin(self, pk: int, *, place: str, external_name: str) -> bool:
-        """Before a run's first request: from now on the partner may hold anything between two versions."""
+    def begin(self, pk: int, *, place: str, external_name: str, emptying: bool = False) -> bool:
+        """Before a run's first request: from now on the partner may hold anything between two versions.
+
+        When it is being emptied, one of them is "nobody": users who never moved may be gone, too.
+        """
+        held = {"settled_version": 0} if emptying else {}
         return (
             self.filter(pk=pk, external_name__in=["", external_name], place__in=["", place]).update(
-                dirty=True, place=place, external_name=external_name
+                dirty=True, place=place, external_name=external_name, **held
             )
             == 1
         )

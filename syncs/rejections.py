@@ -1,6 +1,6 @@
 """Users whom a partner did not take: kept, tried again at growing distance, forgotten when all is right."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from django.db.models.functions import Now
@@ -58,13 +58,22 @@ def among(sync_id: int, user_ids: list[str]) -> dict[str, Rejection]:
 
 def forget(keys: list[int]) -> None:
     """Drop rows of users for whom nothing is to be done any more."""
-    Rejection.objects.filter(pk__in=keys).delete()
+    for start in range(0, len(keys), PAGE):
+        Rejection.objects.filter(pk__in=keys[start : start + PAGE]).delete()
 
 
-def announce(batch: Batch, retried: Iterable[Rejection]) -> None:
-    """Before rejected users are sent again: from now on the partner may hold them."""
-    keys = [rejection.pk for rejection in retried]
-    Rejection.objects.filter(pk__in=keys).update(maybe_held=True, wanted=batch.step == Step.ADD)
+def announce(batch: Batch, retried: Collection[Rejection]) -> None:
+    """Before rejected users are sent again: from now on the partner may hold them.
+
+    Until it is known how this try ended, their turn stays: a run that is cancelled has not taken it.
+    """
+    want = batch.step == Step.ADD
+    rows = Rejection.objects.filter(pk__in=[rejection.pk for rejection in retried])
+    rows.exclude(wanted=want).update(wanted=want, tries=0)
+    rows.update(maybe_held=True, state=RejectionState.WAITING, due_at_run=0)
+    for rejection in retried:
+        if rejection.wanted != want:
+            rejection.wanted, rejection.tries = want, 0
 
 
 def settle(batch: Batch, retried: dict[str, Rejection], kind: str, users: dict[str, DeliveryError]) -> None:
@@ -105,13 +114,11 @@ def _first(batch: Batch, user_id: str, kind: str, error: DeliveryError) -> Rejec
 
 
 def _again(old: Rejection, batch: Batch, kind: str, error: DeliveryError) -> None:
-    changed = old.wanted != (batch.step == Step.ADD)
-    tries = 1 if changed else old.tries + 1
+    tries = old.tries + 1
     state = RejectionState.SPENT if tries >= TRIES else RejectionState.WAITING
     Rejection.objects.filter(pk=old.pk).update(
         kind=kind,
         state=state,
-        wanted=batch.step == Step.ADD,
         code=error.code[:50],
         message=error.message,
         tries=tries,

@@ -1,5 +1,6 @@
 """Making runs, taking failed ones up again, and ending those that a person does not want."""
 
+import logging
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -8,6 +9,8 @@ from django.db.models.functions import Now
 
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
+
+log = logging.getLogger(__name__)
 
 
 class CannotRun(Exception):
@@ -19,8 +22,9 @@ def start(
 ) -> Run:
     """Return the sync's open run, the failed one taken up again, or a new one.
 
-    There is one open run at a time, whoever asks and however often. A run of another mode than the
-    open one replaces it while nobody drives it, else CannotRun. A failed run goes on with its own target.
+    There is one open run at a time, whoever asks and however often. An open full run does for changes,
+    too. A full or emptying run replaces another while nobody drives it; else CannotRun. A failed run goes
+    on with its own target.
     """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     if sync.archived_at:
@@ -31,7 +35,7 @@ def start(
         return run
     if mode == RunMode.CHANGES:
         last = sync.runs.order_by("-pk").first()
-        if last and last.state == RunState.FAILED and Run.objects.reopen(last.pk):
+        if last and _goes_on(last, sync) and Run.objects.reopen(last.pk):
             last.refresh_from_db()
             return last
     try:
@@ -103,7 +107,9 @@ def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
     Returns the emptying run, if there is one. What the partner holds stays known, so that the same
     pair can be taken up again: see `restore`.
     """
-    run = start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by, approved=True) if empty_first else None
+    run = (
+        start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by=by, approved=True) if empty_first else None
+    )
     if run is None:
         for opened in sync.runs.filter(state__in=OPEN_RUNS):
             cancel(opened, by=by)
@@ -144,7 +150,10 @@ def start_due(now: datetime) -> list[Run]:
         ):
             continue
         if sync.cohort.version:
-            runs.append(start(sync, trigger=Trigger.SCHEDULE))
+            try:
+                runs.append(start(sync, trigger=Trigger.SCHEDULE))
+            except CannotRun as error:
+                log.info("%s", error)
     return runs
 
 
@@ -163,11 +172,21 @@ def drivable_destinations() -> list[int]:
     )
 
 
+def _goes_on(last: Run, sync: Sync) -> bool:
+    """Say whether a failed run can be taken up again: nothing was forgotten or settled since it began.
+
+    One that found its list gone begins anew; one that emptied goes on only when a person asks for it.
+    """
+    begun = sync.dirty and last.from_version == sync.settled_version
+    return last.state == RunState.FAILED and last.mode != RunMode.EMPTY and begun
+
+
 def _open_run(sync: Sync, mode: str) -> Run | None:
     run = sync.runs.filter(state__in=OPEN_RUNS).first()
-    if run is None or run.mode == mode:
+    if run is None or run.mode == mode or (mode == RunMode.CHANGES and run.mode == RunMode.FULL):
         return run
-    if run.state == RunState.RUNNING:
+    # A schedule must not undo what a person asked for.
+    if run.state == RunState.RUNNING or mode == RunMode.CHANGES:
         raise CannotRun(f"A run of {sync} is under way: wait for it, or cancel it first.")
     Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Replaced by a run of mode {mode}.")
     return None

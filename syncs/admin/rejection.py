@@ -118,7 +118,7 @@ class RejectionAdmin(ReadOnlyAdmin):
 
     @display(description="Why", ordering="code")
     def why(self, rejection: Rejection) -> str:
-        return f"{rejection.message} ({rejection.code})"
+        return why(rejection)
 
     @display(description="Last tried", ordering="last_at")
     def last(self, rejection: Rejection) -> SafeString:
@@ -162,12 +162,19 @@ class RejectionAdmin(ReadOnlyAdmin):
             "first": columns.when(rejection.first_at),
             "last": columns.when(rejection.last_at),
             "next_try": next_try(rejection),
+            "why": why(rejection),
         }
 
 
 def state_label(rejection: Rejection) -> SafeString:
     state = RejectionState(rejection.state)
     return columns.label(state.label, REJECTION_TONES[state])
+
+
+def why(rejection: Rejection) -> str:
+    """Return what the partner said, and our word for it if it is not among the partner's."""
+    code = rejection.code
+    return rejection.message if code in rejection.message else f"{rejection.message} ({code})"
 
 
 def next_try(rejection: Rejection) -> str:

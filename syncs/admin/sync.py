@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import available_timezones
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -20,7 +21,7 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import standing, start
 from syncs.admin import columns
-from syncs.admin.deeds import MAY_RUN, Deed, DeedsAdmin
+from syncs.admin.deeds import Deed, DeedsAdmin
 from syncs.admin.forms import SyncForm
 from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Run, Sync
@@ -37,7 +38,9 @@ TIMES = 5
 
 def _run(mode: RunMode) -> Callable[[Sync, str], str]:
     def perform(sync: Sync, by: str) -> str:
-        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by)
+        # Who asks for emptying has read that everybody goes: a guard need not ask again.
+        asked = mode == RunMode.EMPTY
+        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
         return f"Run {run.pk} is waiting: the worker sends it. {_obstacle(sync)}".strip()
 
     return perform
@@ -90,6 +93,15 @@ def _reset(sync: Sync, by: str) -> str:
     return "Forgotten: the next run sends everybody, to a new list if the destination has lists."
 
 
+def _rename(sync: Sync, by: str, name: str) -> str:
+    if name == sync.external_name:
+        raise start.CannotRun("That is its name already.")
+    run = start.rename(sync, name, by=by)
+    if run is None:
+        return "Renamed: nothing was sent under the old name."
+    return f"Run {run.pk} empties the partner under the old name; a full run under the new one follows."
+
+
 def _is_live(sync: Sync) -> bool:
     return sync.archived_at is None
 
@@ -134,6 +146,18 @@ DEEDS = (
         consequence="Every user that this sync has put there is removed: from the list, or by setting the "
         "property to false. The sync is paused as well, so that its schedule does not fill it again.",
         variant="danger",
+    ),
+    Deed(
+        "rename",
+        "Rename at the partner",
+        "edit",
+        _rename,
+        lambda sync: _is_live(sync) and bool(sync.external_name),
+        question="What should it be called at the partner?",
+        consequence="The partner is emptied under the old name, and filled under the new one by a full run "
+        "that follows by itself.",
+        text="Name at the partner",
+        initial=lambda sync: sync.external_name,
     ),
     Deed(
         "reset",
@@ -332,7 +356,7 @@ class SyncAdmin(DeedsAdmin):
 
     @display(description="Users there")
     def held(self, sync: Any) -> str:
-        return f"{sync.facts.held:,}" if sync.facts.settled or not sync.facts.dirty else "?"
+        return f"{sync.facts.held:,}" if sync.facts.settled or not sync.facts.dirty else "unknown"
 
     @display(description="Rejected")
     def rejected(self, sync: Any) -> SafeString | str:
@@ -367,13 +391,13 @@ class SyncAdmin(DeedsAdmin):
         return HttpResponseRedirect(columns.sync_url(obj.pk))
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        context["time_zones"] = sorted(available_timezones())
         sync = kwargs.get("obj")
         if sync is not None and sync.pk:
             context |= _page(sync)
             context["deeds"] = [
                 offer for offer in self.deeds_for(request, sync) if offer["deed"].name not in BESIDE
             ]
-            context["may_run"] = request.user.has_perm(MAY_RUN)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
