@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from django.db import connection
@@ -139,7 +140,7 @@ def test_on_sqlite_a_refresh_rests_as_long_as_each_of_its_transactions_took(monk
     """SQLite has one writer; without the rest others wait behind a long refresh."""
     rests: list[float] = []
     monkeypatch.setattr(refresh, "WRITES", 2)
-    monkeypatch.setattr(refresh.time, "sleep", rests.append)
+    monkeypatch.setattr(time, "sleep", rests.append)
     refresh.replace(make_cohort().pk, TEN, source="test")
     assert len(rests) == (len(TEN) / 2 if connection.vendor == "sqlite" else 0)
     assert all(0 < rest < 10 for rest in rests)
