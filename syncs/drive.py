@@ -391,7 +391,9 @@ class Drive:
         def write() -> None:
             Sync.objects.forget(run.sync_id)
             Rejection.objects.filter(sync=run.sync_id).delete()
-            Run.objects.end(run.pk, RunState.CANCELLED, reason="The destination has moved: a full run follows.")
+            Run.objects.end(
+                run.pk, RunState.CANCELLED, reason="The destination has moved: a full run follows."
+            )
             start.create(run.sync, trigger=run.trigger, mode=RunMode.FULL, by=run.triggered_by)
 
         self.writes.append(write)

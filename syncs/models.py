@@ -15,9 +15,9 @@ from destinations.models import Destination
 from events.user_ids import UserIdField
 from syncs import schedule
 from syncs.choices import (
-    AlertKind,
     DRIVABLE_RUNS,
     OPEN_RUNS,
+    AlertKind,
     BatchState,
     RejectionKind,
     RejectionState,

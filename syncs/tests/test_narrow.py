@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from destinations.errors import DeliveryError, Rejected, Temporary, TooLarge
+from destinations.errors import Rejected, Temporary, TooLarge
 from syncs.narrow import ONCE_PIECES, Narrowing
 
 NO = Rejected("no", code="no")

@@ -42,7 +42,10 @@ def test_a_time_that_the_autumn_change_repeats_comes_once():
 def test_hourly_is_every_hour_also_while_the_clocks_change(start):
     hourly = parse(kind=ScheduleKind.HOURLY, timezone="Europe/Berlin")
     times = hourly.next_times(at(start), 6)
-    gaps = {(b.astimezone(UTC) - a.astimezone(UTC)).total_seconds() for a, b in zip(times, times[1:], strict=False)}
+    gaps = {
+        (b.astimezone(UTC) - a.astimezone(UTC)).total_seconds()
+        for a, b in zip(times, times[1:], strict=False)
+    }
     assert gaps == {3600}
 
 
