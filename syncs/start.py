@@ -31,6 +31,9 @@ def start(
         raise CannotRun(f"{sync} is archived.")
     if sync.cohort.version == 0 and mode != RunMode.EMPTY:
         raise CannotRun(f"{sync.cohort.name} is not calculated yet: give it members first.")
+    if sync.next_name:
+        # A change of name goes on until it is done, whatever came in between.
+        mode = RunMode.EMPTY
     if run := _open_run(sync, mode):
         return run
     if mode == RunMode.CHANGES:
@@ -127,8 +130,8 @@ def rename(sync: Sync, name: str, *, by: str) -> Run | None:
     taken = Q(external_name=name) | Q(next_name=name)
     if Sync.objects.filter(taken, destination=sync.destination_id).exclude(pk=sync.pk).exists():
         raise CannotRun(f"Another sync of this destination has the name {name!r}.")
-    if not (sync.settled_version or sync.dirty):
-        Sync.objects.filter(pk=sync.pk).update(external_name=name, list_id=None)
+    untouched = Sync.objects.filter(pk=sync.pk, settled_version=0, dirty=False)
+    if untouched.update(external_name=name, list_id=None):
         return None
     run = start(sync, trigger=Trigger.RENAMED, mode=RunMode.EMPTY, by=by, approved=True)
     Sync.objects.filter(pk=sync.pk).update(next_name=name)
