@@ -91,6 +91,8 @@ def test_tests_install_the_other_lock_and_pass_arguments_on(project, machine):
     installed, started = noted(environment)
     assert installed.endswith("-r requirements-dev.txt")
     assert started == "-m tests.on_databases -k two words"
+    call(project, environment)
+    assert noted(environment) == ["-m demo"], "what tests need holds what the site needs"
 
 
 def test_an_old_python_is_told_what_is_needed(project, machine):
