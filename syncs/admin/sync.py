@@ -185,7 +185,7 @@ class SyncAdmin(DeedsAdmin):
     def rejected(self, sync: Any) -> SafeString | str:
         if not sync.facts.rejected:
             return "0"
-        return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), f"{sync.facts.rejected:,}")
+        return columns.link(columns.rejections_url(f"sync={sync.pk}"), f"{sync.facts.rejected:,}")
 
     def save_model(self, request: HttpRequest, obj: Sync, form: Any, change: bool) -> None:
         """Save only what the form is about: a driver writes the same row."""
@@ -260,7 +260,7 @@ def _page(sync: Sync) -> dict[str, Any]:
         "times": _times(sync),
         "runs": [_row(run) for run in sync.runs.all()[:RECENT_RUNS]],
         "open_run": sync.runs.filter(state__in=OPEN_RUNS).first(),
-        "rejections_url": columns.rejections_url(f"sync__id__exact={sync.pk}"),
+        "rejections_url": columns.rejections_url(f"sync={sync.pk}"),
         "runs_url": f"{reverse('admin:syncs_run_changelist')}?sync__id__exact={sync.pk}",
         "destination_url": columns.destination_url(sync.destination),
         "driven_by": columns.driven_by(driver, now),

@@ -215,7 +215,7 @@ def test_the_list_tells_how_each_sync_stands(admin_client, sync):
     page = text_of(admin_client.get(SYNCS))
     assert "Equal but for some" in page
     assert "Equal to version 1, 3 users, just now; 1 user rejected; next run in 1 hour." in page
-    assert f'href="{REJECTIONS}?sync__id__exact={sync.pk}"' in page
+    assert f'href="{REJECTIONS}?sync={sync.pk}"' in page
     assert "By hand only" in page
 
 
@@ -436,7 +436,7 @@ def test_full_resync_and_emptying(admin_client, sync):
     run = Run.objects.get(state=RunState.PENDING)
     assert (run.mode, bool(run.approved_by)) == (RunMode.EMPTY, True)
     assert not Sync.objects.get().enabled
-    assert "its schedule does not fill the partner again" in said(answer)[0]
+    assert "its schedule does not fill the partner again" in said(answer)[-1]
 
 
 def test_pause_and_resume(admin_client, sync):
@@ -635,7 +635,7 @@ def test_try_a_parked_run_again_now(admin_client, sync):
     run = make_run(sync, RunState.PARKED)
     admin_client.post(do(run, "try-now"))
     assert Driver.objects.get().next_at is None
-    assert "not parked any more" in said(admin_client.post(do(run, "try-now"), follow=True))[0]
+    assert "not parked any more" in said(admin_client.post(do(run, "try-now"), follow=True))[-1]
 
 
 def test_a_held_run_is_approved_or_refused(admin_client, sync):
@@ -738,11 +738,19 @@ def test_rejected_users_are_filtered(admin_client, sync, query, found):
     assert {row.user_id for row in answer.context["cl"].result_list} == found
 
 
+@pytest.mark.parametrize(
+    "query", [{"sync": "x"}, {"sync": "9" * 30}, {"code": "\x00"}, {"run__id__exact": "x"}]
+)
+def test_a_filter_that_makes_no_sense_is_no_error(admin_client, sync, query):
+    make_rejection(make_run(sync))
+    assert admin_client.get(REJECTIONS, query).status_code in (200, 302)
+
+
 def test_rejected_users_of_one_sync(admin_client, sync):
     make_rejection(make_run(sync), "u1")
     other = make_sync()
     make_rejection(make_run(other), "u2")
-    answer = admin_client.get(REJECTIONS, {"sync__id__exact": other.pk})
+    answer = admin_client.get(REJECTIONS, {"sync": other.pk})
     assert [row.user_id for row in answer.context["cl"].result_list] == ["u2"]
 
 
