@@ -7,9 +7,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from syncs.models import Driver, Run, Sync
-from syncs.schedule import InvalidSchedule
 from syncs.state import State, ago
 
 OWNER_PARTS = 5

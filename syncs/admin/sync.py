@@ -16,6 +16,7 @@ from unfold.decorators import display
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminTextInputWidget
 
+from cohorts.schedule import InvalidSchedule
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import standing, start
@@ -26,7 +27,6 @@ from syncs.admin.sync_deeds import BESIDE, DEEDS
 from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
-from syncs.schedule import InvalidSchedule
 from syncs.state import RUN_TONES, state_of
 
 RECENT_RUNS = 10
