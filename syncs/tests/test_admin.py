@@ -35,6 +35,18 @@ def person(client, *codenames):
 
 
 @pytest.fixture
+def admin_user():
+    """Without a password, whose hash would take longer than most tests."""
+    return User.objects.create(username="admin", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def admin_client(client, admin_user):
+    client.force_login(admin_user)
+    return client
+
+
+@pytest.fixture
 def viewer(client):
     return person(client, *(f"view_{model}" for model in ("sync", "run", "rejection", "driver")))
 
@@ -85,7 +97,7 @@ def do(row, name: str) -> str:
 
 
 def text_of(response) -> str:
-    return response.content.decode().replace("\xa0", " ")
+    return str(response.content.decode()).replace("\xa0", " ")
 
 
 def said(response) -> list[str]:
@@ -639,10 +651,13 @@ def test_try_a_parked_run_again_now(admin_client, sync):
 
 
 def test_a_held_run_is_approved_or_refused(admin_client, sync):
-    run = make_run(sync, RunState.HELD, reason="It would remove 50 users.")
+    run = make_run(sync, RunState.HELD, reason="It would.", planned_adds=3, planned_removes=0)
     page = text_of(admin_client.get(change(run)))
     assert do(run, "approve") in page
     assert do(run, "refuse") in page
+    assert do(run, "cancel") not in page
+    assert "Add 3 and remove 0 users." in page
+    assert '<bdi class="cs-user">u3</bdi>' in page
     admin_client.post(do(run, "approve"))
     run.refresh_from_db()
     assert (run.state, run.approved_by) == (RunState.PENDING, "admin")
