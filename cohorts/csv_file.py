@@ -20,6 +20,10 @@ class InvalidFile(ValueError):
     """What is wrong with the file, where, and what to do: a sentence for the person who brought it."""
 
 
+class NoSuchColumn(InvalidFile):
+    """The column that was named is not there once."""
+
+
 def read_ids(
     file: IO[bytes], *, column: str = "", progress: Callable[[int], None] = lambda position: None
 ) -> Iterator[str]:
@@ -85,7 +89,7 @@ def _header(row: list[str], column: str) -> tuple[int, bool]:
         if row.count(column) != 1:
             known = ", ".join(name[:50] for name in row[:20])
             what = "several columns" if column in row else "no column"
-            raise InvalidFile(f"The file has {what} named {column!r}; its first line says: {known}.")
+            raise NoSuchColumn(f"The file has {what} named {column!r}; its first line says: {known}.")
         return row.index(column), True
     return 0, len(row) == 1 and row[0].strip().lower() in HEADERS
 

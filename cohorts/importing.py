@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 
 from cohorts import csv_file, owner, refresh
 from cohorts.choices import SourceKind, UploadMode, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.sorting import sorted_distinct
 
+# Seconds to wait for a refresh of the same cohort.
+WAIT = 60.0
 Progress = Callable[[float], None]
 logger = logging.getLogger(__name__)
 
@@ -62,11 +63,13 @@ def import_file(
 
     if mode == UploadMode.REPLACE:
         version = refresh.replace(
-            cohort.pk, counted, source=source, replace_held=replace_held, wait=60, progress=compared
+            cohort.pk, counted, source=source, replace_held=replace_held, wait=WAIT, progress=compared
         )
     else:
         add, remove = (counted, ()) if mode == UploadMode.ADD else ((), counted)
-        version = refresh.amend(cohort.pk, add=add, remove=remove, source=source, progress=compared)
+        version = refresh.amend(
+            cohort.pk, add=add, remove=remove, source=source, wait=WAIT, progress=compared
+        )
     return version, counted.count
 
 
@@ -131,13 +134,12 @@ def _in_words(upload: Upload) -> str:
 
 
 def next_upload(cohort_keys: Collection[str] = (), *, not_among: Collection[int] = ()) -> Upload | None:
-    """Return an upload to import: the oldest open one of a cohort, for files count in the order given.
+    """Return the oldest upload to import: the files of a cohort count in the order in which they came.
 
     An upload that was being imported when its worker died is among them: importing it again is
     harmless. `not_among`: cohorts' primary keys to pass over.
     """
-    earlier = Upload.objects.open().filter(cohort=OuterRef("cohort"), pk__lt=OuterRef("pk"))
-    uploads = Upload.objects.open().filter(~Exists(earlier)).exclude(cohort__in=not_among)
+    uploads = Upload.objects.open().exclude(cohort__in=not_among)
     if cohort_keys:
         uploads = uploads.filter(cohort__key__in=cohort_keys)
     return uploads.select_related("cohort", "created_by").order_by("pk").first()

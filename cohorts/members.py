@@ -8,8 +8,9 @@ have composite keys and millions of rows: the ORM has no join with a list of ids
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from django.db import connection
-from django.db.models import Min, Sum
+from django.db.models import Min, Q, Sum
 
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion, Member
@@ -94,6 +95,13 @@ def is_in_version(cohort_id: int, version: int, user_ids: Sequence[str]) -> set[
             [cohort_id, ids, version, version],
         )
     )
+
+
+def since(cohort_id: int, version: int, user_ids: Sequence[str]) -> dict[str, int]:
+    """Return since which version the users are in this one; who is not in it is left out."""
+    here = Q(left_version=None) | Q(left_version__gt=version)
+    rows = Member.objects.filter(here, cohort=cohort_id, user_id__in=user_ids, entered_version__lte=version)
+    return dict(rows.values_list("user_id", "entered_version"))
 
 
 def moves_page(cohort_id: int, a: int, b: int, after: str, limit: int) -> list[Move]:
@@ -285,9 +293,15 @@ def analyze() -> None:
 
 
 def _column(sql: str, params: Sequence[Any]) -> list[str]:
+    """Return the user ids that a query selects, in user order.
+
+    They leave the database as one JSON text, which costs half of what rows do; and on SQLite, where
+    each row takes turns with this process's other threads, those go on meanwhile.
+    """
+    array = "json_agg(user_id)::text" if connection.vendor == "postgresql" else "json_group_array(user_id)"
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return [row[0] for row in cursor.fetchall()]
+        cursor.execute(f"SELECT {array} FROM ({sql}) AS page", params)
+        return sorted(orjson.loads(cursor.fetchone()[0] or "[]"))
 
 
 def _write(expected: int, sql: str, params: Sequence[Any]) -> None:

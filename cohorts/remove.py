@@ -7,6 +7,7 @@ deleted page by page, now or by whoever comes next if this process dies.
 
 import time
 from collections.abc import Collection
+from functools import partial
 
 from django.db import models, transaction
 
@@ -36,8 +37,8 @@ def remove(cohort_id: int) -> None:
             raise CohortInUse(_who_needs(cohort, error.protected_objects)) from None
         except models.RestrictedError as error:
             raise CohortInUse(_who_needs(cohort, error.restricted_objects)) from None
-    for file in files:
-        file.delete(save=False)
+        for file in files:
+            transaction.on_commit(partial(file.delete, save=False))
 
 
 def drain(seconds: float = float("inf")) -> int:

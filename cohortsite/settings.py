@@ -98,6 +98,20 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# --- Events -------------------------------------------------------------------------------
+# Where the spool and the files of events are, and what one calculation over them may use.
+EVENTS_DIR = Path(env.str("EVENTS_DIR", default=str(VAR_DIR / "events")))
+EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
+EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
+EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
+EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
+EVENTS_URL = env.str("EVENTS_URL", default="")
+# Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
+EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
+# Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
+QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
+
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.
 FIELD_KEYS = env.list("FIELD_KEYS", default=[])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
@@ -146,19 +147,37 @@ class Endpoint:
         """Return the text with the credential masked, in whatever form it stands there."""
         if not self.credential:
             return text
-        # The longest first, or a form within another leaves its ends standing.
-        forms = sorted(set(self._forms()), key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, forms)), MASK, text, flags=re.IGNORECASE)
+        forms, pattern = _masks(self.credential, self.auth_username, self.auth_mode)
+        if text.isascii():
+            # Nearly every text holds no form, and finding that out is ten times cheaper this way.
+            lowered = text.lower()
+            if not any(form in lowered for form in forms):
+                return text
+        return pattern.sub(MASK, text)
 
-    def _forms(self) -> Iterator[str]:
-        whole = [self.credential, _base64(self.credential)]
-        if self.auth_mode in (AuthMode.KEY, AuthMode.BASIC):
-            whole += [_base64(f"{self.auth_username}:{self.credential}"), _base64(f"{self.credential}:")]
-        for form in whole:
-            yield form
-            yield from (quote(form, safe=""), quote_plus(form), html.escape(form))
-            yield from (json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1], repr(form)[1:-1])
-        yield from _within_base64(self.credential)
+    @property
+    def longest_form(self) -> int:
+        """Return the length of the longest text that `redact` masks, in characters."""
+        return len(_masks(self.credential, self.auth_username, self.auth_mode)[0][0])
+
+
+@lru_cache(maxsize=64)
+def _masks(credential: str, username: str, mode: AuthMode) -> tuple[list[str], re.Pattern[str]]:
+    """Return a credential's forms in small letters, the longest first, and the pattern that finds any."""
+    # The longest first, or a form within another leaves its ends standing.
+    forms = sorted(set(_forms(credential, username, mode)), key=len, reverse=True)
+    return [form.lower() for form in forms], re.compile("|".join(map(re.escape, forms)), re.IGNORECASE)
+
+
+def _forms(credential: str, username: str, mode: AuthMode) -> Iterator[str]:
+    whole = [credential, _base64(credential)]
+    if mode in (AuthMode.KEY, AuthMode.BASIC):
+        whole += [_base64(f"{username}:{credential}"), _base64(f"{credential}:")]
+    for form in whole:
+        yield form
+        yield from (quote(form, safe=""), quote_plus(form), html.escape(form))
+        yield from (json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1], repr(form)[1:-1])
+    yield from _within_base64(credential)
 
 
 def _base64(text: str) -> str:

@@ -174,11 +174,13 @@ class Transport:
 
 def excerpt(body: bytes, endpoint: Endpoint) -> str:
     """Return the head of a body as text that can be stored and shown: at most 2 KiB, no secret, no NUL."""
+    cut = endpoint.longest_form if endpoint.credential else 0
+    look_at = 2 * (KEEP_AT_MOST + cut)
     # Without NULs a secret in UTF-16 is found, too.
-    text = endpoint.redact(body[:READ_AT_MOST].decode(errors="replace").replace("\0", ""))
-    if len(body) > READ_AT_MOST and endpoint.credential:
-        # The secret may have been cut in two at the end of what was read.
-        text = text[: -12 * len(endpoint.credential)]
+    text = endpoint.redact(body[:look_at].decode(errors="replace").replace("\0", ""))
+    if len(body) > look_at:
+        # The secret may have been cut in two at the end of what was looked at.
+        text = text[: max(len(text) - cut, 0)]
     return text.encode()[:KEEP_AT_MOST].decode(errors="ignore")
 
 

@@ -18,6 +18,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
+from unfold.utils import parse_datetime_str
 
 from receiving import store
 from receiving.forms import FindMemberForm, KnownUsersForm
@@ -350,6 +351,20 @@ class ListAdmin(ReadOnlyAdmin):
         return found
 
 
+class TimeRangeFilter(RangeDateTimeFilter):
+    """unfold's filter, whose times have no zone."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestLog]) -> QuerySet[RequestLog]:
+        for side, lookup in (("from", "gte"), ("to", "lte")):
+            day, clock = (self.used_parameters.get(f"{self.parameter_name}_{side}_{n}") for n in (0, 1))
+            moment = parse_datetime_str(f"{day} {clock or '00:00:00'}") if day else None
+            if moment is not None:
+                queryset = queryset.filter(
+                    **{f"{self.parameter_name}__{lookup}": timezone.make_aware(moment)}
+                )
+        return queryset
+
+
 class StatusFilter(admin.SimpleListFilter):
     title = "status"
     parameter_name = "status"
@@ -370,7 +385,7 @@ class StatusFilter(admin.SimpleListFilter):
 class RequestLogAdmin(ReadOnlyAdmin):
     list_display = ("received_at", "workspace", "key_name", "call", "outcome", "received", "changed", "took")
     list_filter = (
-        ("received_at", RangeDateTimeFilter), StatusFilter, "workspace", "key",
+        ("received_at", TimeRangeFilter), StatusFilter, "workspace", "key",
         ("list_number", FieldTextFilter),
     )  # fmt: skip
     list_filter_submit = True

@@ -56,6 +56,8 @@ def reset(request: HttpRequest) -> StreamingHttpResponse:
     if isinstance(connection, socket.socket):
         # Closed with this, a socket sends RST instead of a proper end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if (close_afterwards := request.META.get("receiving.close_connection")) is not None:
+        close_afterwards()
     return StreamingHttpResponse(_broken_off())
 
 

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from destinations.errors import DeliveryError
 
 ONCE_PIECES = 10
+# With more users at fault than this, it is cheaper to try each half than to send the rest whole: at
+# worst two requests a user, when everybody is at fault.
+FEW = 8
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Narrowing:
     # The piece is one half of a suspect, and this is the other half.
     _other: list[str] = field(default_factory=list)
     _rest: list[str] = field(default_factory=list)
+    _parts: list[list[str]] = field(default_factory=list)
     # Pieces after spent retries: each gets one try.
     _once: list[list[str]] = field(default_factory=list)
     once: bool = False
@@ -52,7 +56,7 @@ class Narrowing:
 
     def accept(self, failed: Collection[str] = (), error: DeliveryError | None = None) -> None:
         """The partner took the piece, but for the users `failed`, whom its reply names with `error`."""
-        named = set(failed) & set(self.piece)
+        named = set(failed) & set(self.piece) if failed else set()
         if error:
             self.rejected |= {user: error for user in self.piece if user in named}
         self.delivered += len(self.piece) - len(named)
@@ -74,12 +78,12 @@ class Narrowing:
         if len(piece) == 1:
             at_fault = set(piece)
             self._confirmed = True
+        self._put_aside(other)
         if not at_fault:
-            self._rest = sorted([*self._rest, *other])
             self._test(piece)
             return
         self.rejected |= {user: error for user in piece if user in at_fault}
-        self._rest = sorted([*self._rest, *other, *(user for user in piece if user not in at_fault)])
+        self._put_aside([user for user in piece if user not in at_fault])
         self._advance()
 
     def halve(self, error: DeliveryError) -> None:
@@ -105,6 +109,13 @@ class Narrowing:
         self._other = []
         self._advance()
 
+    def _put_aside(self, users: list[str]) -> None:
+        """Keep users of whom nothing is known: with all such, or, when many are at fault, by themselves."""
+        if len(self.rejected) < FEW:
+            self._rest = sorted([*self._rest, *users])
+        elif users:
+            self._parts.append(users)
+
     def _test(self, suspect: list[str]) -> None:
         """Try one half of a suspect; one user alone is tried alone."""
         half = (len(suspect) + 1) // 2
@@ -113,6 +124,8 @@ class Narrowing:
     def _advance(self) -> None:
         """Go on with the rest, then with the parts that get one try."""
         self.once = False
+        if not self._rest and self._parts:
+            self._rest = self._parts.pop()
         most = self.most or len(self._rest)
         if self._rest:
             self.piece, self._rest = self._rest[:most], self._rest[most:]

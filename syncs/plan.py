@@ -13,8 +13,10 @@ The same question asked twice gives the same users, which is how a batch is foun
 crash: a version's members never change, and a user's Rejection stays while the run goes on.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from cohorts import members
 from syncs.choices import RunMode, Step
@@ -50,18 +52,20 @@ class Plan:
 
     def users(self, step: Step, *, after: str = "", upto: str | None = None) -> Iterator[str]:
         """Yield the users of a step who are greater than `after`, up to and with `upto`, in order."""
+        return chain.from_iterable(self._chosen(step, after, upto))
+
+    def _chosen(self, step: Step, after: str, upto: str | None) -> Iterator[list[str]]:
+        """Whole pages and no loop over users: a sync of a million spends its time elsewhere."""
         for page in self._pages(step, after):
-            out = self._rejected(page)
-            for user_id in page:
-                if upto is not None and user_id > upto:
-                    return
-                if user_id not in out:
-                    yield user_id
+            within = page if upto is None else page[: bisect_right(page, upto)]
+            out = self._rejected(within)
+            yield [user_id for user_id in within if user_id not in out] if out else within
+            if len(within) < len(page):
+                return
 
     def count(self, step: Step) -> int:
         """Return how many users a step has; of a version as a whole, its recorded size."""
-        first = self.mode == RunMode.CHANGES and self.settled == 0 and not self.dirty
-        if step == Step.ADD and (first or self.mode == RunMode.FULL):
+        if self._source(step) == self._everyone_in_target:
             return members.size_of(self.cohort_id, self.target)
         return sum(len(page) - len(self._rejected(page)) for page in self._pages(step, ""))
 
@@ -85,9 +89,11 @@ class Plan:
     def _source(self, step: Step) -> Callable[[str], Page] | None:
         if self.mode == RunMode.EMPTY:
             return self._emptied if step == Step.REMOVE else None
+        # A first run: the partner holds nobody, and the difference is the target itself.
+        first = self.mode == RunMode.CHANGES and self.settled == 0 and not self.dirty
         if step == Step.REMOVE:
-            return self._left
-        return self._everyone_in_target if self.mode == RunMode.FULL else self._entered
+            return None if first else self._left
+        return self._everyone_in_target if first or self.mode == RunMode.FULL else self._entered
 
     def _everyone_in_target(self, after: str) -> Page:
         page = members.in_version_page(self.cohort_id, self.target, after, self.page)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -21,7 +22,7 @@ def states_of(syncs: Iterable[Sync], now: datetime) -> dict[int, State]:
 def facts_of(syncs: Iterable[Sync], now: datetime) -> dict[int, Facts]:
     """Return the facts of each sync, by key. Two queries, if cohort and destination__driver are selected."""
     by_key = {sync.pk: sync for sync in syncs}
-    rows = list(_with_numbers(Sync.objects.filter(pk__in=by_key)).values("pk", "last_run", "held", "open"))
+    rows = list(_numbers(Sync.objects.filter(pk__in=by_key)))
     runs = Run.objects.in_bulk([row["last_run"] for row in rows if row["last_run"]])
     return {
         row["pk"]: _facts(by_key[row["pk"]], runs.get(row["last_run"]), row["held"], row["open"], now)
@@ -34,15 +35,18 @@ def last_runs() -> QuerySet[Run]:
     return Run.objects.filter(sync=OuterRef("pk")).order_by("-pk")
 
 
-def _with_numbers(syncs: QuerySet[Sync]) -> QuerySet[Sync]:
+def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
     settled = CohortVersion.objects.filter(cohort=OuterRef("cohort"), number=OuterRef("settled_version"))
     rejected = Rejection.objects.open().filter(sync=OuterRef("pk")).order_by().values("sync")
-    return syncs.order_by().annotate(
-        last_run=Subquery(last_runs().values("pk")[:1]),
-        held=Coalesce(Subquery(settled.values("size")[:1]), 0),
-        open=Coalesce(
-            Subquery(rejected.annotate(number=Count("pk")).values("number")), 0, output_field=IntegerField()
-        ),
+    number = rejected.annotate(number=Count("pk")).values("number")
+    return (
+        syncs.order_by()
+        .annotate(
+            last_run=Subquery(last_runs().values("pk")[:1]),
+            held=Coalesce(Subquery(settled.values("size")[:1]), 0),
+            open=Coalesce(Subquery(number), 0, output_field=IntegerField()),
+        )
+        .values("pk", "last_run", "held", "open")
     )
 
 

@@ -231,7 +231,7 @@ def _equal(facts: Facts) -> State:
 
 def _behind(facts: Facts) -> State:
     if facts.dirty:
-        text = f"The partner may hold anything between version {facts.settled} and {facts.version}"
+        text = f"A run did not finish: {_holds(facts)}"
         return State("Behind", Tone.CARE, f"{text}{_next(facts)}.")
     versions = facts.version - facts.settled
     behind = "1 version" if versions == 1 else f"{versions:,} versions"
@@ -241,7 +241,8 @@ def _behind(facts: Facts) -> State:
 
 def _holds(facts: Facts) -> str:
     if facts.dirty:
-        return f"the partner may hold a part of what came after version {facts.settled}"
+        since = f"what came after version {facts.settled}" if facts.settled else "the cohort"
+        return f"the partner may hold any part of {since}"
     if facts.settled == 0:
         return "the partner holds nobody"
     return f"the partner holds version {facts.settled}, {users(facts.held)}"

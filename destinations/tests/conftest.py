@@ -39,4 +39,3 @@ def add_request() -> Callable[[Endpoint], Request]:
         return encoder.batch(Operation.ADD, ["u1", "u2"])
 
     return make
-

@@ -19,12 +19,16 @@ from syncs.start import CannotRun
 
 # Whoever may change syncs may run, stop and resume them, and decide about rejected users.
 MAY_RUN = "syncs.change_sync"
+# The length of a sync's external name.
+LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
     """`perform` is given the row and the person's name, and returns what to say; CannotRun says why not.
 
+    `text`: the label of a text that the page asks for, '' for none; it is `perform`'s third argument, and
+    begins with what `initial` returns.
     `question`: what a page asks before it is done; '' does it at once. `instead`: another deed that
     the page offers beside this one. `offered`: whether it makes sense for the row as it is.
     """
@@ -32,13 +36,20 @@ class Deed:
     name: str
     label: str
     icon: str
-    perform: Callable[[Any, str], str]
+    perform: Callable[..., str]
     offered: Callable[[Any], bool] = lambda row: True
     question: str = ""
     consequence: str = ""
     instead: str = ""
     permission: str = MAY_RUN
     variant: str = "default"
+    text: str = ""
+    initial: Callable[[Any], str] = lambda row: ""
+
+    @property
+    def page_variant(self) -> str:
+        """The button on the row's page is red only where it does the deed, on the page that asks."""
+        return "default" if self.variant == "danger" else self.variant
 
 
 class DeedsAdmin(ModelAdmin):
@@ -53,7 +64,7 @@ class DeedsAdmin(ModelAdmin):
     def deeds_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Return the deeds that this person can do to this row now, with their addresses."""
         return [
-            {"deed": deed, "url": self._do_url(row, deed.name)}
+            {"deed": deed, "url": self._do_url(row, deed.name), "page_variant": deed.page_variant}
             for deed in self.deeds
             if deed.offered(row) and request.user.has_perm(deed.permission)
         ]
@@ -82,7 +93,8 @@ class DeedsAdmin(ModelAdmin):
             )
             return HttpResponseRedirect(self.page_url(row))
         try:
-            said = deed.perform(row, request.user.get_username())
+            given = [_text(request)] if deed.text else []
+            said = deed.perform(row, request.user.get_username(), *given)
         except CannotRun as error:
             messages.error(request, str(error))
         else:
@@ -99,6 +111,7 @@ class DeedsAdmin(ModelAdmin):
             "original": row,
             "deed": deed,
             "offered": deed.offered(row),
+            "text": deed.initial(row) if deed.text else "",
             "instead": instead,
             "back": self.page_url(row),
         }
@@ -108,6 +121,14 @@ class DeedsAdmin(ModelAdmin):
 
     def _do_url(self, row: Any, name: str) -> str:
         return reverse(f"admin:{self._do_name()}", args=[row.pk, name])
+
+
+def _text(request: HttpRequest) -> str:
+    """Return the text that the page asked for; CannotRun if it is no line of text."""
+    text = request.POST.get("text", "").strip()
+    if not text or len(text) > LONGEST or not text.isprintable():
+        raise CannotRun(f"Give a line of 1 to {LONGEST} characters.")
+    return text
 
 
 class ReadOnlyAdmin(DeedsAdmin):

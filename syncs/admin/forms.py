@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelect2Widget
 
+from cohorts.choices import ScheduleKind
 from cohorts.models import Cohort
-from syncs.choices import ScheduleKind
 from syncs.models import Sync
 from syncs.state import users
 
@@ -28,6 +28,7 @@ class SyncForm(forms.ModelForm):  # type: ignore[type-arg]
 
     cohort = CohortChoice(
         Cohort.objects.all(),
+        empty_label="Select a cohort",
         widget=UnfoldAdminSelect2Widget(),
         help_text="Whom to send. It cannot be changed later.",
     )
@@ -48,6 +49,9 @@ class SyncForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "destination" in self.fields:
+            self.fields["destination"].empty_label = "Select a destination"  # type: ignore[attr-defined]
+            self.fields["destination"].help_text = "Where to send them. It cannot be changed later."
         once = self.instance.schedule_once_at
         if once and "schedule_once_at" in self.fields:
             # Shown, and read again below, in the schedule's own zone.

@@ -18,7 +18,7 @@ from unfold.decorators import display
 from syncs import start
 from syncs.admin import columns
 from syncs.admin.deeds import Deed, ReadOnlyAdmin
-from syncs.choices import OPEN_RUNS, BatchState, RunState, Trigger
+from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.progress import Progress, span
 from syncs.state import BATCH_TONES, RUN_TONES
@@ -35,9 +35,11 @@ def _cancel(run: Run, by: str) -> str:
 
 
 def _resume(run: Run, by: str) -> str:
-    taken = start.start(run.sync, trigger=Trigger.PERSON, by=by)
+    emptying = run.mode == RunMode.EMPTY
+    mode = RunMode.EMPTY if emptying else RunMode.CHANGES
+    taken = start.start(run.sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=emptying)
     if taken.pk != run.pk:
-        raise start.CannotRun(f"Run {taken.pk} goes on instead.")
+        return f"Run {taken.pk} takes over. {_obstacle(run)}".strip()
     return f"The run goes on where it stopped, with its own target. {_obstacle(run)}".strip()
 
 

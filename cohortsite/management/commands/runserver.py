@@ -28,6 +28,9 @@ class RequestHandler(WSGIRequestHandler):
             return False
         return True
 
+    def close_afterwards(self) -> None:
+        self.close_connection = True
+
     def get_environ(self) -> dict[str, Any]:
         kept = {name: self.headers.get_all(name) or [] for name in UNDERSCORED}
         environ: dict[str, Any] = super().get_environ()
@@ -39,8 +42,9 @@ class RequestHandler(WSGIRequestHandler):
         if "HTTP_TRANSFER_ENCODING" in environ:
             # This server cannot tell where a chunked body ends, hence not where the next request begins.
             self.close_connection = True
-        # For fault injection: gunicorn hands its connection over in the same way.
+        # For fault injection. gunicorn hands its connection over by this name, and closes it itself.
         environ["gunicorn.socket"] = self.connection
+        environ["receiving.close_connection"] = self.close_afterwards
         return environ
 
 

@@ -1,0 +1,145 @@
+"""Cohorts in the admin."""
+
+from collections.abc import Collection
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from cohorts import owner, pages, refresh, remove
+from cohorts.choices import UploadState
+from cohorts.models import Cohort, Upload
+
+# Seconds that a request goes on deleting members; the worker deletes the others.
+DRAIN = 5.0
+
+
+def state_of(cohort: Cohort) -> tuple[str, str]:
+    """Return the state of a cohort as a code and in words; the most urgent one that is true."""
+    if cohort.held_number:
+        return "held", f"Version {cohort.held_number} is held"
+    claimed = cohort.claim_until is not None and cohort.claim_until > timezone.now()
+    if claimed and not owner.is_dead(cohort.claim_owner):
+        return "refreshing", "Refreshing now"
+    if getattr(cohort, "last_upload_state", "") == UploadState.FAILED:
+        return "failed", "Last upload failed"
+    if cohort.version == 0:
+        return "new", "Not calculated yet"
+    return "ready", "Ready"
+
+
+@admin.register(Cohort)
+class CohortAdmin(ModelAdmin):
+    list_display = ["name", "key", "source_kind", "show_size", "show_version", "published_at", "show_state"]
+    list_filter = ["source_kind"]
+    search_fields = ["name", "key"]
+    ordering = ["name"]
+    change_form_outer_before_template = "cohorts/summary.html"
+    change_form_outer_after_template = "cohorts/history.html"
+    fieldsets = [
+        (None, {"fields": ["name", "key", "description", "source_kind"]}),
+        (
+            "Hold a refresh for a person",
+            {"fields": ["hold_if_emptied", "guard_percent", "guard_users"]},
+        ),
+    ]
+
+    class Media:
+        css = {"all": ["cohorts/cohorts.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cohort]:
+        last = Upload.objects.filter(cohort=OuterRef("pk")).order_by("-pk").values("state")[:1]
+        cohorts: QuerySet[Cohort] = super().get_queryset(request)
+        return cohorts.annotate(last_upload_state=Subquery(last))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Cohort | None = None) -> Collection[str]:
+        return ["key"] if obj else []
+
+    def get_prepopulated_fields(
+        self, request: HttpRequest, obj: Cohort | None = None
+    ) -> dict[str, tuple[str]]:
+        return {} if obj else {"key": ("name",)}
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Cohorts are deleted one at a time: see delete_view."""
+        actions: dict[str, Any] = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    @display(description="Users", ordering="size")
+    def show_size(self, cohort: Cohort) -> str:
+        return f"{cohort.size:,}" if cohort.version else "–"
+
+    @display(description="Version", ordering="version")
+    def show_version(self, cohort: Cohort) -> str:
+        return str(cohort.version or "–")
+
+    @display(
+        description="State",
+        label={
+            "held": "warning",
+            "refreshing": "info",
+            "failed": "danger",
+            "new": "default",
+            "ready": "success",
+        },
+    )
+    def show_state(self, cohort: Cohort) -> tuple[str, str]:
+        return state_of(cohort)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        cohort = context.get("original")
+        if cohort:
+            context |= pages.history_of(cohort)
+            context["state"], context["state_in_words"] = state_of(cohort)
+            context["can_change"] = self.has_change_permission(request, cohort)
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        def at(route: str, view: pages.Page, name: str, permission: str, *methods: str) -> URLPattern:
+            checked = pages.page(self, view, permission, methods or ["GET", "HEAD"])
+            return path(f"<int:pk>/{route}", checked, name=f"cohorts_{name}")
+
+        mine = [
+            at("upload/", pages.upload, "upload", "change_cohort", "GET", "POST"),
+            at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
+            at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),
+            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "change_cohort", "POST"),
+            at("members/", pages.members_page, "members", "view_cohort"),
+            at("members.csv", pages.export, "export", "view_cohort"),
+            at("difference/", pages.difference, "difference", "view_cohort"),
+            at("difference.csv", pages.difference_export, "difference_export", "view_cohort"),
+            at("versions/<int:number>/decide/", pages.decide, "decide", "change_cohortversion", "POST"),
+        ]
+        return [*mine, *super().get_urls()]
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            response: HttpResponse = super().delete_view(request, object_id, extra_context)
+        except (remove.CohortInUse, refresh.RefreshError) as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(reverse("admin:cohorts_cohort_change", args=[object_id]))
+        return response
+
+    def delete_model(self, request: HttpRequest, obj: Cohort) -> None:
+        remove.remove(obj.pk)
+        transaction.on_commit(lambda: remove.drain(DRAIN))
+
+    def get_deleted_objects(
+        self, objs: Collection[Any], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """Say how much goes, not each version by its name: there may be thousands."""
+        _, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        gone = [f"{cohort}: {cohort.size:,} users, {cohort.versions.count():,} versions" for cohort in objs]
+        return gone, counts, lacking, protected

@@ -1,0 +1,292 @@
+"""The admin's pages about one cohort: upload, members, the difference of two versions, decisions.
+
+Each takes the CohortAdmin, the request and the cohort's primary key; `page` has checked the permission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from cohorts import csv_export, importing, members, refresh
+from cohorts.choices import SourceKind, UploadState
+from cohorts.forms import UploadForm
+from cohorts.models import Cohort, CohortVersion, Upload
+
+if TYPE_CHECKING:
+    from cohorts.admin import CohortAdmin
+
+PAGE = 100
+# Changes read to show a difference; of more, the numbers come from the versions, or are "at least".
+MOST_MOVES = 10_000
+
+Page = Callable[..., HttpResponseBase]
+
+
+def page(admin: CohortAdmin, view: Page, permission: str, methods: Sequence[str]) -> Page:
+    """Wrap one of the pages below for the admin's addresses."""
+
+    @require_http_methods(methods)
+    def wrapped(request: HttpRequest, pk: int, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.has_perm(f"cohorts.{permission}"):
+            raise PermissionDenied
+        return view(admin, request, get_object_or_404(Cohort, pk=pk), **kwargs)
+
+    checked: Page = admin.admin_site.admin_view(wrapped)
+    return checked
+
+
+# --- uploads ------------------------------------------------------------------------------------
+
+
+def upload(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """The form; what it takes is stored for the worker."""
+    try:
+        importing.check_source(cohort, SourceKind.UPLOAD)
+    except importing.WrongSource as error:
+        messages.error(request, str(error))
+        return _to(cohort)
+    form = UploadForm(cohort, request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        stored = Upload.objects.create(
+            cohort=cohort,
+            file=data["file"],
+            original_name=data["file"].name[:255],
+            mode=data["mode"],
+            column=data["column"],
+            created_by_id=request.user.pk,
+        )
+        return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, stored.pk]))
+    return _render(admin, request, cohort, "upload", f"Upload users: {cohort.name}", form=form)
+
+
+def upload_state(
+    admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload_id: int
+) -> HttpResponseBase:
+    """What becomes of an upload; the page asks `upload_json` and may be left."""
+    stored = get_object_or_404(Upload, pk=upload_id, cohort=cohort)
+    can_retry = stored.state == UploadState.FAILED and bool(stored.file)
+    return _render(
+        admin,
+        request,
+        cohort,
+        "upload_state",
+        stored.original_name,
+        upload=stored,
+        can_retry=can_retry,
+        open=stored.state in (UploadState.WAITING, UploadState.IMPORTING),
+    )
+
+
+def upload_json(admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload_id: int) -> HttpResponseBase:
+    stored = get_object_or_404(Upload, pk=upload_id, cohort=cohort)
+    return JsonResponse(
+        {
+            "open": stored.state in (UploadState.WAITING, UploadState.IMPORTING),
+            "state": stored.get_state_display(),
+            "percent": stored.percent,
+        }
+    )
+
+
+def upload_again(
+    admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload_id: int
+) -> HttpResponseBase:
+    if not Upload.objects.filter(cohort=cohort).try_again(upload_id):
+        messages.warning(request, "This upload did not fail, or somebody is trying it again already.")
+    return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, upload_id]))
+
+
+# --- members ------------------------------------------------------------------------------------
+
+
+def members_page(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """Members of a version, in the order of their bytes, those that begin with `q`, page by page."""
+    version = _version(request, "version", cohort, default=cohort.version)
+    wanted, after = (request.GET.get(name, "").replace("\0", "") for name in ("q", "after"))
+    found = _beginning(cohort, version, wanted, after)
+    more = ""
+    if len(found) > PAGE:
+        found = found[:PAGE]
+        more = urlencode({"q": wanted, "version": version, "after": found[-1]})
+    since = members.since(cohort.pk, version, found)
+    versions = {v.number: v for v in cohort.versions.filter(number__in=set(since.values()))}
+    return _render(
+        admin,
+        request,
+        cohort,
+        "members",
+        f"Members: {cohort.name}",
+        version=version,
+        wanted=wanted,
+        after=after,
+        rows=[(user_id, since.get(user_id), versions.get(since.get(user_id, 0))) for user_id in found],
+        size=members.size_of(cohort.pk, version),
+        more=more,
+    )
+
+
+def _beginning(cohort: Cohort, version: int, wanted: str, after: str) -> list[str]:
+    """Return up to PAGE + 1 members that begin with `wanted`; the first may be `wanted` itself."""
+    exact = [] if after or not wanted else list(members.is_in_version(cohort.pk, version, [wanted]))
+    following = members.in_version_page(cohort.pk, version, max(after, wanted), PAGE + 1 - len(exact))
+    return exact + list(takewhile(lambda user_id: user_id.startswith(wanted), following))
+
+
+def export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """The members of a version as a CSV file, as a stream."""
+    version = _version(request, "version", cohort, default=cohort.version)
+    ids = members.in_version(cohort.pk, version)
+    chunks = csv_export.chunks(ids, for_spreadsheet="spreadsheet" in request.GET)
+    return _download(chunks, f"{cohort.key}-v{version}.csv")
+
+
+# --- versions -----------------------------------------------------------------------------------
+
+
+def difference(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """Who entered and left between two versions: how many, and the first of them."""
+    b = _version(request, "to", cohort, default=cohort.held_number or cohort.version)
+    a = _version(request, "from", cohort, default=_before(cohort, b))
+    if a > b:
+        a, b = b, a
+    moves = members.moves_page(cohort.pk, a, b, "", MOST_MOVES)
+    whole = len(moves) < MOST_MOVES
+    entered = [move.user_id for move in moves if move.now and not move.was]
+    left = [move.user_id for move in moves if move.was and not move.now]
+    counts = _counts(cohort, a, b) or (len(entered), len(left))
+    held = cohort.versions.filter(number=b).first() if b == cohort.held_number else None
+    return _render(
+        admin,
+        request,
+        cohort,
+        "difference",
+        f"Version {a} to version {b}: {cohort.name}",
+        a=a,
+        b=b,
+        entered=counts[0],
+        left=counts[1],
+        at_least=not whole and _counts(cohort, a, b) is None,
+        whole=whole,
+        first_entered=entered[:PAGE],
+        first_left=left[:PAGE],
+        size_a=members.size_of(cohort.pk, a),
+        size_b=members.size_of(cohort.pk, b),
+        held=held,
+        can_decide=request.user.has_perm("cohorts.change_cohortversion"),
+    )
+
+
+def difference_export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """The whole difference of two versions as CSV, as a stream."""
+    a = _version(request, "from", cohort, default=0)
+    b = _version(request, "to", cohort, default=cohort.version)
+    for_spreadsheet = "spreadsheet" in request.GET
+
+    def lines() -> Iterator[str]:
+        yield "user_id,change\n"
+        after = ""
+        while moves := members.moves_page(cohort.pk, a, b, after, members.PAGE):
+            yield "".join(
+                f"{csv_export.cell(move.user_id, for_spreadsheet=for_spreadsheet)},"
+                f"{'entered' if move.now else 'left'}\n"
+                for move in moves
+                if move.was != move.now
+            )
+            after = moves[-1].user_id
+
+    return _download(lines(), f"{cohort.key}-v{a}-to-v{b}.csv")
+
+
+def decide(admin: CohortAdmin, request: HttpRequest, cohort: Cohort, number: int) -> HttpResponseBase:
+    """Approve or refuse a held version, in the name of whoever pressed the button."""
+    approved = request.POST.get("decision") == "approve"
+    if not approved and request.POST.get("decision") != "refuse":
+        raise Http404("The decision is approve or refuse.")
+    try:
+        (refresh.approve if approved else refresh.refuse)(cohort.pk, number, by=request.user.get_username())
+    except refresh.RefreshError as error:
+        messages.error(request, str(error))
+        return _to(cohort)
+    outcome = "approved: it is published" if approved else "refused: the cohort stays as it is"
+    said = f"Version {number} {outcome}."
+    admin.log_change(request, cohort, said)
+    messages.success(request, said)
+    return _to(cohort)
+
+
+def _counts(cohort: Cohort, a: int, b: int) -> tuple[int, int] | None:
+    """Return how many entered and left, if the version itself tells: b follows a."""
+    version = cohort.versions.filter(number=b).first()
+    if version is None or a != _before(cohort, b):
+        return None
+    return version.entered, version.left
+
+
+def _before(cohort: Cohort, number: int) -> int:
+    """Return the version that was the latest before this one; 0 before the first."""
+    earlier = cohort.versions.filter(number__lt=number, state="published", number__gte=cohort.readable_from)
+    return earlier.order_by("-number").values_list("number", flat=True).first() or 0
+
+
+def _version(request: HttpRequest, name: str, cohort: Cohort, *, default: int) -> int:
+    """Return the version that the address names; 404 unless it can be read."""
+    text = request.GET.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Http404("A version is a number.")
+    try:
+        members.readable(cohort.pk, int(text))
+    except members.UnreadableVersion as error:
+        raise Http404(str(error)) from None
+    return int(text)
+
+
+def _download(chunks: Iterator[str], name: str) -> HttpResponseBase:
+    response = StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _to(cohort: Cohort) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:cohorts_cohort_change", args=[cohort.pk]))
+
+
+def _render(
+    admin: CohortAdmin, request: HttpRequest, cohort: Cohort, name: str, title: str, **context: Any
+) -> TemplateResponse:
+    request.current_app = admin.admin_site.name
+    known = admin.admin_site.each_context(request)
+    return TemplateResponse(
+        request,
+        f"cohorts/{name}.html",
+        {**known, "title": title, "cohort": cohort, "opts": Cohort._meta, **context},
+    )
+
+
+def history_of(cohort: Cohort) -> dict[str, Any]:
+    """Return what the change page shows below the form."""
+    versions: list[CohortVersion] = list(cohort.versions.order_by("-number")[:50])
+    return {
+        "cohort": cohort,
+        "versions": versions,
+        "uploads": cohort.uploads.select_related("created_by")[:10],
+    }

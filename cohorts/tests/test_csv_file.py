@@ -1,0 +1,175 @@
+"""Files of user ids: what is read, and the exact sentence for each thing that can be wrong."""
+
+import gzip
+import io
+from itertools import islice
+
+import pytest
+
+from cohorts import csv_export, csv_file
+from cohorts.sorting import sorted_distinct
+from cohorts.tests.ids import WEIRD
+
+
+def read(content, **options):
+    return list(csv_file.read_ids(io.BytesIO(content), **options))
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "expected"),
+    [
+        (b"b\na\n", "", ["b", "a"]),
+        (b"b\r\na", "", ["b", "a"]),
+        (b"user_id\nb\n\n\na\n\n", "", ["b", "a"]),
+        (b"\xef\xbb\xbfUser ID\nb\n", "", ["b"]),
+        (b"\xef\xbb\xbfb\n", "", ["b"]),
+        (b"id,name\n1,Ann\n2,Bob\n", "id", ["1", "2"]),
+        (b'name,id\n"Ann, the first",1\n', "id", ["1"]),
+        (b'"a,b"\n"say ""hi"""\n"two\nlines"\n', "", ["a,b", 'say "hi"', "two\nlines"]),
+        (b" lead\ntrail \n", "", [" lead", "trail "]),
+        (gzip.compress(b"b\na\n", mtime=0), "", ["b", "a"]),
+        (gzip.compress(b"b\n", mtime=0) + gzip.compress(b"a\n", mtime=0), "", ["b", "a"]),
+    ],
+)
+def test_ids_are_read_as_they_stand(content, column, expected):
+    assert read(content, column=column) == expected
+
+
+CELL = csv_file.LONGEST_CELL
+BAD = {
+    "nothing": (b"", "", "The file holds no user ids."),
+    "blank lines": (b"\n\r\n\n", "", "The file holds no user ids."),
+    "only a header": (b"user_id\n", "", "The file holds no user ids."),
+    "only a named header": (b"id,name\n", "id", "The file holds no user ids."),
+    "a blank id": (b"a\n   \n", "", "Line 2: the user id is blank."),
+    "a blank cell": (b"id,name\n,Ann\n", "id", "Line 2: the user id is blank."),
+    "NUL": (b"a\nb\0c\n", "", "Line 2 contains a NUL character: this is not a text file."),
+    "a lone surrogate": (
+        b"a\n\xed\xa0\x80\n",
+        "",
+        "The file is not valid UTF-8 (invalid continuation byte). Save it as UTF-8.",
+    ),
+    "latin-1": (
+        "é\n".encode("latin-1"),
+        "",
+        "The file is not valid UTF-8 (invalid continuation byte). Save it as UTF-8.",
+    ),
+    "cut in a character": (
+        b"a\n\xc3",
+        "",
+        "The file is not valid UTF-8 (unexpected end of data). Save it as UTF-8.",
+    ),
+    "UTF-16": (
+        "a\n".encode("utf-16"),
+        "",
+        "The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8).",
+    ),
+    "UTF-16 big": (
+        b"\xfe\xff\0a",
+        "",
+        "The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8).",
+    ),
+    "UTF-16 unmarked": (
+        "a\n".encode("utf-16-le"),
+        "",
+        "Line 1 contains a NUL character: this is not a text file.",
+    ),
+    "UTF-16 packed": (
+        gzip.compress("a\n".encode("utf-16")),
+        "",
+        "The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8).",
+    ),
+    "a spreadsheet": (b"PK\x03\x04rest", "", "The file is a zip archive or a spreadsheet. Export it as CSV."),
+    "a cell of 200 KB": (
+        b'"' + b"x\n" * 100_000 + b'"\n',
+        "",
+        f"Line 65,537: a cell is longer than {CELL:,} characters.",
+    ),
+    "a line of 200 KB": (b"x" * 200_000, "", f"Line 1: a cell is longer than {CELL:,} characters."),
+    "a line of 2 MB": (b"a\n" + b"x" * (2 << 20), "", "Line 2 is longer than 1,048,576 characters."),
+    "an id of 1,025 bytes": (b"x" * 1025, "", "Line 1: the user id is longer than 1,024 bytes."),
+    "no such column": (
+        b"id,name\n1,x\n",
+        "uid",
+        "The file has no column named 'uid'; its first line says: id, name.",
+    ),
+    "the column twice": (
+        b"id,id\n1,2\n",
+        "id",
+        "The file has several columns named 'id'; its first line says: id, id.",
+    ),
+    "two columns": (b"a\nb,c\n", "", "Line 2 has 2 columns; name the one with the ids."),
+    "too few columns": (b"name,id\nAnn,1\nBob\n", "id", "Line 3 has no column 2."),
+    "an open quote": (b'a\n"b\nc\n', "", "Line 3: a quoted cell has no closing quote."),
+    "text after a quote": (
+        b'"a"b\n',
+        "",
+        'Line 1: a closing quote is followed by more text; write a quote inside a cell twice ("").',
+    ),
+    "no gzip after all": (
+        b"\x1f\x8bxxxxxxxxxxxx",
+        "",
+        "The file cannot be unpacked: Unknown compression method.",
+    ),
+    "a packed file cut short": (
+        gzip.compress(b"a\n" * 1000)[:-9],
+        "",
+        "The file cannot be unpacked: Compressed file ended before the end-of-stream marker was reached.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_with_a_file_is_said_in_a_sentence(name):
+    content, column, message = BAD[name]
+    with pytest.raises(csv_file.InvalidFile) as error:
+        read(content, column=column)
+    assert str(error.value) == message
+
+
+def test_a_packed_file_with_a_wrong_checksum_is_refused():
+    packed = bytearray(gzip.compress(b"a\n" * 1000))
+    packed[-8] ^= 1
+    with pytest.raises(csv_file.InvalidFile, match=r"^The file cannot be unpacked: CRC check failed"):
+        read(bytes(packed))
+
+
+def test_the_file_stays_open_for_its_owner():
+    file = io.BytesIO(gzip.compress(b"a\n", mtime=0))
+    assert list(csv_file.read_ids(file)) == ["a"]
+    assert not file.closed
+
+
+def test_an_export_reads_back_the_same():
+    assert read("".join(csv_export.chunks(WEIRD)).encode()) == WEIRD
+    assert read("".join(csv_export.cell(user_id) + "\n" for user_id in WEIRD).encode()) == WEIRD
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 45, 1000])
+def test_more_ids_than_memory_holds_are_sorted_and_made_distinct(chunk):
+    assert list(sorted_distinct([*WEIRD, *reversed(WEIRD), *WEIRD], chunk)) == sorted(WEIRD)
+    assert list(sorted_distinct([], chunk)) == []
+
+
+def test_an_error_in_the_input_comes_before_the_first_id():
+    def ids():
+        yield from WEIRD
+        raise csv_file.InvalidFile("at the end")
+
+    with pytest.raises(csv_file.InvalidFile):
+        next(sorted_distinct(ids(), 3))
+
+
+def test_sorting_holds_no_more_than_a_chunk_or_two_at_a_time():
+    held = 0
+
+    def ids():
+        nonlocal held
+        for number in range(1_000):
+            held += 1
+            yield f"{number:05}"
+
+    source = iter(ids())
+    result = sorted_distinct(source, 10)
+    assert list(islice(result, 3)) == ["00000", "00001", "00002"]
+    assert held == 1_000

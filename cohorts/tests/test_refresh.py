@@ -1,0 +1,146 @@
+"""Refreshes one by one: the guard, the claim and its fence."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from cohorts import members, owner, refresh
+from cohorts.choices import VersionState
+from cohorts.models import CLAIM_TIME, Cohort, CohortVersion, Member
+from cohorts.tests.ids import make_cohort
+
+pytestmark = pytest.mark.django_db
+TEN = [f"u{n}" for n in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("guard", "stay", "reason"),
+    [
+        ({}, 1, ""),
+        ({}, 0, "It would empty the cohort: all 10 users would leave."),
+        ({"hold_if_emptied": False}, 0, ""),
+        ({"guard_percent": 50}, 5, ""),
+        ({"guard_percent": 50}, 4, "6 of 10 users (60.0 %) would leave; the limit is 50 %."),
+        ({"guard_users": 5}, 5, ""),
+        ({"guard_users": 5}, 4, "6 users would leave; the limit is 5."),
+        ({"guard_users": 0}, 9, "1 users would leave; the limit is 0."),
+    ],
+)
+def test_the_guard_holds_a_version_that_loses_too_many(guard, stay, reason):
+    cohort = make_cohort(**guard)
+    refresh.replace(cohort.pk, TEN, source="test")
+    version = refresh.replace(cohort.pk, [*TEN[:stay], "x"] if stay else [], source="test")
+    assert version.reason == reason
+    assert version.state == (VersionState.HELD if reason else VersionState.PUBLISHED)
+    cohort.refresh_from_db()
+    assert cohort.version == (1 if reason else 2)
+
+
+def test_the_first_version_and_what_a_person_names_are_not_guarded():
+    cohort = make_cohort(guard_users=0)
+    assert refresh.replace(cohort.pk, [], source="test").state == VersionState.PUBLISHED
+    refresh.replace(cohort.pk, TEN, source="test")
+    assert refresh.amend(cohort.pk, remove=TEN, source="test").state == VersionState.PUBLISHED
+
+
+def test_a_refresh_whose_claim_was_taken_over_writes_nothing_more(monkeypatch):
+    """The source stands for a process that is suspended while another one refreshes."""
+    monkeypatch.setattr(refresh, "WRITES", 2)
+    cohort = make_cohort()
+    refresh.replace(cohort.pk, ["a", "b"], source="first")
+    others: list[CohortVersion] = []
+
+    def suspended():
+        yield from ["c", "d", "e"]  # two of them are written by now
+        Cohort.objects.filter(pk=cohort.pk).update(claim_until=Now() - CLAIM_TIME)
+        others.append(refresh.replace(cohort.pk, ["a", "z"], source="other"))
+        yield from ["f", "g", "h"]
+
+    with pytest.raises(refresh.ClaimLost):
+        refresh.replace(cohort.pk, suspended(), source="suspended")
+    [other] = others
+    cohort.refresh_from_db()
+    assert (cohort.version, cohort.size, cohort.claim_until) == (other.number, 2, None)
+    assert list(members.in_version(cohort.pk, other.number)) == ["a", "z"]
+    assert set(Member.objects.values_list("user_id", flat=True)) == {"a", "b", "z"}
+    dead = CohortVersion.objects.get(source="suspended")
+    assert (dead.state, dead.reason) == (VersionState.FAILED, "The process that calculated it died.")
+
+
+def test_a_claim_taken_over_after_the_last_write_publishes_nothing():
+    cohort = make_cohort()
+    refresh.replace(cohort.pk, ["a"], source="first")
+
+    def taken_over(users):
+        Cohort.objects.filter(pk=cohort.pk).update(claim_until=Now() - CLAIM_TIME)
+        refresh.replace(cohort.pk, ["z"], source="other")
+
+    with pytest.raises(refresh.ClaimLost):
+        refresh.replace(cohort.pk, ["b"], source="late", progress=taken_over)
+    cohort.refresh_from_db()
+    assert list(members.in_version(cohort.pk, cohort.version)) == ["z"]
+
+
+def test_what_progress_raises_at_the_end_prevents_the_publication():
+    cohort = make_cohort()
+
+    def refuses(users):
+        raise refresh.RefreshError("not wanted any more")
+
+    with pytest.raises(refresh.RefreshError):
+        refresh.replace(cohort.pk, ["a"], source="test", progress=refuses)
+    cohort.refresh_from_db()
+    assert (cohort.version, cohort.claim_until) == (0, None)
+    assert CohortVersion.objects.get().reason == "not wanted any more"
+
+
+def test_the_claim_of_a_dead_process_is_free_at_once():
+    cohort = make_cohort()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    place, _, _ = owner.me().rpartition(f"/{os.getpid()}/")
+    name = f"{place}/{child.pid}/{owner._stat(str(child.pid))[19]}"
+    Cohort.objects.update(claim_until=Now() + CLAIM_TIME, claim_fence=7, claim_owner=name)
+    assert not owner.is_dead(name)
+    with pytest.raises(refresh.CohortBusy):
+        refresh.replace(cohort.pk, ["a"], source="test")
+    child.kill()
+    child.communicate()
+    assert owner.is_dead(name)
+    refresh.replace(cohort.pk, ["a"], source="test")
+
+
+@pytest.mark.parametrize("name", ["", "a/b/c", "elsewhere/boot/1/2/3", "////"])
+def test_of_a_stranger_we_know_nothing(name):
+    assert not owner.is_dead(name)
+    assert not owner.is_dead(owner.me())
+
+
+def test_a_pid_that_was_given_to_a_younger_process_is_dead():
+    assert owner.is_dead(owner.me().rpartition("/")[0] + "/1")
+
+
+def test_a_source_in_words_is_cut_and_cleaned():
+    cohort = make_cohort()
+    version = refresh.replace(cohort.pk, ["a"], source="x\0\udcff" + "y" * 400)
+    version.refresh_from_db()
+    assert version.source == ("x?" + "y" * 400)[:300]
+
+
+def test_a_cohort_that_was_deleted_is_an_error_in_words():
+    with pytest.raises(refresh.RefreshError, match="^The cohort was deleted.$"):
+        refresh.replace(10**6, ["a"], source="test")
+
+
+def test_on_sqlite_a_refresh_rests_as_long_as_each_of_its_transactions_took(monkeypatch):
+    """SQLite has one writer; without the rest others wait behind a long refresh."""
+    rests: list[float] = []
+    monkeypatch.setattr(refresh, "WRITES", 2)
+    monkeypatch.setattr(time, "sleep", rests.append)
+    refresh.replace(make_cohort().pk, TEN, source="test")
+    assert len(rests) == (len(TEN) / 2 if connection.vendor == "sqlite" else 0)
+    assert all(0 < rest < 10 for rest in rests)

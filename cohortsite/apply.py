@@ -1,0 +1,365 @@
+"""Applying a configuration document (see config.py): whole or not at all.
+
+What a document names becomes what it says: a field that it leaves out has its preset's value or its
+default. What it does not name stays as it is; nothing is deleted. A stored secret stays when the document
+names no environment variable for it; a new destination without the secret that it needs is paused.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime, parse_time
+
+from cohorts.models import Cohort
+from cohortsite.config import SECTIONS, Configured, Section, default_of, written
+from cohortsite.config_file import InvalidConfig
+from destinations.models import Destination, JsonTextField
+from destinations.secrets import SecretUnreadable
+from syncs.models import Sync
+from syncs.start import CannotRun, reset
+
+NO_CREDENTIAL = "The configuration file came without a credential: enter it, then resume."
+SIGNS = {"create": "+", "update": "~", "none": "="}
+NO_SECRETS = "a secret does not belong in a file: name an environment variable in auth.credential_env."
+MOVED = (
+    "the address, the kind, a path or the account changes, and {} hold users at the old one. Apply with "
+    "--reset to let them begin anew, with a full run; what is at the old place stays there."
+)
+
+
+@dataclass(slots=True)
+class Change:
+    """What applying does to one object. `fields`: place in the item → old and new value, as written."""
+
+    what: str
+    action: str  # "create", "update" or "none"
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the change for people: `~ cohort buyers`, `    name: Old → New`."""
+        yield f"{SIGNS[self.action]} {self.what}"
+        for place, (old, new) in self.fields.items():
+            before = "" if self.action == "create" else f"{_shown(old)} → "
+            yield f"    {place}: {before}{_shown(new)}"
+        yield from (f"    {note}" for note in self.notes)
+
+
+def _shown(value: Any) -> str:
+    plain = isinstance(value, str) and value.strip()
+    return " ".join((value if plain else json.dumps(value, ensure_ascii=False)).split())
+
+
+def apply(document: Any, *, dry_run: bool = False, reset_moved: bool = False) -> list[Change]:
+    """Make the database say what the document says; return what that changes, in the document's order.
+
+    `dry_run` changes nothing. `reset_moved` lets the syncs of a destination that moves begin anew.
+    Raises InvalidConfig with every error found, nothing changed.
+    """
+    applying = _Applying(reset_moved)
+    try:
+        with transaction.atomic():
+            applying.document(document)
+            if applying.errors:
+                raise InvalidConfig(*applying.errors)
+            transaction.set_rollback(dry_run)
+    except IntegrityError:
+        raise InvalidConfig("Somebody else changed the configuration meanwhile: apply again.") from None
+    return applying.changes
+
+
+class _Applying:
+    """A document on its way into the database, its errors and changes."""
+
+    def __init__(self, reset_moved: bool) -> None:
+        self.reset_moved = reset_moved
+        self.errors: list[str] = []
+        self.changes: list[Change] = []
+        # Section and names of an item → its place, to find what stands there twice.
+        self.places: dict[tuple[str, ...], str] = {}
+
+    def document(self, document: Any) -> None:
+        sections = self._mapping(document, "The file", tuple(SECTIONS))
+        for name, section in SECTIONS.items():
+            items = sections.get(name)
+            if not isinstance(items, list | None):
+                self.errors.append(f"{name}: must be a list.")
+                continue
+            for number, item in enumerate(items or []):
+                self._item(name, section, f"{name}[{number}]", item)
+
+    def _item(self, name: str, section: Section, place: str, item: Any) -> None:
+        before = len(self.errors)
+        values, credential_env = self._read(section, place, item)
+        for missing in [key for key in section.names if not values.get(key)]:
+            self.errors.append(f"{place}.{missing}: is missing.")
+        names = (name, *(str(values.get(key)) for key in section.names))
+        first = self.places.setdefault(names, place)
+        if len(self.errors) > before:
+            return
+        if first != place:
+            self.errors.append(f"{place}: {' to '.join(names[1:])} stands there twice, see {first}.")
+            return
+        row = self._find(section, place, values)
+        if row is not None:
+            _Settling(self, section, place, row, values, credential_env).settle()
+
+    # --- reading an item
+
+    def _read(self, section: Section, place: str, item: Any) -> tuple[dict[str, Any], Any]:
+        """Return an item's values by field, and what it says as `auth.credential_env`."""
+        values: dict[str, Any] = {}
+        env = None
+        for key, value in self._mapping(item, place, (*section.flat, *section.groups)).items():
+            if key in section.flat:
+                self._value(section, place, key, value, values)
+                continue
+            keys = section.groups[key]
+            extra = ("credential_env",) if key == "auth" else ()
+            for inner, content in self._mapping(value, f"{place}.{key}", (*keys, *extra)).items():
+                if inner in extra:
+                    env = content
+                else:
+                    self._value(section, place, keys[inner], content, values)
+        return values, env
+
+    def _value(self, section: Section, place: str, name: str, value: Any, values: dict[str, Any]) -> None:
+        values[name] = value
+        if problem := _problem_with(section.model._meta.get_field(name), value):
+            self.errors.append(f"{place}.{section.place(name)}: {problem}")
+
+    def _mapping(self, value: Any, place: str, known: Sequence[str]) -> dict[str, Any]:
+        """Return the keys of a mapping that are known; the others are errors, with what may be meant."""
+        if not isinstance(value, dict):
+            self.errors.append(f"{place}: must be a mapping of {', '.join(known)}.")
+            return {}
+        for key in value:
+            if key == "credential":
+                self.errors.append(f"{place}.{key}: {NO_SECRETS}")
+            elif key not in known:
+                self.errors.append(f"{place}: there is no key {_unknown(key, known)}")
+        return {key: content for key, content in value.items() if key in known}
+
+    # --- finding its row
+
+    def _find(self, section: Section, place: str, values: dict[str, Any]) -> Configured | None:
+        """Return the row that an item names, or a new one; None with an error if it cannot be made."""
+        if section.model is Sync:
+            cohort = self._related(place, "cohort", Cohort.objects.filter(key=values["cohort"]), values)
+            destination = self._related(
+                place, "destination", Destination.objects.filter(name=values["destination"]), values
+            )
+            if cohort is None or destination is None:
+                return None
+            values |= {"cohort": cohort, "destination": destination}
+        wanted = {name: values[name] for name in section.names}
+        return section.model._default_manager.filter(**wanted).first() or section.model(**wanted)
+
+    def _related(self, place: str, name: str, rows: Any, values: dict[str, Any]) -> Any:
+        found = rows.first()
+        # One that the file names was not made because of an error, which is told already.
+        if found is None and (f"{name}s", values[name]) not in self.places:
+            self.errors.append(f"{place}.{name}: there is no {name} {values[name]!r}.")
+        return found
+
+
+@dataclass
+class _Settling:
+    """One row and what an item says about it."""
+
+    applying: _Applying
+    section: Section
+    place: str
+    row: Configured
+    values: dict[str, Any]
+    credential_env: Any
+    also_save: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def settle(self) -> None:
+        row, fields = self.row, self.section.fields
+        new = row._state.adding
+        old = {name: getattr(row, name, None) for name in fields}
+        old_written = {} if new else {name: written(row, name) for name in fields}
+        old_place = None if new or not isinstance(row, Destination) else row.place
+        preset = self.values.get("preset", "custom")
+        for name in fields:
+            setattr(row, name, self.values.get(name, default_of(self.section, name, preset)))
+        if not self._clean():
+            return
+        changed = [name for name in fields if new or getattr(row, name) != old[name]]
+        self._schedule(new, changed)
+        row.save() if new else row.save(update_fields=[*changed, *self.also_save])
+        if isinstance(row, Destination) and old_place not in (None, row.place):
+            self._moved(row)
+        self._tell(new, changed, old_written)
+
+    def _error(self, name: str, message: str) -> None:
+        where = "" if name == NON_FIELD_ERRORS else f".{self.section.place(name)}"
+        self.applying.errors.append(f"{self.place}{where}: {message}")
+
+    def _clean(self) -> bool:
+        """Check the row as its form would; return whether it may be saved."""
+        before = len(self.applying.errors)
+        if isinstance(self.row, Destination):
+            self._credential(self.row)
+        if isinstance(self.row, Sync):
+            self._times(self.row)
+        if len(self.applying.errors) > before:
+            return False
+        try:
+            self.row.full_clean()
+        except ValidationError as error:
+            for name, problems in self._unexcused(error.message_dict).items():
+                for problem in problems:
+                    self._error(name, problem)
+        return len(self.applying.errors) == before
+
+    def _unexcused(self, problems: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Leave out that a credential is missing which the file does not give: see `_credential`."""
+        row = self.row
+        if isinstance(row, Destination) and not row.credential and not self.credential_env:
+            problems.pop("credential", None)
+        return problems
+
+    def _credential(self, row: Destination) -> None:
+        """Take the secret from the environment. Without one that is needed, the destination is paused."""
+        name = self.credential_env
+        if name is None:
+            if not row.credential and row.endpoint().needs_credential and not row.is_paused:
+                row.paused_at, row.pause_reason = timezone.now(), NO_CREDENTIAL
+                self.also_save += ["paused_at", "pause_reason"]
+                self.notes.append("paused: it has no credential yet (auth.credential_env)")
+            return
+        if not isinstance(name, str) or not (secret := os.environ.get(name, "")):
+            self._error("credential", f"the environment variable {name} is not set.")
+            return
+        if _differs(row, secret):
+            self.notes.append(f"credential: {'changed' if row.credential else 'set'}")
+            row.credential = secret
+            self.also_save.append("credential")
+        if row.pause_reason == NO_CREDENTIAL:
+            row.paused_at, row.pause_reason = None, ""
+            self.also_save += ["paused_at", "pause_reason"]
+            self.notes.append("resumed: it has a credential now")
+
+    def _times(self, row: Sync) -> None:
+        """Read `at` and `once_at`; the latter is in the schedule's zone when it names none."""
+        at = self._parsed("schedule_at", parse_time, "a time of the day: 09:00")
+        once_at = self._parsed("schedule_once_at", parse_datetime, "a date and a time: 2026-07-01T09:00")
+        row.schedule_at = at
+        row.schedule_once_at = once_at and _in_zone(once_at, row.timezone)
+
+    def _parsed(self, name: str, parse: Callable[[str], Any], wanted: str) -> Any:
+        text = self.values.get(name)
+        if text is None:
+            return None
+        try:
+            found = parse(text)
+        except ValueError:
+            found = None
+        if found is None:
+            self._error(name, f"must be {wanted}.")
+        return found
+
+    def _schedule(self, new: bool, changed: list[str]) -> None:
+        """Set when a sync is due next, when that may have changed; take an archived one up again."""
+        row = self.row
+        if not isinstance(row, Sync):
+            return
+        schedule = {*self.section.groups["schedule"].values(), "enabled"}
+        if new or row.archived_at or schedule & set(changed):
+            row.reschedule(timezone.now())
+            self.also_save.append("next_due_at")
+        if row.archived_at:
+            row.archived_at = None
+            self.also_save.append("archived_at")
+            self.notes.append("taken up again: it was archived")
+
+    def _moved(self, row: Destination) -> None:
+        """Its syncs hold nothing at the new place: reset them if that was asked for."""
+        syncs = list(row.syncs.exclude(place__in=["", row.place]).select_related("cohort", "destination"))
+        if syncs and not self.applying.reset_moved:
+            self._error(NON_FIELD_ERRORS, MOVED.format(", ".join(map(str, syncs))))
+            return
+        for sync in syncs:
+            try:
+                reset(sync)
+            except CannotRun as error:
+                self._error(NON_FIELD_ERRORS, str(error))
+            self.notes.append(f"{sync} begins anew, with a full run")
+
+    def _tell(self, new: bool, changed: list[str], old: dict[str, Any]) -> None:
+        shown = [name for name in changed if name not in self.section.names]
+        if new:
+            shown = [name for name in shown if name in self.values]
+        fields = {self.section.place(n): (old.get(n), written(self.row, n)) for n in shown}
+        action = "create" if new else "update" if fields or self.notes else "none"
+        what = (
+            f"{self.row._meta.verbose_name} {':'.join(str(written(self.row, n)) for n in self.section.names)}"
+        )
+        self.applying.changes.append(Change(what, action, fields, self.notes))
+
+
+def _differs(row: Destination, secret: str) -> bool:
+    try:
+        return row.credential.reveal() != secret
+    except SecretUnreadable:
+        return True
+
+
+def _in_zone(moment: datetime, zone: str) -> datetime:
+    """Return an aware time; a zone that does not exist is told by the sync's own check."""
+    if timezone.is_aware(moment):
+        return moment
+    try:
+        return moment.replace(tzinfo=ZoneInfo(zone))
+    except (ValueError, OSError):
+        return moment.replace(tzinfo=ZoneInfo("UTC"))
+
+
+def _problem_with(column: Any, value: Any) -> str:
+    """Return what is wrong with the type of a value or with a choice, or ''.
+
+    A model field would make text of a list, and 1 of 1.5 or of true.
+    """
+    if value is None:
+        return "" if column.null else "must not be empty."
+    if isinstance(column, models.JSONField):
+        return ""
+    takes, called = _types(column)
+    if not isinstance(value, takes) or (isinstance(value, bool) and takes is not bool):
+        return f"must be {called}."
+    if column.choices and value not in dict(column.flatchoices):
+        return f"there is no {_unknown(value, [choice for choice, _ in column.flatchoices])}"
+    return ""
+
+
+def _types(column: Any) -> tuple[Any, str]:
+    match column:
+        case models.BooleanField():
+            return bool, "true or false"
+        case models.IntegerField():
+            return int, "a whole number"
+        case models.FloatField():
+            return (int, float), "a number"
+        case JsonTextField():
+            return (str, dict, list), "a mapping, or JSON as text"
+    return str, "text: put it in quotes"
+
+
+def _unknown(value: Any, known: Sequence[Any]) -> str:
+    """Return `'daly'; did you mean 'daily'? Known: …`."""
+    texts = [str(one) for one in known]
+    close = get_close_matches(str(value), texts, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{value!r}{meant} Known: {', '.join(texts)}."

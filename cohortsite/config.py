@@ -1,0 +1,151 @@
+"""Configuration as code: how destinations, cohorts and syncs are written in a file, and the export.
+
+    destinations:
+      - name: acme
+        preset: amplitude-list
+        base_url: https://partner.example/api
+        auth: {mode: key, credential_env: ACME_KEY}
+    cohorts:
+      - {key: buyers, name: Recent buyers, source: {kind: upload}}
+    syncs:
+      - {cohort: buyers, destination: acme, schedule: {kind: daily, at: "09:00"}}
+
+The fields are the models' own. One that has the value of its preset, or its default, is left out of an
+export. A secret is never in a file: `credential_env` names the environment variable that holds it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import models
+
+from cohorts.models import Cohort
+from destinations.endpoint import to_json
+from destinations.models import Destination, JsonTextField
+from destinations.presets import PRESETS
+from syncs.models import Sync
+
+Configured = Destination | Cohort | Sync
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """How one model is written. `flat`: fields under their own name; `groups`: group → key → field."""
+
+    model: type[Configured]
+    # What names an object, and what an export writes whatever its value.
+    names: tuple[str, ...]
+    always: tuple[str, ...]
+    flat: tuple[str, ...]
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> list[str]:
+        return [*self.flat, *(name for keys in self.groups.values() for name in keys.values())]
+
+    def place(self, name: str) -> str:
+        """Return where a field stands in an item: `schedule.at`."""
+        if name == "credential":
+            return "auth.credential_env"
+        for group, keys in self.groups.items():
+            for key, column in keys.items():
+                if column == name:
+                    return f"{group}.{key}"
+        return name
+
+
+SECTIONS = {
+    "destinations": Section(
+        Destination,
+        names=("name",),
+        always=("preset", "base_url", "auth_mode"),
+        flat=tuple(name for name in Destination.CONFIG_FIELDS if not name.startswith("auth_")),
+        groups={"auth": {"mode": "auth_mode", "username": "auth_username", "header": "auth_header"}},
+    ),
+    "cohorts": Section(
+        Cohort,
+        names=("key",),
+        always=("name", "source_kind"),
+        flat=("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
+        # What a source has beside its kind is a key here, too.
+        groups={"source": {"kind": "source_kind"}},
+    ),
+    "syncs": Section(
+        Sync,
+        names=("cohort", "destination"),
+        always=("schedule_kind",),
+        flat=("cohort", "destination", "enabled", "guard_percent", "guard_users"),
+        groups={
+            "schedule": {
+                "kind": "schedule_kind",
+                "at": "schedule_at",
+                "once_at": "schedule_once_at",
+                "cron": "schedule_cron",
+                "timezone": "timezone",
+            }
+        },
+    ),
+}
+
+
+def default_of(section: Section, name: str, preset: str) -> Any:
+    """Return the value of a field that a file does not name."""
+    if section.model is Destination and name in PRESETS[preset].fields:
+        return PRESETS[preset].fields[name]
+    column = section.model._meta.get_field(name)
+    assert isinstance(column, models.Field)
+    return column.get_default()
+
+
+def export() -> dict[str, list[dict[str, Any]]]:
+    """Return all configuration as a document that `apply` takes: no secrets, no archived syncs."""
+    return {name: [_item(section, row) for row in _rows(section)] for name, section in SECTIONS.items()}
+
+
+def _rows(section: Section) -> Any:
+    if section.model is Sync:
+        rows = Sync.objects.filter(archived_at=None).select_related("cohort", "destination")
+        return rows.order_by("cohort__key", "destination__name")
+    return section.model._default_manager.order_by(*section.names)
+
+
+def _item(section: Section, row: Any) -> dict[str, Any]:
+    preset = getattr(row, "preset", "")
+    item: dict[str, Any] = {}
+    for name in section.fields:
+        if name not in (*section.names, *section.always) and getattr(row, name) == default_of(
+            section, name, preset
+        ):
+            continue
+        group, _, key = section.place(name).rpartition(".")
+        (item.setdefault(group, {}) if group else item)[key] = written(row, name)
+    return item
+
+
+def written(row: Any, name: str) -> Any:
+    """Return a field's value as it is written in a file."""
+    value = getattr(row, name)
+    if isinstance(value, Cohort):
+        return value.key
+    if isinstance(value, Destination):
+        return value.name
+    if isinstance(value, datetime):
+        return value.astimezone(ZoneInfo(row.timezone)).isoformat()
+    if isinstance(value, time):
+        return value.isoformat("minutes" if not value.second else "auto")
+    if isinstance(row._meta.get_field(name), JsonTextField):
+        return _readable(value)
+    return value
+
+
+def _readable(text: str) -> Any:
+    """Return a template as a mapping, if that says the same as its text."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return text
+    return parsed if isinstance(parsed, dict | list) and to_json(parsed) == text else text

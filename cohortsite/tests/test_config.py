@@ -1,0 +1,375 @@
+"""Configuration as code: applying, refusing, exporting."""
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from cohorts.models import Cohort
+from cohortsite import apply as applying
+from cohortsite.apply import apply
+from cohortsite.config import export
+from cohortsite.config_file import InvalidConfig, dump, load
+from destinations.models import Destination
+from syncs import start
+from syncs.choices import RunState, Trigger
+from syncs.models import Rejection, Run, Sync
+
+pytestmark = pytest.mark.django_db
+
+FILE = """
+destinations:
+  - name: acme
+    preset: amplitude-list
+    base_url: https://partner.example/api
+    auth: {mode: key, credential_env: ACME_KEY}
+    batch_size: 500
+  - name: props
+    title: Properties
+    preset: segment
+    auth: {mode: basic, username: someone, credential_env: ACME_KEY}
+    rate: 2.5
+    extra_headers: {X-Source: crm}
+    item_template: {type: identify, userId: $user_id, traits: {$external_name: $value}}
+cohorts:
+  - {key: buyers, name: Recent buyers, source: {kind: upload}}
+  - key: "007"
+    name: Agents
+    description: |
+      Two lines.
+      10:30
+    guard_percent: 20
+    hold_if_emptied: false
+    source: {kind: api}
+syncs:
+  - {cohort: buyers, destination: acme, schedule: {kind: daily, at: 09:05, timezone: Europe/Berlin}}
+  - {cohort: buyers, destination: props, schedule: {kind: cron, cron: 15 */4 * * 1-5}, enabled: false}
+  - {cohort: "007", destination: acme, schedule: {kind: once, once_at: 2099-07-01T09:00, timezone: Japan}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def acme_key(monkeypatch):
+    monkeypatch.setenv("ACME_KEY", "s3cret")
+
+
+@pytest.fixture
+def applied():
+    return apply(load(FILE.encode()))
+
+
+def changed(path: str, value: object) -> Any:
+    """Return the file's document with one place changed: `destinations.0.base_url`."""
+    document: Any = load(FILE.encode())
+    *outer, last = path.split(".")
+    at = document
+    for key in outer:
+        at = at[int(key)] if key.isdigit() else at[key]
+    at[int(last) if last.isdigit() else last] = value
+    return document
+
+
+def errors(document: object, **options: bool) -> list[str]:
+    with pytest.raises(InvalidConfig) as refused:
+        apply(document, **options)
+    return refused.value.errors
+
+
+def test_a_file_becomes_destinations_cohorts_and_syncs(applied):
+    acme = Destination.objects.get(name="acme")
+    assert (acme.kind, acme.auth_mode, acme.batch_size, acme.threads) == ("list", "key", 500, 4)
+    assert acme.credential.reveal() == "s3cret"
+    props = Destination.objects.get(name="props")
+    assert (props.batch_path, props.base_url) == ("/v1/batch", "https://api.segment.io")
+    agents = Cohort.objects.get(key="007")
+    assert (agents.description, agents.source_kind) == ("Two lines.\n10:30\n", "api")
+    daily, once = Sync.objects.get(schedule_kind="daily"), Sync.objects.get(schedule_kind="once")
+    assert daily.schedule().describe() == "Every day at 09:05 (Europe/Berlin)"
+    assert once.schedule_once_at == datetime(2099, 7, 1, 0, 0, tzinfo=UTC)
+    assert [change.action for change in applied] == ["create"] * 7
+
+
+def test_a_sync_is_due_from_then_on(applied):
+    due = Sync.objects.get(schedule_kind="daily").next_due_at
+    assert due is not None
+    assert due.minute == 5
+    Sync.objects.filter(schedule_kind="daily").update(next_due_at=datetime(2020, 1, 1, tzinfo=UTC))
+    apply(load(FILE.encode()))
+    due = Sync.objects.get(schedule_kind="daily").next_due_at
+    assert due == datetime(2020, 1, 1, tzinfo=UTC), "a due time was skipped"
+
+
+def test_applying_again_changes_nothing(applied):
+    assert {change.action for change in apply(load(FILE.encode()))} == {"none"}
+
+
+def test_an_export_applied_to_an_empty_database_exports_the_same(applied):
+    before = export()
+    text = dump(before)
+    Sync.objects.all().delete()
+    Cohort.objects.all().delete()
+    Destination.objects.all().delete()
+    apply(load(text.encode()))
+    assert export() == before
+    assert "s3cret" not in text
+    assert "credential" not in text
+
+
+def test_an_export_is_as_short_as_a_person_would_write_it(applied):
+    destination = export()["destinations"][0]
+    assert destination == {
+        "name": "acme",
+        "preset": "amplitude-list",
+        "base_url": "https://partner.example/api",
+        "batch_size": 500,
+        "auth": {"mode": "key"},
+    }
+    daily = {"kind": "daily", "at": "09:05", "timezone": "Europe/Berlin"}
+    assert {"cohort": "buyers", "destination": "acme", "schedule": daily} in export()["syncs"]
+
+
+def test_a_field_that_the_file_no_longer_names_has_its_default_again(applied):
+    document = load(FILE.encode())
+    del document["destinations"][0]["batch_size"]
+    change = apply(document)[0]
+    assert (change.action, change.fields) == ("update", {"batch_size": (500, 1000)})
+    assert Destination.objects.get(name="acme").batch_size == 1000
+
+
+def test_a_dry_run_tells_the_difference_and_changes_nothing(applied):
+    change = apply(changed("cohorts.0.name", "Buyers"), dry_run=True)[2]
+    assert change.fields == {"name": ("Recent buyers", "Buyers")}
+    assert list(change.lines()) == ["~ cohort buyers", "    name: Recent buyers → Buyers"]
+    assert Cohort.objects.get(key="buyers").name == "Recent buyers"
+
+
+def test_what_the_file_does_not_name_stays(applied):
+    assert apply({"cohorts": [{"key": "other", "name": "Other"}]})[0].action == "create"
+    assert (Destination.objects.count(), Cohort.objects.count(), Sync.objects.count()) == (2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (
+            "destinations.0.bach_size",
+            1,
+            "destinations[0]: there is no key 'bach_size'; did you mean 'batch_size'?",
+        ),
+        ("destinations.0.batch_size", 0, "destinations[0].batch_size: Ensure this value is greater than"),
+        ("destinations.0.batch_size", "1000", "destinations[0].batch_size: must be a whole number."),
+        ("destinations.0.batch_size", True, "destinations[0].batch_size: must be a whole number."),
+        ("destinations.0.batch_size", 1.5, "destinations[0].batch_size: must be a whole number."),
+        ("destinations.0.batch_size", None, "destinations[0].batch_size: must not be empty."),
+        ("destinations.0.base_url", "file:///etc/passwd", "destinations[0].base_url: The address must begin"),
+        ("destinations.0.base_url", "https://u:p@x.example", "destinations[0].base_url: Leave user name"),
+        ("destinations.0.base_url", ["x"], "destinations[0].base_url: must be text"),
+        (
+            "destinations.0.preset",
+            "amplitude",
+            "destinations[0].preset: there is no 'amplitude'; did you mean",
+        ),
+        (
+            "destinations.0.auth.mode",
+            "keys",
+            "destinations[0].auth.mode: there is no 'keys'; did you mean 'key'?",
+        ),
+        ("destinations.0.auth", "key", "destinations[0].auth: must be a mapping of mode"),
+        ("destinations.0.auth.credential", "x", "destinations[0].auth.credential: a secret does not belong"),
+        ("destinations.0.credential", "x", "destinations[0].credential: a secret does not belong"),
+        (
+            "destinations.0.auth.credential_env",
+            "NOT_SET",
+            "destinations[0].auth.credential_env: the environment",
+        ),
+        ("destinations.0.auth.credential_env", 5, "destinations[0].auth.credential_env: the environment"),
+        ("destinations.1.item_template", {"u": "$user"}, "destinations[1].item_template: "),
+        ("destinations.1.name", "acme", "destinations[1]: acme stands there twice, see destinations[0]."),
+        ("destinations.1.name", "a b", "destinations[1].name: Enter a valid"),
+        ("destinations.1.name", None, "destinations[1].name: "),
+        ("cohorts.0.name", 5, "cohorts[0].name: must be text: put it in quotes."),
+        ("cohorts.0.hold_if_emptied", "yes", "cohorts[0].hold_if_emptied: must be true or false."),
+        (
+            "cohorts.0.source.kind",
+            "uplaod",
+            "cohorts[0].source.kind: there is no 'uplaod'; did you mean 'upload'?",
+        ),
+        ("cohorts.0.guard_percent", 101, "cohorts[0].guard_percent: Ensure"),
+        ("syncs.0.schedule.at", "25:00", "syncs[0].schedule.at: must be a time of the day"),
+        ("syncs.0.schedule.at", None, "syncs[0].schedule.at: Say at what time"),
+        ("syncs.0.schedule.timezone", "Mars", "syncs[0].schedule.timezone: There is no time zone 'Mars'"),
+        (
+            "syncs.0.schedule.kind",
+            "daly",
+            "syncs[0].schedule.kind: there is no 'daly'; did you mean 'daily'?",
+        ),
+        ("syncs.1.schedule.cron", "* *", "syncs[1].schedule.cron: A cron expression has five fields."),
+        ("syncs.2.schedule.once_at", "tomorrow", "syncs[2].schedule.once_at: must be a date and a time"),
+        (
+            "syncs.2.schedule.once_at",
+            "2026-02-30T00:00",
+            "syncs[2].schedule.once_at: must be a date and a time",
+        ),
+        ("syncs.0.cohort", "byers", "syncs[0].cohort: there is no cohort 'byers'."),
+        ("syncs.0", "x", "syncs[0]: must be a mapping"),
+        ("syncs", {}, "syncs: must be a list."),
+        ("sync", [], "The file: there is no key 'sync'; did you mean 'syncs'?"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_nothing_is_changed(path, value, said):
+    told = errors(changed(path, value))
+    assert [line for line in told if line.startswith(said)], told
+    assert not Destination.objects.exists()
+    assert not Cohort.objects.exists()
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 5])
+def test_a_file_that_is_no_mapping_is_refused(document):
+    assert errors(document) == ["The file: must be a mapping of destinations, cohorts, syncs."]
+
+
+def test_all_mistakes_are_told_at_once_and_no_sync_is_blamed_for_its_cohort():
+    document = changed("cohorts.0.name", "")
+    document["destinations"][0]["threads"] = 99
+    told = errors(document)
+    assert [line.split(":")[0] for line in told] == ["destinations[0].threads", "cohorts[0].name"]
+
+
+def test_a_changed_secret_is_told_without_itself(applied, monkeypatch):
+    monkeypatch.setenv("ACME_KEY", "another")
+    change = apply(load(FILE.encode()))[0]
+    assert (change.action, change.notes) == ("update", ["credential: changed"])
+    assert Destination.objects.get(name="acme").credential.reveal() == "another"
+
+
+def test_without_a_variable_the_stored_secret_stays(applied):
+    document = load(FILE.encode())
+    del document["destinations"][0]["auth"]["credential_env"]
+    assert apply(document)[0].action == "none"
+    assert Destination.objects.get(name="acme").credential.reveal() == "s3cret"
+
+
+def test_a_destination_that_came_without_its_secret_is_paused_until_it_is_given():
+    document = load(FILE.encode())
+    del document["destinations"][0]["auth"]["credential_env"]
+    assert apply(document)[0].notes == ["paused: it has no credential yet (auth.credential_env)"]
+    assert Destination.objects.get(name="acme").pause_reason == applying.NO_CREDENTIAL
+    assert apply(load(FILE.encode()))[0].notes == ["credential: set", "resumed: it has a credential now"]
+    assert not Destination.objects.get(name="acme").is_paused
+
+
+def hold_users(sync: Sync) -> None:
+    """Make the sync one whose partner holds users."""
+    Sync.objects.filter(pk=sync.pk).update(
+        settled_version=3, list_id="7", place=sync.destination.place, external_name="x"
+    )
+
+
+def test_moving_a_destination_asks_first(applied):
+    sync = Sync.objects.get(schedule_kind="daily")
+    hold_users(sync)
+    told = errors(changed("destinations.0.base_url", "https://elsewhere.example"))
+    assert told[0].startswith("destinations[0]: the address, the kind, a path or the account changes, and")
+    assert "buyers:acme" in told[0]
+    assert Destination.objects.get(name="acme").base_url == "https://partner.example/api"
+
+
+def test_a_destination_that_moves_lets_its_syncs_begin_anew(applied):
+    sync = Sync.objects.get(schedule_kind="daily")
+    hold_users(sync)
+    Cohort.objects.filter(key="buyers").update(version=3, last_number=3)
+    run = start.start(sync, trigger=Trigger.COMMAND)
+    Rejection.objects.create(
+        sync=sync,
+        user_id="u",
+        kind="rejected",
+        wanted=True,
+        code="c",
+        message="m",
+        run=run,
+        last_at=run.created_at,
+    )
+    change = apply(changed("destinations.0.base_url", "https://elsewhere.example"), reset_moved=True)[0]
+    assert change.notes == ["buyers:acme begins anew, with a full run"]
+    sync.refresh_from_db()
+    assert (sync.settled_version, sync.list_id, sync.place) == (0, None, "")
+    assert not Rejection.objects.exists()
+    assert Run.objects.get().state == RunState.CANCELLED
+
+
+def test_a_run_under_way_forbids_the_move(applied):
+    sync = Sync.objects.get(schedule_kind="daily")
+    hold_users(sync)
+    Cohort.objects.filter(key="buyers").update(version=3, last_number=3)
+    Run.objects.start(start.start(sync, trigger=Trigger.COMMAND).pk)
+    told = errors(changed("destinations.0.base_url", "https://elsewhere.example"), reset_moved=True)
+    assert "under way" in told[0]
+
+
+def test_a_change_that_moves_nothing_needs_no_reset(applied):
+    hold_users(Sync.objects.get(schedule_kind="daily"))
+    assert apply(changed("destinations.0.threads", 2))[0].fields == {"threads": (4, 2)}
+
+
+def test_an_archived_sync_that_the_file_names_is_taken_up_again(applied):
+    sync = Sync.objects.get(schedule_kind="daily")
+    hold_users(sync)
+    start.archive(sync, by="somebody", empty_first=False)
+    assert len(export()["syncs"]) == 2
+    change = apply(load(FILE.encode()))[4]
+    sync.refresh_from_db()
+    assert "taken up again: it was archived" in change.notes
+    assert (sync.archived_at, sync.enabled, sync.settled_version) == (None, True, 3)
+    assert sync.next_due_at is not None
+
+
+def test_a_refresh_under_way_is_not_undone(applied):
+    """Applying saves the fields of the file alone: a claim or a new version written meanwhile stays."""
+    stale = Cohort.objects.get(key="buyers")
+    Cohort.objects.filter(pk=stale.pk).update(version=5, last_number=5)
+    apply(changed("cohorts.0.name", "Buyers"))
+    assert Cohort.objects.get(key="buyers").version == 5
+
+
+def test_the_commands_print_files_differences_and_errors(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(FILE)
+    out = io.StringIO()
+    call_command("apply_config", str(file), stdout=out)
+    assert "+ destination acme" in out.getvalue()
+    assert "credential: set" in out.getvalue()
+    assert out.getvalue().endswith("7 created, 0 changed, 0 left as they were.\n")
+    exported = io.StringIO()
+    call_command("export_config", stdout=exported)
+    file.write_text(exported.getvalue())
+    out = io.StringIO()
+    call_command("apply_config", str(file), "--dry-run", stdout=out)
+    assert out.getvalue().endswith("0 would be created, 0 would be changed, 7 left as they were.\n")
+
+
+def test_the_commands_speak_json_which_is_a_file_too(tmp_path):
+    apply(load(FILE.encode()))
+    out = io.StringIO()
+    call_command("export_config", "--json", stdout=out)
+    file = tmp_path / "config.json"
+    file.write_text(out.getvalue())
+    out = io.StringIO()
+    call_command("apply_config", str(file), "--json", stdout=out)
+    said = json.loads(out.getvalue())
+    assert {change["action"] for change in said["changes"]} == {"none"}
+
+
+def test_a_bad_file_exits_1_and_an_unreadable_one_2(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("cohorts: [{key: a}]")
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"Nothing was changed.\ncohorts\[0\].name") as refused:
+        call_command("apply_config", str(file), "--json", stdout=out)
+    assert refused.value.returncode == 1
+    assert json.loads(out.getvalue())["errors"] == ["cohorts[0].name: This field cannot be blank."]
+    with pytest.raises(CommandError, match="cannot be read") as refused:
+        call_command("apply_config", str(tmp_path / "none.yaml"))
+    assert refused.value.returncode == 2

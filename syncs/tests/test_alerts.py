@@ -1,0 +1,154 @@
+"""People are told when a sync begins to need them and when it is well again; once each."""
+
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from django.utils import timezone
+
+from destinations.models import Destination
+from syncs import alerts
+from syncs.models import Alert, Sync
+from tests import world
+from tests.partner import Fault, Partner
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def partner():
+    with Partner() as running:
+        yield running
+
+
+@pytest.fixture
+def sync(partner):
+    return world.sync(world.cohort(world.users(10)), world.destination(partner.url))
+
+
+@pytest.fixture
+def hook(settings):
+    """A server that keeps what it is sent; the settings point to it."""
+    got = []
+
+    class Handler(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_POST(self):
+            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(Handler.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    settings.ALERT_WEBHOOK_URL = f"http://127.0.0.1:{server.server_port}/hook"
+    settings.ALERT_WEBHOOK_SECRET = "the shared secret"
+    yield got, Handler
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def kinds():
+    return list(Alert.objects.order_by("pk").values_list("kind", flat=True))
+
+
+def look():
+    alerts.tell_changes(timezone.now())
+
+
+def test_a_paused_destination__is_told_once_and_its_recovery_once(partner, sync):
+    partner.fault = lambda call: Fault(401, {})
+    world.run(sync)
+    look()
+    look()
+    assert kinds() == ["paused"]
+    assert "401" in Alert.objects.get().sentence
+    partner.fault = lambda call: None
+    world.mend(sync.destination)
+    world.run(sync)
+    look()
+    look()
+    assert kinds() == ["paused", "recovered"]
+
+
+def test_a_sync_that_is_well__is_not_told(sync):
+    world.run(sync)
+    look()
+    assert kinds() == []
+
+
+def test_a_partner_that_refuses_everybody__is_failing(partner, sync):
+    partner.fault = lambda call: Fault(400, {}) if call.kind == "add" else None
+    world.run(sync)
+    look()
+    assert kinds() == ["failing"]
+
+
+def test_a_partner_that_is_down__is_failing(partner, sync):
+    partner.fault = lambda call: Fault(503, {})
+    world.run(sync)
+    look()
+    assert kinds() == ["failing"]
+
+
+def test_a_held_run__is_told(sync):
+    world.run(sync)
+    Sync.objects.filter(pk=sync.pk).update(guard_users=3)
+    world.fill(sync.cohort, world.users(2))
+    assert world.run(sync).state == "held"
+    look()
+    assert kinds() == ["held"]
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(14, []), (16, ["missed"])])
+def test_a_due_time_that_has_passed__is_told_after_a_grace(sync, minutes, told):
+    Sync.objects.filter(pk=sync.pk).update(next_due_at=timezone.now() - timedelta(minutes=minutes))
+    look()
+    assert kinds() == told
+
+
+def test_an_alert__goes_out_by_mail_and_by_signed_webhook(sync, hook, settings, mailoutbox):
+    settings.ALERT_EMAILS = ["ops@example.com"]
+    Destination.objects.pause(sync.destination_id, "Contract ended")
+    look()
+    assert alerts.send_waiting(timezone.now()) == 1
+    assert "Contract ended" in mailoutbox[0].body
+    [(headers, body)] = hook[0]
+    signed = headers["X-Cohort-Sync-Timestamp"].encode() + b"." + body
+    expected = hmac.new(b"the shared secret", signed, hashlib.sha256).hexdigest()
+    assert headers["X-Cohort-Sync-Signature"] == f"sha256={expected}"
+    assert json.loads(body)["state"] == "paused"
+    assert alerts.send_waiting(timezone.now() + timedelta(days=1)) == 0
+
+
+def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(sync, hook):
+    got, handler = hook
+    handler.status = 500
+    Destination.objects.pause(sync.destination_id, "Contract ended")
+    look()
+    now = timezone.now()
+    assert alerts.send_waiting(now) == 0
+    assert "500" in Alert.objects.get().error
+    assert alerts.send_waiting(now) == 0, "not before its time"
+    handler.status = 200
+    assert alerts.send_waiting(now + timedelta(minutes=2)) == 1
+    assert len(got) == 2
+
+
+def test_a_webhook_at_an_address_that_is_not_allowed__is_refused(sync, hook, settings):
+    settings.OUTBOUND_ALLOW_NETS = []
+    Destination.objects.pause(sync.destination_id, "Contract ended")
+    look()
+    alerts.send_waiting(timezone.now())
+    assert "OUTBOUND_ALLOW_NETS" in Alert.objects.get().error
+    assert hook[0] == []

@@ -1,0 +1,134 @@
+"""What a person can do to a sync: approve or refuse a held run, rename, move, archive, restore, reset."""
+
+import pytest
+
+from cohorts import refresh
+from syncs import start
+from syncs.choices import RunState
+from syncs.models import Run, Sync
+from tests import world
+from tests.partner import Partner
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def partner():
+    with Partner() as running:
+        yield running
+
+
+@pytest.fixture(params=["amplitude-list", "amplitude-property"])
+def sync(request, partner):
+    """A sync whose partner holds ten users."""
+    made = world.sync(world.cohort(world.users(10)), world.destination(partner.url, request.param))
+    assert world.run(made).state == RunState.SUCCEEDED
+    made.refresh_from_db()
+    return made
+
+
+def test_a_run_that_removes_more_than_the_guard_allows__waits_and_sends_nothing(partner, sync):
+    Sync.objects.filter(pk=sync.pk).update(guard_percent=50)
+    world.fill(sync.cohort, world.users(4))
+    calls = len(partner.calls)
+    run = world.run(sync)
+    assert (run.state, len(partner.calls)) == (RunState.HELD, calls)
+    assert run.reason == "It would remove 6 of 10 users; the limit is 50 %."
+
+
+def test_an_approved_run__does_what_was_shown_and_no_more(partner, sync):
+    Sync.objects.filter(pk=sync.pk).update(guard_percent=50)
+    world.fill(sync.cohort, world.users(4))
+    run = world.run(sync)
+    world.fill(sync.cohort, world.users(1))
+    start.approve(run, by="ann")
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert (run.state, run.approved_by, run.removed) == (RunState.SUCCEEDED, "ann", 6)
+    assert partner.members(world.name_at_partner(sync)) == set(world.users(4))
+
+
+def test_a_refused_run__ends_and_the_next_one_asks_again(partner, sync):
+    Sync.objects.filter(pk=sync.pk).update(guard_users=5)
+    world.fill(sync.cohort, world.users(4))
+    run = world.run(sync)
+    start.refuse(run, by="ann")
+    run.refresh_from_db()
+    assert (run.state, run.reason) == (RunState.CANCELLED, "Refused by ann.")
+    with pytest.raises(start.CannotRun):
+        start.approve(run, by="bob")
+    assert world.run(sync).state == RunState.HELD
+
+
+def test_what_was_approved_with_the_cohorts_version__is_not_asked_again(partner, sync):
+    sync.cohort.guard_percent = 50
+    sync.cohort.save()
+    version = refresh.replace(sync.cohort.pk, world.users(4), source="test")
+    refresh.approve(sync.cohort.pk, version.number, by="ann")
+    assert world.run(sync).state == RunState.SUCCEEDED
+    assert partner.members(world.name_at_partner(sync)) == set(world.users(4))
+
+
+def test_renaming__empties_the_old_name_and_fills_the_new_one(partner, sync):
+    old = sync.external_name
+    start.rename(sync, "VIPs", by="ann")
+    world.go(sync.destination)
+    assert partner.members(old) == set()
+    assert partner.members("VIPs") == set(world.users(10))
+    sync.refresh_from_db()
+    assert (sync.external_name, sync.next_name) == ("VIPs", "")
+    world.fill(sync.cohort, world.users(3))
+    world.run(sync)
+    assert partner.members("VIPs") == set(world.users(3))
+
+
+def test_renaming__to_a_name_that_another_sync_has__is_refused(sync):
+    other = world.sync(world.cohort(world.users(1), name="Other"), sync.destination)
+    world.run(other)
+    other.refresh_from_db()
+    with pytest.raises(start.CannotRun, match="Another sync"):
+        start.rename(sync, other.external_name, by="ann")
+
+
+def test_a_destination_that_moved_without_a_word__stops_the_sync(sync):
+    with Partner() as elsewhere:
+        sync.destination.base_url = elsewhere.url
+        sync.destination.save()
+        run = world.run(sync)
+        assert run.state == RunState.FAILED
+        assert "has changed" in run.reason
+        assert elsewhere.calls == []
+
+
+def test_a_destination_that_moved_with_consent__is_filled_anew(sync):
+    with Partner() as elsewhere:
+        sync.destination.base_url = elsewhere.url
+        sync.destination.accepted_place = sync.destination.endpoint().place
+        sync.destination.save()
+        world.run(sync)
+        assert elsewhere.members(world.name_at_partner(sync)) == set(world.users(10))
+        assert Run.objects.first().state == RunState.SUCCEEDED
+
+
+def test_archiving_with_emptying__leaves_nobody_at_the_partner(partner, sync):
+    start.archive(sync, by="ann", empty_first=True)
+    world.go(sync.destination)
+    assert partner.members(sync.external_name) == set()
+    sync.refresh_from_db()
+    assert (sync.archived_at is not None, sync.enabled, sync.settled_version) == (True, False, 0)
+    with pytest.raises(start.CannotRun, match="archived"):
+        world.run(sync)
+
+
+def test_an_archived_sync_that_is_restored__goes_on_where_it_was(partner, sync):
+    start.archive(sync, by="ann", empty_first=False)
+    world.fill(sync.cohort, world.users(12))
+    start.restore(sync)
+    run = world.run(sync)
+    assert (run.added, run.removed) == (2, 0)
+    assert partner.members(sync.external_name) == set(world.users(12))
+
+
+def test_a_reset_sync__sends_everybody_again(partner, sync):
+    start.reset(sync)
+    assert world.run(sync).added == 10
