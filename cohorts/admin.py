@@ -50,6 +50,9 @@ class CohortAdmin(ModelAdmin):
         ),
     ]
 
+    class Media:
+        css = {"all": ["cohorts/cohorts.css"]}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Cohort]:
         last = Upload.objects.filter(cohort=OuterRef("pk")).order_by("-pk").values("state")[:1]
         cohorts: QuerySet[Cohort] = super().get_queryset(request)

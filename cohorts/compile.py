@@ -53,18 +53,24 @@ def compile_members(definition: Definition, as_of: datetime, dialect: Dialect) -
 
 def compile_condition(
     condition: Condition, definition: Definition, as_of: datetime, dialect: Dialect
-) -> tuple[Compiled, bool]:
-    """Return the query of one condition's set, and whether the condition is the complement of it."""
-    users = Compiler(definition, as_of, dialect).condition(condition)
-    return Compiled(users.query, dialect), users.complement
+) -> Compiled:
+    """Return the query of one condition's set; the condition is its complement if `is_complement`."""
+    return Compiled(Compiler(definition, as_of, dialect).condition(condition), dialect)
 
 
 def compile_facts(
     condition: Performed, definition: Definition, as_of: datetime, dialect: Dialect
 ) -> Compiled:
-    """Return the query of how many events a condition counts, and the last one's microseconds since 1970."""
+    """Return the query of the events that a condition counts: microseconds since 1970, `t`."""
     rows = Compiler(definition, as_of, dialect).counted(condition)
-    return Compiled(rows.select(exp.Count(this=exp.Star()), exp.Max(this=dialect.micros())), dialect)
+    return Compiled(rows.select(exp.alias_(dialect.micros(), "t")), dialect)
+
+
+def is_complement(condition: Condition) -> bool:
+    """Whether a condition holds for someone without events and properties."""
+    if isinstance(condition, Performed):
+        return condition.or_never
+    return isinstance(condition, UserProperty) and condition.property.negative
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,7 @@ class Compiler:
             return Users(inner.query, not inner.complement)
         if isinstance(node, (All, AnyOf)):
             return self.group([self.users(child) for child in node.nodes], isinstance(node, All))
-        found = self.condition(node)
-        return Users(self.once(node, found.query), found.complement)
+        return Users(self.once(node, self.condition(node)), is_complement(node))
 
     def group(self, sets: list[Users], everything: bool) -> Users:
         """all: (∩ plain) − (∪ complemented). any: the complement of (∩ complemented) − (∪ plain)."""
@@ -150,22 +155,23 @@ class Compiler:
         active = self.ids(self.dialect.events().where(self.before(self.as_of))).distinct()
         return union([known, active])
 
-    def condition(self, node: Condition) -> Users:
+    def condition(self, node: Condition) -> exp.Query:
+        """The users for whom a condition holds; those for whom it does not, if it is a complement."""
         if isinstance(node, Performed):
             return self.performed(node)
         if isinstance(node, Sequence):
-            return Users(self.sequence(node))
+            return self.sequence(node)
         if isinstance(node, UserProperty):
             return self.user(node.property)
-        return Users(self.dialect.members(node.key))
+        return self.dialect.members(node.key)
 
     # --- Properties -------------------------------------------------------------------------
 
-    def user(self, prop: Property) -> Users:
+    def user(self, prop: Property) -> exp.Query:
         value = self.dialect.user_text(prop.name)
         number = self.dialect.user_number(prop.name)
         rows = self.ids(self.dialect.users_with(prop.name))
-        return Users(rows.where(self.holds(prop.positive, value, number)).distinct(), prop.negative)
+        return rows.where(self.holds(prop.positive, value, number)).distinct()
 
     def of_event(self, prop: Property) -> exp.Expr:
         value, number = self.dialect.event_text(prop.name), self.dialect.event_number(prop.name)
@@ -212,16 +218,16 @@ class Compiler:
         rows = self.dialect.events().where(*self.matching(node.events, node.where), self.before(end))
         return rows.where(self.dialect.time() >= self.dialect.instant(start)) if start else rows
 
-    def performed(self, node: Performed) -> Users:
+    def performed(self, node: Performed) -> exp.Query:
         start, end = node.window.bounds(self.as_of, self.zone)
         rows = self.ids(self.counted(node))
         if node.measure is None:
-            return Users(rows.distinct())
+            return rows.distinct()
         rows = rows.group_by(self.dialect.user_id())
         held = self.measured(node.measure, start, end)
         if node.or_never:
-            return Users(rows.having(exp.not_(exp.func("COALESCE", held, exp.false()))), complement=True)
-        return Users(rows.having(held))
+            return rows.having(exp.not_(exp.func("COALESCE", held, exp.false())))
+        return rows.having(held)
 
     def measured(self, measure: Measure, start: datetime | None, end: datetime) -> exp.Expr:
         if measure.kind in ("first", "last"):

@@ -54,6 +54,11 @@ def members(database: str, sql: str, *, limits: Limits | None = None) -> Iterato
         yield from ids
 
 
+def check_query(database: str, sql: str) -> None:
+    """Raise RefusedQuery unless the database is configured and the query one that may run."""
+    compile_query(sql, configured(database))
+
+
 def configured(name: str) -> Database:
     if name not in settings.QUERY_DATABASES:
         known = ", ".join(sorted(settings.QUERY_DATABASES)) or "none is configured"

@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from cohorts import calculate
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
@@ -158,6 +159,24 @@ def start_due(now: datetime) -> list[Run]:
             except CannotRun as error:
                 log.info("%s", error)
     return runs
+
+
+def refresh_before(destination_id: int) -> None:
+    """Calculate the cohorts that want it before each run, for the destination's runs that have not begun.
+
+    What goes wrong is kept with the cohort; the run then sends the latest version that there is.
+    """
+    waiting = Run.objects.filter(
+        sync__destination=destination_id,
+        sync__cohort__refresh_before_sync=True,
+        state=RunState.PENDING,
+        started_at=None,
+        approved_by="",
+    )
+    for run in waiting.select_related("sync__cohort"):
+        cohort = run.sync.cohort
+        if not cohort.versions.filter(started_at__gte=run.created_at).exists():
+            calculate.try_calculate(cohort)
 
 
 def drivable_destinations() -> list[int]:
