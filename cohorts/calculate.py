@@ -76,7 +76,7 @@ def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: f
         said, made_from = f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
     else:
         definition = parse(cohort.definition)
-        ids = behavioral.members(definition, instant, cohorts=_published)
+        ids = behavioral.members(definition, instant, cohorts=_published, workspace=cohort.events_workspace)
         said, made_from = definition.sentence(), cohort.definition
     return refresh.replace(
         cohort.pk,
