@@ -68,13 +68,20 @@ def _first(sql: str, parameters: Any, returning: bool, results: int = 1) -> Any:
 LIST_LOCKS = 0x5EC1 << 48
 
 
-def lock_list(list_number: int, *, alone: bool) -> None:
-    """Hold a list until the open transaction ends: together with other adds and removes, or alone.
+def locked_column(list_number: int, sql: str, parameters: Sequence[Any], *, alone: bool) -> list[Any]:
+    """Return the first column of a query that is made while a list is held, until the transaction ends.
+
+    It is held together with other adds and removes, or alone. The query sees what was committed before.
 
     An advisory lock and no row lock, which would write to the row, so that even a call that changes nothing
     had to wait for the disk. SQLite has one writer at a time: a transaction here is one from its beginning.
     """
     assert connection.in_atomic_block
-    if connection.vendor == "postgresql":
-        kind = "" if alone else "_shared"
-        column(f"SELECT pg_advisory_xact_lock{kind}(%s)", [LIST_LOCKS + list_number])
+    if connection.vendor != "postgresql":
+        return column(sql, parameters)
+    lock = f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(%s)"
+    with connection.cursor() as cursor:
+        # Two statements, so that the second has a view of its own, in one message to the server.
+        cursor.execute(f"{lock}; {sql}", [LIST_LOCKS + list_number, *parameters])
+        cursor.nextset()
+        return [row[0] for row in cursor.fetchall()]

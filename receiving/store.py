@@ -17,7 +17,7 @@ from receiving.errors import InvalidUsers, list_not_found
 from receiving.faults import rejected_users
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
 from receiving.shapes import Identify, trait_rows
-from receiving.statements import column, lock_list, run, run_in_order
+from receiving.statements import column, locked_column, run, run_in_order
 
 DRAIN_ROWS = 10_000
 
@@ -42,10 +42,11 @@ def lock_set(workspace: Workspace, list_id: str, *, alone: bool = False) -> int:
     """
     if not (list_id.isascii() and list_id.isdigit() and len(list_id) <= 18):
         raise list_not_found(list_id)
-    lock_list(int(list_id), alone=alone)
-    found = column(
+    found = locked_column(
+        int(list_id),
         "SELECT member_set_id FROM receiving_list WHERE id = %s AND workspace_id = %s",
         [int(list_id), workspace.pk],
+        alone=alone,
     )
     if not found:
         raise list_not_found(list_id)
