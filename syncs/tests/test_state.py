@@ -12,7 +12,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=12)
 
 
-def facts(state: RunState | None = None, *, run: dict | None = None, **changes) -> Facts:
+def facts(state: RunState | None = None, *, run: dict[str, Any] | None = None, **changes) -> Facts:
     values = {"now": NOW, "version": 14, "size": 23_570, "settled": 14, "held": 23_570}
     if state:
         values["run"] = LastRun(**{"state": state, "at": EARLIER, "target": 14} | (run or {}))
