@@ -43,7 +43,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "rest_framework",
-    "knox",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "events",
@@ -179,14 +178,13 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["cohortsite.rest.StrictJSONParser"],
     "EXCEPTION_HANDLER": "cohortsite.rest_errors.error_response",
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "cohortsite.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["cohortsite.rest.ModelPermissions"],
     "DEFAULT_PAGINATION_CLASS": "cohortsite.rest.Page",
     "DEFAULT_FILTER_BACKENDS": ["cohortsite.rest.Filters"],
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cohort Sync",
     "VERSION": "1",
