@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 BODY = b'{"listId": 1}'
-REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(BODY),
+    BODY,
+)
 BUFFER = 1 << 20
 
 

@@ -87,6 +87,9 @@ TEMPLATES: list[dict[str, Any]] = [
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR}/cohort-sync.sqlite3")}
+# A connection is kept by its thread: opening one costs a partner's call more than the call itself.
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # A transaction that begins by reading and then writes can otherwise fail at once
@@ -96,6 +99,20 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32000;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Events -------------------------------------------------------------------------------
+# Where the spool and the files of events are, and what one calculation over them may use.
+EVENTS_DIR = Path(env.str("EVENTS_DIR", default=str(VAR_DIR / "events")))
+EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
+EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
+EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
+EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
+EVENTS_URL = env.str("EVENTS_URL", default="")
+# Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
+EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
+# Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
+QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.

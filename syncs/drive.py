@@ -31,7 +31,7 @@ from destinations.models import Destination
 from destinations.payloads import Request, TemplateError, external_name
 from destinations.secrets import SecretUnreadable
 from destinations.transport import Reply, Transport
-from syncs import judge, rejections, start
+from syncs import judge, record, rejections, start
 from syncs import lease as leases
 from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.feed import Feed, Work
@@ -132,6 +132,9 @@ class Drive:
     spent: list[Work] = field(default_factory=list)
     # Users were refused before anybody was accepted in the run: perhaps the partner refuses everybody.
     unproven: list[Work] = field(default_factory=list)
+    # For the next transaction: rows of batches that are about to be sent, outcomes, everything else.
+    begun: list[Batch] = field(default_factory=list)
+    progress: list[Batch] = field(default_factory=list)
     writes: list[Callable[[], object]] = field(default_factory=list)
     durable: bool = False
     accepted: int = 0
@@ -218,36 +221,31 @@ class Drive:
         return None
 
     def _store(self, work: Work) -> None:
-        batch = work.batch
-        retried = list(work.retried.values())
-
-        def write() -> None:
-            batch.pk = None
-            batch.save(force_insert=True)
-            if retried:
-                rejections.announce(batch, retried)
-
         work.stored = True
+        self.begun.append(work.batch)
         # A lost row of a create call would make a second list of which nobody is told.
-        self.durable |= bool(retried) or work.narrowing is None
-        self.writes.append(write)
+        self.durable |= bool(work.retried) or work.narrowing is None
+        if work.retried:
+            self.writes.append(partial(rejections.announce, work.batch, list(work.retried.values())))
 
     def _commit(self) -> None:
         """Write everything in one transaction that begins by checking the lease."""
         now = time.monotonic()
-        if not self.writes and now - self._renewed < RENEW_EVERY:
+        begun, progress, writes = self.begun, self.progress, self.writes
+        if not (begun or progress or writes) and now - self._renewed < RENEW_EVERY:
             return
-        writes, self.writes = self.writes, []
+        self.begun, self.progress, self.writes = [], [], []
         if self.durable:
             _relax_durability(False)
         while True:
             try:
                 with transaction.atomic():
                     self.lease.renew()
+                    record.begin(begun)
+                    record.progress(progress)
                     for write in writes:
                         write()
-                    for feed in self.feeds:
-                        feed.save_counts()
+                    record.counts([feed.run for feed in self.feeds if feed.touched])
                 break
             except OperationalError as error:
                 if "locked" not in str(error) or self.lease.remaining() < 10:
@@ -450,7 +448,7 @@ class Drive:
     def _drop_ended(self) -> None:
         for feed in [feed for feed in self.feeds if feed.ended and not feed.flying]:
             assert feed.ended
-            self.writes += [feed.save_counts, feed.ended]
+            self.writes += [partial(record.counts, [feed.run]), feed.ended]
             self.feeds.remove(feed)
 
     def park(self, seconds: float, reason: str) -> None:
@@ -477,7 +475,7 @@ class Drive:
 
     def recover(self, reason: str) -> Ended:
         """After an error of ours: drop what was to be written, park, and let somebody try later."""
-        self.writes.clear()
+        self.begun, self.progress, self.writes = [], [], []
         self.feeds = [feed for feed in self.feeds if not feed.ended]
         self.park(RECOVER_AFTER, reason)
         assert self.ending

@@ -105,12 +105,6 @@ class Feed:
         self.exhausted = True
         return None
 
-    def save_counts(self) -> None:
-        """Write the run's counters, if there is anything new."""
-        if self.touched:
-            counts = ("added", "removed", "rejected", "requests", "retries", "note")
-            Run.objects.filter(pk=self.run.pk).update(**{name: getattr(self.run, name) for name in counts})
-
     @property
     def done(self) -> bool:
         return self.exhausted and not self.in_flight

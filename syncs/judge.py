@@ -62,7 +62,7 @@ def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> Non
 
 def _failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
     if work.feed.ended:
-        _store_progress(drive, work.batch)
+        drive.progress.append(work.batch)
     elif work.canary:
         _canary_failed(drive, work, error)
     elif isinstance(error, Temporary):
@@ -174,7 +174,7 @@ def _end_batch(drive: "Drive", work: Work, state: BatchState) -> None:
     work.feed.in_flight -= 1
     work.batch.state = state
     work.batch.settled_at = timezone.now()
-    _store_progress(drive, work.batch)
+    drive.progress.append(work.batch)
 
 
 # --- refused users ------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def _rejected(drive: "Drive", work: Work, error: DeliveryError) -> None:
     feed.only_404 &= isinstance(error, NotFound)
     work.narrowing.reject(error, error.named_users)
     _go_on(drive, work)
-    _store_progress(drive, work.batch)
+    drive.progress.append(work.batch)
     if not feed.accepted and feed.refused >= REFUSALS:
         _ask_canary(drive, feed)
 
@@ -293,7 +293,7 @@ def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
         drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
     work.narrowing.halve(error)
     _go_on(drive, work)
-    _store_progress(drive, work.batch)
+    drive.progress.append(work.batch)
 
 
 # --- retries, the breaker -----------------------------------------------------------------------
@@ -305,11 +305,11 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
     if work.narrowing and work.narrowing.once:
         work.narrowing.give_up(error)
         _go_on(drive, work)
-        _store_progress(drive, batch)
+        drive.progress.append(batch)
         return
     if drive.row.opened:
         _open_breaker(drive, error.message)
-        _store_progress(drive, batch)
+        drive.progress.append(batch)
         return
     batch.tries += 1
     decision = retry.decide(
@@ -325,7 +325,7 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
         drive.ready.append(work)
     else:
         _spent(drive, work, error)
-    _store_progress(drive, batch)
+    drive.progress.append(batch)
 
 
 def _spent(drive: "Drive", work: Work, error: Temporary) -> None:
@@ -380,7 +380,7 @@ def _stop_and_tell(drive: "Drive", work: Work, error: DeliveryError) -> None:
     reason = error.message if isinstance(error, Refused) else f"Something is set up wrong: {error.message}"
     drive.pause(reason)
     drive.end_run(work.feed, RunState.FAILED, reason)
-    _store_progress(drive, work.batch)
+    drive.progress.append(work.batch)
 
 
 # --- what is written of a batch -----------------------------------------------------------------
@@ -410,16 +410,6 @@ def _record_attempt(
         "reply_head": reply.excerpt if reply else "",
     }
     drive.writes.append(lambda: Attempt.objects.create(batch=work.batch, **values))
-
-
-PROGRESS = ["state", "tries", "requests", "unknown_outcome", "delivered", "status", "latency_ms"]
-PROGRESS += ["message", "request_head", "reply_head", "settled_at"]
-
-
-def _store_progress(drive: "Drive", batch: Batch) -> None:
-    drive.writes.append(
-        lambda: Batch.objects.filter(pk=batch.pk).update(**{n: getattr(batch, n) for n in PROGRESS})
-    )
 
 
 def _save_breaker(row: Driver) -> None:

@@ -1,6 +1,7 @@
 """Every state that a sync can be in is told in words, and none by accident."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def facts(state: RunState | None = None, *, run: dict | None = None, **changes) 
     return Facts(**values | changes)  # type: ignore[arg-type]
 
 
-PARKED = {"parked_until": NOW + timedelta(hours=2), "parked_reason": "429"}
+PARKED: dict[str, Any] = {"parked_until": NOW + timedelta(hours=2), "parked_reason": "429"}
 CASES = [
     # of each state of the last run
     (facts(RunState.PENDING), "Waiting", Tone.BUSY, "Made 12 minutes ago, waits for a worker."),

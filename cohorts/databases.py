@@ -1,0 +1,280 @@
+"""Where a query for members runs: our own files, PostgreSQL, ClickHouse, or a folder of files.
+
+Every engine writes its ids to a temporary file first, within the limits; then they are streamed from there.
+So no cursor, snapshot or memory of the engine is held while the ids are merged into our database.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import orjson
+import psycopg
+import requests
+
+from events.engine import EngineError, Limits, TimedOut, TooLarge, connect, deadline
+from events.locks import own_folder
+from events.user_ids import InvalidUserId, check_user_id
+
+BATCH = 10_000
+Rows = Iterator[tuple[Any, ...]]
+
+
+class Unavailable(EngineError):
+    code = "unavailable"
+
+
+class QueryFailed(EngineError):
+    """The database refused the query: the message is the database's own."""
+
+    code = "query_failed"
+
+
+class InvalidIds(EngineError):
+    code = "invalid_ids"
+
+
+class Database(ABC):
+    """One place that answers queries. `dialect` is sqlglot's name for its language."""
+
+    dialect: str
+
+    @abstractmethod
+    def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
+        """Run a query, read-only, and yield its rows. `cohorts` are relations of one column, user_id,
+        by the name that the query uses. Raises an EngineError. May be closed early."""
+
+    @contextmanager
+    def ids(
+        self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path
+    ) -> Iterator[Iterator[str]]:
+        """Run a query of one column; yield its ids, from a file that lasts as long as the context."""
+        with own_folder(temp) as folder:
+            write_ids(folder / "ids.jsonl", self.rows(sql, cohorts, limits, folder))
+            yield read_ids(folder / "ids.jsonl")
+
+
+def write_ids(path: Path, rows: Rows) -> None:
+    with path.open("wb") as file:
+        for (value,) in rows:
+            try:
+                file.write(orjson.dumps(check_user_id(value)) + b"\n")
+            except InvalidUserId as error:
+                raise InvalidIds(f"The query returned a user id that {error}: {str(value)[:80]!r}.") from None
+
+
+def read_ids(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for line in file:
+            yield orjson.loads(line)
+
+
+def batches(values: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(values)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+# --- DuckDB ---------------------------------------------------------------------------------
+
+
+class Embedded(Database):
+    """Our own files, named in the query itself."""
+
+    dialect = "duckdb"
+
+    def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
+        with connect(limits, temp) as connection:
+            for name, ids in cohorts.items():
+                load_cohort(connection, name, ids, temp)
+            self.prepare(connection)
+            try:
+                statements = connection.extract_statements(sql)
+                if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                    raise QueryFailed("This is not one SELECT.")
+                connection.execute(statements[0])
+                while batch := connection.fetchmany(BATCH):
+                    yield from batch
+            except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+                raise
+            except duckdb.Error as error:
+                raise QueryFailed(str(error).splitlines()[0]) from None
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Nothing more: the query is our own."""
+
+
+def load_cohort(connection: duckdb.DuckDBPyConnection, name: str, ids: Iterable[str], temp: Path) -> None:
+    path = temp / "cohort.jsonl"
+    with path.open("wb") as file:
+        file.writelines(orjson.dumps({"user_id": user_id}) + b"\n" for user_id in ids)
+    connection.execute(
+        f"CREATE TABLE {identifier(name)} AS "
+        "SELECT * FROM read_json($1, format='newline_delimited', columns={user_id: 'VARCHAR'})",
+        [str(path)],
+    )
+    path.unlink()
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
+
+
+class FileFolder(Embedded):
+    """Parquet and CSV files of one folder, each a view by its name without the ending; nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def files(self) -> dict[str, Path]:
+        """The folder's files by the names of their views."""
+        found = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return {path.stem: path for path in found if path.suffix in READERS and path.is_file()}
+
+    def tables(self) -> set[str]:
+        return set(self.files())
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        for name, path in self.files().items():
+            reader = f"{READERS[path.suffix]}({quoted(str(path))})"
+            connection.execute(f"CREATE VIEW {identifier(name)} AS SELECT * FROM {reader}")
+        connection.execute(f"SET allowed_directories = [{quoted(str(self.folder))}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------
+
+
+class PostgreSQLServer(Database):
+    dialect = "postgres"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
+        try:
+            connection = psycopg.connect(self.url, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"The database does not answer: {str(error).strip()}") from None
+        # Closed without a commit: whatever a function may have done is undone.
+        with closing(connection), deadline(connection.cancel_safe, limits.seconds):
+            try:
+                self.load_cohorts(connection, cohorts)
+                connection.read_only = True
+                if limits.seconds:
+                    timeout = f"SET statement_timeout = {int(limits.seconds * 1000)}"
+                    connection.execute(timeout)
+                with connection.cursor("members") as cursor:
+                    cursor.itersize = BATCH
+                    cursor.execute(sql.encode())
+                    yield from cursor
+            except psycopg.errors.QueryCanceled:
+                raise too_late(limits) from None
+            except psycopg.Error as error:
+                raise QueryFailed(str(error).splitlines()[0]) from None
+
+    def load_cohorts(self, connection: psycopg.Connection[Any], cohorts: Mapping[str, Iterable[str]]) -> None:
+        for name, ids in cohorts.items():
+            table = identifier(name).encode()
+            connection.execute(b"CREATE TEMP TABLE " + table + b" (user_id text)")
+            with connection.cursor().copy(b"COPY " + table + b" FROM STDIN") as copy:
+                for user_id in ids:
+                    copy.write_row((user_id,))
+        connection.commit()
+
+
+def too_late(limits: Limits) -> TimedOut:
+    return TimedOut(f"The query took longer than {limits.seconds:g} seconds and was stopped.")
+
+
+# --- ClickHouse -----------------------------------------------------------------------------
+
+
+class ClickHouseServer(Database):
+    """ClickHouse over HTTP. Cohorts travel with the query as external tables."""
+
+    dialect = "clickhouse"
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        secure = parts.scheme == "clickhouses"
+        port = parts.port or (8443 if secure else 8123)
+        self.address = f"{'https' if secure else 'http'}://{parts.hostname}:{port}/"
+        self.database = unquote(parts.path.lstrip("/")) or "default"
+        self.login = (unquote(parts.username or "default"), unquote(parts.password or ""))
+
+    def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
+        parameters: dict[str, str | int] = {
+            "database": self.database,
+            "query": f"{sql} FORMAT JSONCompactEachRow",
+            "readonly": 1,
+            "max_memory_usage": limits.memory_mb * 1_000_000,
+            # The status is known only at the end; a failure must not look like a short answer.
+            "wait_end_of_query": 1,
+        }
+        if limits.seconds:
+            parameters["max_execution_time"] = max(1, int(limits.seconds))
+        files = {}
+        for name, ids in cohorts.items():
+            parameters[f"{name}_structure"] = "user_id String"
+            parameters[f"{name}_format"] = "JSONEachRow"
+            files[name] = (name, b"".join(orjson.dumps({"user_id": i}) + b"\n" for i in ids))
+        query = parameters.pop("query")
+        files["query"] = ("", str(query).encode())
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                response = session.post(
+                    self.address,
+                    params=parameters,
+                    files=files,
+                    headers={"X-ClickHouse-User": self.login[0], "X-ClickHouse-Key": self.login[1]},
+                    timeout=(10, (limits.seconds or 3600) + 10),
+                    stream=True,
+                    allow_redirects=False,
+                )
+                with response:
+                    if response.status_code != 200:
+                        raise refused(response, limits)
+                    for line in response.iter_lines(chunk_size=1 << 16):
+                        yield tuple(orjson.loads(line))
+        except requests.Timeout:
+            raise too_late(limits) from None
+        except (requests.RequestException, orjson.JSONDecodeError) as error:
+            raise Unavailable(f"The database does not answer as ClickHouse does: {error}") from None
+
+
+def refused(response: requests.Response, limits: Limits) -> EngineError:
+    said = response.text[:500].strip()
+    code = response.headers.get("X-ClickHouse-Exception-Code", "")
+    if code in ("159", "160") or "TIMEOUT_EXCEEDED" in said or "TOO_SLOW" in said:
+        return too_late(limits)
+    if code == "241" or "MEMORY_LIMIT_EXCEEDED" in said:
+        return TooLarge(f"The query needed more than {limits.memory_mb:,} MB of memory. ({said})")
+    return QueryFailed(said or f"HTTP {response.status_code}")
+
+
+def open_database(url: str) -> Database:
+    """Return the database that an address names: postgres://, clickhouse://, clickhouses:// (TLS) or
+    duckdb:///FOLDER. Raises ValueError, without the address, which holds a password."""
+    scheme = urlsplit(url).scheme
+    if scheme in ("postgres", "postgresql"):
+        return PostgreSQLServer(url)
+    if scheme in ("clickhouse", "clickhouses"):
+        return ClickHouseServer(url)
+    if scheme == "duckdb":
+        return FileFolder(Path(unquote(urlsplit(url).path)))
+    raise ValueError(f"{scheme!r} is no kind of database here: postgres, clickhouse, clickhouses or duckdb")

@@ -1,0 +1,47 @@
+"""A whole definition, and the error of a value that is none."""
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from cohorts.definitions.grammar import CohortReference, Condition, Node, Performed, Sequence, conditions
+from cohorts.definitions.sentence import phrase
+
+
+class DefinitionError(ValueError):
+    """`problems` is a list of (JSON pointer, what is wrong and what to do)."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{pointer or '/'}: {message}" for pointer, message in problems))
+
+
+@dataclass(frozen=True)
+class Definition:
+    where: Node
+    timezone: str = "UTC"
+    version: int = 1
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def conditions(self) -> list[Condition]:
+        return list(conditions(self.where))
+
+    def cohort_keys(self) -> set[str]:
+        """Return the keys of the cohorts that this definition refers to."""
+        return {leaf.key for leaf in self.conditions() if isinstance(leaf, CohortReference)}
+
+    def event_names(self) -> set[str]:
+        names: set[str] = set()
+        for leaf in self.conditions():
+            if isinstance(leaf, Performed):
+                names.update(leaf.events)
+            elif isinstance(leaf, Sequence):
+                names.update(name for step in leaf.steps for name in step.events)
+        return names
+
+    def sentence(self) -> str:
+        """Return the definition as an English sentence."""
+        zone = "" if self.timezone == "UTC" else f" (days in {self.timezone})"
+        return f"Users who {phrase(self.where)}{zone}."

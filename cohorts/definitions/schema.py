@@ -1,0 +1,147 @@
+"""The grammar as JSON Schema (2020-12), for editors and for the documentation.
+
+It describes the shape. What only `parse` can say (a count that nobody can reach, a circle of cohorts,
+the number of conditions, the end of a window before its beginning) is not in it.
+"""
+
+from typing import Any
+
+from cohorts.definitions.parse import (
+    COMPARISONS,
+    COUNTED,
+    EXACT,
+    MAX_CONDITIONS,
+    MAX_NAMES,
+    MAX_TEXT,
+    MAX_VALUES,
+    MOMENTS,
+    OF_A_PROPERTY,
+    OPERATORS,
+    TYPES,
+)
+
+Schema = dict[str, Any]
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
+TEXT: Schema = {"type": "string", "maxLength": MAX_TEXT}
+NUMBER: Schema = {"type": "number"}
+WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": EXACT}
+
+
+def json_schema() -> Schema:
+    """Return the JSON Schema of a definition, version 1."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Behavioral cohort",
+        **closed(
+            {
+                "version": {"const": 1},
+                "timezone": {"type": "string", "description": "An IANA name, such as Europe/Berlin."},
+                "where": ref("node"),
+            },
+            required=["version", "where"],
+        ),
+        "$defs": {
+            "node": node(),
+            "performed": performed(),
+            "sequence": sequence(),
+            "step": closed(
+                {"event": ref("event"), "where": ref("where"), "absent": {"type": "boolean"}}, ["event"]
+            ),
+            "event": {
+                "anyOf": [NAME, {"type": "array", "items": NAME, "minItems": 1, "maxItems": MAX_NAMES}]
+            },
+            "where": {"type": "array", "items": ref("property"), "minItems": 1, "maxItems": MAX_CONDITIONS},
+            "property": property_comparison(),
+            "window": window(),
+            "duration": {"type": "string", "pattern": "^[1-9][0-9]{0,6}[hdw]$"},
+            "date": {"type": "string", "pattern": "^(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}$"},
+        },
+    }
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def closed(properties: Schema, required: list[str]) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def node() -> Schema:
+    group = {"type": "array", "items": ref("node"), "minItems": 1, "maxItems": MAX_CONDITIONS}
+    kinds: Schema = {
+        "all": group,
+        "any": group,
+        "not": ref("node"),
+        "performed": ref("performed"),
+        "sequence": ref("sequence"),
+        "user": ref("property"),
+        "cohort": NAME,
+    }
+    return {**closed(kinds, []), "minProperties": 1, "maxProperties": 1}
+
+
+def performed() -> Schema:
+    fields: Schema = {
+        "event": ref("event"),
+        "where": ref("where"),
+        "window": ref("window"),
+        "or_never": {"type": "boolean"},
+    }
+    measures = {kind: comparison({}, WHOLE) for kind in COUNTED}
+    measures |= {
+        kind: comparison({"property": NAME}, WHOLE if kind == "distinct" else NUMBER)
+        for kind in OF_A_PROPERTY
+    }
+    measures |= {kind: ref("window") for kind in MOMENTS}
+    return {**closed(fields | measures, ["event"]), **at_most_one(list(measures))}
+
+
+def at_most_one(keys: list[str]) -> Schema:
+    none = {"not": {"anyOf": [{"required": [key]} for key in keys]}}
+    return {"oneOf": [none, *({"required": [key]} for key in keys)]}
+
+
+def comparison(more: Schema, number: Schema) -> Schema:
+    pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    operators = {op: pair if op == "between" else number for op in COMPARISONS}
+    return {**closed(more | operators, list(more)), "oneOf": [{"required": [op]} for op in COMPARISONS]}
+
+
+def property_comparison() -> Schema:
+    ordered: Schema = {"anyOf": [TEXT, NUMBER]}
+    any_value: Schema = {"anyOf": [TEXT, NUMBER, {"type": "boolean"}]}
+    shapes: Schema = {
+        "any": any_value,
+        "text": NAME,
+        "order": ordered,
+        "pair": {"type": "array", "items": ordered, "minItems": 2, "maxItems": 2},
+        "list": {"type": "array", "items": any_value, "minItems": 1, "maxItems": MAX_VALUES},
+        "none": {"const": True},
+    }
+    fields = {"property": NAME, "type": {"enum": list(TYPES)}}
+    operators = {op: shapes[shape] for op, shape in OPERATORS.items()}
+    return {**closed(fields | operators, ["property"]), "oneOf": [{"required": [op]} for op in OPERATORS]}
+
+
+def sequence() -> Schema:
+    steps = {"type": "array", "items": ref("step"), "minItems": 2, "maxItems": 6}
+    return closed({"steps": steps, "within": ref("duration"), "window": ref("window")}, ["steps"])
+
+
+def window() -> Schema:
+    ago = {"type": "array", "items": ref("duration"), "minItems": 2, "maxItems": 2}
+    dates = closed({"from": ref("date"), "to": ref("date")}, [])
+    return {
+        "anyOf": [
+            {"const": "all_time"},
+            closed({"last": ref("duration")}, ["last"]),
+            closed({"between_ago": ago}, ["between_ago"]),
+            {**dates, "minProperties": 1},
+        ]
+    }

@@ -1,0 +1,186 @@
+"""A definition read back as an English sentence.
+
+Negations are moved down to the conditions, so that the sentence says "did not perform" instead of
+"it is not so that they performed".
+"""
+
+from cohorts.definitions.grammar import (
+    ALL_TIME,
+    All,
+    AnyOf,
+    Compare,
+    Condition,
+    Duration,
+    Measure,
+    Node,
+    Not,
+    Performed,
+    Property,
+    Sequence,
+    Step,
+    UserProperty,
+    Value,
+    Window,
+)
+
+UNITS = {"h": "hour", "d": "day", "w": "week"}
+COMPARED = {
+    ">=": "at least {}", ">": "more than {}", "<=": "at most {}", "<": "fewer than {}",
+    "=": "exactly {}", "between": "between {} and {}",
+}  # fmt: skip
+RELATIONS = {
+    "=": "equal to", "!=": "other than", "contains": "containing", "not_contains": "not containing",
+    "starts_with": "starting with", ">": "above", ">=": "of at least", "<": "below", "<=": "of at most",
+    "between": "between", "in": "among", "not_in": "not among", "is_set": "set", "is_not_set": "not set",
+}  # fmt: skip
+
+
+def phrase(node: Node, negated: bool = False) -> str:
+    """Return a node as a phrase that follows "Users who"."""
+    if isinstance(node, Not):
+        return phrase(node.node, not negated)
+    if isinstance(node, (All, AnyOf)):
+        word = "and" if isinstance(node, All) != negated else "or"
+        return join([part(child, negated, word) for child in node.nodes], word)
+    return condition(node, negated)
+
+
+def part(node: Node, negated: bool, word: str) -> str:
+    """A phrase inside a group; in brackets if it is a group joined by the other word."""
+    flipped = negated
+    while isinstance(node, Not):
+        node, flipped = node.node, not flipped
+    text = phrase(node, flipped)
+    if isinstance(node, (All, AnyOf)) and len(node.nodes) > 1:
+        own = "and" if isinstance(node, All) != flipped else "or"
+        return text if own == word else f"({text})"
+    return text
+
+
+def join(parts: list[str], word: str) -> str:
+    if len(parts) <= 2:
+        return f" {word} ".join(parts)
+    return f"{', '.join(parts[:-1])}, {word} {parts[-1]}"
+
+
+def condition(node: Condition, negated: bool) -> str:
+    if isinstance(node, Performed):
+        return performed(node, negated)
+    if isinstance(node, Sequence):
+        return sequence(node, negated)
+    if isinstance(node, UserProperty):
+        return f"{'do not have' if negated else 'have'} {of_property(node.property)}"
+    return f"are {'not ' if negated else ''}in the cohort {quoted(node.key)}"
+
+
+def performed(node: Performed, negated: bool) -> str:
+    verb = "did not perform" if negated else "performed"
+    words = [
+        verb,
+        names(node.events),
+        filters(node.where),
+        measured(node.measure),
+        when(node.window, node.measure),
+    ]
+    text = " ".join(word for word in words if word)
+    return f"{text}, or never" if node.or_never else text
+
+
+def names(events: tuple[str, ...]) -> str:
+    return join([quoted(name) for name in events], "or") if events else "any event"
+
+
+def filters(where: tuple[Property, ...]) -> str:
+    return f"with {join([of_property(p) for p in where], 'and')}" if where else ""
+
+
+def measured(measure: Measure | None) -> str:
+    if measure is None:
+        return ""
+    if measure.window is not None:
+        return f"for the {measure.kind} time {within_window(measure.window)}"
+    assert measure.compare is not None
+    if measure.kind == "count":
+        return times(measure.compare)
+    if measure.kind == "days":
+        return f"on {amount(measure.compare)} {plural(measure.compare, 'different day')}"
+    if measure.kind == "distinct":
+        return f"with {amount(measure.compare)} different values of {quoted(measure.property or '')}"
+    kind = {"avg": "average", "min": "smallest", "max": "largest"}.get(measure.kind, measure.kind)
+    limit = amount(measure.compare).replace("fewer than", "less than")
+    return f"with a {kind} of {quoted(measure.property or '')} of {limit}".replace("a average", "an average")
+
+
+def times(compare: Compare) -> str:
+    if compare.op == "=" and compare.values == (1,):
+        return "exactly once"
+    return f"{amount(compare)} {plural(compare, 'time')}"
+
+
+def plural(compare: Compare, noun: str) -> str:
+    return noun if compare.values[-1] == 1 else f"{noun}s"
+
+
+def amount(compare: Compare) -> str:
+    return COMPARED[compare.op].format(*(number(value) for value in compare.values))
+
+
+def number(value: int | float) -> str:
+    return f"{value:,}"
+
+
+def when(window: Window, measure: Measure | None) -> str:
+    if window == ALL_TIME:
+        # "at any time" would contradict a count, and first and last already name their window.
+        return "at any time" if measure is None else "" if measure.window else "over all time"
+    if measure is not None and measure.window is not None:
+        return f"counting only events {within_window(window)}"
+    return within_window(window)
+
+
+def within_window(window: Window) -> str:
+    if window.newer and window.older:
+        return f"between {duration(window.older)} and {duration(window.newer)} ago"
+    if window.older:
+        return f"in the last {duration(window.older)}"
+    if window.first_day and window.last_day:
+        return f"from {window.first_day} through {window.last_day}"
+    if window.first_day:
+        return f"since {window.first_day}"
+    return f"up to {window.last_day}" if window.last_day else "at any time"
+
+
+def duration(value: Duration) -> str:
+    return f"{value.amount:,} {UNITS[value.unit]}{'' if value.amount == 1 else 's'}"
+
+
+def sequence(node: Sequence, negated: bool) -> str:
+    verb = "did not go through" if negated else "went through"
+    steps = ", then ".join(step(one) for one in node.steps)
+    within = f", within {duration(node.within)}" if node.within else ""
+    begun = "" if node.window == ALL_TIME else f", beginning {within_window(node.window)}"
+    return f"{verb} [{steps}{within}{begun}]"
+
+
+def step(value: Step) -> str:
+    text = " ".join(filter(None, [names(value.events), filters(value.where)]))
+    return f"no {text}" if value.absent else text
+
+
+def of_property(prop: Property) -> str:
+    """`"plan" other than "free"`, `"price" of at least 50`, `"email" set`."""
+    relation = f"{quoted(prop.name)} {RELATIONS[prop.op]}"
+    shown = [literal(value) for value in prop.values]
+    if prop.op == "between":
+        return f"{relation} {shown[0]} and {shown[1]}"
+    return f"{relation} {join(shown, 'and')}".rstrip()
+
+
+def literal(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return quoted(value) if isinstance(value, str) else number(value)
+
+
+def quoted(text: str) -> str:
+    return f'"{text}"'

@@ -1,0 +1,210 @@
+"""What a definition means, in plain Python: no SQL, no code of ours, straight from the JSON.
+
+It is slow and obvious, and every engine must give the same members.
+"""
+
+import json
+import operator
+import re
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+MEASURES = ("count", "days", "sum", "avg", "min", "max", "distinct", "first", "last")
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+class Event(NamedTuple):
+    user_id: str
+    event: str
+    time: datetime
+    properties: dict[str, Any]
+
+
+class World(NamedTuple):
+    """`users` None: there is no users table. `cohorts`: the ids of each."""
+
+    events: list[Event]
+    users: dict[str, dict[str, Any]] | None
+    cohorts: dict[str, set[str]]
+
+
+class NeedsUsers(Exception):
+    pass
+
+
+NOBODY = "a user without events, traits and cohorts"
+
+
+def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[str]:
+    zone, where = ZoneInfo(definition.get("timezone", "UTC")), definition["where"]
+    done: dict[str, list[Event]] = {}
+    for event in world.events:
+        if event.time < as_of:
+            done.setdefault(event.user_id, []).append(event)
+    for_everyone = is_true(where, NOBODY, [], as_of, zone, world)
+    if world.users is None and ('"user":' in json.dumps(definition) or for_everyone):
+        raise NeedsUsers
+    known = set(done) | set(world.users or {})
+    # Somebody who is only in a cohort is found by that cohort, not by the absence of events.
+    candidates = known if for_everyone else known.union(*world.cohorts.values())
+    return {user for user in candidates if is_true(where, user, done.get(user, []), as_of, zone, world)}
+
+
+def is_true(
+    node: dict[str, Any], user: str, mine: list[Event], as_of: datetime, zone: ZoneInfo, world: World
+) -> bool:
+    [(key, value)] = node.items()
+    if key == "all":
+        return all(is_true(child, user, mine, as_of, zone, world) for child in value)
+    if key == "any":
+        return any(is_true(child, user, mine, as_of, zone, world) for child in value)
+    if key == "not":
+        return not is_true(value, user, mine, as_of, zone, world)
+    if key == "cohort":
+        return user in world.cohorts[value]
+    if key == "user":
+        return holds(value, (world.users or {}).get(user, {}))
+    return (performed if key == "performed" else sequence)(value, mine, as_of, zone)
+
+
+def matches(event: Event, value: dict[str, Any]) -> bool:
+    names = value["event"] if isinstance(value["event"], list) else [value["event"]]
+    named = names == ["*"] or event.event in names
+    return named and all(holds(p, event.properties) for p in value.get("where", []))
+
+
+def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
+    found = [e for e in mine if matches(e, value) and inside(e.time, value.get("window"), as_of, zone)]
+    measure = next((key for key in MEASURES if key in value), None)
+    if not found:
+        return bool(value.get("or_never"))
+    if measure is None:
+        return True
+    wanted = value[measure]
+    if measure in ("first", "last"):
+        moment = (min if measure == "first" else max)(e.time for e in found)
+        return inside(moment, wanted, as_of, zone)
+    if measure == "count":
+        return compares(len(found), wanted)
+    if measure == "days":
+        return compares(len({e.time.astimezone(zone).date() for e in found}), wanted)
+    values = [e.properties.get(wanted["property"]) for e in found]
+    if measure == "distinct":
+        return compares(len({as_text(v) for v in values if v is not None}), wanted)
+    numbers = [Fraction(n) for n in map(as_number, values) if n is not None]
+    if not numbers:
+        return False
+    total = sum(numbers, Fraction(0))
+    amount = {"sum": total, "avg": total / len(numbers), "min": min(numbers), "max": max(numbers)}[measure]
+    return compares(round(amount, 6), wanted)
+
+
+def compares(amount: Fraction | float | str, wanted: dict[str, Any]) -> bool:
+    [(op, limit)] = [(k, v) for k, v in wanted.items() if k not in ("property", "type")]
+    if op == "between":
+        return bool(limit[0] <= amount <= limit[1])
+    return bool(OPERATORS[op](amount, limit))
+
+
+def inside(moment: datetime, window: Any, as_of: datetime, zone: ZoneInfo) -> bool:
+    if moment >= as_of:
+        return False
+    if window is None or window == "all_time":
+        return True
+    if "last" in window:
+        return moment >= as_of - hours(window["last"])
+    if "between_ago" in window:
+        older, newer = window["between_ago"]
+        return as_of - hours(older) <= moment < as_of - hours(newer)
+    day = moment.astimezone(zone).date()
+    first = date.fromisoformat(window.get("from", "1900-01-01"))
+    return first <= day <= date.fromisoformat(window.get("to", "2999-01-01"))
+
+
+def hours(duration: str) -> timedelta:
+    return timedelta(hours=int(duration[:-1]) * {"h": 1, "d": 24, "w": 168}[duration[-1]])
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def as_number(value: Any) -> float | None:
+    text = as_text(value)
+    is_number = re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", text)
+    return float(text) if is_number else None
+
+
+def holds(prop: dict[str, Any], properties: dict[str, Any]) -> bool:
+    [(op, wanted)] = [(k, v) for k, v in prop.items() if k not in ("property", "type")]
+    value = properties.get(prop["property"])
+    negative = {"!=": "=", "not_in": "in", "not_contains": "contains", "is_not_set": "is_set"}
+    if op in negative:
+        return not holds({"property": prop["property"], negative[op]: wanted}, properties)
+    if value is None:
+        return False
+    if op == "is_set":
+        return True
+    if op == "contains":
+        return wanted in as_text(value)
+    if op == "starts_with":
+        return as_text(value).startswith(wanted)
+    if op == "in":
+        return any(holds({"property": prop["property"], "=": one}, properties) for one in wanted)
+    sample = wanted[0] if op == "between" else wanted
+    if isinstance(sample, bool):
+        return as_text(value) == as_text(sample)
+    comparable = as_text(value) if isinstance(sample, str) else as_number(value)
+    return comparable is not None and compares(comparable, {op: wanted})
+
+
+def sequence(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
+    return any(
+        matches(e, value["steps"][0])
+        and inside(e.time, value.get("window"), as_of, zone)
+        and goes_on(value["steps"], 1, e.time, e.time, [], value.get("within"), mine, as_of)
+        for e in mine
+    )
+
+
+def goes_on(
+    steps: list[dict[str, Any]],
+    index: int,
+    begun: datetime,
+    last: datetime,
+    absent: list[dict[str, Any]],
+    within: str | None,
+    mine: list[Event],
+    as_of: datetime,
+) -> bool:
+    """Try every event for every step: is there one chain that fulfils the rest of the steps?"""
+    end = begun + hours(within) if within else None
+    if index == len(steps):
+        if not absent:
+            return True
+        assert end is not None
+        return end <= as_of and not happened(absent, last, end, mine)
+    step = steps[index]
+    if step.get("absent"):
+        return goes_on(steps, index + 1, begun, last, [*absent, step], within, mine, as_of)
+    return any(
+        goes_on(steps, index + 1, begun, e.time, [], within, mine, as_of)
+        for e in mine
+        if e.time > last
+        and (end is None or e.time < end)
+        and matches(e, step)
+        and not happened(absent, last, e.time, mine)
+    )
+
+
+def happened(steps: list[dict[str, Any]], after: datetime, before: datetime, mine: list[Event]) -> bool:
+    return any(after < e.time < before and matches(e, step) for e in mine for step in steps)

@@ -1,0 +1,170 @@
+"""Definitions and events for hypothesis: few users and names, times near the edges of windows."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from cohorts.tests.oracle import Event, World
+
+# Two changes of clocks in Europe and America lie within the windows: 27 October and 3 November 2024.
+AS_OF = datetime(2024, 11, 5, 10, 30, tzinfo=UTC)
+USERS = ["u1", "u2", "ü3", "U1", "4"]
+NAMES = ["a", "b", "c", "it's"]
+PROPERTIES = ["p", "P", "a.b", 'q"/~\\', "n"]
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"]
+COHORTS = ["vip", "staff"]
+DURATIONS = ["1h", "12h", "1d", "3d", "7d", "1w", "30d", "90d"]
+TEXTS = ["jazz", "Jazz", "", "3", "ja", "é", "100%", "a\\b'"]
+NUMBERS = [-1, 0, 1, 2, 3, 2.5, 0.1, 50]
+
+texts = st.sampled_from(TEXTS)
+numbers = st.sampled_from(NUMBERS)
+values = st.one_of(texts, numbers, st.booleans(), st.none())
+properties = st.dictionaries(st.sampled_from(PROPERTIES), values, max_size=4)
+
+
+@st.composite
+def times(draw: st.DrawFn) -> datetime:
+    """Hours before the instant, the edges of windows, local midnights; a microsecond off, or after it."""
+    edges = [1, 12, 24, 72, 168, 720, 2160]
+    ago = draw(st.one_of(st.sampled_from(edges), st.integers(0, 24 * 12), st.integers(-3, 24 * 100)))
+    shift = draw(st.sampled_from([0, 0, 0, 1, -1]))
+    if draw(st.booleans()):
+        return AS_OF - timedelta(hours=ago) + timedelta(microseconds=shift)
+    return AS_OF.replace(minute=0) - timedelta(hours=ago) + timedelta(microseconds=shift)
+
+
+events = st.builds(Event, st.sampled_from(USERS), st.sampled_from(NAMES), times(), properties)
+worlds = st.builds(
+    World,
+    st.lists(events, max_size=25),
+    st.just({"silent": {}})
+    | st.none()
+    | st.dictionaries(st.sampled_from([*USERS, "silent"]), properties, max_size=5),
+    st.fixed_dictionaries({key: st.sets(st.sampled_from([*USERS, "stranger"])) for key in COHORTS}),
+)
+
+
+def windows() -> st.SearchStrategy[Any]:
+    pairs = st.tuples(st.sampled_from(["12h", "1d", "3d", "7d"]), st.sampled_from(["30d", "90d", "2w"]))
+    days = st.dates(min_value=datetime(2024, 8, 1).date(), max_value=datetime(2024, 11, 7).date())
+    ranges = st.tuples(days, days).map(sorted)
+    return st.one_of(
+        st.just("all_time"),
+        st.sampled_from(DURATIONS).map(lambda d: {"last": d}),
+        pairs.map(lambda pair: {"between_ago": [pair[1], pair[0]]}),
+        ranges.map(lambda r: {"from": r[0].isoformat(), "to": r[1].isoformat()}),
+        days.map(lambda d: {"from": d.isoformat()}),
+        days.map(lambda d: {"to": d.isoformat()}),
+    )
+
+
+def comparisons(number: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    simple = st.tuples(st.sampled_from([">=", ">", "<=", "<", "="]), number).map(lambda c: {c[0]: c[1]})
+    return simple | st.tuples(number, number).map(lambda pair: {"between": sorted(pair)})
+
+
+def property_operators() -> st.SearchStrategy[dict[str, Any]]:
+    scalars = st.one_of(texts, numbers, st.booleans())
+    lists = st.one_of(st.lists(texts, min_size=1, max_size=3), st.lists(numbers, min_size=1, max_size=3))
+    return st.one_of(
+        st.tuples(st.sampled_from(["=", "!="]), scalars).map(lambda c: {c[0]: c[1]}),
+        st.tuples(st.sampled_from(["contains", "not_contains", "starts_with"]), texts.filter(bool)).map(
+            lambda c: {c[0]: c[1]}
+        ),
+        st.tuples(st.sampled_from([">", ">=", "<", "<="]), texts | numbers).map(lambda c: {c[0]: c[1]}),
+        (st.tuples(texts, texts) | st.tuples(numbers, numbers)).map(lambda p: {"between": sorted(p)}),
+        st.tuples(st.sampled_from(["in", "not_in"]), lists).map(lambda c: {c[0]: c[1]}),
+        st.sampled_from([{"is_set": True}, {"is_not_set": True}]),
+    )
+
+
+property_conditions = st.tuples(st.sampled_from([*PROPERTIES, "none"]), property_operators()).map(
+    lambda pair: {"property": pair[0], **pair[1]}
+)
+event_names = st.one_of(
+    st.sampled_from(NAMES), st.just("*"), st.lists(st.sampled_from(NAMES), min_size=1, max_size=2)
+)
+
+
+@st.composite
+def performed(draw: st.DrawFn) -> dict[str, Any]:
+    value: dict[str, Any] = {"event": draw(event_names)}
+    if draw(st.booleans()):
+        value["where"] = draw(st.lists(property_conditions, min_size=1, max_size=2))
+    if draw(st.booleans()):
+        value["window"] = draw(windows())
+    kind = draw(
+        st.sampled_from([None, "count", "days", "sum", "avg", "min", "max", "distinct", "first", "last"])
+    )
+    if kind in ("first", "last"):
+        value[kind] = draw(windows())
+    elif kind in ("count", "days"):
+        value[kind] = draw(comparisons(st.integers(2, 4)))
+    elif kind == "distinct":
+        value[kind] = {"property": draw(st.sampled_from(PROPERTIES)), **draw(comparisons(st.integers(0, 3)))}
+    elif kind:
+        value[kind] = {"property": draw(st.sampled_from(PROPERTIES)), **draw(comparisons(numbers))}
+    if kind and draw(st.booleans()):
+        value["or_never"] = True
+    return {"performed": value}
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = []
+    for index in range(draw(st.integers(2, 5))):
+        step: dict[str, Any] = {"event": draw(st.sampled_from([*NAMES[:3], "*"]))}
+        if draw(st.integers(0, 4)) == 0:
+            step["where"] = [draw(property_conditions)]
+        if index and draw(st.integers(0, 2)) == 0:
+            step["absent"] = True
+        steps.append(step)
+    value: dict[str, Any] = {"steps": steps}
+    if steps[-1].get("absent") or draw(st.booleans()):
+        value["within"] = draw(st.sampled_from(DURATIONS))
+    if draw(st.booleans()):
+        value["window"] = draw(windows())
+    return {"sequence": value}
+
+
+leaves = st.one_of(
+    performed(),
+    sequences(),
+    property_conditions.map(lambda p: {"user": p}),
+    st.sampled_from(COHORTS).map(lambda key: {"cohort": key}),
+)
+nodes = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map(lambda n: {"all": n}),
+        st.lists(inner, min_size=1, max_size=3).map(lambda n: {"any": n}),
+        inner.map(lambda n: {"not": n}),
+    ),
+    max_leaves=4,
+)
+
+
+def depth(node: Any) -> int:
+    [(key, value)] = node.items()
+    if key in ("all", "any"):
+        return 1 + max(map(depth, value))
+    return 1 + depth(value) if key == "not" else 1
+
+
+definitions = st.builds(
+    lambda zone, where: {"version": 1, "timezone": zone, "where": where},
+    st.sampled_from(ZONES),
+    nodes.filter(lambda n: depth(n) <= 6),
+)
+
+
+def crowded(size: int) -> st.SearchStrategy[World]:
+    """Two users with many events a few hours apart, so that sequences have something to find."""
+    hours = st.integers(0, 40).map(lambda n: AS_OF - timedelta(hours=n))
+    names = st.sampled_from(NAMES[:3])
+    tagged = st.dictionaries(st.just("p"), st.sampled_from(["jazz", 3]), max_size=1)
+    near = st.builds(Event, st.sampled_from(USERS[:2]), names, hours, tagged)
+    nobody: dict[str, set[str]] = {key: set() for key in COHORTS}
+    return st.lists(near, min_size=size // 2, max_size=size).map(lambda found: World(found, {}, nobody))

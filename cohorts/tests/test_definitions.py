@@ -1,0 +1,198 @@
+"""What a definition may say, what is said about one that may not, and how it reads as a sentence."""
+
+# ruff: noqa: E501  (a case a line reads best)
+
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+
+from cohorts.definitions import DefinitionError, json_schema, parse
+from cohorts.tests import strategies
+
+DOWNLOADED = {"performed": {"event": "app_download", "window": {"last": "90d"}}}
+SIGNED_UP = {"performed": {"event": "signup_complete"}}
+
+
+def define(where: Any, **more: Any) -> dict[str, Any]:
+    return {"version": 1, "where": where, **more}
+
+
+def performed(**more: Any) -> dict[str, Any]:
+    return define({"performed": {"event": "x", **more}})
+
+
+def problems(value: object) -> list[tuple[str, str]]:
+    with pytest.raises(DefinitionError) as error:
+        parse(value)
+    return error.value.problems
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "advice"),
+    [
+        ([], "", "key of a definition is an object, not a list"),
+        ({"where": SIGNED_UP}, "/version", 'is missing; write "version": 1'),
+        ({"version": 2, "where": SIGNED_UP}, "/version", 'version 2 is not known here; write "version": 1'),
+        ({"version": True, "where": SIGNED_UP}, "/version", "version True is not known here"),
+        ({"version": 1}, "/where", "is missing"),
+        (define(SIGNED_UP, timezone="Europe/Berln"), "/timezone", 'did you mean "Europe/Berlin"?'),
+        (define({"preformed": {}}), "/where/preformed", 'unknown condition "preformed"; did you mean "performed"?'),
+        (define({}), "/where", "has nothing in it"),
+        (define({"all": [SIGNED_UP], "not": SIGNED_UP}), "/where", 'has "all" and "not"'),
+        (define({"all": []}), "/where/all", "has 1 to 50 items, not 0"),
+        (performed(count={"=": 0}), "/where/performed/count", 'zero times means "did not perform": wrap'),
+        (performed(count={"<": 1}), "/where/performed/count", 'zero times means "did not perform": wrap'),
+        (performed(days={">=": 0}), "/where/performed/days", "never below zero"),
+        (performed(count={"between": [0, 5]}), "/where/performed/count", '"or_never": true'),
+        (performed(count={">=": 1.5}), "/where/performed/count/>=", "is a whole number, not 1.5"),
+        (performed(count={">=": True}), "/where/performed/count/>=", "is a number"),
+        (performed(count={">=": 1, "<": 3}), "/where/performed/count", "has 2 comparisons"),
+        (performed(count={">=": 1}, days={">=": 1}), "/where/performed", 'has "count" and "days"'),
+        (performed(or_never=True), "/where/performed/or_never", "holds for everyone"),
+        (performed(sum={">=": 1}), "/where/performed/sum/property", "is missing"),
+        (performed(event=["a", "*"]), "/where/performed/event", '"*" is any event'),
+        (performed(event=""), "/where/performed/event", "is empty"),
+        (performed(event="a\x00"), "/where/performed/event", "NUL"),
+        (performed(window="30d"), "/where/performed/window", 'use "all_time" or {"last": "30d"}'),
+        (performed(window={"last": "30days"}), "/where/performed/window/last", '"12h", "30d" or "4w"'),
+        (performed(window={"last": "0d"}), "/where/performed/window/last", "a duration is"),
+        (performed(window={"between_ago": ["30d", "90d"]}), "/where/performed/window/between_ago", "older end"),
+        (performed(window={"from": "2024-02-30"}), "/where/performed/window/from", "not a day of the calendar"),
+        (performed(window={"from": "2024-03-02", "to": "2024-03-01"}), "/where/performed/window", "before it"),
+        (performed(window={"last": "1d", "from": "2024-03-02"}), "/where/performed/window", "use one of"),
+        (performed(where=[{"property": "p"}]), "/where/performed/where/0", "has 0 operators"),
+        (performed(where=[{"property": "p", "=": None}]), "/where/performed/where/0/=", '"is_set"'),
+        (performed(where=[{"property": "p", ">": True}]), "/where/performed/where/0/>", "no order"),
+        (performed(where=[{"property": "p", "in": [1, "a"]}]), "/where/performed/where/0/in", "mixes"),
+        (performed(where=[{"property": "p", "type": "number", "=": "5"}]), "/where/performed/where/0/type", "is"),
+        (performed(where=[{"property": "a/b~", "~/": 1}]), "/where/performed/where/0/~0~1", "unknown operator"),
+        (
+            define({"sequence": {"steps": [{"event": "a"}, {"event": "b", "absent": True}]}}),
+            "/where/sequence/steps/1",
+            'an absent last step needs "within", or it can never be decided',
+        ),
+        (
+            define({"sequence": {"steps": [{"event": "a", "absent": True}, {"event": "b"}]}}),
+            "/where/sequence/steps/0",
+            "the first step cannot be absent",
+        ),
+        (define({"sequence": {"steps": [{"event": "a"}]}}), "/where/sequence/steps", "has 2 to 6 items"),
+        (define({"cohort": 3}), "/where/cohort", "is a string, not a number"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place_and_advice(value: object, pointer: str, advice: str) -> None:
+    found = problems(value)
+    assert [place for place, _ in found] == [pointer]
+    assert advice in found[0][1]
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    value = define({"all": [{"preformed": {}}, {"performed": {"event": 3, "count": {"=": 0}}}]}, zone="UTC")
+    assert [pointer for pointer, _ in problems(value)] == [
+        "/zone",
+        "/where/all/0/preformed",
+        "/where/all/1/performed/event",
+        "/where/all/1/performed/count",
+    ]
+
+
+def test_nesting_and_the_number_of_conditions_are_bounded() -> None:
+    deep: dict[str, Any] = SIGNED_UP
+    for _ in range(5):
+        deep = {"not": deep}
+    parse(define(deep))
+    assert "more than 6 deep" in problems(define({"not": deep}))[0][1]
+    groups = [{"any": [SIGNED_UP] * 25}, {"any": [SIGNED_UP] * 25}]
+    parse(define({"all": groups}))
+    assert "has 51 conditions" in problems(define({"all": [*groups, SIGNED_UP]}))[0][1]
+
+
+def test_a_bottomless_value_is_refused_without_descending() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"not": deep}
+    assert "more than 6 deep" in problems(define(deep))[0][1]
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        (
+            {"all": [DOWNLOADED, {"not": SIGNED_UP}]},
+            'Users who performed "app_download" in the last 90 days and did not perform "signup_complete" at any '
+            "time.",
+        ),
+        (
+            {
+                "performed": {
+                    "event": "song_download",
+                    "where": [{"property": "category", "=": "jazz"}],
+                    "count": {">=": 3},
+                    "window": {"last": "30d"},
+                }
+            },
+            'Users who performed "song_download" with "category" equal to "jazz" at least 3 times in the last 30 '
+            "days.",
+        ),
+        (
+            {"not": {"any": [{"performed": {"event": "*", "window": {"last": "12h"}}}, {"cohort": "staff"}]}},
+            'Users who did not perform any event in the last 12 hours and are not in the cohort "staff".',
+        ),
+        (
+            {"any": [{"user": {"property": "plan", "!=": "free"}}, {"all": [DOWNLOADED, SIGNED_UP]}]},
+            'Users who have "plan" other than "free" or (performed "app_download" in the last 90 days and '
+            'performed "signup_complete" at any time).',
+        ),
+        (
+            {
+                "sequence": {
+                    "steps": [{"event": "app_download"}, {"event": "signup_complete", "absent": True}],
+                    "within": "72h",
+                    "window": {"last": "90d"},
+                }
+            },
+            'Users who went through ["app_download", then no "signup_complete", within 72 hours, beginning in the '
+            "last 90 days].",
+        ),
+        (
+            {"performed": {"event": ["error"], "count": {"<=": 2}, "or_never": True}},
+            'Users who performed "error" at most 2 times over all time, or never.',
+        ),
+        (
+            {"performed": {"event": "song_play", "first": {"last": "14d"}}},
+            'Users who performed "song_play" for the first time in the last 14 days.',
+        ),
+        (
+            {"performed": {"event": "purchase", "avg": {"property": "amount", "between": [1, 1000]}}},
+            'Users who performed "purchase" with an average of "amount" of between 1 and 1,000 over all time.',
+        ),
+        (
+            {"performed": {"event": "login", "days": {"=": 1}, "window": {"from": "2024-09-01", "to": "2024-09-30"}}},
+            'Users who performed "login" on exactly 1 different day from 2024-09-01 through 2024-09-30.',
+        ),
+    ],
+)  # fmt: skip
+def test_a_definition_reads_back_as_a_sentence(where: dict[str, Any], sentence: str) -> None:
+    assert parse(define(where)).sentence() == sentence
+
+
+def test_the_cohorts_that_a_definition_refers_to_are_known() -> None:
+    where = {"all": [{"cohort": "a"}, {"not": {"any": [{"cohort": "b"}, SIGNED_UP]}}]}
+    assert parse(define(where)).cohort_keys() == {"a", "b"}
+
+
+@settings(deadline=None)
+@given(strategies.definitions)
+def test_every_definition_has_the_published_shape_and_a_sentence(definition: dict[str, Any]) -> None:
+    jsonschema.validate(definition, json_schema())
+    sentence = parse(definition).sentence()
+    assert sentence.startswith("Users who ") and sentence.endswith(".") and "  " not in sentence
+
+
+def test_the_published_shape_is_a_valid_schema_and_refuses_mistakes() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    for value in (define({"preformed": {}}), performed(count={">=": 1, "<": 3}), define({"all": []}), {}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(value, json_schema())

@@ -1,0 +1,240 @@
+"""A person's own query reads what it may, and nothing else, for as long as it may."""
+
+# ruff: noqa: E501  (a query a line reads best)
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from cohorts import query
+from cohorts.databases import InvalidIds, QueryFailed, Unavailable, open_database
+from cohorts.tests.clickhouse_http import ClickHouseHTTP
+from events.engine import Limits, TimedOut
+
+LIMITS = Limits(memory_mb=200, threads=1, temp_mb=500, seconds=60)
+ENDLESS = (
+    "WITH RECURSIVE r AS (SELECT 1 AS user_id UNION ALL SELECT user_id + 1 FROM r) SELECT user_id FROM r"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Any) -> Path:
+    path = tmp_path / "files"
+    path.mkdir()
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT CASE WHEN i % 7 = 0 THEN NULL ELSE 'u' || i % 20 END AS user_id, i AS n "
+            f"FROM range(1000) AS r(i)) TO '{path / 'orders.parquet'}'"
+        )
+    (path / "people.csv").write_text("id,plan\n7,pro\nZ,free\na,pro\n")
+    (tmp_path / "secret.csv").write_text("user_id\nsecret\n")
+    settings.QUERY_DATABASES = {"files": f"duckdb://{path}"}
+    settings.EVENTS_DIR = tmp_path / "events"
+    return path
+
+
+@pytest.fixture
+def warehouse(settings: Any, tmp_path: Path, postgresql: Any) -> Iterator[psycopg.Connection[Any]]:
+    url = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+    settings.QUERY_DATABASES = {"warehouse": url}
+    settings.EVENTS_DIR = tmp_path / "events"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA query_test")
+        connection.execute("CREATE SEQUENCE query_test.s")
+        connection.execute("CREATE TABLE query_test.orders (user_id text, amount int)")
+        connection.execute(
+            "INSERT INTO query_test.orders VALUES ('b', 1), ('Z', 2), ('b', 3), (NULL, 4), ('é', 5)"
+        )
+        yield connection
+        connection.execute("DROP SCHEMA query_test CASCADE")
+
+
+def members(database: str, sql: str, limits: Limits = LIMITS) -> list[str]:
+    return list(query.members(database, sql, limits=limits))
+
+
+def test_a_folder_of_files_answers_sorted_and_distinct(folder: Path) -> None:
+    assert members("files", "SELECT user_id FROM orders WHERE n < 40") == sorted(
+        {f"u{n % 20}" for n in range(40) if n % 7}
+    )
+    assert members("files", "SELECT id AS user_id FROM people") == ["7", "Z", "a"]
+    joined = (
+        "WITH p AS (SELECT id FROM people WHERE plan = 'pro') SELECT p.id AS user_id FROM p UNION SELECT 'x'"
+    )
+    assert members("files", joined) == ["7", "a", "x"]
+
+
+def test_postgresql_answers_in_the_order_of_bytes(warehouse: Any) -> None:
+    assert members("warehouse", "SELECT user_id FROM query_test.orders") == ["Z", "b", "é"]
+    grouped = "SELECT user_id FROM query_test.orders GROUP BY user_id HAVING sum(amount) > 3"
+    assert members("warehouse", grouped) == ["b", "é"]
+
+
+HOSTILE = [
+    ("SELECT user_id FROM orders; DROP TABLE orders", "exactly one SELECT"),
+    ("DELETE FROM orders", "not DELETE"),
+    ("DROP TABLE orders", "not DROP"),
+    ("UPDATE orders SET user_id = 'x'", "not UPDATE"),
+    ("INSERT INTO orders SELECT 'x'", "not INSERT"),
+    ("CREATE TABLE x AS SELECT 1 AS user_id", "not CREATE"),
+    ("COPY orders TO '/tmp/x.csv'", "not COPY"),
+    ("COPY (SELECT user_id FROM orders) TO '/tmp/x.csv'", "not COPY"),
+    ("ATTACH '/tmp/x.db' AS x", "not ATTACH"),
+    ("SET enable_external_access = true", "not SET"),
+    ("PRAGMA database_list", "not PRAGMA"),
+    ("INSTALL httpfs", "not"),
+    ("EXPLAIN ANALYZE SELECT 1 AS user_id", "not"),
+    ("CALL pragma_version()", "not"),
+    ("SELECT * FROM orders", "one column, called user_id"),
+    ("SELECT user_id, n FROM orders", "one column, called user_id"),
+    ("SELECT n FROM orders", "one column, called user_id"),
+    ("SELECT user_id FROM read_csv('/etc/passwd')", "reads elsewhere"),
+    ("SELECT user_id FROM read_text('/etc/passwd')", "not known to be harmless|reads elsewhere"),
+    ("SELECT user_id FROM glob('/*')", "not known to be harmless|reads elsewhere"),
+    ("SELECT user_id FROM '/etc/passwd'", "no table"),
+    ("SELECT user_id FROM 'secret.csv'", "no table"),
+    ("SELECT user_id FROM duckdb_settings()", "not known to be harmless|reads elsewhere"),
+    ("SELECT table_name AS user_id FROM information_schema.tables", "system table"),
+    ("SELECT getenv('HOME') AS user_id", "getenv is not known"),
+    ("SELECT user_id FROM query('DROP TABLE orders')", "not known to be harmless|reads elsewhere"),
+    ("SELECT (SELECT content FROM read_text('/etc/passwd')) AS user_id", "not known|reads elsewhere"),
+    ("WITH d AS (DELETE FROM orders RETURNING user_id) SELECT user_id FROM d", "Delete is not allowed"),
+    ("SELECT user_id INTO x FROM orders", "Into is not allowed"),
+    ("SELECT user_id FROM orders FOR UPDATE", "Lock is not allowed"),
+    ("SELECT user_id FROM orders WHERE", "cannot be understood"),
+    ("", "exactly one SELECT"),
+    ("-- SELECT", "exactly one SELECT"),
+    ("SELECT " + "(" * 5_000 + "1" + ")" * 5_000 + " AS user_id", "cannot be understood"),
+]
+
+
+@pytest.mark.parametrize(("sql", "reason"), HOSTILE)
+def test_the_parser_refuses_what_is_not_one_harmless_select(folder: Path, sql: str, reason: str) -> None:
+    with pytest.raises(query.RefusedQuery, match=reason) as error:
+        members("files", sql)
+    assert error.value.code == "refused_query"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT pg_read_file('/etc/passwd') AS user_id",
+        "SELECT pg_sleep(100)::text AS user_id",
+        "SELECT set_config('transaction_read_only', 'off', false) AS user_id",
+        "SELECT lo_import('/etc/passwd')::text AS user_id",
+        "SELECT nextval('s')::text AS user_id",
+        "SELECT pg_terminate_backend(1)::text AS user_id",
+        "SELECT usename AS user_id FROM pg_shadow",
+        "SELECT usename AS user_id FROM pg_catalog.pg_user",
+        "SELECT user_id FROM dblink('', 'DELETE FROM t') AS t(user_id text)",
+        "DO $$ BEGIN DELETE FROM query_test.orders; END $$",
+        "SELECT query_to_xml('DELETE FROM t', true, true, '')::text AS user_id",
+    ],
+)
+def test_the_parser_refuses_postgresqls_own_ways_out(warehouse: Any, sql: str) -> None:
+    with pytest.raises(query.RefusedQuery):
+        members("warehouse", sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT user_id FROM url('http://127.0.0.1/', CSV, 'user_id String')",
+        "SELECT user_id FROM file('/etc/passwd', CSV, 'user_id String')",
+        "SELECT user_id FROM remote('127.0.0.1', system.one)",
+        "SELECT user_id FROM orders SETTINGS max_execution_time = 0",
+        "SELECT user_id FROM (SELECT user_id FROM orders SETTINGS readonly = 0)",
+        "SELECT user_id FROM orders FORMAT CSV",
+        "SELECT user_id FROM orders INTO OUTFILE '/tmp/x'",
+        "SELECT name AS user_id FROM system.users",
+        "SELECT sleep(3)::String AS user_id",
+        "SELECT dictGet('d', 'a', 1) AS user_id",
+    ],
+)
+def test_the_parser_refuses_clickhouses_own_ways_out(sql: str) -> None:
+    with pytest.raises(query.RefusedQuery):
+        query.guard(sql, "clickhouse")
+
+
+def test_the_connections_refuse_by_themselves(folder: Path, warehouse: Any, settings: Any) -> None:
+    """The second guard: what a gap in the parser would let through."""
+    files = open_database(f"duckdb://{folder}")
+    server = open_database(settings.QUERY_DATABASES["warehouse"])
+    for database, sql, reason in (
+        (files, f"SELECT * FROM read_csv('{folder.parent}/secret.csv')", "disabled by configuration"),
+        (files, "SELECT * FROM read_text('/etc/passwd')", "disabled by configuration"),
+        (files, "COPY (SELECT 1) TO '/tmp/cohort-out.csv'", "not one SELECT"),
+        (files, "ATTACH '/tmp/cohort-x.db' AS x", "not one SELECT"),
+        (files, "SET enable_external_access = true", "not one SELECT"),
+        (server, "DELETE FROM query_test.orders RETURNING user_id", "DECLARE|syntax|read-only"),
+        (files, f"COPY (SELECT 1) TO '{folder}/out.csv'", "not one SELECT"),
+        (files, "SELECT 1; SELECT 2", "not one SELECT"),
+        (server, "SELECT nextval('query_test.s')::text", "read-only transaction"),
+        (
+            server,
+            "WITH d AS (DELETE FROM query_test.orders RETURNING user_id) SELECT * FROM d",
+            "DECLARE|read-only",
+        ),
+        (
+            server,
+            "SELECT query_to_xml('DELETE FROM query_test.orders', true, true, '')::text",
+            "DELETE is not allowed",
+        ),
+    ):
+        with pytest.raises(QueryFailed, match=reason):
+            list(database.rows(sql, {}, LIMITS, folder))
+    assert not Path("/tmp/cohort-out.csv").exists()
+    # A function that PostgreSQL 15 lets write in a read-only transaction: the transaction is rolled back.
+    [(created,)] = list(server.rows("SELECT lo_create(0)", {}, LIMITS, folder))
+    assert warehouse.execute(
+        "SELECT count(*) FROM pg_largeobject_metadata WHERE oid = %s", [created]
+    ).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("database", ["files", "warehouse"])
+def test_a_query_that_never_ends_is_stopped(
+    folder: Path, warehouse: Any, settings: Any, database: str
+) -> None:
+    settings.QUERY_DATABASES = settings.QUERY_DATABASES | {"files": f"duckdb://{folder}"}
+    begun = time.monotonic()
+    with pytest.raises(TimedOut, match=r"longer than 1 seconds"):
+        members(database, ENDLESS, Limits(500, 1, 2_000, 1.0))
+    assert time.monotonic() - begun < 15
+    assert [t.name for t in threading.enumerate() if t.name == "query-deadline"] == []
+
+
+def test_failures_say_what_failed(folder: Path, warehouse: Any, settings: Any) -> None:
+    with pytest.raises(QueryFailed, match='column "nothing" does not exist|nothing'):
+        members("warehouse", "SELECT nothing AS user_id FROM query_test.orders")
+    with pytest.raises(InvalidIds, match="is blank"):
+        members("warehouse", "SELECT ' ' AS user_id")
+    with pytest.raises(query.RefusedQuery, match="no database 'none'"):
+        members("none", "SELECT 1 AS user_id")
+    settings.QUERY_DATABASES = {
+        "gone": "postgres://nobody:hidden@127.0.0.1:9/x",
+        "ch": "clickhouse://127.0.0.1:9/x",
+    }
+    for name in ("gone", "ch"):
+        with pytest.raises(Unavailable) as error:
+            members(name, "SELECT 1 AS user_id")
+        assert "hidden" not in str(error.value)
+
+
+def test_clickhouse_answers_over_http(settings: Any, tmp_path: Path, clickhouse: Any) -> None:
+    clickhouse.run("CREATE OR REPLACE TABLE orders (user_id Nullable(String)) ENGINE Memory")
+    clickhouse.run("INSERT INTO orders VALUES ('b'), ('Z'), ('b'), (NULL), ('é')")
+    settings.EVENTS_DIR = tmp_path
+    with ClickHouseHTTP(clickhouse) as server:
+        settings.QUERY_DATABASES = {"ch": f"clickhouse://me:secret@127.0.0.1:{server.port}/agree"}
+        assert members("ch", "SELECT user_id FROM orders") == ["Z", "b", "é"]
+        assert server.last["database"] == "agree" and server.last["readonly"] == "1"
+        assert server.last["max_execution_time"] == "60" and server.last["X-ClickHouse-User"] == "me"
+        with pytest.raises(QueryFailed, match="nothing"):
+            members("ch", "SELECT nothing AS user_id FROM orders")

@@ -1,0 +1,194 @@
+"""From spool lines to one immutable Parquet file, in DuckDB. No database of Django's is touched here.
+
+The steps of a conversion share a connection: `load`, `drop_repeats`, `count`, `write`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from events.layout import NUMBER_PATTERN, column_stem
+from events.records import EPOCH, MAX_LINE
+
+Connection = duckdb.DuckDBPyConnection
+# Rows are pruned by row group: smaller ones prune better, larger ones have fewer footers to read.
+ROW_GROUP = 122_880
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How often an event was seen with a property (none: the event itself), and of what type."""
+
+    event: str
+    property: str | None
+    count: int
+    numbers: int
+    booleans: int
+    last_seen: datetime
+
+
+@dataclass(frozen=True)
+class Written:
+    rows: int
+    columns: tuple[str, ...]
+
+
+def load_events(connection: Connection, sources: Sequence[Path]) -> None:
+    load(
+        connection, sources, "{u:'VARCHAR', e:'VARCHAR', t:'BIGINT', i:'VARCHAR', p:'MAP(VARCHAR, VARCHAR)'}"
+    )
+
+
+def load_traits(connection: Connection, sources: Sequence[Path]) -> None:
+    load(connection, sources, "{u:'VARCHAR', t:'BIGINT', p:'MAP(VARCHAR, VARCHAR)'}")
+
+
+def load(connection: Connection, sources: Sequence[Path], columns: str) -> None:
+    """Read spool files into the table `spooled`. A last line cut off by a crash was never acknowledged."""
+    connection.execute(
+        f"CREATE OR REPLACE TABLE spooled AS SELECT * FROM read_json($1, format='newline_delimited', "
+        f"columns={columns}, maximum_object_size={2 * MAX_LINE})",
+        [[str(path) for path in sources]],
+    )
+
+
+def drop_repeats(connection: Connection, files: Sequence[str]) -> int:
+    """Keep the earliest of the events with one user and insert id, unless it is in `files` already."""
+    before = count_rows(connection)
+    connection.execute(
+        "DELETE FROM spooled WHERE i IS NOT NULL AND rowid NOT IN ("
+        "SELECT arg_min(rowid, {t: t, r: rowid}) FROM spooled WHERE i IS NOT NULL GROUP BY u, i)"
+    )
+    if files:
+        connection.execute(
+            "DELETE FROM spooled USING (SELECT user_id, insert_id FROM read_parquet($1, union_by_name=true) "
+            "WHERE insert_id IS NOT NULL) AS known WHERE u = known.user_id AND i = known.insert_id",
+            [list(files)],
+        )
+    return before - count_rows(connection)
+
+
+def count_rows(connection: Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM spooled").fetchall()[0][0])
+
+
+def count_events(connection: Connection) -> list[Counted]:
+    """Count events, and each event's properties by type, for the catalogue and for the columns."""
+    events = "SELECT e, NULL, count(*), 0, 0, max(t) FROM spooled GROUP BY e"
+    return counted(connection, f"{events} UNION ALL {properties('e')} ORDER BY ALL")
+
+
+def count_users(connection: Connection) -> int:
+    return int(connection.execute("SELECT count(DISTINCT u) FROM spooled").fetchall()[0][0])
+
+
+def count_traits(connection: Connection) -> list[Counted]:
+    return counted(connection, f"{properties(chr(39) * 2)} ORDER BY ALL")
+
+
+def properties(event: str) -> str:
+    numeric = f"regexp_full_match(v.value, '{NUMBER_PATTERN}')"
+    return (
+        f"SELECT e, v.key, count(*), count(*) FILTER (WHERE {numeric}), "
+        "count(*) FILTER (WHERE v.value IN ('true', 'false')), max(t) "
+        f"FROM (SELECT {event} AS e, t, unnest(map_entries(p)) AS v FROM spooled) GROUP BY e, v.key"
+    )
+
+
+def counted(connection: Connection, sql: str) -> list[Counted]:
+    rows = connection.execute(sql).fetchall()
+    return [
+        Counted(e, p, n, nums, bools, EPOCH + timedelta(microseconds=t)) for e, p, n, nums, bools, t in rows
+    ]
+
+
+def write_events(
+    connection: Connection, numbers: Mapping[str, int], counts: Sequence[Counted], target: Path
+) -> Written:
+    """Write `spooled`, sorted, to the file `target`; safe on disk when it returns.
+
+    `numbers` gives the properties that have columns: only those that occur here get one.
+    """
+    seen = {c.property: 0 for c in counts if c.property is not None}
+    for c in counts:
+        if c.property is not None:
+            seen[c.property] += c.numbers
+    columns = {}
+    for name in sorted(seen.keys() & numbers.keys(), key=lambda name: numbers[name]):
+        stem, value = column_stem(numbers[name], name), f"p[{quoted(name)}]"
+        columns[f"s{stem}"] = value
+        if seen[name]:
+            columns[f"n{stem}"] = number(value)
+    if seen.keys() - numbers.keys():
+        columns["rest"] = "p"
+    selected = "".join(f', {value} AS "{column}"' for column, value in columns.items())
+    rows = copy(
+        connection,
+        f"SELECT e AS event, u AS user_id, make_timestamp(t) AS time, i AS insert_id{selected} "
+        "FROM spooled ORDER BY event, user_id, time, insert_id",
+        target,
+    )
+    return Written(rows, tuple(columns))
+
+
+def write_traits(connection: Connection, target: Path) -> Written:
+    """Write the last value of each user's traits, and a row with an empty name for each user."""
+    rows = f"""
+        SELECT name, user_id, make_timestamp(t) AS time, s, {number("s")} AS n
+        FROM (
+            SELECT v.key AS name, user_id, t, v.value AS s
+            FROM (SELECT u AS user_id, t, unnest(map_entries(p)) AS v FROM spooled)
+            UNION ALL SELECT '' AS name, u AS user_id, t, '' AS s FROM spooled
+        )
+    """
+    return Written(copy(connection, last_traits(rows), target), ())
+
+
+def merge_events(connection: Connection, files: Sequence[str], target: Path) -> Written:
+    rows = f"SELECT * FROM read_parquet({listed(files)}, union_by_name=true)"
+    columns = [str(row[0]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()]
+    written = copy(connection, f"{rows} ORDER BY event, user_id, time, insert_id", target)
+    return Written(written, tuple(columns[4:]))
+
+
+def merge_traits(connection: Connection, files: Sequence[str], target: Path) -> Written:
+    return Written(copy(connection, last_traits(f"SELECT * FROM read_parquet({listed(files)})"), target), ())
+
+
+def last_traits(rows: str) -> str:
+    """Keep the latest value of a user's trait; of two with one time the greater, as a query does."""
+    last = "arg_max({s: s, n: n}, {time: time, s: coalesce(s, '')})"
+    kept = f"SELECT name, user_id, max(time) AS time, {last} AS v FROM ({rows}) GROUP BY name, user_id"
+    return f"SELECT name, user_id, time, v.s AS s, v.n AS n FROM ({kept}) ORDER BY name, user_id"
+
+
+def copy(connection: Connection, query: str, target: Path) -> int:
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}"
+    rows = connection.execute(f"COPY ({query}) TO {quoted(str(target))} ({options})").fetchall()
+    make_durable(target)
+    return int(rows[0][0])
+
+
+def make_durable(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def number(value: str) -> str:
+    return f"TRY_CAST(CASE WHEN regexp_full_match({value}, '{NUMBER_PATTERN}') THEN {value} END AS DOUBLE)"
+
+
+def quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def listed(files: Sequence[str]) -> str:
+    return "[" + ", ".join(quoted(path) for path in files) + "]"

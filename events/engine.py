@@ -1,0 +1,119 @@
+"""A DuckDB connection of our own for each piece of work: limited, and interrupted when time is over."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from django.conf import settings
+
+from events.locks import own_folder
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one piece of work may use. `seconds` is wall time; None means without end."""
+
+    memory_mb: int
+    threads: int
+    temp_mb: int
+    seconds: float | None
+
+    @classmethod
+    def configured(cls) -> "Limits":
+        return cls(
+            memory_mb=settings.EVENTS_MEMORY_MB,
+            threads=settings.EVENTS_THREADS,
+            temp_mb=settings.EVENTS_TEMP_MB,
+            seconds=settings.EVENTS_SECONDS,
+        )
+
+
+class EngineError(Exception):
+    """Why a piece of work ended: `code` for programs, the message for people."""
+
+    code = "failed"
+
+
+class TooLarge(EngineError):
+    code = "too_large"
+
+
+class TimedOut(EngineError):
+    code = "timed_out"
+
+
+class MissingTable(EngineError):
+    """The work needs data that is not there. The message says which, and what to do."""
+
+    code = "missing_table"
+
+
+@contextmanager
+def connect(limits: Limits, temp_root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB that spills into a folder of its own, removed afterwards.
+
+    Raises TooLarge and TimedOut in place of DuckDB's errors of memory, disk and interruption.
+    """
+    with own_folder(temp_root) as folder:
+        connection = duckdb.connect(":memory:", config=configuration(limits, str(folder)))
+        try:
+            with translated(limits), deadline(connection.interrupt, limits.seconds):
+                yield connection
+        finally:
+            connection.close()
+
+
+def configuration(limits: Limits, folder: str) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "memory_limit": f"{limits.memory_mb}MB",
+        "threads": limits.threads,
+        "temp_directory": folder,
+        "max_temp_directory_size": f"{limits.temp_mb}MB",
+        # Files, if they need an extension, are refused: nothing is fetched from the network.
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+
+
+@contextmanager
+def translated(limits: Limits) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise TimedOut(
+            f"The calculation took longer than {limits.seconds:g} seconds and was stopped. "
+            "Narrow the windows or the events, or raise EVENTS_SECONDS."
+        ) from None
+    except duckdb.OutOfMemoryException as error:
+        raise TooLarge(
+            f"The calculation needed more than {limits.memory_mb:,} MB of memory and "
+            f"{limits.temp_mb:,} MB of disk. Narrow the windows or the events, or raise EVENTS_MEMORY_MB "
+            "or EVENTS_TEMP_MB. "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+
+
+@contextmanager
+def deadline(interrupt: Callable[[], object], seconds: float | None) -> Iterator[None]:
+    """Interrupt when time is over, again and again: an interrupt between two queries is lost."""
+    if seconds is None:
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            interrupt()
+            wait = 0.05
+
+    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()

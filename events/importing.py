@@ -1,0 +1,174 @@
+"""Import files of events or of users' properties: a file whole or not at all, each content once."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+from django.db import transaction
+
+from events import compact
+from events.formats import Bad, Progress, Record, UnreadableFile, read
+from events.locks import locked, own_folder
+from events.models import FileKind, ImportedFile
+from events.records import InvalidRecord, event_line, traits_line
+from events.store import Folders
+
+# What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
+GUESSES = {
+    "user_id": ("user_id", "userId", "distinct_id", "customer_id"),
+    "event": ("event", "event_type", "event_name"),
+    "time": ("time", "timestamp", "event_time", "originalTimestamp"),
+    "insert_id": ("insert_id", "$insert_id", "messageId"),
+    "properties": ("properties", "event_properties"),
+    "traits": ("traits", "user_properties"),
+}
+# Of the fifty columns of Amplitude's export, what a cohort may ask about, kept as properties.
+AMPLITUDE = ("platform", "os_name", "device_type", "version_name", "country", "region", "city", "language")
+SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """How a file's columns become fields: `columns` names them, `constants` gives a field one value."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    traits: bool = False
+
+    def column(self, name: str, record: Mapping[str, Any]) -> str | None:
+        if name in self.columns:
+            return self.columns[name]
+        return next((guess for guess in GUESSES[name] if guess in record), None)
+
+    def digest(self) -> bytes:
+        return orjson.dumps([self.columns, self.constants, self.traits], option=orjson.OPT_SORT_KEYS)
+
+
+@dataclass
+class Imported:
+    """What became of a file. `problems` holds the first bad lines; `known`: it was imported before."""
+
+    file: str
+    rows: int = 0
+    users: int = 0
+    repeats: int = 0
+    bad_lines: int = 0
+    problems: list[str] = field(default_factory=list)
+    known: bool = False
+
+    def bad(self, place: str, reason: str) -> None:
+        self.bad_lines += 1
+        if len(self.problems) < SHOWN_PROBLEMS:
+            self.problems.append(f"{place}: {reason}")
+
+
+def import_file(
+    workspace: str,
+    path: Path,
+    mapped: Mapped | None = None,
+    *,
+    again: bool = False,
+    progress: Progress = lambda done: None,
+) -> Imported:
+    """Import one file. Raises UnreadableFile and OSError, with nothing imported.
+
+    A content that was imported before, in the same way, is left alone unless `again`.
+    """
+    mapped = mapped or Mapped()
+    digest = digest_of(path, mapped)
+    imported = Imported(path.name)
+    before = ImportedFile.objects.filter(workspace=workspace, digest=digest).first()
+    if before and not again:
+        imported.known, imported.rows, imported.bad_lines = True, before.rows, before.bad_lines
+        return imported
+    folders = Folders(workspace).make()
+    with own_folder(folders.staging) as staging:
+        stage(path, mapped, staging, imported, progress)
+        if imported.bad_lines and not any(file.stat().st_size for file in staging.glob("*.jsonl")):
+            raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
+        with locked(folders.lock):
+            publish(workspace, folders, staging, digest, imported)
+    return imported
+
+
+def digest_of(path: Path, mapped: Mapped) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(mapped.digest())
+    return digest.hexdigest()
+
+
+def stage(path: Path, mapped: Mapped, staging: Path, imported: Imported, progress: Progress) -> None:
+    """Write the file's records as spool lines; count the bad ones."""
+    now = datetime.now(UTC)
+    with (staging / "events-0.jsonl").open("wb") as events, (staging / "traits-0.jsonl").open("wb") as traits:
+        for record in read(path, progress):
+            if isinstance(record, Bad):
+                imported.bad(record.place, record.reason)
+                continue
+            try:
+                stage_record(record, mapped, now, events, traits)
+            except InvalidRecord as error:
+                imported.bad(record.place, str(error))
+
+
+def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes], traits: IO[bytes]) -> None:
+    fields = record.fields
+    found = {name: mapped.column(name, fields) for name in GUESSES}
+    value: dict[str, Any] = {name: fields.get(column) for name, column in found.items() if column}
+    value |= mapped.constants
+    value["time"] = moment(value.get("time"))
+    used = {column for column in found.values() if column}
+    rest = {name: item for name, item in fields.items() if name not in used}
+    if mapped.traits or fields.get("type") == "identify":
+        value["traits"] = value["traits"] if isinstance(value.get("traits"), dict) else rest
+        traits.write(traits_line({"time": now, **{k: v for k, v in value.items() if v is not None}}))
+        return
+    if not isinstance(value.get("properties"), dict):
+        value["properties"] = rest
+    elif "event_type" in fields:
+        value["properties"] = {n: fields[n] for n in AMPLITUDE if n in fields} | value["properties"]
+    event = event_line({**value, "insert_id": text_id(value.get("insert_id"))})
+    if isinstance(value.get("traits"), dict) and value["traits"]:
+        traits.write(traits_line(value))
+    events.write(event)
+
+
+def text_id(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def moment(value: object) -> object:
+    """Numbers of seconds, milliseconds or microseconds since 1970 become times; texts stay."""
+    if isinstance(value, str) and value.isascii() and value.replace(".", "", 1).isdigit() and len(value) > 8:
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    unit = 1e6 if value >= 1e14 else 1e3 if value >= 1e11 else 1
+    try:
+        return datetime.fromtimestamp(value / unit, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidRecord(f"the time {value} is not a number of seconds since 1970") from None
+
+
+def publish(workspace: str, folders: Folders, staging: Path, digest: str, imported: Imported) -> None:
+    """List the file's events, its users' properties and its content, in one transaction."""
+    prepared = compact.prepare(workspace, folders, staging, staging.name)
+    events = [p for p in prepared if p.kind == FileKind.EVENTS]
+    imported.rows, imported.repeats = sum(p.written.rows for p in events), sum(p.repeats for p in events)
+    imported.users = sum(p.users for p in prepared)
+    with transaction.atomic():
+        compact.publish(workspace, folders, prepared)
+        ImportedFile.objects.update_or_create(
+            workspace=workspace,
+            digest=digest,
+            defaults={
+                "name": imported.file[:255],
+                "rows": imported.rows or imported.users,
+                "bad_lines": imported.bad_lines,
+            },
+        )

@@ -1,0 +1,94 @@
+import json
+import sys
+from argparse import ArgumentParser
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import Progress
+
+from events.engine import EngineError
+from events.formats import KINDS, UnreadableFile
+from events.importing import GUESSES, Imported, Mapped, import_file
+from events.store import DEFAULT_WORKSPACE
+
+PARTLY = 3
+
+
+class Command(BaseCommand):
+    help = f"Import files of events or of users' properties: {KINDS}. Each file whole or not at all."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+        parser.add_argument(
+            "--map",
+            nargs="+",
+            default=[],
+            metavar="FIELD=COLUMN",
+            help=f"where a field is, when it is not found by its usual names; fields: {', '.join(GUESSES)}",
+        )
+        parser.add_argument(
+            "--set",
+            nargs="+",
+            default=[],
+            metavar="FIELD=VALUE",
+            help="one value for all lines: --set event=purchase",
+        )
+        parser.add_argument(
+            "--traits", action="store_true", help="the files hold users' properties, not events"
+        )
+        parser.add_argument("--again", action="store_true", help="import even what was imported before")
+        parser.add_argument("--workspace", default=DEFAULT_WORKSPACE)
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *, files: list[Path], workspace: str, **options: Any) -> None:
+        mapped = Mapped(pairs(options["map"]), pairs(options["set"]), options["traits"])
+        done = [self.take(workspace, path, mapped, options) for path in files]
+        if options["json"]:
+            self.stdout.write(json.dumps({"files": [asdict(imported) for imported in done]}))
+        if any(imported.bad_lines for imported in done):
+            sys.exit(PARTLY)
+
+    def take(self, workspace: str, path: Path, mapped: Mapped, options: dict[str, Any]) -> Imported:
+        bar = Progress(
+            disable=options["json"] or not sys.stderr.isatty(), console=Console(stderr=True), transient=True
+        )
+        try:
+            with bar:
+                task = bar.add_task(path.name, total=path.stat().st_size)
+                imported = import_file(
+                    workspace,
+                    path,
+                    mapped,
+                    again=options["again"],
+                    progress=lambda done: bar.update(task, completed=done),
+                )
+        except (UnreadableFile, EngineError, OSError, ValueError) as error:
+            raise CommandError(f"Nothing of {path.name} was imported: {error}") from None
+        if not options["json"]:
+            self.report(imported)
+        return imported
+
+    def report(self, imported: Imported) -> None:
+        if imported.known:
+            self.stdout.write(f"{imported.file}: imported before; nothing done (use --again to repeat).")
+            return
+        self.stdout.write(
+            f"{imported.file}: {imported.rows:,} events, {imported.users:,} users' properties, "
+            f"{imported.repeats:,} repeats left out, {imported.bad_lines:,} bad lines."
+        )
+        for problem in imported.problems:
+            self.stderr.write(f"  {problem}")
+
+
+def pairs(texts: list[str]) -> dict[str, str]:
+    """Parse FIELD=VALUE arguments."""
+    found = dict(text.partition("=")[::2] for text in texts)
+    unknown = sorted(field for field, value in found.items() if field not in GUESSES or not value)
+    if unknown:
+        raise CommandError(
+            f"{unknown[0]!r} is no FIELD=VALUE with one of these fields: {', '.join(GUESSES)}", returncode=2
+        )
+    return found

@@ -1,0 +1,105 @@
+"""One event or one user's traits: what is accepted, and the line that stands for it in the spool.
+
+A spool line is a JSON array's worth in an object with short keys, because the engine reads it back by
+name: events have u (user id), e (event), t (microseconds since 1970), i (insert id or null) and p (an
+object of texts); traits have u, t and p.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from events.layout import text_of
+from events.user_ids import InvalidUserId, check_user_id
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+# Two names and a workspace fit into one entry of PostgreSQL's index.
+MAX_NAME = 255
+MAX_PROPERTIES = 1_000
+MAX_LINE = 1024 * 1024
+
+
+class InvalidRecord(ValueError):
+    """The message says what is wrong, as a phrase that follows the place: "the user id is blank"."""
+
+
+def event_line(event: Mapping[str, Any]) -> bytes:
+    """Return the spool line of an event with user_id, event, time, properties and insert_id.
+
+    Raises InvalidRecord. A property that is null is as good as missing, and left out.
+    """
+    insert_id = event.get("insert_id")
+    if insert_id is not None and (not isinstance(insert_id, str) or len(insert_id) > MAX_NAME):
+        raise InvalidRecord(f"the insert id is not a string of at most {MAX_NAME:,} characters")
+    record = {
+        "u": user_of(event),
+        "e": name_of(event.get("event"), "the event's name"),
+        "t": micros_of(event.get("time")),
+        "i": insert_id or None,
+        "p": texts_of(event.get("properties"), "properties", keep_null=False),
+    }
+    return line(record)
+
+
+def traits_line(traits: Mapping[str, Any]) -> bytes:
+    """Return the spool line of a user's traits: user_id, time and traits. A null unsets its trait."""
+    texts = texts_of(traits.get("traits"), "traits", keep_null=True)
+    return line({"u": user_of(traits), "t": micros_of(traits.get("time")), "p": texts})
+
+
+def line(record: Mapping[str, Any]) -> bytes:
+    try:
+        encoded = orjson.dumps(record)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRecord(f"cannot be stored as JSON: {error}") from None
+    if len(encoded) > MAX_LINE:
+        raise InvalidRecord(f"is larger than {MAX_LINE:,} bytes")
+    return encoded + b"\n"
+
+
+def user_of(record: Mapping[str, Any]) -> str:
+    try:
+        return check_user_id(record.get("user_id"))
+    except InvalidUserId as error:
+        raise InvalidRecord(f"the user id {error}") from None
+
+
+def name_of(value: object, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidRecord(f"{what} is missing or not a string")
+    if len(value) > MAX_NAME or "\x00" in value:
+        raise InvalidRecord(f"{what} is longer than {MAX_NAME:,} characters or contains NUL")
+    return value
+
+
+def texts_of(value: object, what: str, *, keep_null: bool) -> dict[str, str | None]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRecord(f"the {what} are not an object")
+    if len(value) > MAX_PROPERTIES:
+        raise InvalidRecord(f"has more than {MAX_PROPERTIES:,} {what}")
+    try:
+        texts = {name_of(key, f"a name in {what}"): text_of(item) for key, item in value.items()}
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise InvalidRecord(f"the {what} cannot be stored as JSON: {error}") from None
+    return texts if keep_null else {key: text for key, text in texts.items() if text is not None}
+
+
+def micros_of(value: object) -> int:
+    """Return microseconds since 1970 of an ISO-8601 text; one without a zone is UTC."""
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise InvalidRecord(f"the time {value[:40]!r} is not ISO 8601") from None
+    if not isinstance(moment, datetime):
+        raise InvalidRecord("the time is missing or not ISO 8601")
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if not EPOCH <= moment < LATEST:
+        raise InvalidRecord(f"the time {moment.isoformat()} is not between 1970 and 2199")
+    return (moment - EPOCH) // timedelta(microseconds=1)

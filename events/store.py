@@ -1,0 +1,61 @@
+"""The folders of a workspace's events, who may change them, and what a query reads.
+
+EVENTS_DIR/WORKSPACE/spool/     what came in: a segment for each writing process
+                     sealed/    segments that a compaction has taken, a folder for each batch
+                     staging/   an import that is being read, a folder for each
+                     files/     immutable Parquet files; the manifest says which of them count
+                     temp/      what DuckDB spills
+                     compact.lock
+"""
+
+import re
+from pathlib import Path
+
+from django.conf import settings
+
+from events.layout import Layout
+from events.models import EventFile, FileKind, PropertyColumn
+
+DEFAULT_WORKSPACE = "default"
+
+
+class Folders:
+    """Raises ValueError when a workspace's name is not a slug: it becomes a folder's name."""
+
+    def __init__(self, workspace: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", workspace, re.ASCII):
+            raise ValueError(f"{workspace!r} is not a workspace's name: letters, digits, - and _, at most 50")
+        self.root = Path(settings.EVENTS_DIR) / workspace
+        self.spool, self.sealed = self.root / "spool", self.root / "sealed"
+        self.staging, self.files, self.temp = self.root / "staging", self.root / "files", self.root / "temp"
+        self.lock = self.root / "compact.lock"
+
+    def make(self) -> "Folders":
+        for folder in (self.spool, self.sealed, self.staging, self.files, self.temp):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+
+def workspaces() -> list[str]:
+    """Return the workspaces that have a folder."""
+    root = Path(settings.EVENTS_DIR)
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def column_numbers(workspace: str) -> dict[str, int]:
+    return dict(PropertyColumn.objects.filter(workspace=workspace).values_list("name", "number"))
+
+
+def read_layout(workspace: str) -> Layout:
+    """Return what a query over the workspace reads now. Its files stay on disk while a query may run."""
+    folder = Folders(workspace).files
+    events = list(EventFile.objects.live(workspace, FileKind.EVENTS).values_list("name", "columns"))
+    traits = EventFile.objects.live(workspace, FileKind.TRAITS).values_list("name", flat=True)
+    present = frozenset(column for _, columns in events for column in columns)
+    return Layout(
+        events=tuple(str(folder / name) for name, _ in events),
+        traits=tuple(str(folder / name) for name in traits),
+        columns=column_numbers(workspace),
+        present=present,
+        has_rest="rest" in present,
+    )

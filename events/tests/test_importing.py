@@ -1,0 +1,232 @@
+"""Files of every kind come in whole, once, with their bad lines named."""
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from django.core.management import CommandError, call_command
+
+from events.catalogue import event_names, event_properties, unknown_events, user_properties
+from events.folder import inbox, scan
+from events.formats import UnreadableFile
+from events.importing import Mapped, import_file
+from events.models import EventFile, ImportedFile
+from events.store import Folders
+from events.tests.conftest import Stored
+
+pytestmark = pytest.mark.django_db
+
+CSV = """who,what,when,price,note
+u1,play,2024-05-01 10:00:00,1.5,"a
+b"
+00002,buy,2024-05-02T10:00:00+02:00,,x
+"""
+MAPPED = Mapped({"user_id": "who", "event": "what", "time": "when"})
+ROWS = "SELECT user_id, event, time::VARCHAR FROM e ORDER BY ALL"
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def jsonl(*records: Any) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_csv_with_mapped_columns(tmp_path: Path, stored: Stored, packed: bool) -> None:
+    content = gzip.compress(CSV.encode()) if packed else CSV.encode()
+    path = written(tmp_path, "a.csv.gz" if packed else "a.csv", content)
+    imported = import_file("default", path, MAPPED)
+    assert (imported.rows, imported.bad_lines) == (2, 0)
+    assert stored(ROWS) == [("00002", "buy", "2024-05-02 08:00:00"), ("u1", "play", "2024-05-01 10:00:00")]
+    assert stored("SELECT s0_note, n1_price FROM e ORDER BY 1") == [("a\nb", 1.5), ("x", None)]
+
+
+def test_json_lines_of_several_senders(tmp_path: Path, stored: Stored) -> None:
+    path = written(
+        tmp_path,
+        "a.jsonl",
+        jsonl(
+            {"type": "track", "userId": "u1", "event": "a", "timestamp": "2024-05-01T00:00:00Z",
+             "messageId": "m", "properties": {"x": 1}, "context": {"ip": "::1"}},
+            {"user_id": 2, "event_type": "b", "time": 1714521600000, "event_properties": {"y": True},
+             "user_properties": {"plan": "pro"}, "country": "DE", "insert_id": 7, "amplitude_id": 5},
+            {"distinct_id": "u3", "event_name": "c", "time": 1714521600, "z": [1]},
+            {"type": "identify", "userId": "u4", "timestamp": "2024-05-01T00:00:00Z", "traits": {"age": 3}},
+        ),
+    )  # fmt: skip
+    imported = import_file("default", path)
+    assert (imported.rows, imported.users, imported.problems) == (3, 2, [])
+    assert stored(ROWS) == [(u, e, "2024-05-01 00:00:00") for u, e in (("2", "b"), ("u1", "a"), ("u3", "c"))]
+    assert stored("SELECT insert_id FROM e WHERE event < 'c' ORDER BY event") == [("m",), ("7",)]
+    assert [entry.property_name for entry in event_properties("default", "b")] == ["country", "y"]
+    assert {entry.property_name: entry.type for entry in user_properties("default")} == {
+        "age": "number",
+        "plan": "string",
+    }
+
+
+def test_amplitudes_export_archive(tmp_path: Path, stored: Stored) -> None:
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for hour in range(3):
+            line: dict[str, Any] = {
+                "user_id": "u",
+                "event_type": "a",
+                "event_time": f"2024-05-01 0{hour}:00:00.123000",
+            }
+            line |= {"event_properties": {}, "$insert_id": str(hour), "platform": "iOS"}
+            archive.writestr(f"1/1_2024-05-01_{hour}#0.json.gz", gzip.compress(jsonl(line).encode()))
+    assert import_file("default", path).rows == 3
+    assert stored("SELECT max(time)::VARCHAR, min(s0_platform) FROM e") == [
+        ("2024-05-01 02:00:00.123", "iOS")
+    ]
+
+
+def test_parquet(tmp_path: Path, stored: Stored) -> None:
+    path = tmp_path / "a.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 'u' || i AS user_id, 'a' AS event, TIMESTAMPTZ '2024-05-01 12:00:00+02' AS time, "
+            f"1.25::DECIMAL(9,2) AS price, [i] AS tags, NULL AS gone FROM range(3) AS r(i)) TO '{path}'"
+        )
+    assert import_file("default", path).rows == 3
+    assert stored("SELECT time::VARCHAR, n0_price, s1_tags FROM e ORDER BY user_id LIMIT 1") == [
+        ("2024-05-01 10:00:00", 1.25, "[0]")
+    ]
+
+
+def test_users_properties_from_a_file(tmp_path: Path, stored: Stored) -> None:
+    path = written(tmp_path, "users.csv", "customer_id,plan\nu1,pro\nu2,free\n")
+    assert import_file("default", path, Mapped(traits=True)).users == 2
+    assert stored("SELECT user_id, s FROM t WHERE name = 'plan' ORDER BY 1") == [
+        ("u1", "pro"),
+        ("u2", "free"),
+    ]
+
+
+def test_a_bad_line_is_named_and_the_others_come_in(tmp_path: Path) -> None:
+    lines = [
+        '{"user_id": "u", "event": "a", "time": "2024-05-01"}',
+        "{broken",
+        '{"user_id": "", "event": "a", "time": "2024-05-01"}',
+        "[1]",
+        '{"user_id": "u", "event": "a", "time": "2024-13-01"}',
+        '{"user_id": "u", "event": "a", "time": 1e30}',
+        "",
+    ]
+    imported = import_file("default", written(tmp_path, "a.jsonl", "\n".join(lines)))
+    assert (imported.rows, imported.bad_lines) == (1, 5)
+    assert [problem.split(":")[0] for problem in imported.problems] == [f"line {n}" for n in range(2, 7)]
+    assert imported.problems[1] == "line 3: the user id is blank"
+
+
+def test_bad_lines_of_csv(tmp_path: Path) -> None:
+    content = (
+        b'user_id,event,time\nu,a,2024-05-01\nu,a\nu,\xff,2024-05-01\nu,"a"b,2024-05-01\nu,b,2024-05-01\n'
+    )
+    imported = import_file("default", written(tmp_path, "a.csv", content))
+    assert imported.rows == 2
+    assert [problem.split(":")[0] for problem in imported.problems] == ["line 3", "line 4", "line 5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv.gz", gzip.compress(CSV.encode() * 500)[:-40], "damaged or cut off"),
+        ("a.zip", b"PK\x03\x04 no archive", "damaged or cut off"),
+        ("a.parquet", b"PAR1 nothing PAR1", "damaged or cut off"),
+        ("a.xlsx", b"", "unknown kind of file"),
+        ("a.csv", b"", "must name the columns"),
+        ("a.csv", b"a,a\n1,2\n", "must name the columns, each once"),
+        ("a.csv", b"x,y\n1,2\n", "no line can be used. line 2: the user id is neither"),
+    ],
+)
+def test_a_file_that_cannot_be_read_changes_nothing(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    with pytest.raises(UnreadableFile, match=reason):
+        import_file("default", written(tmp_path, name, content), MAPPED if name == "a.csv.gz" else None)
+    assert not EventFile.objects.exists() and not ImportedFile.objects.exists()
+    assert list(Folders("default").make().staging.iterdir()) == []
+
+
+def test_the_same_content_is_imported_once_unless_asked(tmp_path: Path, stored: Stored) -> None:
+    path = written(tmp_path, "a.csv", CSV)
+    import_file("default", path, MAPPED)
+    other = written(tmp_path, "b.csv", CSV)
+    assert import_file("default", other, MAPPED).known
+    assert len(stored(ROWS)) == 2
+    assert import_file("default", other, MAPPED, again=True).rows == 2
+    assert len(stored(ROWS)) == 4
+
+
+def test_the_catalogue_counts_names_types_and_last_times(tmp_path: Path) -> None:
+    def line(event: str, time: str, **properties: Any) -> dict[str, Any]:
+        return {"user_id": "u", "event": event, "time": time, "properties": properties}
+
+    first = [line("a", "2024-05-01", n=1, b=True, m="x"), line("a", "2024-05-03", n="2.5", m=1)]
+    import_file("default", written(tmp_path, "1.jsonl", jsonl(*first)))
+    import_file(
+        "default", written(tmp_path, "2.jsonl", jsonl(line("b", "2024-05-02"), line("a", "2024-05-02", n=3)))
+    )
+    assert [(e.event, e.count, e.last_seen.day) for e in event_names("default")] == [("a", 3, 3), ("b", 1, 2)]
+    found = [(p.property_name, p.type, p.count) for p in event_properties("default", "a")]
+    assert found == [("n", "number", 3), ("m", "string", 2), ("b", "boolean", 1)]
+    assert unknown_events("default", ["a", "songs"]) == ["songs"]
+
+
+def test_the_watched_folder_takes_settled_files_and_says_what_failed(stored: Stored) -> None:
+    folder = inbox("default")
+    folder.mkdir(parents=True)
+    names = {"good.jsonl": jsonl({"user_id": "u", "event": "a", "time": "2024-05-01"}), "bad.xlsx": "x"}
+    names |= {"users.csv": "user_id,plan\nu,pro\n", "fresh.jsonl": "{"}
+    for name, content in names.items():
+        path = written(folder, name, content)
+        if name != "fresh.jsonl":
+            os.utime(path, (1, 1))
+    taken = {one.file: one.error for one in scan("default")}
+    assert list(taken) == ["bad.xlsx", "good.jsonl", "users.csv"] and "unknown kind" in taken["bad.xlsx"]
+    assert sorted(path.name for path in folder.iterdir()) == ["done", "failed", "fresh.jsonl"]
+    assert "unknown kind" in (folder / "failed" / "bad.xlsx.problems.txt").read_text()
+    assert len(stored(ROWS)) == 1 and len(stored("SELECT 1 FROM t WHERE name = 'plan'")) == 1
+
+
+def run(*arguments: str) -> tuple[str, int]:
+    out = io.StringIO()
+    try:
+        call_command(*arguments, stdout=out, stderr=out)
+    except SystemExit as exit_:
+        return out.getvalue(), int(str(exit_.code))
+    return out.getvalue(), 0
+
+
+def test_commands_report_as_text_and_as_json(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "id,when\nu,2024-05-01\n,2024-05-01\n")
+    arguments = ["import_events", str(path), "--map", "user_id=id", "time=when", "--set", "event=buy"]
+    said, code = run(*arguments, "--json")
+    assert code == 3
+    [file] = json.loads(said)["files"]
+    assert file["rows"] == 1 and file["problems"] == [
+        "line 3: the user id is neither a string nor an integer"
+    ]
+    assert "imported before" in run(*arguments)[0]
+    assert "buy: 1 times" in run("list_events")[0]
+    assert json.loads(run("compact_events", "--json")[0])["events"] == 0
+
+
+def test_commands_refuse_what_they_do_not_know(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", CSV)
+    with pytest.raises(CommandError, match="'who=x' is no|'who'"):
+        call_command("import_events", str(path), "--map", "who=x")
+    with pytest.raises(CommandError, match=r"Nothing of none.csv was imported"):
+        call_command("import_events", str(tmp_path / "none.csv"))
