@@ -87,7 +87,9 @@ def test_renewing_moves_the_end_and_a_taken_lease_cannot_be_renewed_or_released(
 
 
 def test_a_parked_destination_is_not_taken_before_its_time(destination):
-    lease.take(destination.pk, seconds=90).release(next_at=timezone.now() + timedelta(seconds=60), reason="busy")
+    lease.take(destination.pk, seconds=90).release(
+        next_at=timezone.now() + timedelta(seconds=60), reason="busy"
+    )
     assert lease.take(destination.pk, seconds=90) is None
     Driver.objects.update(next_at=timezone.now() - timedelta(seconds=1))
     assert lease.take(destination.pk, seconds=90)
