@@ -6,6 +6,12 @@ from django.db.models import TextChoices
 class SourceKind(TextChoices):
     UPLOAD = "upload", "Uploaded file"
     API = "api", "REST API"
+    BEHAVIORAL = "behavioral", "What people did"
+    QUERY = "query", "Query of a database"
+
+
+# Sources that a refresh calculates; the others are given their members.
+CALCULATED = [SourceKind.BEHAVIORAL, SourceKind.QUERY]
 
 
 class VersionState(TextChoices):
@@ -28,3 +34,11 @@ class UploadState(TextChoices):
     IMPORTING = "importing", "Importing"
     DONE = "done", "Imported"
     FAILED = "failed", "Failed"
+
+
+class ScheduleKind(TextChoices):
+    MANUAL = "manual", "By hand only"
+    ONCE = "once", "Once, at a time"
+    HOURLY = "hourly", "Every hour"
+    DAILY = "daily", "Every day at a time"
+    CRON = "cron", "Cron expression"

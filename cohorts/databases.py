@@ -197,7 +197,7 @@ class PostgreSQLServer(Database):
 
 
 def too_late(limits: Limits) -> TimedOut:
-    return TimedOut(f"The query took longer than {limits.seconds:,.0f} seconds and was stopped.")
+    return TimedOut(f"The query took longer than {limits.seconds:g} seconds and was stopped.")
 
 
 # --- ClickHouse -----------------------------------------------------------------------------

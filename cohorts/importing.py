@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 
 from cohorts import csv_file, owner, refresh
 from cohorts.choices import SourceKind, UploadMode, UploadState
@@ -135,13 +134,12 @@ def _in_words(upload: Upload) -> str:
 
 
 def next_upload(cohort_keys: Collection[str] = (), *, not_among: Collection[int] = ()) -> Upload | None:
-    """Return an upload to import: the oldest open one of a cohort, for files count in the order given.
+    """Return the oldest upload to import: the files of a cohort count in the order in which they came.
 
     An upload that was being imported when its worker died is among them: importing it again is
     harmless. `not_among`: cohorts' primary keys to pass over.
     """
-    earlier = Upload.objects.open().filter(cohort=OuterRef("cohort"), pk__lt=OuterRef("pk"))
-    uploads = Upload.objects.open().filter(~Exists(earlier)).exclude(cohort__in=not_among)
+    uploads = Upload.objects.open().exclude(cohort__in=not_among)
     if cohort_keys:
         uploads = uploads.filter(cohort__key__in=cohort_keys)
     return uploads.select_related("cohort", "created_by").order_by("pk").first()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -11,8 +11,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from cohorts import owner
+from cohorts import owner, sources
 from cohorts.choices import SourceKind, UploadMode, UploadState, VersionState
+from cohorts.scheduled import Scheduled
+from events.store import DEFAULT_WORKSPACE
 from events.user_ids import UserIdField
 
 CLAIM_TIME = timedelta(seconds=120)
@@ -33,6 +35,10 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
             )
             == 1
         )
+
+    def come_due(self, pk: int, *, due_at: datetime | None, next_due_at: datetime | None) -> bool:
+        """Take one due time of the schedule; of several that try, one succeeds."""
+        return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
 
     def renew_claim(self, pk: int, fence: int) -> bool:
         return self._claimed(pk, fence).update(claim_until=Now() + CLAIM_TIME) == 1
@@ -72,7 +78,7 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
         return self.filter(pk=pk, claim_fence=fence, claim_until__isnull=False)
 
 
-class Cohort(models.Model):
+class Cohort(Scheduled):
     """A group of users. What it holds is told by its published version: see Member."""
 
     key = models.SlugField(
@@ -93,6 +99,31 @@ class Cohort(models.Model):
         choices=SourceKind,
         default=SourceKind.UPLOAD,
         help_text="Where the members come from.",
+    )
+    definition = models.JSONField(
+        null=True,
+        blank=True,
+        help_text='For "what people did": the conditions, as JSON. See docs/behavioral.md.',
+    )
+    events_workspace = models.SlugField(
+        "events of",
+        max_length=50,
+        default=DEFAULT_WORKSPACE,
+        help_text="Whose events: the receiving workspace that got them, or the one they were imported for.",
+    )
+    query_database = models.CharField(
+        "database",
+        max_length=100,
+        blank=True,
+        help_text="For a query: a name of the setting QUERY_DATABASES.",
+    )
+    query_sql = models.TextField(
+        "query",
+        blank=True,
+        help_text="For a query: one SELECT with a column user_id. It runs on a read-only connection.",
+    )
+    refresh_before_sync = models.BooleanField(
+        default=False, help_text="Calculate the cohort anew before each run of its syncs."
     )
     hold_if_emptied = models.BooleanField(
         "hold when emptied",
@@ -122,6 +153,9 @@ class Cohort(models.Model):
     held_number = models.PositiveIntegerField(null=True, editable=False)
     # Versions below this one have lost members to pruning and cannot be read.
     readable_from = models.PositiveIntegerField(default=0, editable=False)
+    # Why the last calculation came to nothing, and when; '' when it went well.
+    calculation_error = models.TextField(blank=True, editable=False)
+    calculation_failed_at = models.DateTimeField(null=True, editable=False)
     claim_fence = models.PositiveBigIntegerField(default=0, editable=False)
     claim_until = models.DateTimeField(null=True, editable=False)
     claim_owner = models.CharField(max_length=200, blank=True, editable=False)
@@ -141,6 +175,10 @@ class Cohort(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        super().clean()
+        sources.check(self)
+
 
 class CohortVersion(models.Model):
     """One refresh of a cohort: what it found, and what became of it."""
@@ -154,6 +192,9 @@ class CohortVersion(models.Model):
     size = models.PositiveBigIntegerField(default=0)
     entered = models.PositiveBigIntegerField(default=0)
     left = models.PositiveBigIntegerField(default=0)
+    # What a calculated version was made from, and the instant as of which.
+    definition = models.JSONField(null=True)
+    as_of = models.DateTimeField(null=True)
     reason = models.TextField(blank=True, help_text="Why it is held, was refused or failed.")
     decided_by = models.CharField(max_length=150, blank=True)
 

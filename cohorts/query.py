@@ -30,8 +30,8 @@ HARMLESS = {
     "isnull", "isnotnull", "json_extract_string", "jsonb_extract_path_text", "jsonextractbool",
     "jsonextractfloat", "jsonextractint", "jsonextractraw", "jsonextractstring", "jsonhas", "jsontype",
     "make_timestamp", "map_extract_value", "match", "md5_number", "notempty", "nullif", "position",
-    "regexp_full_match", "siphash64", "to_timestamp", "todate", "todatetime", "todatetime64", "tofloat64ornull", "toint64ornull",
-    "tostring", "touint64ornull", "touuid", "tuple", "xxhash64",
+    "regexp_full_match", "siphash64", "to_timestamp", "todate", "todatetime", "todatetime64",
+    "tofloat64ornull", "toint64ornull", "tostring", "touint64ornull", "touuid", "tuple", "xxhash64",
 }  # fmt: skip
 SYSTEM = {"pg_catalog", "information_schema", "system", "pg_toast", "sqlite_master", "duckdb_internal"}
 
@@ -52,6 +52,11 @@ def members(database: str, sql: str, *, limits: Limits | None = None) -> Iterato
     temp.mkdir(parents=True, exist_ok=True)
     with source.ids(compiled, {}, limits or Limits.configured(), temp) as ids:
         yield from ids
+
+
+def check_query(database: str, sql: str) -> None:
+    """Raise RefusedQuery unless the database is configured and the query one that may run."""
+    compile_query(sql, configured(database))
 
 
 def configured(name: str) -> Database:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain, islice
 
 from django.db import connection, transaction
@@ -89,6 +90,8 @@ def replace(
     source: str,
     replace_held: bool = False,
     wait: float = 0.0,
+    definition: object = None,
+    as_of: datetime | None = None,
     progress: Callable[[int], None] = lambda users: None,
 ) -> CohortVersion:
     """Make `user_ids` the members of the cohort; return the version, published or held.
@@ -96,13 +99,14 @@ def replace(
     `user_ids`: sorted and distinct; a smaller or equal id after another is a RefreshError. An error
     that they raise before their first id leaves no trace; one that they raise later leaves a failed
     version. `source` says where they come from, in words. `replace_held` drops a version that is
-    being held. `wait`: seconds to wait for a refresh that is running. `progress` is told the number
-    of users compared so far, the last time when all are written and nothing is published: what it
-    raises then prevents the publication.
+    being held. `wait`: seconds to wait for a refresh that is running. `definition` and `as_of` are
+    kept with a calculated version. `progress` is told the number of users compared so far, the last
+    time when all are written and nothing is published: what it raises then prevents the publication.
     """
     incoming = _ascending(iter(user_ids))
     first = list(islice(incoming, 1))
     with _claimed(cohort_id, source, replace_held=replace_held, wait=wait) as claim:
+        CohortVersion.objects.filter(pk=claim.version.pk).update(definition=definition, as_of=as_of)
         stored = members.in_version(cohort_id, claim.cohort.version)
         changes = _merged(stored, chain(first, incoming))
         _write_all(claim, changes, progress)

@@ -84,7 +84,7 @@ def translated(limits: Limits) -> Iterator[None]:
         yield
     except duckdb.InterruptException:
         raise TimedOut(
-            f"The calculation took longer than {limits.seconds:,.0f} seconds and was stopped. "
+            f"The calculation took longer than {limits.seconds:g} seconds and was stopped. "
             "Narrow the windows or the events, or raise EVENTS_SECONDS."
         ) from None
     except duckdb.OutOfMemoryException as error:

@@ -3,14 +3,6 @@
 from django.db.models import TextChoices
 
 
-class ScheduleKind(TextChoices):
-    MANUAL = "manual", "By hand only"
-    ONCE = "once", "Once, at a time"
-    HOURLY = "hourly", "Every hour"
-    DAILY = "daily", "Every day at a time"
-    CRON = "cron", "Cron expression"
-
-
 class RunMode(TextChoices):
     CHANGES = "changes", "Changes"
     FULL = "full", "Full"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from cohorts.models import Cohort
+from cohorts.scheduled import Scheduled
 from destinations.models import Destination
 from events.user_ids import UserIdField
-from syncs import schedule
 from syncs.choices import (
     DRIVABLE_RUNS,
     OPEN_RUNS,
@@ -23,7 +21,6 @@ from syncs.choices import (
     RejectionState,
     RunMode,
     RunState,
-    ScheduleKind,
     Step,
     Trigger,
 )
@@ -84,31 +81,13 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         )
 
 
-class Sync(models.Model):
+class Sync(Scheduled):
     """One cohort at one destination, on a schedule, and what that partner holds of it."""
 
     cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="syncs")
     destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="syncs")
     enabled = models.BooleanField(
         default=True, help_text="A sync that is switched off does not run on its schedule."
-    )
-    schedule_kind = models.CharField(
-        "schedule", max_length=20, choices=ScheduleKind, default=ScheduleKind.MANUAL
-    )
-    schedule_once_at = models.DateTimeField(
-        "once at", null=True, blank=True, help_text="For a schedule that runs once."
-    )
-    schedule_at = models.TimeField(
-        "daily at", null=True, blank=True, help_text="For a daily schedule, in the time zone below."
-    )
-    schedule_cron = models.CharField(
-        "cron expression",
-        max_length=100,
-        blank=True,
-        help_text="Five fields: minute, hour, day of month, month, day of week. Example: 15 */4 * * 1-5",
-    )
-    timezone = models.CharField(
-        "time zone", max_length=64, default="UTC", help_text="Of the schedule, for example Europe/Berlin."
     )
     guard_percent = models.PositiveSmallIntegerField(
         "ask above percent",
@@ -123,8 +102,6 @@ class Sync(models.Model):
         blank=True,
         help_text="The same, as a number of users. Empty: the cohort's.",
     )
-    next_due_at = models.DateTimeField(null=True, editable=False, db_index=True)
-
     # What the partner holds. `place` is a digest of the destination's address at which this is true.
     settled_version = models.PositiveIntegerField(default=0, editable=False)
     dirty = models.BooleanField(default=False, editable=False)
@@ -142,6 +119,8 @@ class Sync(models.Model):
 
     class Meta:
         ordering = ["cohort__name", "destination__name"]
+        # Of those who work with syncs but do not configure them.
+        permissions = [("run_sync", "Can run, stop and pause syncs, and decide about rejected users")]
         constraints = [
             # What a partner holds is told per pair: a second sync of the same pair would lie about it.
             models.UniqueConstraint(fields=["cohort", "destination"], name="sync_pair_once"),
@@ -155,26 +134,6 @@ class Sync(models.Model):
 
     def __str__(self) -> str:
         return f"{self.cohort.key}:{self.destination.name}"
-
-    def clean(self) -> None:
-        try:
-            self.schedule()
-        except schedule.InvalidSchedule as error:
-            raise ValidationError({error.field: error.message}) from None
-
-    def reschedule(self, now: datetime) -> None:
-        """Set the next due time from the schedule; call it before saving a sync whose schedule changed."""
-        self.next_due_at = self.schedule().next_after(now)
-
-    def schedule(self) -> schedule.Schedule:
-        """Return the schedule as a value; raises schedule.InvalidSchedule."""
-        return schedule.parse(
-            kind=self.schedule_kind,
-            once_at=self.schedule_once_at,
-            at=self.schedule_at,
-            cron=self.schedule_cron,
-            timezone=self.timezone,
-        )
 
 
 class RunQuerySet(models.QuerySet["Run"]):

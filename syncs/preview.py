@@ -51,6 +51,7 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES) -> Preview:
     endpoint = sync.destination.endpoint()
     sync.external_name = sync.external_name or external_name(endpoint, sync.cohort.name, sync.cohort.key)
     run = Run(
+        pk=0,  # none: Django refuses to ask for the batches of a run without a key
         sync=sync,
         mode=mode,
         from_version=sync.settled_version,

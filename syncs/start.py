@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from cohorts import calculate
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
@@ -31,6 +32,9 @@ def start(
         raise CannotRun(f"{sync} is archived.")
     if sync.cohort.version == 0 and mode != RunMode.EMPTY:
         raise CannotRun(f"{sync.cohort.name} is not calculated yet: give it members first.")
+    if sync.next_name:
+        # A change of name goes on until it is done, whatever came in between.
+        mode = RunMode.EMPTY
     if run := _open_run(sync, mode):
         return run
     if mode == RunMode.CHANGES:
@@ -127,8 +131,8 @@ def rename(sync: Sync, name: str, *, by: str) -> Run | None:
     taken = Q(external_name=name) | Q(next_name=name)
     if Sync.objects.filter(taken, destination=sync.destination_id).exclude(pk=sync.pk).exists():
         raise CannotRun(f"Another sync of this destination has the name {name!r}.")
-    if not (sync.settled_version or sync.dirty):
-        Sync.objects.filter(pk=sync.pk).update(external_name=name, list_id=None)
+    untouched = Sync.objects.filter(pk=sync.pk, settled_version=0, dirty=False)
+    if untouched.update(external_name=name, list_id=None):
         return None
     run = start(sync, trigger=Trigger.RENAMED, mode=RunMode.EMPTY, by=by, approved=True)
     Sync.objects.filter(pk=sync.pk).update(next_name=name)
@@ -155,6 +159,24 @@ def start_due(now: datetime) -> list[Run]:
             except CannotRun as error:
                 log.info("%s", error)
     return runs
+
+
+def refresh_before(destination_id: int) -> None:
+    """Calculate the cohorts that want it before each run, for the destination's runs that have not begun.
+
+    What goes wrong is kept with the cohort; the run then sends the latest version that there is.
+    """
+    waiting = Run.objects.filter(
+        sync__destination=destination_id,
+        sync__cohort__refresh_before_sync=True,
+        state=RunState.PENDING,
+        started_at=None,
+        approved_by="",
+    )
+    for run in waiting.select_related("sync__cohort"):
+        cohort = run.sync.cohort
+        if not cohort.versions.filter(started_at__gte=run.created_at).exists():
+            calculate.try_calculate(cohort)
 
 
 def drivable_destinations() -> list[int]:

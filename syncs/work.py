@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from cohorts import remove
+from cohorts import calculate, remove
 from cohorts.importing import import_waiting
+from events import compact, folder
+from events.store import workspaces
 from syncs import alerts, start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
@@ -61,6 +63,7 @@ class Slots:
 
     def _drive(self, destination: int) -> Ended:
         try:
+            start.refresh_before(destination)
             return drive(destination, stop=self.stop, report=self.report)
         finally:
             connection.close()
@@ -113,8 +116,12 @@ def _followed(runs: list[Run]) -> list[Run]:
 def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
     """Be the worker: make the runs that are due, drive what is open, import what was uploaded."""
     driving = Slots(stop, report, slots)
-    importing = threading.Thread(target=_look_after, args=(stop,), name="look-after", daemon=True)
-    importing.start()
+    others = [
+        threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
+        for deed in (_look_after, _calculate_due)
+    ]
+    for thread in others:
+        thread.start()
     try:
         while not stop.is_set():
             for destination, ended in _reaped(driving).items():
@@ -124,7 +131,8 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
             stop.wait(POLL)
     finally:
         driving.close()
-        importing.join(timeout=30)
+        for thread in others:
+            thread.join(timeout=30)
 
 
 def _reaped(driving: Slots) -> dict[int, Ended]:
@@ -136,18 +144,33 @@ def _reaped(driving: Slots) -> dict[int, Ended]:
         return {}
 
 
-def _look_after(stop: threading.Event) -> None:
-    """Look after what is not driving: files that wait, members whose cohort is gone, alerts."""
+def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], None]) -> None:
     while not stop.is_set():
         try:
-            for upload in import_waiting():
-                log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
-                if stop.is_set():
-                    break
-            remove.drain(seconds=POLL)
-            alerts.tell_changes(timezone.now())
-            alerts.send_waiting(timezone.now())
+            deed(stop)
         except Exception:  # a thread's edge: whatever it was is tried again at the next turn
-            log.exception("Looking after cohorts and alerts failed.")
+            log.exception("%s failed.", deed.__name__)
         stop.wait(POLL)
     connection.close()
+
+
+def _look_after(stop: threading.Event) -> None:
+    """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
+    for upload in import_waiting():
+        log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
+        if stop.is_set():
+            return
+    remove.drain(seconds=POLL)
+    alerts.tell_changes(timezone.now())
+    alerts.send_waiting(timezone.now())
+
+
+def _calculate_due(stop: threading.Event) -> None:
+    """Take in events that arrived, then calculate the cohorts whose time has come."""
+    for workspace in workspaces():
+        for taken in folder.scan(workspace):
+            log.info("%s: %s", workspace, taken)
+        compact.compact(workspace)
+        if stop.is_set():
+            return
+    calculate.calculate_due(timezone.now())

@@ -24,9 +24,8 @@ class ClickHouseHTTP:
                 sql = parts.pop("query").decode()
                 try:
                     for name, content in parts.items():
-                        engine.run(
-                            f"CREATE OR REPLACE TABLE {name} ({parameters[name + '_structure']}) ENGINE Memory"
-                        )
+                        columns = parameters[f"{name}_structure"]
+                        engine.run(f"CREATE OR REPLACE TABLE {name} ({columns}) ENGINE Memory")
                         engine.insert(name, [json.loads(line) for line in content.splitlines()])
                     self.answer(200, engine.run(sql.removesuffix(" FORMAT JSONCompactEachRow")))
                 except RuntimeError as error:

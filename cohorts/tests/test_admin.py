@@ -118,7 +118,7 @@ def test_the_page_of_a_cohort_lists_its_versions(admin, cohort):
     reply = admin.get(at("cohort_change", cohort))
     assert b"<b>evil</b>" not in reply.content
     text = text_of(reply)
-    assert "Version 2, 1 user, since" in text
+    assert "Version 2, 1 user, published" in text
     assert re.search(r"2 Published \S.* 1 0 1 second", text)
     assert re.search(r"1 Published \S.* 2 2 0 Replace: &lt;b&gt;evil&lt;/b&gt;.csv", text)
 

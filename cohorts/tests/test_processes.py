@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -50,12 +51,12 @@ class Installation:
     def start(self, *args: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.command(*args), env=self.environ, stdout=subprocess.DEVNULL)
 
-    def execute(self, sql: str) -> list[tuple]:
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
         if ON_SQLITE:
             with sqlite3.connect(self.directory / "db.sqlite3", timeout=60) as database:
                 return database.execute(sql).fetchall()
         with psycopg.connect(self.url) as database:
-            cursor = database.execute(sql)  # type: ignore[arg-type]
+            cursor = database.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
     def make_cohort(self, key: str) -> None:
@@ -121,17 +122,17 @@ def test_after_kill_9_in_the_middle_the_version_is_the_old_one_and_the_next_is_r
 @pytest.mark.skipif(not ON_SQLITE, reason="PostgreSQL has more than one writer")
 def test_another_writer_gets_its_turn_during_a_refresh(installation):
     installation.make_cohort("busy")
+    installation.make_cohort("bystander")
     file = installation.file(0, 200_000)
     process = installation.start("import_members", "busy", file)
-    written = "SELECT count(*) FROM cohorts_member WHERE cohort_id = (SELECT id FROM cohorts_cohort WHERE key = 'busy')"
+    [(busy,)] = installation.execute("SELECT id FROM cohorts_cohort WHERE key = 'busy'")
+    written = f"SELECT count(*) FROM cohorts_member WHERE cohort_id = {busy}"
     while installation.execute(written)[0][0] == 0:
         assert process.poll() is None
     turns, waits = 0, []
     while process.poll() is None:
         began = time.monotonic()
-        installation.execute(
-            "UPDATE cohorts_cohort SET description = description || '.' WHERE key = 'killed'"
-        )
+        installation.execute("UPDATE cohorts_cohort SET name = 'B' WHERE key = 'bystander'")
         waits.append(time.monotonic() - began)
         turns += 1
     assert process.returncode == 0

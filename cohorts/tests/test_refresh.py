@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 
 from cohorts import members, owner, refresh
@@ -132,3 +134,13 @@ def test_a_source_in_words_is_cut_and_cleaned():
 def test_a_cohort_that_was_deleted_is_an_error_in_words():
     with pytest.raises(refresh.RefreshError, match="^The cohort was deleted.$"):
         refresh.replace(10**6, ["a"], source="test")
+
+
+def test_on_sqlite_a_refresh_rests_as_long_as_each_of_its_transactions_took(monkeypatch):
+    """SQLite has one writer; without the rest others wait behind a long refresh."""
+    rests: list[float] = []
+    monkeypatch.setattr(refresh, "WRITES", 2)
+    monkeypatch.setattr(time, "sleep", rests.append)
+    refresh.replace(make_cohort().pk, TEN, source="test")
+    assert len(rests) == (len(TEN) / 2 if connection.vendor == "sqlite" else 0)
+    assert all(0 < rest < 10 for rest in rests)

@@ -5,11 +5,11 @@ from datetime import datetime
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
+from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from syncs.models import Driver, Run, Sync
-from syncs.schedule import InvalidSchedule
 from syncs.state import State, ago
 
 OWNER_PARTS = 5
@@ -47,7 +47,7 @@ def user(user_id: str) -> SafeString:
 def when(then: datetime | None, now: datetime | None = None) -> SafeString:
     """Return a time relative to now; the exact one, in the site's zone, is its title."""
     if then is None:
-        return format_html("–")
+        return mark_safe("–")
     exact = timezone.localtime(then).strftime("%Y-%m-%d %H:%M:%S %Z")
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', then.isoformat(), exact, ago(then, now or timezone.now())

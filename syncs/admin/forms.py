@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelect2Widget
 
+from cohorts.choices import ScheduleKind
 from cohorts.models import Cohort
-from syncs.choices import ScheduleKind
 from syncs.models import Sync
 from syncs.state import users
 

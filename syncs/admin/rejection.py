@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 
 from events.user_ids import InvalidUserId, check_user_id
@@ -41,6 +41,24 @@ DEEDS = (
 )
 
 
+class SyncFilter(DropdownFilter):
+    """Not the related field's own filter, whose choices cost two queries each."""
+
+    title = "sync"
+    parameter_name = "sync"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        syncs = Sync.objects.select_related("cohort", "destination")
+        return [(str(sync.pk), f"{sync.cohort.name} → {sync.destination}") for sync in syncs]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Rejection]) -> QuerySet[Rejection]:
+        chosen = self.value()
+        if not chosen:
+            return queryset
+        is_key = chosen.isdecimal() and len(chosen) < 19
+        return queryset.filter(sync=int(chosen)) if is_key else queryset.none()
+
+
 class CodeFilter(DropdownFilter):
     title = "code"
     parameter_name = "code"
@@ -50,7 +68,11 @@ class CodeFilter(DropdownFilter):
         return [(code, code) for code in codes]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Rejection]) -> QuerySet[Rejection]:
-        return queryset.filter(code=self.value()) if self.value() else queryset
+        code = self.value()
+        if not code:
+            return queryset
+        # PostgreSQL refuses NUL in a filter.
+        return queryset.none() if "\x00" in code else queryset.filter(code=code)
 
 
 @admin.register(Rejection)
@@ -59,7 +81,7 @@ class RejectionAdmin(ReadOnlyAdmin):
     page_template = "syncs/rejection.html"
     list_display = ("user", "sync_shown", "wanted_shown", "state_shown", "why", "tries", "last", "next_try")
     list_filter = (
-        ("sync", RelatedDropdownFilter),
+        SyncFilter,
         ("kind", ChoicesDropdownFilter),
         ("state", ChoicesDropdownFilter),
         CodeFilter,
@@ -155,7 +177,7 @@ class RejectionAdmin(ReadOnlyAdmin):
             "title": "Rejected user",
             "rejection": rejection,
             "label": state_label(rejection),
-            "user": columns.user(rejection.user_id),
+            "user_shown": columns.user(rejection.user_id),
             "pair": columns.pair(rejection.sync),
             "sync_url": columns.sync_url(rejection.sync_id),
             "run_url": columns.run_url(rejection.run_id),

@@ -1,6 +1,5 @@
 """Syncs in the admin: how they stand, their form, and what a person can do to them."""
 
-from collections.abc import Callable
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -17,197 +16,21 @@ from unfold.decorators import display
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminTextInputWidget
 
+from cohorts.schedule import InvalidSchedule
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import standing, start
 from syncs.admin import columns
-from syncs.admin.deeds import Deed, DeedsAdmin
+from syncs.admin.deeds import DeedsAdmin
 from syncs.admin.forms import SyncForm
-from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.admin.sync_deeds import BESIDE, DEEDS
+from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
-from syncs.schedule import InvalidSchedule
 from syncs.state import RUN_TONES, state_of
 
 RECENT_RUNS = 10
 TIMES = 5
-
-
-# --- deeds --------------------------------------------------------------------------------------
-
-
-def _run(mode: RunMode) -> Callable[[Sync, str], str]:
-    def perform(sync: Sync, by: str) -> str:
-        # Who asks for emptying has read that everybody goes: a guard need not ask again.
-        asked = mode == RunMode.EMPTY
-        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
-        return f"Run {run.pk} is waiting: the worker sends it. {_obstacle(sync)}".strip()
-
-    return perform
-
-
-def _obstacle(sync: Sync) -> str:
-    if sync.destination.is_paused:
-        return f"But its destination is paused: {sync.destination.pause_reason}"
-    return ""
-
-
-def _empty(sync: Sync, by: str) -> str:
-    said = _run(RunMode.EMPTY)(sync, by)
-    Sync.objects.switch_off(sync.pk)
-    return f"{said} The sync is paused, so that its schedule does not fill the partner again."
-
-
-def _pause(sync: Sync, by: str) -> str:
-    if not Sync.objects.switch_off(sync.pk):
-        raise start.CannotRun("It was paused already.")
-    return "The sync is paused: its schedule starts nothing."
-
-
-def _resume(sync: Sync, by: str) -> str:
-    sync.reschedule(timezone.now())
-    if not Sync.objects.switch_on(sync.pk, next_due_at=sync.next_due_at):
-        raise start.CannotRun("It was not paused.")
-    return "The sync follows its schedule again."
-
-
-def _archive(sync: Sync, by: str) -> str:
-    start.archive(sync, by=by, empty_first=False)
-    return "The sync is archived; the partner keeps what it has."
-
-
-def _empty_and_archive(sync: Sync, by: str) -> str:
-    start.archive(sync, by=by, empty_first=True)
-    return "The sync is archived; the worker empties the partner."
-
-
-def _restore(sync: Sync, by: str) -> str:
-    start.restore(sync)
-    sync.reschedule(timezone.now())
-    sync.save(update_fields=["next_due_at"])
-    return "The sync is taken up again, from what its partner holds."
-
-
-def _reset(sync: Sync, by: str) -> str:
-    start.reset(sync)
-    return "Forgotten: the next run sends everybody, to a new list if the destination has lists."
-
-
-def _rename(sync: Sync, by: str, name: str) -> str:
-    if name == sync.external_name:
-        raise start.CannotRun("That is its name already.")
-    run = start.rename(sync, name, by=by)
-    if run is None:
-        return "Renamed: nothing was sent under the old name."
-    return f"Run {run.pk} empties the partner under the old name; a full run under the new one follows."
-
-
-def _is_live(sync: Sync) -> bool:
-    return sync.archived_at is None
-
-
-def _holds_something(sync: Sync) -> bool:
-    return bool(sync.settled_version or sync.dirty)
-
-
-DEEDS = (
-    Deed("run", "Run now", "play_arrow", _run(RunMode.CHANGES), _is_live, variant="primary"),
-    Deed(
-        "pause",
-        "Pause",
-        "pause",
-        _pause,
-        lambda sync: _is_live(sync) and sync.enabled,
-    ),
-    Deed(
-        "resume",
-        "Resume",
-        "schedule",
-        _resume,
-        lambda sync: _is_live(sync) and not sync.enabled,
-    ),
-    Deed(
-        "full",
-        "Full resync",
-        "restart_alt",
-        _run(RunMode.FULL),
-        _is_live,
-        question="Send everybody again?",
-        consequence="Every user of the cohort is sent again, not only those who moved. Use it when the "
-        "partner may have lost users without a word. Who left meanwhile is removed.",
-    ),
-    Deed(
-        "empty",
-        "Empty the partner",
-        "delete_sweep",
-        _empty,
-        lambda sync: _is_live(sync) and _holds_something(sync),
-        question="Remove everybody from the partner?",
-        consequence="Every user that this sync has put there is removed: from the list, or by setting the "
-        "property to false. The sync is paused as well, so that its schedule does not fill it again.",
-        variant="danger",
-    ),
-    Deed(
-        "rename",
-        "Rename at the partner",
-        "edit",
-        _rename,
-        lambda sync: _is_live(sync) and bool(sync.external_name),
-        question="What should it be called at the partner?",
-        consequence="The partner is emptied under the old name, and filled under the new one by a full run "
-        "that follows by itself.",
-        text="Name at the partner",
-        initial=lambda sync: sync.external_name,
-    ),
-    Deed(
-        "reset",
-        "Start over",
-        "ink_eraser",
-        _reset,
-        lambda sync: _is_live(sync) and (_holds_something(sync) or bool(sync.place)),
-        question="Forget what the partner holds?",
-        consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
-        "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
-        "there.",
-        variant="danger",
-    ),
-    Deed(
-        "archive",
-        "Archive",
-        "archive",
-        _archive,
-        _is_live,
-        question="Archive this sync?",
-        consequence="It does not run any more and leaves the list; its history stays. The partner keeps "
-        "what it has, unless it is emptied first. Adding the same pair again takes it up.",
-        instead="empty-and-archive",
-        permission="syncs.delete_sync",
-    ),
-    Deed(
-        "empty-and-archive",
-        "Empty the partner, then archive",
-        "delete_sweep",
-        _empty_and_archive,
-        lambda sync: _is_live(sync) and _holds_something(sync),
-        question="Empty the partner, and archive this sync?",
-        consequence="Everybody whom this sync has put there is removed by one last run.",
-        permission="syncs.delete_sync",
-        variant="danger",
-    ),
-    Deed(
-        "restore",
-        "Take up again",
-        "unarchive",
-        _restore,
-        lambda sync: not _is_live(sync),
-        permission="syncs.delete_sync",
-    ),
-)
-# Offered on the page of another deed only.
-BESIDE = {"empty-and-archive"}
-
-
-# --- the list -----------------------------------------------------------------------------------
 
 
 class StateFilter(DropdownFilter):
@@ -248,6 +71,11 @@ class StateFilter(DropdownFilter):
         for name in names:
             wanted |= self.QUERIES[name][1] or Q()
         return queryset.filter(wanted)
+
+
+def _shown_for(*kinds: str) -> str:
+    """Return when a field is shown, for Alpine. Who may only look has no form, so no `schedule_kind`."""
+    return f"typeof schedule_kind === 'undefined' || {list(kinds)}.includes(schedule_kind)"
 
 
 class SyncChangeList(ChangeList):
@@ -300,10 +128,10 @@ class SyncAdmin(DeedsAdmin):
         ),
     )
     conditional_fields = {
-        "schedule_once_at": "schedule_kind == 'once'",
-        "schedule_at": "schedule_kind == 'daily'",
-        "schedule_cron": "schedule_kind == 'cron'",
-        "timezone": "['once', 'daily', 'cron'].includes(schedule_kind)",
+        "schedule_once_at": _shown_for("once"),
+        "schedule_at": _shown_for("daily"),
+        "schedule_cron": _shown_for("cron"),
+        "timezone": _shown_for("once", "daily", "cron"),
     }
 
     class Media:
@@ -362,7 +190,7 @@ class SyncAdmin(DeedsAdmin):
     def rejected(self, sync: Any) -> SafeString | str:
         if not sync.facts.rejected:
             return "0"
-        return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), f"{sync.facts.rejected:,}")
+        return columns.link(columns.rejections_url(f"sync={sync.pk}"), f"{sync.facts.rejected:,}")
 
     def save_model(self, request: HttpRequest, obj: Sync, form: Any, change: bool) -> None:
         """Save only what the form is about: a driver writes the same row."""
@@ -437,7 +265,7 @@ def _page(sync: Sync) -> dict[str, Any]:
         "times": _times(sync),
         "runs": [_row(run) for run in sync.runs.all()[:RECENT_RUNS]],
         "open_run": sync.runs.filter(state__in=OPEN_RUNS).first(),
-        "rejections_url": columns.rejections_url(f"sync__id__exact={sync.pk}"),
+        "rejections_url": columns.rejections_url(f"sync={sync.pk}"),
         "runs_url": f"{reverse('admin:syncs_run_changelist')}?sync__id__exact={sync.pk}",
         "destination_url": columns.destination_url(sync.destination),
         "driven_by": columns.driven_by(driver, now),

@@ -8,18 +8,21 @@ who have a row as rejected; a run from clean names only who moved, whose turn it
 import os
 import random
 import threading
+from contextlib import suppress
 
 import pytest
+from django.utils import timezone
 
 from cohorts import members
-from syncs import drive, start
+from cohorts import prune as cohort_prune
+from syncs import drive, prune, start
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, Trigger
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world
 from tests.partner import Fault, Partner
 
-HISTORIES = int(os.environ.get("HISTORIES", "250"))
+HISTORIES = int(os.environ.get("HISTORIES", "120"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1"))
 UNIVERSE = [f"u{number:02d}" for number in range(14)]
 
@@ -103,6 +106,9 @@ class History:
             self.change_bad_users: 2,
             self.lose_list: 0.7,
             self.person_and_rejections: 0.7,
+            self.prune: 2,
+            self.reset: 0.4,
+            self.rename: 0.7,
         }
         self.random.choices(list(steps), list(steps.values()))[0]()
 
@@ -130,6 +136,25 @@ class History:
         else:
             rows.update(state=RejectionState.DISMISSED)
             self.log.append("a person dismisses all rejected users")
+
+    def prune(self) -> None:
+        self.cohort.refresh_from_db()
+        floor = prune.floor_of(self.cohort)
+        cohort_prune.prune(self.cohort.pk, floor=floor, before=timezone.now())
+        self.log.append(f"membership that ended before v{floor} is pruned")
+
+    def reset(self) -> None:
+        """Only of a list: a new one begins empty. Whoever has a property keeps it."""
+        if self.to.kind == "list":
+            with suppress(start.CannotRun):
+                start.reset(self.sync)
+                self.log.append("a person resets the sync")
+
+    def rename(self) -> None:
+        name = f"name {self.random.random()}"
+        with suppress(start.CannotRun):
+            start.rename(self.sync, name, by="a person")
+            self.log.append(f"a person renames it to {name}")
 
     def play_run(self) -> None:
         chance = self.random
@@ -245,6 +270,11 @@ class History:
         self.settle()
         assert not world.rejected(self.sync)
         assert self.held() == world.wanted(self.sync)
+        self.sync.refresh_from_db()
+        assert not self.sync.next_name, "the name was not changed"
+        for user, traits in self.partner.traits.items():
+            left = [name for name, value in traits.items() if value and name != self.sync.external_name]
+            assert not left, f"{user} is still in {left}"
 
     def settle(self, mode: str = RunMode.CHANGES) -> None:
         for _ in range(6):
@@ -256,9 +286,9 @@ class History:
             sync = Sync.objects.get(pk=self.sync.pk)
             mode = RunMode.CHANGES
             still_open = Run.objects.filter(sync=sync, state__in=OPEN_RUNS).exists()
-            if run.state in DONE_RUNS and not still_open and run.mode != RunMode.EMPTY:
-                if sync.settled_version == sync.cohort.version and not sync.dirty:
-                    return
+            done = run.state in DONE_RUNS and run.mode != RunMode.EMPTY and not still_open
+            if done and sync.settled_version == sync.cohort.version and not sync.dirty:
+                return
         raise AssertionError("it does not settle")
 
 

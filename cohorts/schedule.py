@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from syncs.choices import ScheduleKind
+from cohorts.choices import ScheduleKind
 
 
 class InvalidSchedule(ValueError):

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from syncs.choices import ScheduleKind
-from syncs.schedule import InvalidSchedule, parse
+from cohorts.choices import ScheduleKind
+from cohorts.schedule import InvalidSchedule, parse
 
 
 def at(text: str) -> datetime:

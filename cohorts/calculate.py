@@ -1,0 +1,102 @@
+"""Calculating cohorts: from what people did, or by a query, as of one instant."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from cohorts import behavioral, members, query, refresh
+from cohorts.choices import CALCULATED, SourceKind
+from cohorts.definitions import DefinitionError, parse
+from cohorts.models import Cohort, CohortVersion
+from cohorts.references import refresh_order
+from cohorts.sources import references_of
+from events.engine import EngineError
+
+log = logging.getLogger(__name__)
+
+# What a calculation may fail with; each says why in a sentence for a person.
+FAILURES = (EngineError, DefinitionError, refresh.RefreshError, members.UnreadableVersion)
+
+
+def calculate(
+    cohort: Cohort, *, as_of: datetime | None = None, replace_held: bool = False, wait: float = 0.0
+) -> CohortVersion:
+    """Calculate who is in the cohort as of an instant (default: now), as its next version.
+
+    Raises one of FAILURES, which is kept with the cohort, too; nothing is published then.
+    """
+    instant = as_of or timezone.now()
+    try:
+        version = _calculate(cohort, instant, replace_held=replace_held, wait=wait)
+    except FAILURES as error:
+        _note(cohort, str(error))
+        raise
+    _note(cohort, "")
+    return version
+
+
+def try_calculate(cohort: Cohort, *, as_of: datetime | None = None) -> CohortVersion | None:
+    """Calculate; None when that failed, and the cohort says why."""
+    try:
+        return calculate(cohort, as_of=as_of)
+    except FAILURES as error:
+        log.warning("%s was not calculated: %s", cohort.key, error)
+        return None
+
+
+def in_order(cohorts: Iterable[Cohort]) -> list[Cohort]:
+    """Return the calculated ones among the cohorts, each after those that its definition names."""
+    calculated = {cohort.key: cohort for cohort in cohorts if cohort.source_kind in CALCULATED}
+    order = refresh_order({key: references_of(cohort.definition) for key, cohort in calculated.items()})
+    return [calculated[key] for key in order if key in calculated]
+
+
+def calculate_due(now: datetime) -> list[Cohort]:
+    """Calculate the cohorts whose time has come, all as of one instant; of several processes, one does it."""
+    due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
+    mine = [
+        cohort
+        for cohort in due
+        if Cohort.objects.come_due(
+            cohort.pk, due_at=cohort.next_due_at, next_due_at=cohort.schedule().next_after(now)
+        )
+    ]
+    for cohort in in_order(mine):
+        try_calculate(cohort, as_of=now)
+    return mine
+
+
+def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: float) -> CohortVersion:
+    made_from: object
+    if cohort.source_kind == SourceKind.QUERY:
+        ids = query.members(cohort.query_database, cohort.query_sql)
+        said, made_from = f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
+    else:
+        definition = parse(cohort.definition)
+        ids = behavioral.members(definition, instant, cohorts=_published, workspace=cohort.events_workspace)
+        said, made_from = definition.sentence(), cohort.definition
+    return refresh.replace(
+        cohort.pk,
+        ids,
+        source=said[:300],
+        definition=made_from,
+        as_of=instant,
+        replace_held=replace_held,
+        wait=wait,
+    )
+
+
+def _published(key: str) -> Iterator[str]:
+    """Yield the members of another cohort's published version."""
+    cohort = Cohort.objects.get(key=key)
+    if cohort.version == 0:
+        raise refresh.RefreshError(f"It refers to {cohort.name}, which is not calculated yet.")
+    return members.in_version(cohort.pk, cohort.version)
+
+
+def _note(cohort: Cohort, error: str) -> None:
+    failed_at = Now() if error else None
+    Cohort.objects.filter(pk=cohort.pk).update(calculation_error=error, calculation_failed_at=failed_at)

@@ -1,0 +1,50 @@
+"""What each kind of source needs to be told, checked when a cohort is saved."""
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ValidationError
+
+from cohorts.choices import CALCULATED, SourceKind
+from cohorts.definitions import DefinitionError, parse
+from cohorts.query import check_query
+from cohorts.references import refresh_order
+from events.engine import EngineError
+
+if TYPE_CHECKING:
+    from cohorts.models import Cohort
+
+
+def check(cohort: "Cohort") -> None:
+    """Raise ValidationError, keyed by field, unless the cohort's source can be used."""
+    if cohort.source_kind == SourceKind.BEHAVIORAL:
+        _check_definition(cohort)
+    elif cohort.source_kind == SourceKind.QUERY:
+        try:
+            check_query(cohort.query_database, cohort.query_sql)
+        except EngineError as error:
+            raise ValidationError({"query_sql": str(error)}) from None
+    if cohort.refresh_before_sync and cohort.source_kind not in CALCULATED:
+        raise ValidationError({"refresh_before_sync": "Only a cohort that is calculated can be refreshed."})
+
+
+def _check_definition(cohort: "Cohort") -> None:
+    try:
+        keys = parse(cohort.definition).cohort_keys()
+    except DefinitionError as error:
+        raise ValidationError({"definition": [f"{at}: {said}" for at, said in error.problems]}) from None
+    others = dict(type(cohort).objects.exclude(pk=cohort.pk).values_list("key", "definition"))
+    if unknown := sorted(keys - set(others) - {cohort.key}):
+        raise ValidationError({"definition": f"There is no cohort {unknown[0]!r}."})
+    references = {key: references_of(definition) for key, definition in others.items()}
+    try:
+        refresh_order({**references, cohort.key: keys})
+    except EngineError as error:
+        raise ValidationError({"definition": str(error)}) from None
+
+
+def references_of(definition: object) -> set[str]:
+    """Return the keys of the cohorts that a stored definition names; none for one that does not parse."""
+    try:
+        return parse(definition).cohort_keys() if definition else set()
+    except DefinitionError:
+        return set()

@@ -1,0 +1,267 @@
+"""Members, previews and explanations over stored events; and what is said when they cannot be had."""
+
+import os
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cohorts import behavioral
+from cohorts.databases import Unavailable
+from cohorts.definitions import parse
+from cohorts.explain import Explained, explain
+from cohorts.references import CircularReference, refresh_order
+from cohorts.tests.clickhouse_http import ClickHouseHTTP
+from events import spool
+from events.compact import compact
+from events.engine import EngineError, Limits, MissingTable, TimedOut, TooLarge
+from events.store import Folders
+
+pytestmark = pytest.mark.django_db
+
+AS_OF = datetime(2024, 5, 10, tzinfo=UTC)
+LIMITS = Limits(memory_mb=300, threads=2, temp_mb=1_000, seconds=60)
+BOUGHT = {"performed": {"event": "buy", "window": {"last": "7d"}}}
+CARTED = {"performed": {"event": "cart", "window": {"last": "7d"}}}
+LEFT_A_CART = {"all": [CARTED, {"not": BOUGHT}]}
+
+
+@pytest.fixture(autouse=True)
+def _events_dir(settings: Any, tmp_path: Path) -> None:
+    settings.EVENTS_DIR = tmp_path / "events"
+
+
+def did(user_id: str, event: str, days_ago: float = 1, **properties: Any) -> dict[str, Any]:
+    time = (AS_OF - timedelta(days=days_ago)).isoformat()
+    return {"user_id": user_id, "event": event, "time": time, "properties": properties}
+
+
+def store(*events: dict[str, Any], **traits: dict[str, Any]) -> None:
+    spool.append("default", events)
+    rows = [{"user_id": user, "time": AS_OF.isoformat(), "traits": values} for user, values in traits.items()]
+    spool.append_traits("default", rows)
+    compact("default")
+
+
+def no_cohorts(key: str) -> list[str]:
+    raise AssertionError(f"{key} was not referred to")
+
+
+def members(where: dict[str, Any], limits: Limits = LIMITS, cohorts: Any = no_cohorts) -> list[str]:
+    definition = parse({"version": 1, "where": where})
+    return list(behavioral.members(definition, AS_OF, cohorts=cohorts, limits=limits))
+
+
+def test_members_come_sorted_by_bytes_and_distinct() -> None:
+    store(*(did(user, "cart") for user in ("b", "Z", "é", "a", "b", "10", "9")))
+    assert members(CARTED) == ["10", "9", "Z", "a", "b", "é"]
+
+
+def test_a_later_event_moves_a_user_out() -> None:
+    store(did("u1", "cart"), did("u2", "cart"))
+    assert members(LEFT_A_CART) == ["u1", "u2"]
+    store(did("u1", "buy", 0.5))
+    assert members(LEFT_A_CART) == ["u2"]
+
+
+def test_cohorts_are_read_as_they_are_given() -> None:
+    store(did("u1", "cart"), did("u2", "cart"), did("u3", "buy"))
+    given = {"vip": ["stranger", "u1"], "staff": ["u2"]}
+    where = {"any": [{"cohort": "vip"}, {"all": [CARTED, {"not": {"cohort": "staff"}}]}]}
+    assert members(where, cohorts=lambda key: iter(given[key])) == ["stranger", "u1"]
+
+
+def test_a_preview_shows_size_sample_sentence_sql_and_unknown_events() -> None:
+    store(*(did(f"u{n:03}", "cart") for n in range(100)))
+    definition = parse({"version": 1, "where": {"all": [CARTED, {"not": {"performed": {"event": "bye"}}}]}})
+    found = behavioral.preview(definition, AS_OF, cohorts=no_cohorts, limits=LIMITS)
+    assert found.size == 100 and len(set(found.sample)) == 20 and found.sample == sorted(found.sample)
+    assert found.sample != [f"u{n:03}" for n in range(20)]
+    assert found == behavioral.preview(definition, AS_OF, cohorts=no_cohorts, limits=LIMITS)
+    assert found.sentence.startswith(
+        'Users who performed "cart" in the last 7 days and did not perform "bye"'
+    )
+    assert "READ_PARQUET" in found.sql and "EXCEPT" in found.sql
+    assert found.unknown == ["bye"]
+
+
+def test_without_events_or_users_the_error_says_what_is_missing() -> None:
+    with pytest.raises(MissingTable, match="No events have come in yet") as error:
+        members(CARTED)
+    assert error.value.code == "missing_table"
+    store(did("u1", "cart"))
+    with pytest.raises(MissingTable, match="needs a table of users"):
+        members({"not": BOUGHT})
+    store(did("u1", "cart"), silent={"plan": "free"})
+    assert members({"not": BOUGHT}) == ["silent", "u1"]
+    assert members({"user": {"property": "plan", "!=": "pro"}}) == ["silent", "u1"]
+
+
+def test_a_calculation_that_takes_too_long_is_stopped_and_leaves_nothing() -> None:
+    store(*(did(f"u{n % 2}", "tick", n / 5_000) for n in range(30_000)))
+    steps = [{"event": "*"}, {"event": "*"}, {"event": "bye", "absent": True}]
+    endless = {"sequence": {"steps": steps, "within": "2d"}}
+    with pytest.raises(TimedOut, match="longer than 0.2 seconds") as error:
+        members(endless, Limits(500, 1, 1_000, 0.2))
+    assert error.value.code == "timed_out"
+    assert list(Folders("default").temp.iterdir()) == []
+
+
+def test_a_calculation_that_needs_too_much_memory_and_disk_is_an_error() -> None:
+    store(*(did(f"user {n} {'x' * 400}", "cart") for n in range(60_000)))
+    with pytest.raises(TooLarge, match="10 MB of memory and 1 MB of disk") as error:
+        members(CARTED, Limits(10, 1, 1, 60))
+    assert error.value.code == "too_large"
+    assert list(Folders("default").temp.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_number_of_members() -> None:
+    store(*(did(f"user {n}", "cart") for n in range(60_000)))
+    definition = parse({"version": 1, "where": CARTED})
+    tracemalloc.start()
+    ids = behavioral.members(definition, AS_OF, cohorts=no_cohorts, limits=LIMITS)
+    first = next(ids)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    rest = sum(1 for _ in ids)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert (first, rest) == ("user 0", 59_999)
+    assert peak < 1_000_000
+
+
+def test_an_iteration_that_is_given_up_leaves_nothing() -> None:
+    store(*(did(f"u{n}", "cart") for n in range(10)))
+    ids = behavioral.members(parse({"version": 1, "where": CARTED}), AS_OF, cohorts=no_cohorts, limits=LIMITS)
+    assert next(ids) == "u0"
+    assert len(list(Folders("default").temp.iterdir())) == 1
+    ids.close()  # type: ignore[attr-defined]
+    assert list(Folders("default").temp.iterdir()) == []
+
+
+def test_a_compaction_during_a_reading_does_not_disturb_it() -> None:
+    store(*(did(f"u{n}", "cart") for n in range(10)))
+    ids = behavioral.members(parse({"version": 1, "where": CARTED}), AS_OF, cohorts=no_cohorts, limits=LIMITS)
+    assert next(ids) == "u0"
+    store(did("new", "cart"))
+    assert len(list(ids)) == 9
+
+
+# --- References -----------------------------------------------------------------------------
+
+
+def test_cohorts_refresh_after_those_they_refer_to() -> None:
+    order = refresh_order({"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": set()})
+    assert order.index("c") < order.index("b") < order.index("a") and set(order) == set("abcd")
+
+
+def test_a_circle_of_cohorts_is_named() -> None:
+    with pytest.raises(
+        CircularReference, match="circle: (a → b → c → a|b → c → a → b|c → a → b → c)"
+    ) as error:
+        refresh_order({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+    assert error.value.code == "circular"
+
+
+# --- Explanations ---------------------------------------------------------------------------
+
+
+def why(where: dict[str, Any], user: str, in_cohort: Any = lambda key: False) -> tuple[bool, Explained]:
+    definition = parse({"version": 1, "where": where})
+    found = explain(definition, user, AS_OF, in_cohort=in_cohort, limits=LIMITS)
+    return found.member, found.root
+
+
+def test_an_explanation_shows_each_condition_with_its_truth_and_facts() -> None:
+    store(did("u1", "cart", 2), did("u1", "cart", 3), did("u1", "buy", 1), did("u2", "cart", 1))
+    member, root = why(LEFT_A_CART, "u1")
+    assert (member, root.true, root.group) == (False, False, "all")
+    carted, not_bought = root.parts
+    assert (carted.text, carted.true) == ('performed "cart" in the last 7 days', True)
+    assert carted.facts == "2 times, last on 2024-05-08 00:00:00 UTC"
+    assert (not_bought.group, not_bought.true) == ("not", False)
+    assert not_bought.parts[0].facts == "1 time, last on 2024-05-09 00:00:00 UTC"
+    member, root = why(LEFT_A_CART, "u2")
+    assert (member, [part.true for part in root.parts]) == (True, [True, True])
+    assert root.parts[1].parts[0].facts == "not once"
+
+
+def test_an_explanation_knows_users_properties_cohorts_and_strangers() -> None:
+    store(did("u1", "cart"), u1={"plan": "free"}, u2={"plan": "pro"})
+    paid = {"user": {"property": "plan", "!=": "free"}}
+    assert [why(paid, user)[0] for user in ("u1", "u2", "nobody")] == [False, True, False]
+    assert why(paid, "nobody")[1].true
+    either = {"any": [{"cohort": "vip"}, CARTED]}
+    member, root = why(either, "stranger", lambda key: key == "vip")
+    assert (member, [part.true for part in root.parts]) == (True, [True, False])
+
+
+def test_an_explanation_agrees_with_the_members(settings: Any) -> None:
+    users = [f"u{n}" for n in range(6)]
+    store(*(did(user, "cart", n) for n, user in enumerate(users)), *(did(u, "buy", 0.5) for u in users[::2]))
+    sequence = {"sequence": {"steps": [{"event": "cart"}, {"event": "buy", "absent": True}], "within": "24h"}}
+    for where in (LEFT_A_CART, sequence, {"any": [sequence, BOUGHT]}):
+        found = members(where)
+        assert [user for user in users if why(where, user)[0]] == found
+        assert [user for user in users if why(where, user)[1].true] == found
+
+
+# --- Events in other databases --------------------------------------------------------------
+
+
+@pytest.fixture
+def warehouse(settings: Any, postgresql: Any) -> Iterator[None]:
+    url = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA behavioral_test")
+        connection.execute(
+            "CREATE TABLE behavioral_test.log (who text, event text, at timestamptz, properties jsonb)"
+        )
+        rows = [("u1", "cart"), ("u2", "cart"), ("u2", "buy"), ("u3", "cart")]
+        for user, event in rows:
+            connection.execute(
+                "INSERT INTO behavioral_test.log VALUES (%s, %s, %s, '{}')",
+                (user, event, AS_OF - timedelta(days=1)),
+            )
+        settings.EVENTS_URL = url
+        settings.EVENTS_TABLES = {
+            "events": "behavioral_test.log", "user_id": "who", "time": "at", "users": None,
+        }  # fmt: skip
+        yield
+        connection.execute("DROP SCHEMA behavioral_test CASCADE")
+
+
+def test_events_in_postgresql_are_read_where_they_are(warehouse: None) -> None:
+    where = {"all": [LEFT_A_CART, {"not": {"cohort": "staff"}}]}
+    assert members(where, cohorts=lambda key: ["u3"]) == ["u1"]
+    assert why(LEFT_A_CART, "u2")[0] is False
+    with pytest.raises(MissingTable, match="none is configured"):
+        members({"not": BOUGHT})
+
+
+def test_events_in_clickhouse_are_read_where_they_are(settings: Any, clickhouse: Any) -> None:
+    time = (AS_OF - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
+    rows = [("u1", "cart"), ("u2", "cart"), ("u2", "buy"), ("u3", "cart")]
+    clickhouse.insert(
+        "events", [{"user_id": u, "event": e, "time": time, "properties": "{}"} for u, e in rows]
+    )
+    with ClickHouseHTTP(clickhouse) as server:
+        settings.EVENTS_URL = f"clickhouse://127.0.0.1:{server.port}/agree"
+        settings.EVENTS_TABLES = {"users": None}
+        where = {"all": [LEFT_A_CART, {"not": {"cohort": "staff"}}]}
+        assert members(where, cohorts=lambda key: ["u3"]) == ["u1"]
+        member, root = why(LEFT_A_CART, "u2")
+        assert not member and root.parts[0].facts == "1 time, last on 2024-05-09 00:00:00 UTC"
+
+
+def test_a_database_that_is_gone_is_an_error_without_its_password(settings: Any) -> None:
+    settings.EVENTS_URL = "postgres://me:hidden@127.0.0.1:9/x"
+    settings.EVENTS_TABLES = {}
+    with pytest.raises(Unavailable) as error:
+        members(CARTED)
+    assert isinstance(error.value, EngineError) and error.value.code == "unavailable"
+    assert "hidden" not in str(error.value)

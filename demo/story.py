@@ -1,0 +1,183 @@
+"""The demo itself: a cohort on two dates, sent to two partners, read back and compared."""
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from time import monotonic
+
+import requests
+from django.core.management import call_command
+
+from cohorts.choices import UploadMode
+from cohorts.importing import import_file
+from cohorts.models import Cohort
+from cohortsite.apply import apply
+from cohortsite.config_file import load
+from demo.customers import bought_recently
+from destinations.endpoint import Kind
+from destinations.models import Destination
+from receiving.errors import Unauthorized
+from receiving.keys import Credential, create_key, find_key
+from receiving.models import Workspace
+from syncs import reporting
+from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.models import Run, Sync
+from syncs.start import start
+from syncs.work import drive_runs
+
+CONFIG = Path(__file__).with_name("config.yaml")
+KEY_VARIABLE = "DEMO_PARTNER_KEY"
+COHORT = "recent-buyers"
+DATES = (date(1997, 3, 31), date(1998, 6, 30))
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table. `equal` is None where there is nothing to compare."""
+
+    what: str
+    users: int
+    entered: int
+    left: int
+    requests: int | None = None
+    seconds: float | None = None
+    equal: bool | None = None
+    told: str = ""
+
+
+def tell(base_url: str, stop: threading.Event) -> Iterator[Row]:
+    """Do the demo step by step, at the site that is served at `base_url`; yield what happened.
+
+    The first time, the cohort is sent as of both dates. Later it is brought to the last date again:
+    what somebody has changed meanwhile is put right, and when nobody has, nothing is sent.
+    """
+    key = _set_up(base_url)
+    cohort = Cohort.objects.get(key=COHORT)
+    for as_of in DATES if cohort.version == 0 else DATES[-1:]:
+        yield _import(as_of)
+        syncs = list(Sync.objects.filter(cohort=cohort).select_related("cohort", "destination"))
+        runs = _sync(syncs, stop)
+        for sync in syncs:
+            yield _compared(Sync.objects.get(pk=sync.pk), [r for r in runs if r.sync_id == sync.pk], key)
+
+
+def _set_up(base_url: str) -> str:
+    """Apply the demo's configuration; return the key that the partner knows us by."""
+    key = _kept_key() or create_key(_workspace(), name="The demo's destinations")[1]
+    os.environ[KEY_VARIABLE] = key
+    document = load(CONFIG.read_bytes())
+    for destination in document["destinations"]:
+        destination["base_url"] = base_url
+    apply(document, reset_moved=True)
+    return key
+
+
+def _workspace() -> Workspace:
+    return Workspace.objects.get_or_create(slug="demo")[0]
+
+
+def _kept_key() -> str:
+    """Return the key of an earlier start, if the partner still takes it."""
+    for destination in Destination.objects.filter(name__startswith="demo-"):
+        kept = destination.credential.reveal()
+        try:
+            if find_key(Credential((kept,))).workspace.slug == "demo":
+                return kept
+        except Unauthorized:
+            continue
+    return ""
+
+
+def _import(as_of: date) -> Row:
+    began = monotonic()
+    with tempfile.TemporaryFile() as file:
+        file.write("\n".join(["customer_id", *bought_recently(as_of)]).encode())
+        file.seek(0)
+        version, _ = import_file(
+            Cohort.objects.get(key=COHORT),
+            file,
+            mode=UploadMode.REPLACE,
+            column="customer_id",
+            source=f"demo: purchases until {as_of}",
+            replace_held=True,
+        )
+    return Row(
+        f"Cohort as of {as_of} (version {version.number})",
+        version.size,
+        version.entered,
+        version.left,
+        seconds=monotonic() - began,
+    )
+
+
+def _sync(syncs: list[Sync], stop: threading.Event) -> list[Run]:
+    runs = [start(sync, trigger=Trigger.COMMAND, mode=_mode(sync)) for sync in syncs]
+    with reporting.Bars(quiet=False) as bars:
+        return drive_runs(runs, stop=stop, report=bars.show)
+
+
+def _mode(sync: Sync) -> str:
+    """A full run where we know nothing of the partner's side; it also removes who has left since."""
+    if opened := sync.runs.filter(state__in=OPEN_RUNS).first():
+        return opened.mode
+    return RunMode.CHANGES if sync.settled_version else RunMode.FULL
+
+
+def _compared(sync: Sync, runs: list[Run], key: str) -> Row:
+    """Say what the runs of a sync did, and whether the partner now has exactly the cohort."""
+    theirs, ours = set(_members_there(sync, key)), set(_members_here())
+    told = "" if theirs == ours else f"{len(ours - theirs):,} missing, {len(theirs - ours):,} too many"
+    for run in runs:
+        if run.state != RunState.SUCCEEDED:
+            told = f"{run.get_state_display()}: {run.reason} {told}".strip()
+    in_full = any(run.mode == RunMode.FULL for run in runs)
+    return Row(
+        f"{sync.destination.title}: {'everybody' if in_full else 'only who moved'}",
+        len(theirs),
+        sum(run.added for run in runs),
+        sum(run.removed for run in runs),
+        sum(run.requests for run in runs),
+        sum(map(_seconds, runs)),
+        theirs == ours,
+        told,
+    )
+
+
+def _seconds(run: Run) -> float:
+    return (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else 0.0
+
+
+def _members_here() -> Iterator[str]:
+    out = StringIO()
+    call_command("export_members", COHORT, "--json", stdout=out)
+    yield from map(json.loads, out.getvalue().splitlines())
+
+
+def _members_there(sync: Sync, key: str) -> Iterator[str]:
+    """Yield the users that the partner has, as it tells over HTTP."""
+    destination = sync.destination
+    if destination.kind == Kind.LIST:
+        address, query = f"/lists/{sync.list_id}/members", {"format": "ndjson"}
+    else:
+        address, query = "/traits/members", {"format": "ndjson", "name": sync.external_name}
+    with requests.Session() as session:
+        session.trust_env = False
+        reply = session.get(
+            destination.base_url + address, params=query, auth=(key, ""), timeout=30, stream=True
+        )
+        if not reply.ok:
+            raise DemoFailed(
+                f"{destination.title} does not tell its members: {reply.status_code} {reply.text[:300]}"
+            )
+        for line in reply.iter_lines():
+            yield json.loads(line)["userId"]

@@ -1,0 +1,86 @@
+"""`./run test`: pytest on SQLite and on PostgreSQL, and a line for each that says what became of it.
+
+PostgreSQL is TEST_POSTGRES_URL, or DATABASE_URL if that is one, or user postgres at 127.0.0.1:5432. Its
+server must be there in CI (CI=true); elsewhere the summary says that it was not tested.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT = "postgres://postgres@127.0.0.1:5432/cohort_sync"
+HINT = "set TEST_POSTGRES_URL, or start one at 127.0.0.1:5432"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one database: a pytest exit code, or why it was not tested."""
+
+    database: str
+    code: int | None = None
+    seconds: float = 0.0
+    reason: str = ""
+
+    def line(self) -> str:
+        if self.code is None:
+            return f"{self.database}: NOT TESTED, {self.reason}"
+        passed = "passed" if self.code == 0 else f"FAILED (pytest's exit code {self.code})"
+        return f"{self.database}: {passed}, {self.seconds:.0f} s"
+
+
+def main(arguments: list[str]) -> int:
+    """Return 0 when all tests passed on each database, and in CI on both."""
+    url = postgres_url(os.environ)
+    outcomes = [run_pytest("SQLite", "", arguments)]
+    reason = why_unreachable(url)
+    outcomes.append(
+        Outcome("PostgreSQL", reason=f"{reason}; {HINT}")
+        if reason
+        else run_pytest("PostgreSQL", url, arguments)
+    )
+    print("\n--- Databases ---", *(outcome.line() for outcome in outcomes), sep="\n", flush=True)
+    return exit_code(outcomes, in_ci=os.environ.get("CI", "") not in ("", "false", "0"))
+
+
+def exit_code(outcomes: list[Outcome], *, in_ci: bool) -> int:
+    """Return the first failure; a database that was not tested is one in CI only."""
+    codes = [int(in_ci) if outcome.code is None else outcome.code for outcome in outcomes]
+    return next((code for code in codes if code), 0)
+
+
+def postgres_url(environment: "os._Environ[str] | dict[str, str]") -> str:
+    """Return where PostgreSQL is looked for; pytest makes a database test_… beside the one named."""
+    url = environment.get("TEST_POSTGRES_URL") or environment.get("DATABASE_URL", "")
+    return url if url.startswith(("postgres://", "postgresql://")) else DEFAULT
+
+
+def why_unreachable(url: str) -> str:
+    """Return why the server of this address cannot be used, or ''."""
+    try:
+        with psycopg.connect(url, dbname="postgres", connect_timeout=5):
+            return ""
+    except psycopg.Error as error:
+        return " ".join(str(error).split())
+
+
+def run_pytest(database: str, url: str, arguments: list[str]) -> Outcome:
+    """Run pytest, which prints as it goes; `url` is empty for SQLite."""
+    print(f"\n--- Tests on {database} ---", flush=True)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url or "sqlite:///:memory:"},
+        check=False,
+    )
+    return Outcome(database, done.returncode, time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
