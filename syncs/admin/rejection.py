@@ -68,7 +68,11 @@ class CodeFilter(DropdownFilter):
         return [(code, code) for code in codes]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Rejection]) -> QuerySet[Rejection]:
-        return queryset.filter(code=self.value()) if self.value() else queryset
+        code = self.value()
+        if not code:
+            return queryset
+        # PostgreSQL refuses NUL in a filter.
+        return queryset.none() if "\x00" in code else queryset.filter(code=code)
 
 
 @admin.register(Rejection)

@@ -73,6 +73,11 @@ class StateFilter(DropdownFilter):
         return queryset.filter(wanted)
 
 
+def _shown_for(*kinds: str) -> str:
+    """Return when a field is shown, for Alpine. Who may only look has no form, so no `schedule_kind`."""
+    return f"typeof schedule_kind === 'undefined' || {list(kinds)}.includes(schedule_kind)"
+
+
 class SyncChangeList(ChangeList):
     """Rows with what their columns tell, in a fixed number of queries."""
 
@@ -123,10 +128,10 @@ class SyncAdmin(DeedsAdmin):
         ),
     )
     conditional_fields = {
-        "schedule_once_at": "schedule_kind == 'once'",
-        "schedule_at": "schedule_kind == 'daily'",
-        "schedule_cron": "schedule_kind == 'cron'",
-        "timezone": "['once', 'daily', 'cron'].includes(schedule_kind)",
+        "schedule_once_at": _shown_for("once"),
+        "schedule_at": _shown_for("daily"),
+        "schedule_cron": _shown_for("cron"),
+        "timezone": _shown_for("once", "daily", "cron"),
     }
 
     class Media:

@@ -297,6 +297,13 @@ def test_syncs_are_filtered_by_state(admin_client, chosen, found):
     assert shown == {made[name].pk for name in found}
 
 
+def test_filters_show_counts(admin_client, sync):
+    make_run(sync, RunState.FAILED)
+    page = text_of(admin_client.get(SYNCS, {"_facets": "True"}))
+    assert re.search(r"Failed\s*\(1\)", page)
+    assert admin_client.get(REJECTIONS, {"_facets": "True"}).status_code == 200
+
+
 def test_an_unknown_state_filter_is_no_error(admin_client, sync):
     assert admin_client.get(SYNCS, {"state": "nonsense"}).status_code in (200, 302)
 
