@@ -7,6 +7,8 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.urls import reverse_lazy
 
+from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
@@ -211,7 +213,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["cohortsite.rest.documented"],
     "ENUM_NAME_OVERRIDES": {
         "RunStateEnum": "syncs.choices.RunState",
         "RunModeEnum": "syncs.choices.RunMode",
@@ -230,6 +231,8 @@ SPECTACULAR_SETTINGS = {
         "allowed, 404 not there, 409 not possible now, 413 too large, 415 not JSON.\n\n"
         "**Lists** are paged by `limit` (at most 1,000) and `offset`."
     ),
+    # Of the partners' calls, which are described without serializers.
+    "APPEND_COMPONENTS": PARTNERS_COMPONENTS,
 }
 
 # --- Logs ---------------------------------------------------------------------------------
