@@ -110,10 +110,10 @@ class CohortAdmin(ModelAdmin):
             return path(f"<int:pk>/{route}", checked, name=f"cohorts_{name}")
 
         mine = [
-            at("upload/", pages.upload, "upload", "change_cohort", "GET", "POST"),
+            at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
             at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),
-            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "change_cohort", "POST"),
+            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "add_upload", "POST"),
             at("members/", pages.members_page, "members", "view_cohort"),
             at("members.csv", pages.export, "export", "view_cohort"),
             at("difference/", pages.difference, "difference", "view_cohort"),

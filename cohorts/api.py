@@ -9,7 +9,6 @@ from django.conf import settings
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import exceptions, mixins, status, viewsets
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -51,11 +50,6 @@ class TooMany(exceptions.APIException):
     default_code = "too_large"
 
 
-class Page(LimitOffsetPagination):
-    default_limit = 100
-    max_limit = 1000
-
-
 class CohortViewSet(
     mixins.ListModelMixin,
     mixins.CreateModelMixin,
@@ -66,7 +60,6 @@ class CohortViewSet(
 ):
     queryset = Cohort.objects.order_by("key")
     serializer_class = CohortSerializer
-    pagination_class = Page
     lookup_field = "key"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
 

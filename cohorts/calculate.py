@@ -45,6 +45,10 @@ def try_calculate(cohort: Cohort, *, as_of: datetime | None = None) -> CohortVer
     except FAILURES as error:
         log.warning("%s was not calculated: %s", cohort.key, error)
         return None
+    except Exception as error:  # a calculation's edge: those of the other cohorts go on
+        log.exception("%s was not calculated.", cohort.key)
+        _note(cohort, f"{type(error).__name__}: {error}")
+        return None
 
 
 def in_order(cohorts: Iterable[Cohort]) -> list[Cohort]:
@@ -76,7 +80,7 @@ def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: f
         said, made_from = f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
     else:
         definition = parse(cohort.definition)
-        ids = behavioral.members(definition, instant, cohorts=_published)
+        ids = behavioral.members(definition, instant, cohorts=_published, workspace=cohort.events_workspace)
         said, made_from = definition.sentence(), cohort.definition
     return refresh.replace(
         cohort.pk,
@@ -91,7 +95,9 @@ def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: f
 
 def _published(key: str) -> Iterator[str]:
     """Yield the members of another cohort's published version."""
-    cohort = Cohort.objects.get(key=key)
+    cohort = Cohort.objects.filter(key=key).first()
+    if cohort is None:
+        raise refresh.RefreshError(f"It refers to a cohort that is gone: there is no cohort {key!r} any more.")
     if cohort.version == 0:
         raise refresh.RefreshError(f"It refers to {cohort.name}, which is not calculated yet.")
     return members.in_version(cohort.pk, cohort.version)

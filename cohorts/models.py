@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from cohorts import owner, sources
 from cohorts.choices import SourceKind, UploadMode, UploadState, VersionState
 from cohorts.scheduled import Scheduled
+from events.store import DEFAULT_WORKSPACE
 from events.user_ids import UserIdField
 
 CLAIM_TIME = timedelta(seconds=120)
@@ -103,6 +104,12 @@ class Cohort(Scheduled):
         null=True,
         blank=True,
         help_text='For "what people did": the conditions, as JSON. See docs/behavioral.md.',
+    )
+    events_workspace = models.SlugField(
+        "events of",
+        max_length=50,
+        default=DEFAULT_WORKSPACE,
+        help_text="Whose events: the receiving workspace that got them, or the one they were imported for.",
     )
     query_database = models.CharField(
         "database",

@@ -43,7 +43,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "rest_framework",
-    "knox",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "events",
@@ -88,6 +87,9 @@ TEMPLATES: list[dict[str, Any]] = [
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR}/cohort-sync.sqlite3")}
+# A connection is kept by its thread: opening one costs a partner's call more than the call itself.
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # A transaction that begins by reading and then writes can otherwise fail at once
@@ -147,6 +149,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
@@ -193,12 +196,13 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["cohortsite.rest.StrictJSONParser"],
     "EXCEPTION_HANDLER": "cohortsite.rest_errors.error_response",
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "cohortsite.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["cohortsite.rest.ModelPermissions"],
+    "DEFAULT_PAGINATION_CLASS": "cohortsite.rest.Page",
+    "DEFAULT_FILTER_BACKENDS": ["cohortsite.rest.Filters"],
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cohort Sync",
     "VERSION": "1",
@@ -206,6 +210,26 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["cohortsite.rest.documented"],
+    "ENUM_NAME_OVERRIDES": {
+        "RunStateEnum": "syncs.choices.RunState",
+        "RunModeEnum": "syncs.choices.RunMode",
+        "RejectionStateEnum": "syncs.choices.RejectionState",
+        "RejectionKindEnum": "syncs.choices.RejectionKind",
+        "VersionStateEnum": "cohorts.choices.VersionState",
+    },
+    "DESCRIPTION": (
+        "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"
+        "**Tokens.** Send `Authorization: Token cst_…`. Make a personal token in the admin, under "
+        "*API tokens*, or with `manage.py create_api_token USER`; it is shown once and kept as a hash. "
+        "A token may do what its user may do.\n\n"
+        "**Errors** have one shape: "
+        '`{"error": {"code": "invalid", "message": "…", "field": "schedule_cron"}}`; '
+        "`field` is left out when no field is to blame. 400 is a bad request, 401 no or a bad token, 403 not "
+        "allowed, 404 not there, 409 not possible now, 413 too large, 415 not JSON.\n\n"
+        "**Lists** are paged by `limit` (at most 1,000) and `offset`."
+    ),
 }
 
 # --- Logs ---------------------------------------------------------------------------------

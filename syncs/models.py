@@ -119,6 +119,8 @@ class Sync(Scheduled):
 
     class Meta:
         ordering = ["cohort__name", "destination__name"]
+        # Of those who work with syncs but do not configure them.
+        permissions = [("run_sync", "Can run, stop and pause syncs, and decide about rejected users")]
         constraints = [
             # What a partner holds is told per pair: a second sync of the same pair would lie about it.
             models.UniqueConstraint(fields=["cohort", "destination"], name="sync_pair_once"),
