@@ -87,7 +87,7 @@ def _schema_of(field: serializers.Field[Any, Any, Any, Any]) -> dict[str, Any]:
 
 
 def documented(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Keep, for drf-spectacular, the addresses of the REST API: what partners call is documented elsewhere."""
+    """Keep, for drf-spectacular, the REST API: what partners call is documented elsewhere."""
     return [endpoint for endpoint in endpoints if endpoint[0].startswith("/api/v1/")]
 
 

@@ -29,7 +29,11 @@ def create(user: Any, name: str, *, expires_at: datetime | None = None) -> tuple
     """Return the stored token and its text, which cannot be had again."""
     text = f"cst_{secrets.token_urlsafe(32)}"
     stored = ApiToken.objects.create(
-        user=user, name=name, prefix=text[:PREFIX_LENGTH], sha256=_digest(text.encode()), expires_at=expires_at
+        user=user,
+        name=name,
+        prefix=text[:PREFIX_LENGTH],
+        sha256=_digest(text.encode()),
+        expires_at=expires_at,
     )
     return stored, text
 
@@ -42,7 +46,10 @@ class TokenAuthentication(BaseAuthentication):
         if not parts or parts[0].lower() not in (b"token", b"bearer"):
             return None
         found = (
-            ApiToken.objects.usable().select_related("user").filter(sha256=_digest(b" ".join(parts[1:]))).first()
+            ApiToken.objects.usable()
+            .select_related("user")
+            .filter(sha256=_digest(b" ".join(parts[1:])))
+            .first()
         )
         if found is None:
             raise AuthenticationFailed("This token is not known, was revoked or has expired.")
