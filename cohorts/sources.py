@@ -1,6 +1,7 @@
 """What each kind of source needs to be told, checked when a cohort is saved."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
@@ -13,6 +14,18 @@ from events.engine import EngineError
 if TYPE_CHECKING:
     from cohorts.models import Cohort
 
+# The right that it takes to set or change a query.
+USE_QUERY = "cohorts.use_query_source"
+
+
+def sets_query(values: Mapping[str, Any], old: "Cohort | None") -> bool:
+    """Say whether the new values of a cohort's fields make it a query, or change the one that it is."""
+    kind = values.get("source_kind", old.source_kind if old else "")
+    if kind != SourceKind.QUERY:
+        return False
+    asked = ("source_kind", "query_database", "query_sql")
+    return old is None or any(name in values and values[name] != getattr(old, name) for name in asked)
+
 
 def check(cohort: "Cohort") -> None:
     """Raise ValidationError, keyed by field, unless the cohort's source can be used."""
@@ -23,8 +36,18 @@ def check(cohort: "Cohort") -> None:
             check_query(cohort.query_database, cohort.query_sql)
         except EngineError as error:
             raise ValidationError({"query_sql": str(error)}) from None
+    _check_others(cohort)
     if cohort.refresh_before_sync and cohort.source_kind not in CALCULATED:
         raise ValidationError({"refresh_before_sync": "Only a cohort that is calculated can be refreshed."})
+
+
+def _check_others(cohort: "Cohort") -> None:
+    """Refuse what another kind of source needs: it would be ignored without a word."""
+    if cohort.definition is not None and cohort.source_kind != SourceKind.BEHAVIORAL:
+        raise ValidationError({"definition": f"Only for a cohort of the source {SourceKind.BEHAVIORAL}."})
+    for name in ("query_database", "query_sql"):
+        if getattr(cohort, name) and cohort.source_kind != SourceKind.QUERY:
+            raise ValidationError({name: f"Only for a cohort of the source {SourceKind.QUERY}."})
 
 
 def _check_definition(cohort: "Cohort") -> None:

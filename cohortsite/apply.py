@@ -20,6 +20,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_time
 
 from cohorts.models import Cohort
+from cohorts.references import CircularReference, refresh_order
+from cohorts.scheduled import Scheduled
+from cohorts.sources import references_of
 from cohortsite.config import SECTIONS, Configured, Section, default_of, written
 from cohortsite.config_file import InvalidConfig
 from destinations.models import Destination, JsonTextField
@@ -94,8 +97,19 @@ class _Applying:
             if not isinstance(items, list | None):
                 self.errors.append(f"{name}: must be a list.")
                 continue
-            for number, item in enumerate(items or []):
+            numbered = list(enumerate(items or []))
+            for number, item in self._ordered(numbered) if section.model is Cohort else numbered:
                 self._item(name, section, f"{name}[{number}]", item)
+
+    def _ordered(self, items: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+        """Return cohorts after those that their definitions name, which may stand anywhere in the file."""
+        references = {_key(item): _references(item) for _, item in items}
+        try:
+            position = {key: number for number, key in enumerate(refresh_order(references))}
+        except CircularReference as error:
+            self.errors.append(f"cohorts: {error}")
+            return []
+        return sorted(items, key=lambda numbered: position[_key(numbered[1])])
 
     def _item(self, name: str, section: Section, place: str, item: Any) -> None:
         before = len(self.errors)
@@ -212,7 +226,7 @@ class _Settling:
         before = len(self.applying.errors)
         if isinstance(self.row, Destination):
             self._credential(self.row)
-        if isinstance(self.row, Sync):
+        if isinstance(self.row, Scheduled):
             self._times(self.row)
         if len(self.applying.errors) > before:
             return False
@@ -252,7 +266,7 @@ class _Settling:
             self.also_save += ["paused_at", "pause_reason"]
             self.notes.append("resumed: it has a credential now")
 
-    def _times(self, row: Sync) -> None:
+    def _times(self, row: Scheduled) -> None:
         """Read `at` and `once_at`; the latter is in the schedule's zone when it names none."""
         at = self._parsed("schedule_at", parse_time, "a time of the day: 09:00")
         once_at = self._parsed("schedule_once_at", parse_datetime, "a date and a time: 2026-07-01T09:00")
@@ -272,15 +286,16 @@ class _Settling:
         return found
 
     def _schedule(self, new: bool, changed: list[str]) -> None:
-        """Set when a sync is due next, when that may have changed; take an archived one up again."""
+        """Set when a row is due next, when that may have changed; take an archived sync up again."""
         row = self.row
-        if not isinstance(row, Sync):
+        if not isinstance(row, Scheduled):
             return
+        archived = row.archived_at if isinstance(row, Sync) else None
         schedule = {*self.section.groups["schedule"].values(), "enabled"}
-        if new or row.archived_at or schedule & set(changed):
+        if new or archived or schedule & set(changed):
             row.reschedule(timezone.now())
             self.also_save.append("next_due_at")
-        if row.archived_at:
+        if isinstance(row, Sync) and archived:
             row.archived_at = None
             self.also_save.append("archived_at")
             self.notes.append("taken up again: it was archived")
@@ -308,6 +323,15 @@ class _Settling:
             f"{self.row._meta.verbose_name} {':'.join(str(written(self.row, n)) for n in self.section.names)}"
         )
         self.applying.changes.append(Change(what, action, fields, self.notes))
+
+
+def _key(item: Any) -> str:
+    return str(item.get("key")) if isinstance(item, dict) else ""
+
+
+def _references(item: Any) -> set[str]:
+    source = item.get("source") if isinstance(item, dict) else None
+    return references_of(source.get("definition")) if isinstance(source, dict) else set()
 
 
 def _differs(row: Destination, secret: str) -> bool:

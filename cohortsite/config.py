@@ -7,6 +7,14 @@
         auth: {mode: key, credential_env: ACME_KEY}
     cohorts:
       - {key: buyers, name: Recent buyers, source: {kind: upload}}
+      - key: carts
+        name: Left a cart
+        source: {kind: behavioral, definition: {version: 1, where: {performed: {event: cart}}}}
+        schedule: {kind: hourly}
+      - key: vips
+        name: Big orders
+        source: {kind: query, database: warehouse, sql: SELECT user_id FROM orders WHERE total > 500}
+        refresh_before_sync: true
     syncs:
       - {cohort: buyers, destination: acme, schedule: {kind: daily, at: "09:00"}}
 
@@ -58,6 +66,13 @@ class Section:
         return name
 
 
+SCHEDULE = {
+    "kind": "schedule_kind",
+    "at": "schedule_at",
+    "once_at": "schedule_once_at",
+    "cron": "schedule_cron",
+    "timezone": "timezone",
+}
 SECTIONS = {
     "destinations": Section(
         Destination,
@@ -70,24 +85,26 @@ SECTIONS = {
         Cohort,
         names=("key",),
         always=("name", "source_kind"),
-        flat=("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
-        # What a source has beside its kind is a key here, too.
-        groups={"source": {"kind": "source_kind"}},
+        flat=(
+            *("key", "name", "description", "events_workspace", "refresh_before_sync"),
+            *("hold_if_emptied", "guard_percent", "guard_users"),
+        ),
+        groups={
+            "source": {
+                "kind": "source_kind",
+                "definition": "definition",
+                "database": "query_database",
+                "sql": "query_sql",
+            },
+            "schedule": SCHEDULE,
+        },
     ),
     "syncs": Section(
         Sync,
         names=("cohort", "destination"),
         always=("schedule_kind",),
         flat=("cohort", "destination", "enabled", "guard_percent", "guard_users"),
-        groups={
-            "schedule": {
-                "kind": "schedule_kind",
-                "at": "schedule_at",
-                "once_at": "schedule_once_at",
-                "cron": "schedule_cron",
-                "timezone": "timezone",
-            }
-        },
+        groups={"schedule": SCHEDULE},
     ),
 }
 

@@ -2,12 +2,13 @@
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from cohorts.definitions import parse
 from cohorts.models import Cohort
 from cohortsite import apply as applying
 from cohortsite.apply import apply
@@ -44,6 +45,33 @@ cohorts:
     guard_percent: 20
     hold_if_emptied: false
     source: {kind: api}
+  # Before the one that it refers to.
+  - key: almost
+    name: Almost
+    source:
+      kind: behavioral
+      definition:
+        version: 1
+        timezone: Europe/Berlin
+        where:
+          all:
+            - {cohort: carts}
+            - {not: {performed: {event: [buy, order], where: [{property: total, "=": 10.5}], count: {">=": 2}}}}
+    schedule: {kind: daily, at: 06:30, timezone: Europe/Berlin}
+    events_workspace: shop
+  - key: carts
+    name: Left a cart
+    source: {kind: behavioral, definition: {version: 1, where: {performed: {event: cart, window: {last: 7d}}}}}
+    refresh_before_sync: true
+  - key: vips
+    name: Big orders
+    source:
+      kind: query
+      database: warehouse
+      sql: |
+        SELECT user_id FROM orders
+        WHERE total > 500
+    schedule: {kind: hourly}
 syncs:
   - {cohort: buyers, destination: acme, schedule: {kind: daily, at: 09:05, timezone: Europe/Berlin}}
   - {cohort: buyers, destination: props, schedule: {kind: cron, cron: 15 */4 * * 1-5}, enabled: false}
@@ -52,8 +80,9 @@ syncs:
 
 
 @pytest.fixture(autouse=True)
-def acme_key(monkeypatch):
+def acme_key(monkeypatch, settings):
     monkeypatch.setenv("ACME_KEY", "s3cret")
+    settings.QUERY_DATABASES = {"warehouse": "postgres://reader@127.0.0.1:9/warehouse"}
 
 
 @pytest.fixture
@@ -89,7 +118,25 @@ def test_a_file_becomes_destinations_cohorts_and_syncs(applied):
     daily, once = Sync.objects.get(schedule_kind="daily"), Sync.objects.get(schedule_kind="once")
     assert daily.schedule().describe() == "Every day at 09:05 (Europe/Berlin)"
     assert once.schedule_once_at == datetime(2099, 7, 1, 0, 0, tzinfo=UTC)
-    assert [change.action for change in applied] == ["create"] * 7
+    assert [change.action for change in applied] == ["create"] * 10
+
+
+def test_a_calculated_cohort_has_its_definition_and_is_due(applied):
+    almost, carts, vips = (Cohort.objects.get(key=key) for key in ("almost", "carts", "vips"))
+    assert parse(almost.definition).cohort_keys() == {"carts"}
+    assert (almost.events_workspace, almost.schedule_at) == ("shop", time(6, 30))
+    assert (carts.refresh_before_sync, carts.next_due_at) == (True, None)
+    assert (vips.query_database, vips.query_sql) == (
+        "warehouse",
+        "SELECT user_id FROM orders\nWHERE total > 500\n",
+    )
+    assert [almost.next_due_at is not None, vips.next_due_at is not None] == [True, True]
+
+
+def test_cohorts_that_name_each_other_in_a_circle_are_refused():
+    where = {"version": 1, "where": {"cohort": "almost"}}
+    [said] = errors(changed("cohorts.3.source.definition", where))
+    assert said.startswith("cohorts: These cohorts refer to each other in a circle: ")
 
 
 def test_a_sync_is_due_from_then_on(applied):
@@ -140,7 +187,8 @@ def test_a_field_that_the_file_no_longer_names_has_its_default_again(applied):
 
 
 def test_a_dry_run_tells_the_difference_and_changes_nothing(applied):
-    change = apply(changed("cohorts.0.name", "Buyers"), dry_run=True)[2]
+    changes = apply(changed("cohorts.0.name", "Buyers"), dry_run=True)
+    [change] = [change for change in changes if change.what == "cohort buyers"]
     assert change.fields == {"name": ("Recent buyers", "Buyers")}
     assert list(change.lines()) == ["~ cohort buyers", "    name: Recent buyers → Buyers"]
     assert Cohort.objects.get(key="buyers").name == "Recent buyers"
@@ -148,7 +196,7 @@ def test_a_dry_run_tells_the_difference_and_changes_nothing(applied):
 
 def test_what_the_file_does_not_name_stays(applied):
     assert apply({"cohorts": [{"key": "other", "name": "Other"}]})[0].action == "create"
-    assert (Destination.objects.count(), Cohort.objects.count(), Sync.objects.count()) == (2, 3, 3)
+    assert (Destination.objects.count(), Cohort.objects.count(), Sync.objects.count()) == (2, 6, 3)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +245,16 @@ def test_what_the_file_does_not_name_stays(applied):
             "uplaod",
             "cohorts[0].source.kind: there is no 'uplaod'; did you mean 'upload'?",
         ),
+        (
+            "cohorts.3.source.definition.where",
+            {"preformed": {}},
+            'cohorts[3].source.definition: /where/preformed: unknown condition "preformed"; did you mean',
+        ),
+        ("cohorts.3.source.definition", None, "cohorts[3].source.definition: "),
+        ("cohorts.3.source.kind", "upload", "cohorts[3].source.definition: Only for a cohort of the source"),
+        ("cohorts.4.source.sql", "DROP TABLE orders", "cohorts[4].source.sql: A query is a SELECT"),
+        ("cohorts.4.source.database", "w", "cohorts[4].source.sql: There is no database 'w'"),
+        ("cohorts.4.schedule.kind", "daily", "cohorts[4].schedule.at: Say at what time"),
         ("cohorts.0.guard_percent", 101, "cohorts[0].guard_percent: Ensure"),
         ("syncs.0.schedule.at", "25:00", "syncs[0].schedule.at: must be a time of the day"),
         ("syncs.0.schedule.at", None, "syncs[0].schedule.at: Say at what time"),
@@ -319,7 +377,7 @@ def test_an_archived_sync_that_the_file_names_is_taken_up_again(applied):
     hold_users(sync)
     start.archive(sync, by="somebody", empty_first=False)
     assert len(export()["syncs"]) == 2
-    change = apply(load(FILE.encode()))[4]
+    [change] = [c for c in apply(load(FILE.encode())) if c.what == "sync buyers:acme"]
     sync.refresh_from_db()
     assert "taken up again: it was archived" in change.notes
     assert (sync.archived_at, sync.enabled, sync.settled_version) == (None, True, 3)
@@ -341,7 +399,7 @@ def test_the_commands_print_files_differences_and_errors(tmp_path):
     call_command("apply_config", str(file), stdout=out)
     assert "+ destination acme" in out.getvalue()
     assert "credential: set" in out.getvalue()
-    assert out.getvalue().endswith("7 created, 0 changed, 0 left as they were.\n")
+    assert out.getvalue().endswith("10 created, 0 changed, 0 left as they were.\n")
     exported = io.StringIO()
     call_command("export_config", stdout=exported)
     file.write_text(exported.getvalue())
