@@ -1,6 +1,6 @@
 """How fast a full sync is delivered, beside what else could be used. Prints Markdown tables.
 
-    python benchmarks/delivery.py [--quick] [--dlt PYTHON] [--postgres SERVER] [--sections …]
+    python benchmarks/delivery.py [--quick] [--dlt PYTHON] [--postgres SERVER] [--rounds 5]
 
 Every measurement is a process of its own, on one machine with its sink; the contestants take turns, so
 that whatever else the machine does hits all of them. Figures are medians; ratios are of figures of the
@@ -64,20 +64,25 @@ def run(python: str, script: str, *arguments: object, database: str = "") -> dic
 
 
 @contextmanager
+def database(server: str, name: str) -> Iterator[str]:
+    """Make a PostgreSQL database, and drop it at the end; give its URL."""
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield f"{server}/{name}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
 def staged(users: int, server: str) -> Iterator[Stage]:
-    """Make the databases, and drop them at the end."""
-    name = f"cs_benchmark_{users}"
-    with tempfile.TemporaryDirectory() as directory:
-        urls = {"SQLite": f"sqlite:///{directory}/db.sqlite3", "PostgreSQL": f"{server}/{name}"}
-        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name}")
-            connection.execute(f"CREATE DATABASE {name}")
-            try:
-                for url in urls.values():
-                    run(sys.executable, "setup_cohort.py", users, directory, database=url)
-                yield Stage(users, Path(directory), urls)
-            finally:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """Make both databases and the files; they go away at the end."""
+    with tempfile.TemporaryDirectory() as directory, database(server, f"cs_benchmark_{users}") as url:
+        urls = {"SQLite": f"sqlite:///{directory}/db.sqlite3", "PostgreSQL": url}
+        for where in urls.values():
+            run(sys.executable, "setup_cohort.py", users, directory, database=where)
+        yield Stage(users, Path(directory), urls)
 
 
 def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
@@ -115,27 +120,21 @@ def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
     return peaks
 
 
-def slow_partner(stage: Stage, rounds: int) -> None:
+def slow_partner(stage: Stage, delay: float, rounds: int) -> None:
     """Print what share of four threads' time is spent waiting for a partner that takes its time."""
-    print(f"\nA partner that takes its time: {stage.users:,} users, {rounds} rounds in turn\n")
-    header("partner answers after", "database", "seconds", "in theory", "share")
-    for delay in (0.05, 0.2):
-        # The create call, then batches by fours.
-        theory = delay * (1 + -(-stage.users // (BATCH * THREADS)))
-        took = defaultdict(list)
-        with sink.running(delay) as url:
-            for _ in range(rounds):
-                for database in DATABASES:
-                    took[database].append(stage.ours(database, url, "list"))
-        for database in DATABASES:
-            seconds = median(took[database], "seconds")
-            row(
-                f"{delay * 1000:.0f} ms",
-                database,
-                f"{seconds:.2f}",
-                f"{theory:.2f}",
-                f"{theory / seconds:.1%}",
-            )
+    what = f"A partner that answers after {delay * 1000:.0f} ms"
+    print(f"\n{what}: {stage.users:,} users, {rounds} rounds in turn\n")
+    header("database", "seconds", "in theory", "share")
+    # The create call, then batches by fours.
+    theory = delay * (1 + -(-stage.users // (BATCH * THREADS)))
+    took = defaultdict(list)
+    with sink.running(delay) as url:
+        for _ in range(rounds):
+            for name in DATABASES:
+                took[name].append(stage.ours(name, url, "list"))
+    for name in DATABASES:
+        seconds = median(took[name], "seconds")
+        row(name, f"{seconds:.2f}", f"{theory:.2f}", f"{theory / seconds:.1%}")
 
 
 def memory(small: Stage, large: Stage, rounds: int, peaks: dict[str, float]) -> None:
@@ -168,10 +167,8 @@ def about() -> None:
         (line.partition(": ")[2] for line in _cpuinfo() if line.startswith("model name")), platform.machine()
     )
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {model}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}"
-    )
-    print(f"`{' '.join(['python', *sys.argv])}`")
+    machine = f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{time.strftime('%Y-%m-%d')}, {machine}, load {load}\n`{' '.join(['python', *sys.argv])}`")
 
 
 def _cpuinfo() -> list[str]:
@@ -179,17 +176,19 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="200,000 users, one round")
+def arguments(about: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round: to try the script")
     parser.add_argument("--dlt", default="", help="a Python that has benchmarks/requirements.txt")
     parser.add_argument(
-        "--postgres", default="postgres://postgres@127.0.0.1:5432", help="server, without a database"
+        "--postgres", default="postgres://postgres@127.0.0.1:5432", help="a server, without a database"
     )
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments(__doc__)
     rounds = 1 if asked.quick else asked.rounds
     sizes = (50_000, 200_000) if asked.quick else (250_000, 1_000_000)
     about()
@@ -198,7 +197,8 @@ def main() -> None:
     with staged(sizes[0], asked.postgres) as small, staged(sizes[1], asked.postgres) as large:
         peaks = throughput(large, rounds, asked.dlt)
         memory(small, large, rounds, peaks)
-        slow_partner(small, rounds)
+        slow_partner(large, 0.05, rounds)
+        slow_partner(small, 0.2, rounds)
 
 
 if __name__ == "__main__":

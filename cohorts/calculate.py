@@ -97,7 +97,9 @@ def _published(key: str) -> Iterator[str]:
     """Yield the members of another cohort's published version."""
     cohort = Cohort.objects.filter(key=key).first()
     if cohort is None:
-        raise refresh.RefreshError(f"It refers to a cohort that is gone: there is no cohort {key!r} any more.")
+        raise refresh.RefreshError(
+            f"It refers to a cohort that is gone: there is no cohort {key!r} any more."
+        )
     if cohort.version == 0:
         raise refresh.RefreshError(f"It refers to {cohort.name}, which is not calculated yet.")
     return members.in_version(cohort.pk, cohort.version)

@@ -398,9 +398,7 @@ class Preview(models.Model):
         default_permissions = ()
         indexes = [
             # The worker's question, twice a second: what waits?
-            models.Index(
-                fields=["id"], condition=Q(state__in=["waiting", "running"]), name="preview_open"
-            )
+            models.Index(fields=["id"], condition=Q(state__in=["waiting", "running"]), name="preview_open")
         ]
 
     def __str__(self) -> str:

@@ -36,18 +36,8 @@ def check(cohort: "Cohort") -> None:
             check_query(cohort.query_database, cohort.query_sql)
         except EngineError as error:
             raise ValidationError({"query_sql": str(error)}) from None
-    _check_others(cohort)
     if cohort.refresh_before_sync and cohort.source_kind not in CALCULATED:
         raise ValidationError({"refresh_before_sync": "Only a cohort that is calculated can be refreshed."})
-
-
-def _check_others(cohort: "Cohort") -> None:
-    """Refuse what another kind of source needs: it would be ignored without a word."""
-    if cohort.definition is not None and cohort.source_kind != SourceKind.BEHAVIORAL:
-        raise ValidationError({"definition": f"Only for a cohort of the source {SourceKind.BEHAVIORAL}."})
-    for name in ("query_database", "query_sql"):
-        if getattr(cohort, name) and cohort.source_kind != SourceKind.QUERY:
-            raise ValidationError({name: f"Only for a cohort of the source {SourceKind.QUERY}."})
 
 
 def _check_definition(cohort: "Cohort") -> None:

@@ -7,14 +7,6 @@
         auth: {mode: key, credential_env: ACME_KEY}
     cohorts:
       - {key: buyers, name: Recent buyers, source: {kind: upload}}
-      - key: carts
-        name: Left a cart
-        source: {kind: behavioral, definition: {version: 1, where: {performed: {event: cart}}}}
-        schedule: {kind: hourly}
-      - key: vips
-        name: Big orders
-        source: {kind: query, database: warehouse, sql: SELECT user_id FROM orders WHERE total > 500}
-        refresh_before_sync: true
     syncs:
       - {cohort: buyers, destination: acme, schedule: {kind: daily, at: "09:00"}}
 
@@ -31,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import models
 
+from cohorts.choices import SourceKind
 from cohorts.models import Cohort
 from destinations.endpoint import to_json
 from destinations.models import Destination, JsonTextField
@@ -73,6 +66,13 @@ SCHEDULE = {
     "cron": "schedule_cron",
     "timezone": "timezone",
 }
+# Which kind of source a field of a cohort belongs to; to add a source, name its fields here and below.
+SOURCE_FIELDS: Mapping[str, str] = {
+    "definition": SourceKind.BEHAVIORAL,
+    "query_database": SourceKind.QUERY,
+    "query_sql": SourceKind.QUERY,
+}
+
 SECTIONS = {
     "destinations": Section(
         Destination,
@@ -86,8 +86,8 @@ SECTIONS = {
         names=("key",),
         always=("name", "source_kind"),
         flat=(
-            *("key", "name", "description", "events_workspace", "refresh_before_sync"),
-            *("hold_if_emptied", "guard_percent", "guard_users"),
+            *("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
+            *("events_workspace", "refresh_before_sync"),
         ),
         groups={
             "source": {
@@ -123,24 +123,30 @@ def export() -> dict[str, list[dict[str, Any]]]:
     return {name: [_item(section, row) for row in _rows(section)] for name, section in SECTIONS.items()}
 
 
-def _rows(section: Section) -> Any:
+def _rows(section: Section) -> list[Any]:
     if section.model is Sync:
         rows = Sync.objects.filter(archived_at=None).select_related("cohort", "destination")
-        return rows.order_by("cohort__key", "destination__name")
-    return section.model._default_manager.order_by(*section.names)
+        return list(rows.order_by("cohort__key", "destination__name"))
+    return list(section.model._default_manager.order_by(*section.names))
 
 
 def _item(section: Section, row: Any) -> dict[str, Any]:
-    preset = getattr(row, "preset", "")
     item: dict[str, Any] = {}
     for name in section.fields:
-        if name not in (*section.names, *section.always) and getattr(row, name) == default_of(
-            section, name, preset
-        ):
+        if _goes_without_saying(section, row, name):
             continue
         group, _, key = section.place(name).rpartition(".")
         (item.setdefault(group, {}) if group else item)[key] = written(row, name)
     return item
+
+
+def _goes_without_saying(section: Section, row: Any, name: str) -> bool:
+    """Say whether a field has its default, or belongs to a source that the cohort does not have now."""
+    if name in (*section.names, *section.always):
+        return False
+    if name in SOURCE_FIELDS and SOURCE_FIELDS[name] != getattr(row, "source_kind", None):
+        return True
+    return bool(getattr(row, name) == default_of(section, name, getattr(row, "preset", "")))
 
 
 def written(row: Any, name: str) -> Any:

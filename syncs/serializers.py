@@ -10,10 +10,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from rest_framework import serializers
 
+from cohorts.choices import ScheduleKind
 from cohorts.models import Cohort
 from destinations.models import Destination
 from syncs import start
-from syncs.choices import OPEN_RUNS, RunMode, ScheduleKind
+from syncs.choices import OPEN_RUNS, RunMode
 from syncs.models import Rejection, Run, Sync
 from syncs.progress import planned_of
 from syncs.standing import facts_of

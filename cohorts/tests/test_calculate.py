@@ -153,9 +153,15 @@ def test_a_circle_is_refused_when_it_would_close() -> None:
 def test_a_query_that_writes_or_names_no_database_is_refused(shop: Path) -> None:
     kind = SourceKind.QUERY
     sql = "DELETE FROM orders"
-    assert "A query is a SELECT" in problems(source_kind=kind, query_database="shop", query_sql=sql)["query_sql"][0]
+    assert (
+        "A query is a SELECT"
+        in problems(source_kind=kind, query_database="shop", query_sql=sql)["query_sql"][0]
+    )
     sql = "SELECT user_id FROM orders"
-    assert "no database 'else'" in problems(source_kind=kind, query_database="else", query_sql=sql)["query_sql"][0]
+    assert (
+        "no database 'else'"
+        in problems(source_kind=kind, query_database="else", query_sql=sql)["query_sql"][0]
+    )
 
 
 def test_a_cohort_that_is_given_its_members_cannot_be_refreshed_before_a_sync() -> None:
