@@ -87,7 +87,7 @@ SECTIONS = {
         always=("name", "source_kind"),
         flat=(
             *("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
-            "refresh_before_sync",
+            *("events_workspace", "refresh_before_sync"),
         ),
         groups={
             "source": {

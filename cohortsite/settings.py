@@ -111,6 +111,8 @@ EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
 EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
 EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
 EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# A preview in the admin is stopped after this time.
+PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
 EVENTS_URL = env.str("EVENTS_URL", default="")
 # Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.

@@ -19,8 +19,6 @@ from syncs.work import drive_runs
 from tests import world
 from tests.partner import Partner
 
-NAME = "Carts"
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -51,6 +49,7 @@ def carts(**values: Any) -> Cohort:
 
 def run(sync: Sync) -> str:
     [ended] = drive_runs([start.start(sync, trigger=Trigger.COMMAND)], stop=threading.Event())
+    sync.refresh_from_db()
     return ended.state
 
 
@@ -61,11 +60,11 @@ def test_members_move_at_the_partner_as_people_do_things() -> None:
     with Partner() as partner:
         sync = world.sync(cohort, world.destination(partner.url))
         assert run(sync) == RunState.SUCCEEDED
-        assert partner.members(NAME) == {"u1", "u2"}
+        assert partner.members(world.name_at_partner(sync)) == {"u1", "u2"}
         did("u1", "buy")
         did("u3", "cart")
         assert run(sync) == RunState.SUCCEEDED
-        assert partner.members(NAME) == {"u2", "u3"}
+        assert partner.members(world.name_at_partner(sync)) == {"u2", "u3"}
         assert (partner.sent("remove"), sorted(partner.sent("add"))) == (["u1"], ["u1", "u2", "u3"])
 
 
@@ -73,14 +72,16 @@ def test_without_it_a_run_sends_the_version_that_there_is() -> None:
     cohort = carts()
     did("u2", "cart")
     with Partner() as partner:
-        assert run(world.sync(cohort, world.destination(partner.url))) == RunState.SUCCEEDED
-        assert partner.members(NAME) == {"u1"}
+        sync = world.sync(cohort, world.destination(partner.url))
+        assert run(sync) == RunState.SUCCEEDED
+        assert partner.members(world.name_at_partner(sync)) == {"u1"}
 
 
 def test_a_calculation_that_fails_is_told_and_the_last_version_is_sent() -> None:
     cohort = carts(refresh_before_sync=True)  # no event has come in: nothing to calculate from
     with Partner() as partner:
-        assert run(world.sync(cohort, world.destination(partner.url))) == RunState.SUCCEEDED
-        assert partner.members(NAME) == {"u1"}
+        sync = world.sync(cohort, world.destination(partner.url))
+        assert run(sync) == RunState.SUCCEEDED
+        assert partner.members(world.name_at_partner(sync)) == {"u1"}
     cohort.refresh_from_db()
     assert "No events have come in yet" in cohort.calculation_error

@@ -56,6 +56,7 @@ cohorts:
             - not: {cohort: former}
     schedule: {kind: hourly}
     refresh_before_sync: true
+    events_workspace: shop
   - key: former
     name: Former customers
     source:
@@ -133,6 +134,7 @@ def test_a_sync_is_due_from_then_on(applied):
 def test_a_calculated_cohort_is_due_from_then_on_and_may_name_one_that_comes_later(applied):
     carts = Cohort.objects.get(key="carts")
     assert carts.next_due_at is not None
+    assert (carts.events_workspace, carts.refresh_before_sync) == ("shop", True)
     assert carts.definition["where"]["all"][1] == {"not": {"cohort": "former"}}
     assert [change.what for change in applied][4:7] == ["cohort former", "cohort carts", "cohort vips"]
 
