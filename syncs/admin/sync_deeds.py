@@ -131,6 +131,7 @@ DEEDS = (
         consequence="The partner is emptied under the old name, and filled under the new one by a full run "
         "that follows by itself.",
         text="Name at the partner",
+        permission="syncs.change_sync",
         initial=lambda sync: sync.external_name,
     ),
     Deed(
@@ -143,6 +144,7 @@ DEEDS = (
         consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
         "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
         "there.",
+        permission="syncs.change_sync",
         variant="danger",
     ),
     Deed(
