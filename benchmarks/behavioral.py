@@ -199,12 +199,12 @@ def best(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def scans(definition: Any, dialect: Any) -> list[str]:
     """For each condition, a scan of the columns that it reads, over its events, of all times."""
-    from cohorts.compile import Compiler
+    from cohorts.conditions import Conditions
     from cohorts.definitions.grammar import Performed, Sequence, UserProperty
 
     found = []
     for condition in definition.conditions():
-        compiler = Compiler(definition, AS_OF, dialect)
+        on = Conditions(dialect, AS_OF, definition.zone)
         if isinstance(condition, Performed):
             steps = [condition]
             measured = condition.measure.property if condition.measure else None
@@ -217,7 +217,7 @@ def scans(definition: Any, dialect: Any) -> list[str]:
                 found.append(dialect.sql(rows.where(f"name = '{name}'")))
             continue
         names = sorted({name for step in steps for name in step.events})
-        rows = dialect.events().select("max(user_id)", "max(time)").where(*compiler.named(names))
+        rows = dialect.events().select("max(user_id)", "max(time)").where(*on.named(names))
         # Without a filter the engine would answer from the files' statistics, and scan nothing.
         rows = rows if names else rows.where("time <> TIMESTAMP '2024-09-20 12:34:56.7'")
         for prop in {p.name: p for step in steps for p in step.where}.values():

@@ -100,7 +100,7 @@ class CohortAdmin(ModelAdmin):
         if cohort:
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
-            context["can_change"] = self.has_change_permission(request, cohort)
+            context["can_upload"] = request.user.has_perm("cohorts.add_upload")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
 
@@ -110,10 +110,10 @@ class CohortAdmin(ModelAdmin):
             return path(f"<int:pk>/{route}", checked, name=f"cohorts_{name}")
 
         mine = [
-            at("upload/", pages.upload, "upload", "change_cohort", "GET", "POST"),
+            at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
             at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),
-            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "change_cohort", "POST"),
+            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "add_upload", "POST"),
             at("members/", pages.members_page, "members", "view_cohort"),
             at("members.csv", pages.export, "export", "view_cohort"),
             at("difference/", pages.difference, "difference", "view_cohort"),

@@ -8,11 +8,12 @@ from typing import Any
 from sqlglot import exp
 
 from cohorts.behavioral import Source
-from cohorts.compile import EPOCH, compile_condition, compile_facts, compile_members, is_complement
+from cohorts.compile import compile_condition, compile_facts, compile_members, is_complement
 from cohorts.definitions import Definition
 from cohorts.definitions.grammar import All, AnyOf, Condition, Node, Not, Performed
 from cohorts.definitions.sentence import phrase
 from cohorts.dialects import Compiled, Dialect
+from cohorts.zones import EPOCH
 from events.engine import Limits
 from events.store import DEFAULT_WORKSPACE
 

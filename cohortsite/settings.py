@@ -7,6 +7,8 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.urls import reverse_lazy
 
+from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
@@ -43,7 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "rest_framework",
-    "knox",
+    "simple_history",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "events",
@@ -62,6 +64,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -88,6 +91,9 @@ TEMPLATES: list[dict[str, Any]] = [
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR}/cohort-sync.sqlite3")}
+# A connection is kept by its thread: opening one costs a partner's call more than the call itself.
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # A transaction that begins by reading and then writes can otherwise fail at once
@@ -105,6 +111,8 @@ EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
 EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
 EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
 EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# A preview in the admin is stopped after this time.
+PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
 EVENTS_URL = env.str("EVENTS_URL", default="")
 # Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
@@ -147,6 +155,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
@@ -184,6 +193,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
+    "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
+    "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
 
 # --- REST ---------------------------------------------------------------------------------
@@ -193,12 +204,13 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["cohortsite.rest.StrictJSONParser"],
     "EXCEPTION_HANDLER": "cohortsite.rest_errors.error_response",
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "cohortsite.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["cohortsite.rest.ModelPermissions"],
+    "DEFAULT_PAGINATION_CLASS": "cohortsite.rest.Page",
+    "DEFAULT_FILTER_BACKENDS": ["cohortsite.rest.Filters"],
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cohort Sync",
     "VERSION": "1",
@@ -206,6 +218,27 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "RunStateEnum": "syncs.choices.RunState",
+        "RunModeEnum": "syncs.choices.RunMode",
+        "RejectionStateEnum": "syncs.choices.RejectionState",
+        "RejectionKindEnum": "syncs.choices.RejectionKind",
+        "VersionStateEnum": "cohorts.choices.VersionState",
+    },
+    "DESCRIPTION": (
+        "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"
+        "**Tokens.** Send `Authorization: Token cst_…`. Make a personal token in the admin, under "
+        "*API tokens*, or with `manage.py create_api_token USER`; it is shown once and kept as a hash. "
+        "A token may do what its user may do.\n\n"
+        "**Errors** have one shape: "
+        '`{"error": {"code": "invalid", "message": "…", "field": "schedule_cron"}}`; '
+        "`field` is left out when no field is to blame. 400 is a bad request, 401 no or a bad token, 403 not "
+        "allowed, 404 not there, 409 not possible now, 413 too large, 415 not JSON.\n\n"
+        "**Lists** are paged by `limit` (at most 1,000) and `offset`."
+    ),
+    # Of the partners' calls, which are described without serializers.
+    "APPEND_COMPONENTS": PARTNERS_COMPONENTS,
 }
 
 # --- Logs ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
+from events import spool
 from events.user_ids import InvalidUserId, check_user_id
 from receiving.errors import BadRequest
 from receiving.models import Workspace
@@ -26,32 +27,39 @@ class UserTraits(TypedDict):
 
 
 def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits]) -> int:
-    """Hand on what a call brought; return how many of the events were taken.
+    """Hand on what a call brought to the event spool; return how many of the events were taken.
 
     The one place where events leave this room. It is called last in the call's transaction: a call that is
-    refused hands on nothing, and if the handing on fails, nothing of the call is applied.
+    refused hands on nothing, and if the handing on fails, nothing of the call is applied. When it returns,
+    the events are on disk. Raises BadRequest for what cannot be stored.
     """
-    return 0
+    try:
+        spool.append(workspace.slug, events)
+        spool.append_traits(workspace.slug, traits)
+    except spool.InvalidRecord as error:
+        raise BadRequest(f"{error}.") from None
+    return len(events)
 
 
 def _stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _time(value: Any, received_at: datetime) -> str:
+def _time(value: Any, now: str) -> str:
     """Segment's `timestamp`; what cannot be read as a time is taken as now."""
     if not isinstance(value, str):
-        return _stamp(received_at)
+        return now
     try:
         moment = datetime.fromisoformat(value)
         return _stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
-        return _stamp(received_at)
+        return now
 
 
 def track_events(items: list[dict[str, Any]], received_at: datetime) -> list[Event]:
     """Return the `track` items that name a user and an event; the others are nobody's."""
     found: list[Event] = []
+    now = _stamp(received_at)
     for item in items:
         name, properties, insert_id = item.get("event"), item.get("properties"), item.get("messageId")
         if item["type"] != "track" or not isinstance(name, str) or not name:
@@ -64,7 +72,7 @@ def track_events(items: list[dict[str, Any]], received_at: datetime) -> list[Eve
             {
                 "user_id": user_id,
                 "event": name,
-                "time": _time(item.get("timestamp"), received_at),
+                "time": _time(item.get("timestamp"), now),
                 "properties": properties if isinstance(properties, dict) else {},
                 "insert_id": insert_id if isinstance(insert_id, str) else None,
             }
@@ -73,8 +81,9 @@ def track_events(items: list[dict[str, Any]], received_at: datetime) -> list[Eve
 
 
 def identify_traits(items: list[Identify], received_at: datetime) -> list[UserTraits]:
+    now = _stamp(received_at)
     return [
-        {"user_id": item.user_id, "time": _time(item.timestamp, received_at), "traits": item.traits}
+        {"user_id": item.user_id, "time": _time(item.timestamp, now), "traits": item.traits}
         for item in items
         if item.traits
     ]

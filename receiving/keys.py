@@ -9,12 +9,14 @@ import base64
 import binascii
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
-from django.db.models import Q
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models import Model, Q
 from django.utils import timezone
 
 from receiving.errors import Unauthorized
@@ -100,10 +102,46 @@ def _from_authorization(header: str) -> tuple[str, ...]:
 def find_key(credential: Credential) -> ApiKey:
     """Return the key, with its workspace. Raises Unauthorized if there is none."""
     hashes = [digest(text) for text in credential.candidates]
-    found = list(ApiKey.objects.select_related("workspace").filter(sha256__in=hashes)[:2])
+    with connection.cursor() as cursor:
+        cursor.execute(FIND.format(", ".join(["%s"] * len(hashes) or ["NULL"])), hashes)
+        found = cursor.fetchall()
     if len(found) != 1:
         raise Unauthorized("The API key is unknown.")
-    return found[0]
+    key = _row_as(ApiKey, found[0])
+    key.workspace = _row_as(Workspace, found[0][len(ApiKey._meta.concrete_fields) :])
+    return key
+
+
+# Every call begins with this look-up. It is written out, because to build it anew by the ORM takes ten
+# times as long as to run it.
+FIND = (
+    f"SELECT {', '.join(f'k.{field.column}' for field in ApiKey._meta.concrete_fields)}, "
+    f"{', '.join(f'w.{field.column}' for field in Workspace._meta.concrete_fields)} "
+    "FROM receiving_apikey AS k JOIN receiving_workspace AS w ON w.id = k.workspace_id "
+    "WHERE k.sha256 IN ({})"
+)
+SomeModel = TypeVar("SomeModel", ApiKey, Workspace)
+
+
+def _row_as(model: type[SomeModel], row: Sequence[Any]) -> SomeModel:
+    """Return the model that the first columns of a row are."""
+    names, values = [], []
+    for (name, converters), value in zip(_columns(model), row, strict=False):
+        for convert, expression in converters:
+            value = convert(value, expression, connection)
+        names.append(name)
+        values.append(value)
+    return model.from_db(DEFAULT_DB_ALIAS, names, values)
+
+
+@cache
+def _columns(model: type[Model]) -> list[tuple[str, list[tuple[Any, Any]]]]:
+    """Each column's name, and what makes Python's value of the database's (SQLite's times are text)."""
+    table = model._meta.db_table
+    return [
+        (field.attname, [(one, field) for one in connection.ops.get_db_converters(field.get_col(table))])
+        for field in model._meta.concrete_fields
+    ]
 
 
 def check_key(key: ApiKey, credential: Credential) -> None:

@@ -3,10 +3,9 @@
 import math
 import time
 
-from django.db import connection
-
 from receiving.errors import RateLimited
 from receiving.models import ApiKey
+from receiving.statements import run_unsynced
 
 # One statement counts or refuses, and is committed by itself: a call that fails later has been counted,
 # and no call waits for another's write. A window begins with the first call after the last one's end.
@@ -29,9 +28,9 @@ def count_call(key: ApiKey, now: float | None = None) -> dict[str, str]:
         return {}
     now = time.time() if now is None else now
     window = key.workspace.rate_window_seconds
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT, {"ended": now - window, "now": now, "key": key.pk, "limit": limit})
-        row = cursor.fetchone()
+    row = run_unsynced(
+        COUNT, {"ended": now - window, "now": now, "key": key.pk, "limit": limit}, returning=True
+    )
     if row is None:
         key.refresh_from_db(fields=["window_began"])
         reset = max(1, math.ceil(key.window_began + window - now))

@@ -128,12 +128,9 @@ def _exchange(workspace: Workspace, page: Page, replacement: Replacement) -> int
     """Point the list to the gathered set; return the set that it had."""
     assert replacement.member_set_id is not None
     found = store.create_list(workspace, page.name, page.origin)
-    # Waits for adds and removes under way, which hold the row (store.lock_set).
-    locked = List.objects.select_for_update().get(pk=found.pk)
-    old = locked.member_set_id
     gathered = replacement.member_set_id
     Replacement.objects.filter(pk=replacement.pk).update(finished_at=timezone.now(), member_set=None)
-    List.objects.filter(pk=locked.pk).update(member_set=gathered, name=page.name)
-    MemberSet.objects.filter(pk=old).update(dropped_at=timezone.now())
+    old = store.exchange_set(workspace, found.pk, gathered)
+    List.objects.filter(pk=found.pk).update(name=page.name)
     replacement.pages.all().delete()
     return old

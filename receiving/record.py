@@ -1,7 +1,7 @@
 """The request log: what is written of a call, redacted and bounded.
 
-A call that writes is logged in its own transaction; others are logged after their reply is known.
-Successful reads are not logged.
+A call that changes something is logged in its own transaction, so that the log costs no commit; others
+are logged after their reply is known. Successful reads are not logged.
 """
 
 import time
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from receiving.errors import ApiError
 from receiving.models import ApiKey, Workspace
+from receiving.statements import run_unsynced
 
 HEAD_BYTES = 2_000
 # What an entry takes beside its body, about.
@@ -92,7 +92,7 @@ INSERT = (
 def write_entry(
     entry: Entry, status: int, *, code: str = "", message: str = "", received: int = 0, changed: int = 0
 ) -> None:
-    """Add a row to the log, in the transaction that is open, if one is."""
+    """Add a row to the log: in the transaction that is open, or else without waiting for the disk."""
     # Of a caller without a key nothing is kept but that it called.
     raw = None if entry.raw is None or entry.key is None else _redacted(entry.raw, entry.secrets)
     body = None if raw is None else compress(raw)
@@ -119,5 +119,4 @@ def write_entry(
         _text(head, HEAD_BYTES),
         body,
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT, values)
+    run_unsynced(INSERT, values)

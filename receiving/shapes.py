@@ -4,9 +4,9 @@ A body is told apart by its shape, because the source page prints the list paths
 `userIds` (or `user_ids`) makes a list call, `batch`, `type` or `traits` an identify call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -88,8 +88,7 @@ def read_list_change(document: dict[str, Any], max_items: int) -> list[str]:
     return distinct_ids(read_items(document, place, max_items), f"{place}[]")
 
 
-@dataclass(frozen=True, slots=True)
-class Identify:
+class Identify(NamedTuple):
     user_id: str
     traits: dict[str, Any]
     message_id: str | None = None
@@ -101,7 +100,7 @@ class Batch:
     """A batch's items: what is applied, and what is left to others or left out."""
 
     identifies: list[Identify] = field(default_factory=list)
-    # Items of another type, as they came: see incoming.py.
+    # Items of another type, with their type: see incoming.py.
     others: list[dict[str, Any]] = field(default_factory=list)
     anonymous: int = 0
 
@@ -110,73 +109,76 @@ class Batch:
         return len(self.identifies) + len(self.others) + self.anonymous
 
 
+class BadField(ValueError):
+    """Two arguments: a field of an item (empty: the item itself), and a phrase that follows it."""
+
+
 def read_batch(document: dict[str, Any], max_items: int, *, default_type: str | None = None) -> Batch:
     """Return the items of `{"batch": […]}`, or of the one item that the document itself is.
 
     `default_type` is what an item without a type is, on a path that says it. Raises BadRequest, TooLarge.
     """
-    batch = Batch()
-    for place, item in _items(document, max_items):
-        if not isinstance(item, dict):
-            raise BadRequest(f"{place or 'the body'} is not an object.")
-        kind = item.get("type", default_type)
-        if not isinstance(kind, str) or not kind:
-            raise BadRequest(f"{_at(place, 'type')} is not a string with something in it.")
-        if kind != "identify":
-            batch.others.append(item)
-        elif item.get("userId") is None and item.get("anonymousId"):
-            batch.anonymous += 1
-        else:
-            batch.identifies.append(_identify(place, item))
+    items = read_items(document, "batch", max_items) if "batch" in document else [document]
+    batch, index = Batch(), 0
+    try:
+        for index, item in enumerate(items):  # noqa: B007  # the error says which
+            _take(batch, item, default_type)
+    except BadField as error:
+        name, phrase = error.args
+        place = f"batch[{index}]" if "batch" in document else ""
+        raise BadRequest(f"{'.'.join(filter(None, (place, name)))} {phrase}.") from None
     return batch
 
 
-def _items(document: dict[str, Any], max_items: int) -> Iterator[tuple[str, Any]]:
-    if "batch" not in document:
-        yield "", document
-        return
-    for index, item in enumerate(read_items(document, "batch", max_items)):
-        yield f"batch[{index}]", item
+def _take(batch: Batch, item: Any, default_type: str | None) -> None:
+    if not isinstance(item, dict):
+        raise BadField("", "is not an object")
+    kind = item.get("type", default_type)
+    if kind != "identify":
+        if not isinstance(kind, str) or not kind:
+            raise BadField("type", "is not a string with something in it")
+        batch.others.append({**item, "type": kind})
+    elif item.get("userId") is None and item.get("anonymousId"):
+        batch.anonymous += 1
+    else:
+        batch.identifies.append(_identify(item))
 
 
-def _at(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
-
-
-def _identify(place: str, item: dict[str, Any]) -> Identify:
+def _identify(item: dict[str, Any]) -> Identify:
     if "userId" not in item:
-        raise BadRequest(f"{_at(place, 'userId')} is missing.")
+        raise BadField("userId", "is missing")
     try:
         user_id = check_user_id(item["userId"])
     except InvalidUserId as error:
-        raise BadRequest(f"{_at(place, 'userId')} {error}.") from None
+        raise BadField("userId", str(error)) from None
     message_id = item.get("messageId")
     if message_id is not None and not isinstance(message_id, str):
-        raise BadRequest(f"{_at(place, 'messageId')} is not a string.")
-    return Identify(user_id, _traits(place, item), message_id or None, item.get("timestamp"))
-
-
-def _traits(place: str, item: dict[str, Any]) -> dict[str, Any]:
-    """RudderStack's clients put traits under `context.traits`; the item's own are the later word."""
+        raise BadField("messageId", "is not a string")
+    traits = _check_traits("traits", item.get("traits"))
     context = item.get("context")
-    inner = context.get("traits") if isinstance(context, dict) else None
-    if inner is None:
-        return check_traits(_at(place, "traits"), item.get("traits"))
-    return check_traits(_at(place, "context.traits"), inner) | check_traits(
-        _at(place, "traits"), item.get("traits")
-    )
+    # RudderStack's clients put traits there; the item's own are the later word.
+    if isinstance(context, dict) and context.get("traits") is not None:
+        traits = _check_traits("context.traits", context["traits"]) | traits
+    return Identify(user_id, traits, message_id or None, item.get("timestamp"))
 
 
-def check_traits(place: str, traits: Any) -> dict[str, Any]:
-    """Return the traits; none when there are none. Raises BadRequest."""
+def _check_traits(place: str, traits: Any) -> dict[str, Any]:
     if traits is None:
         return {}
     if not isinstance(traits, dict):
-        raise BadRequest(f"{place} is not an object.")
+        raise BadField(place, "is not an object")
     for name in traits:
         if not name or len(name) > MAX_BYTES or (not name.isascii() and len(name.encode()) > MAX_BYTES):
-            raise BadRequest(f"{place} has a key that is empty or longer than {MAX_BYTES:,} bytes.")
+            raise BadField(place, f"has a key that is empty or longer than {MAX_BYTES:,} bytes")
     return traits
+
+
+def check_traits(place: str, traits: dict[str, Any]) -> dict[str, Any]:
+    """Return the traits if their names can be stored. Raises BadRequest."""
+    try:
+        return _check_traits(place, traits)
+    except BadField as error:
+        raise BadRequest(f"{' '.join(error.args)}.") from None
 
 
 def trait_rows(identifies: Sequence[Identify]) -> dict[str, dict[str, str]]:

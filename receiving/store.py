@@ -12,25 +12,14 @@ import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events.user_ids import rows_of
+from events.user_ids import array_literal, rows_of
 from receiving.errors import InvalidUsers, list_not_found
 from receiving.faults import rejected_users
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
 from receiving.shapes import Identify, trait_rows
+from receiving.statements import column, lock_list, run
 
 DRAIN_ROWS = 10_000
-
-
-def _run(sql: str, parameters: Sequence[Any]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return int(cursor.rowcount)
-
-
-def _column(sql: str, parameters: Sequence[Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return [row[0] for row in cursor.fetchall()]
 
 
 # --- lists ---------------------------------------------------------------------------------
@@ -45,17 +34,17 @@ def create_list(workspace: Workspace, name: str, origin: str | None = None) -> L
     return List.objects.get_or_create(workspace=workspace, origin=origin, defaults=new)[0]
 
 
-def lock_set(workspace: Workspace, list_id: str) -> int:
+def lock_set(workspace: Workspace, list_id: str, *, alone: bool = False) -> int:
     """Return the set of a list, which cannot be dropped or exchanged before this transaction ends.
 
-    Any number of adds and removes hold the lock at the same time. Raises NotFound (list_not_found).
+    Any number of adds and removes hold it at the same time; who drops or exchanges it holds it `alone`.
+    Raises NotFound (list_not_found).
     """
     if not (list_id.isascii() and list_id.isdigit() and len(list_id) <= 18):
         raise list_not_found(list_id)
-    # SQLite has one writer at a time, and a transaction here is a writer from its beginning.
-    lock = "FOR KEY SHARE" if connection.vendor == "postgresql" else ""
-    found = _column(
-        f"SELECT member_set_id FROM receiving_list WHERE id = %s AND workspace_id = %s {lock}",
+    lock_list(int(list_id), alone=alone)
+    found = column(
+        "SELECT member_set_id FROM receiving_list WHERE id = %s AND workspace_id = %s",
         [int(list_id), workspace.pk],
     )
     if not found:
@@ -66,7 +55,7 @@ def lock_set(workspace: Workspace, list_id: str) -> int:
 def add_members(set_id: int, user_ids: Sequence[str]) -> int:
     """Return how many were not in the set before. Rows that are there are not written again."""
     rows, ids = rows_of(connection, user_ids)
-    return _run(
+    return run(
         f"INSERT INTO receiving_listmember (set_id, user_id) SELECT %s, user_id FROM {rows} AS ids "
         "WHERE true ON CONFLICT DO NOTHING",
         [set_id, ids],
@@ -77,21 +66,19 @@ def remove_members(set_id: int, user_ids: Sequence[str]) -> int:
     """Return how many were in the set."""
     rows, ids = rows_of(connection, user_ids)
     if connection.vendor == "postgresql":
-        return _run(
+        return run(
             f"DELETE FROM receiving_listmember AS member USING {rows} AS ids "
             "WHERE member.set_id = %s AND member.user_id = ids.user_id",
             [ids, set_id],
         )
-    return _run(f"DELETE FROM receiving_listmember WHERE set_id = %s AND user_id IN {rows}", [set_id, ids])
+    return run(f"DELETE FROM receiving_listmember WHERE set_id = %s AND user_id IN {rows}", [set_id, ids])
 
 
 def delete_list(workspace: Workspace, list_id: str) -> int:
     """Delete a list at once, then empty its set in short transactions; return how many members it had."""
     with transaction.atomic():
-        lock_set(workspace, list_id)
-        found = List.objects.select_for_update().get(pk=int(list_id))
-        set_id = found.member_set_id
-        found.delete()
+        set_id = lock_set(workspace, list_id, alone=True)
+        List.objects.filter(pk=int(list_id)).delete()
         MemberSet.objects.filter(pk=set_id).update(dropped_at=timezone.now())
     return empty_set(set_id)
 
@@ -99,11 +86,16 @@ def delete_list(workspace: Workspace, list_id: str) -> int:
 def drain_list(found: List) -> int:
     """Empty a list at once, by pointing it to a new set; return how many members it had."""
     with transaction.atomic():
-        locked = List.objects.select_for_update().get(pk=found.pk)
-        old = locked.member_set_id
-        List.objects.filter(pk=found.pk).update(member_set=MemberSet.objects.create())
-        MemberSet.objects.filter(pk=old).update(dropped_at=timezone.now())
+        old = exchange_set(found.workspace, found.pk, MemberSet.objects.create().pk)
     return empty_set(old)
+
+
+def exchange_set(workspace: Workspace, list_number: int, set_id: int) -> int:
+    """Point a list to another set, in the open transaction; return the set that is to be emptied after it."""
+    old = lock_set(workspace, str(list_number), alone=True)
+    List.objects.filter(pk=list_number).update(member_set=set_id)
+    MemberSet.objects.filter(pk=old).update(dropped_at=timezone.now())
+    return old
 
 
 def forget_workspace(workspace: Workspace) -> None:
@@ -114,11 +106,11 @@ def forget_workspace(workspace: Workspace) -> None:
     _in_key_ranges("receiving_seenmessage", "workspace_id", workspace.pk, "message")
 
 
-def _in_key_ranges(table: str, column: str, number: int, key: str = "user_id") -> int:
+def _in_key_ranges(table: str, part: str, number: int, key: str = "user_id") -> int:
     gone = 0
     while True:
         with transaction.atomic():
-            some = _delete_first(table, column, number, key)
+            some = _delete_first(table, part, number, key)
         gone += some
         if some < DRAIN_ROWS:
             return gone
@@ -131,15 +123,15 @@ def empty_set(set_id: int) -> int:
     return gone
 
 
-def _delete_first(table: str, column: str, number: int, key: str) -> int:
+def _delete_first(table: str, part: str, number: int, key: str) -> int:
     """A key range, because a bounded DELETE over a composite key is not to be had on SQLite."""
-    last = _column(
-        f"SELECT {key} FROM {table} WHERE {column} = %s ORDER BY {key} LIMIT 1 OFFSET %s",
+    last = column(
+        f"SELECT {key} FROM {table} WHERE {part} = %s ORDER BY {key} LIMIT 1 OFFSET %s",
         [number, DRAIN_ROWS - 1],
     )
     if not last:
-        return _run(f"DELETE FROM {table} WHERE {column} = %s", [number])
-    return _run(f"DELETE FROM {table} WHERE {column} = %s AND {key} <= %s", [number, last[0]])
+        return run(f"DELETE FROM {table} WHERE {part} = %s", [number])
+    return run(f"DELETE FROM {table} WHERE {part} = %s AND {key} <= %s", [number, last[0]])
 
 
 # --- users and traits ----------------------------------------------------------------------
@@ -148,7 +140,7 @@ def _delete_first(table: str, column: str, number: int, key: str) -> int:
 def add_known_users(workspace: Workspace, user_ids: Sequence[str]) -> int:
     """Make users known; return how many were not."""
     rows, ids = rows_of(connection, user_ids)
-    return _run(
+    return run(
         f"INSERT INTO receiving_knownuser (workspace_id, user_id) SELECT %s, user_id FROM {rows} AS ids "
         "WHERE true ON CONFLICT DO NOTHING",
         [workspace.pk, ids],
@@ -166,7 +158,7 @@ def check_users(workspace: Workspace, user_ids: Collection[str]) -> None:
 
 def _unknown(workspace: Workspace, user_ids: Sequence[str]) -> list[str]:
     rows, ids = rows_of(connection, user_ids)
-    return _column(
+    return column(
         f"SELECT ids.user_id FROM {rows} AS ids LEFT JOIN receiving_knownuser AS known "
         "ON known.workspace_id = %s AND known.user_id = ids.user_id WHERE known.user_id IS NULL",
         [ids, workspace.pk],
@@ -182,7 +174,7 @@ def take_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:
     if not hashes:
         return set()
     rows, values = rows_of(connection, sorted(hashes))
-    new = _column(
+    new = column(
         f"INSERT INTO {SeenMessage._meta.db_table} (workspace_id, message, seen_at) "
         f"SELECT %s, user_id, %s FROM {rows} AS ids WHERE true ON CONFLICT DO NOTHING RETURNING message",
         [workspace.pk, timezone.now(), values],
@@ -201,14 +193,15 @@ def set_traits(workspace: Workspace, identifies: Sequence[Identify]) -> int:
     )
     if connection.vendor == "postgresql":
         source = "unnest(%s::bigint[], %s::text[], %s::text[]) AS incoming (trait_id, user_id, value)"
-        parameters: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+        numbers, users, values = zip(*rows, strict=True)
+        parameters: list[Any] = [list(numbers), array_literal(users), array_literal(values)]
     else:
         source = (
             "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value "
             "FROM json_each(%s)) AS incoming"
         )
         parameters = [orjson.dumps(rows).decode()]
-    return _run(
+    return run(
         "INSERT INTO receiving_usertrait (trait_id, user_id, value) "
         f"SELECT trait_id, user_id, value FROM {source} "
         "WHERE true ON CONFLICT (trait_id, user_id) DO UPDATE SET value = excluded.value "
@@ -222,7 +215,7 @@ def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
     new = [name for name in names if name not in known]
     if new:
         rows, values = rows_of(connection, new)
-        _run(
+        run(
             f"INSERT INTO receiving_trait (workspace_id, name) SELECT %s, user_id FROM {rows} AS ids "
             "WHERE true ON CONFLICT DO NOTHING",
             [workspace.pk, values],

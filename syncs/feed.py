@@ -67,7 +67,7 @@ class Feed:
         self.most = SINGLES if self.single else min(endpoint.batch_size, learned_size or endpoint.batch_size)
         # Requests of this run that the partner accepted: until there is one, no user is to blame. And
         # those that it refused since.
-        self.accepted = Batch.objects.filter(run=run, delivered__gt=0).exclude(step=Step.CREATE).count()
+        self.accepted = Batch.objects.filter(run_id=run.pk, delivered__gt=0).exclude(step=Step.CREATE).count()
         self.refused = 0
         # Nothing but bare 404s so far among the refusals; and what the last one said.
         self.only_404 = True
@@ -84,7 +84,7 @@ class Feed:
         self.ended: Callable[[], None] | None = None
         self._at_barrier = False
         self._encoder_list: str | None = None
-        self._number = run.batches.aggregate(last=Max("number"))["last"] or 0
+        self._number = Batch.objects.filter(run_id=run.pk).aggregate(last=Max("number"))["last"] or 0
         self._encoder: Encoder | None = None
         self._work = self._all()
         # Rejected users who need no request. Their rows go at the end: until then they keep the plan from

@@ -20,6 +20,8 @@ class Progress:
     label: str
     tone: Tone
     is_open: bool
+    added: int
+    removed: int
     done: int
     planned: int | None
     percent: int
@@ -46,6 +48,8 @@ class Progress:
             label=state.label,
             tone=RUN_TONES[state],
             is_open=is_open,
+            added=run.added,
+            removed=run.removed,
             done=done,
             planned=planned,
             percent=_percent(done, planned, is_open),
@@ -63,6 +67,8 @@ class Progress:
         share = f"{self.done:,} of {self.planned:,}" if self.planned is not None else f"{self.done:,}"
         return {
             "done": share,
+            "added": f"{self.added:,}",
+            "removed": f"{self.removed:,}",
             "rate": "–" if self.rate is None else f"{self.rate:,.0f}",
             "left": "–" if self.left is None else span(max(self.left, 0)),
             "in_flight": f"{self.in_flight:,}",

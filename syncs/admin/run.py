@@ -1,5 +1,6 @@
 """Runs in the admin: history that nobody edits, live while it goes on."""
 
+from itertools import islice
 from typing import Any
 
 from django.contrib import admin
@@ -12,18 +13,20 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
 from syncs import start
 from syncs.admin import columns
 from syncs.admin.deeds import Deed, ReadOnlyAdmin
-from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
+from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
+from syncs.plan import Plan
 from syncs.progress import Progress, span
 from syncs.state import BATCH_TONES, RUN_TONES
 
 BATCHES = 50
+SAMPLE = 20
 
 
 # --- deeds --------------------------------------------------------------------------------------
@@ -111,7 +114,8 @@ DEEDS = (
         "Cancel",
         "stop",
         _cancel,
-        lambda run: run.state in OPEN_RUNS and not run.cancel_requested,
+        # A held one is refused.
+        lambda run: run.state in DRIVABLE_RUNS and not run.cancel_requested,
         question="Cancel this run?",
         consequence="What it has sent stays with the partner. The next run puts right whatever was left "
         "half done.",
@@ -129,8 +133,8 @@ class RunAdmin(ReadOnlyAdmin):
         ("state", ChoicesDropdownFilter),
         ("mode", ChoicesDropdownFilter),
         ("trigger", ChoicesDropdownFilter),
-        ("sync__cohort", RelatedDropdownFilter),
-        ("sync__destination", RelatedDropdownFilter),
+        ("sync__cohort", AutocompleteSelectFilter),
+        ("sync__destination", AutocompleteSelectFilter),
     )
     list_filter_submit = True
     list_fullwidth = True
@@ -208,6 +212,7 @@ class RunAdmin(ReadOnlyAdmin):
             "parked_until": columns.when(driver.next_at, now) if driver else "",
             "rejections_url": columns.rejections_url(f"run__id__exact={run.pk}"),
             "progress_url": reverse("admin:syncs_run_progress", args=[run.pk]),
+            "samples": _samples(run) if run.state == RunState.HELD else [],
             **_batches(request, run),
         }
 
@@ -259,9 +264,18 @@ def trigger_words(run: Run) -> str:
     return f"{words}, {run.triggered_by}" if run.triggered_by else words
 
 
+def _samples(run: Run) -> list[tuple[str, list[str]]]:
+    """Return the first of those whom a held run would add, and remove."""
+    plan = Plan.of(run)
+    return [(words, list(islice(plan.users(step), SAMPLE))) for words, step in _STEPS]
+
+
+_STEPS = (("Adds", Step.ADD), ("Removes", Step.REMOVE))
+
+
 def _batches(request: HttpRequest, run: Run) -> dict[str, Any]:
-    """Return a page of the run's batches, those of one state if one was asked for."""
-    found = run.batches.order_by("number")
+    """Return a page of the run's batches, those of one state if one was asked for; live, the last first."""
+    found = run.batches.order_by("-number" if run.state in OPEN_RUNS else "number")
     wanted = request.GET.get("batches", "")
     if wanted in BatchState.values:
         found = found.filter(state=wanted)
