@@ -109,5 +109,3 @@ def application(environ: Any, start_response: Any) -> list[bytes]:
     body = b'{"received":1,"changed":1}'
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
-
-

@@ -73,7 +73,16 @@ def server(application: str, environment: dict[str, str]) -> Iterator[tuple[int,
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", application, "-b", f"127.0.0.1:{port}", "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        application,
+        "-b",
+        f"127.0.0.1:{port}",
+        "--log-level",
+        "warning",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         for _ in range(600):
@@ -127,7 +136,10 @@ def send(port: int, path: str, bodies: list[bytes], key: str) -> tuple[float, li
 
 
 def id_bodies(number: int, size: int) -> list[bytes]:
-    return [orjson.dumps({"userIds": [f"user-{random.getrandbits(60):015x}" for _ in range(size)]}) for _ in range(number)]
+    return [
+        orjson.dumps({"userIds": [f"user-{random.getrandbits(60):015x}" for _ in range(size)]})
+        for _ in range(number)
+    ]
 
 
 def identify_bodies(number: int, size: int, users: list[str]) -> list[bytes]:
@@ -201,7 +213,9 @@ def measure(kind: str, postgres: str | None, rounds: int, requests: int) -> bool
 
 
 def report(kind: str, rates: Any, answers: Any, before: float, after: float) -> bool:
-    print(f"\n{kind}: users a second, medians; workers' memory {before:.0f} MB before, {after:.0f} MB after\n")
+    print(
+        f"\n{kind}: users a second, medians; workers' memory {before:.0f} MB before, {after:.0f} MB after\n"
+    )
     print("| call | receiver | bare function | ratio | 99 % answered within |")
     print("|---|---|---|---|---|")
     good = True
@@ -221,7 +235,9 @@ def report(kind: str, rates: Any, answers: Any, before: float, after: float) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--postgres", help="URL of a server's postgres database; without it, SQLite alone")
     parser.add_argument("--only", choices=["SQLite", "PostgreSQL"])
     parser.add_argument("--rounds", type=int, default=5)

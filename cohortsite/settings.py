@@ -7,6 +7,8 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.urls import reverse_lazy
 
+from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
@@ -109,6 +111,8 @@ EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
 EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
 EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
 EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# A preview in the admin is stopped after this time.
+PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
 EVENTS_URL = env.str("EVENTS_URL", default="")
 # Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
@@ -215,7 +219,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["cohortsite.rest.documented"],
     "ENUM_NAME_OVERRIDES": {
         "RunStateEnum": "syncs.choices.RunState",
         "RunModeEnum": "syncs.choices.RunMode",
@@ -234,6 +237,8 @@ SPECTACULAR_SETTINGS = {
         "allowed, 404 not there, 409 not possible now, 413 too large, 415 not JSON.\n\n"
         "**Lists** are paged by `limit` (at most 1,000) and `offset`."
     ),
+    # Of the partners' calls, which are described without serializers.
+    "APPEND_COMPONENTS": PARTNERS_COMPONENTS,
 }
 
 # --- Logs ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
+from events import spool
 from events.user_ids import InvalidUserId, check_user_id
 from receiving.errors import BadRequest
 from receiving.models import Workspace
@@ -26,12 +27,18 @@ class UserTraits(TypedDict):
 
 
 def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits]) -> int:
-    """Hand on what a call brought; return how many of the events were taken.
+    """Hand on what a call brought to the event spool; return how many of the events were taken.
 
     The one place where events leave this room. It is called last in the call's transaction: a call that is
-    refused hands on nothing, and if the handing on fails, nothing of the call is applied.
+    refused hands on nothing, and if the handing on fails, nothing of the call is applied. When it returns,
+    the events are on disk. Raises BadRequest for what cannot be stored.
     """
-    return 0
+    try:
+        spool.append(workspace.slug, events)
+        spool.append_traits(workspace.slug, traits)
+    except spool.InvalidRecord as error:
+        raise BadRequest(f"{error}.") from None
+    return len(events)
 
 
 def _stamp(moment: datetime) -> str:

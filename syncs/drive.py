@@ -84,7 +84,7 @@ def drive(
     destination = Destination.objects.get(pk=destination_id)
     if destination.is_paused:
         return Ended(How.PAUSED, destination.pause_reason)
-    lease = leases.take(destination_id)
+    lease = leases.take(destination_id, seconds=destination.deadline + leases.MARGIN)
     if lease is None:
         return _why_not(destination_id)
     try:
@@ -323,11 +323,15 @@ class Drive:
                 judge.unblock(self)
                 for feed in [feed for feed in self.feeds if feed.done]:
                     self._finish(feed)
-        elif self.ready and self.gate - time.monotonic() > SHORT_WAIT:
+        elif self.ready and self.gate - time.monotonic() > (0.0 if self._stopped else SHORT_WAIT):
             self.park(self.gate - time.monotonic(), self.row.next_reason)
         self._drop_ended()
         self._commit()
         return self.ending is None and bool(self.ready or self.ahead or self.feeds)
+
+    @property
+    def _stopped(self) -> bool:
+        return self.ending is not None and self.ending.how == How.STOPPED
 
     # --- runs -------------------------------------------------------------------------------
 

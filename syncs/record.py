@@ -13,6 +13,8 @@ from django.db.models import Field, Model
 
 from syncs.models import Batch, Run
 
+# What both databases take as it is, without asking the field.
+PLAIN = {str, int, bool, type(None)}
 Column: TypeAlias = "Field[Any, Any]"
 
 PROGRESS = (
@@ -66,4 +68,8 @@ def _update(model: type[Model], names: tuple[str, ...]) -> tuple[str, list[Colum
 
 
 def _values(row: Model, fields: Sequence[Column], *, add: bool) -> list[Any]:
-    return [field.get_db_prep_save(field.pre_save(row, add), connection) for field in fields]
+    values = [field.pre_save(row, add) for field in fields]
+    return [
+        value if type(value) in PLAIN else field.get_db_prep_save(value, connection)
+        for field, value in zip(fields, values, strict=True)
+    ]

@@ -15,6 +15,8 @@ from django.utils import timezone
 
 from cohorts import calculate, remove
 from cohorts.importing import import_waiting
+from events import compact, folder
+from events.store import workspaces
 from syncs import alerts, start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
@@ -164,5 +166,11 @@ def _look_after(stop: threading.Event) -> None:
 
 
 def _calculate_due(stop: threading.Event) -> None:
-    """Calculate the cohorts whose time has come, and take in events that arrived."""
+    """Take in events that arrived, then calculate the cohorts whose time has come."""
+    for workspace in workspaces():
+        for taken in folder.scan(workspace):
+            log.info("%s: %s", workspace, taken)
+        compact.compact(workspace)
+        if stop.is_set():
+            return
     calculate.calculate_due(timezone.now())

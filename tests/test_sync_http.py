@@ -232,7 +232,7 @@ def test_what_may_pass_is_tried_again_and_ends_equal(partner, fault):
 
 
 def test_the_waits_are_those_of_the_protocol_by_an_injected_clock(partner, monkeypatch, settings):
-    """Nine requests; gaps of 1, 2, 4 … 128 s, each up to a tenth longer: the clock is moved, not waited for."""
+    """Nine requests; gaps of 1, 2, 4 … 128 s, each up to a tenth longer. The clock is moved."""
     settings.RETRY_TIME_SCALE = 1.0
     sync = setup(partner, world.users(5), threads=1)
     world.run(sync)
@@ -331,7 +331,8 @@ def test_a_dead_partner_is_parked_marks_nobody_and_comes_back_by_itself(partner)
     assert run.state == RunState.PARKED
     assert "503" in run.reason
     assert not Rejection.objects.exists()
-    assert len(partner.calls) <= 4 * 9
+    # Nine each for those in flight at first, and what took the place of the first three.
+    assert len(partner.calls) <= 4 * 9 + 3
     driver = Driver.objects.get()
     assert driver.opened == 1
     # The probe: one request, and the next one later.

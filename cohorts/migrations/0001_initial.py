@@ -145,6 +145,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "events_workspace",
+                    models.SlugField(
+                        default="default",
+                        help_text="Whose events: the receiving workspace that got them, or the one they were imported for.",
+                        verbose_name="events of",
+                    ),
+                ),
+                (
                     "query_database",
                     models.CharField(
                         blank=True,
