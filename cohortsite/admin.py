@@ -86,9 +86,7 @@ class ApiTokenAdmin(ModelAdmin):
             context |= {"title": "Your new token", "token": text, "stored": stored}
         else:
             context["title"] = "Make an API token"
-        response = TemplateResponse(request, "cohortsite/token.html", context)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "cohortsite/token.html", context)
 
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         token = get_object_or_404(ApiToken, pk=pk)
