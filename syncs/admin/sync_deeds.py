@@ -131,7 +131,6 @@ DEEDS = (
         consequence="The partner is emptied under the old name, and filled under the new one by a full run "
         "that follows by itself.",
         text="Name at the partner",
-        permission="syncs.change_sync",
         initial=lambda sync: sync.external_name,
         permission="syncs.change_sync",
     ),
