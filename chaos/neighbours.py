@@ -15,7 +15,7 @@ MOST = 1.10
 
 def main() -> None:
     options = stage.arguments(
-        __doc__.split("\n")[0], failing=100, batches=200, rounds=3, database=stage.DATABASES
+        __doc__.split("\n")[0], failing=100, batches=800, rounds=3, database=stage.DATABASES
     )
     with stage.stage(options.database, RETRY_TIME_SCALE="1.0"):
         alone, beside = [], []
@@ -50,14 +50,16 @@ def _play(failing: int, batches: int) -> float:
         sick.fault = lambda call: Fault(503, {}) if len(sick.calls) % 2 else Fault(how="reset")
         cohort = world.cohort(world.users(batches * 100))
         small = world.cohort(world.users(100))
-        for _ in range(failing):
-            sync = world.sync(small, world.destination(sick.url))
-            start.start(sync, trigger=Trigger.SCHEDULE)
-        sync: Sync = world.sync(cohort, world.destination(healthy.url, batch_size=100))
         worker = threading.Thread(target=work.work, kwargs={"stop": stop})
+        worker.start()
+        for _ in range(failing):
+            start.start(world.sync(small, world.destination(sick.url)), trigger=Trigger.SCHEDULE)
+        sync: Sync = world.sync(cohort, world.destination(healthy.url, batch_size=100))
+        # Each of the failing ones has been tried: from here on they come back, again and again.
+        while Run.objects.filter(sync__cohort=small, started_at=None).exists():
+            time.sleep(0.05)
         began = time.monotonic()
         run = start.start(sync, trigger=Trigger.SCHEDULE)
-        worker.start()
         while not Run.objects.filter(pk=run.pk, state__in=DONE_RUNS).exists():
             time.sleep(0.01)
         took = time.monotonic() - began
