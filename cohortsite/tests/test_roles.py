@@ -222,6 +222,8 @@ def test_every_call_of_the_api_is_in_the_table():
     names = {"{key}": "buyers", "{name}": "acme", "{id}": "1"}
     found = set()
     for path, calls in SchemaGenerator().get_schema(request=None, public=True)["paths"].items():
+        if not path.startswith("/api/v1/"):
+            continue  # what partners call, with keys of their own
         for name, value in names.items():
             path = path.replace(name, value)
         found |= {
