@@ -189,7 +189,7 @@ def _needs() -> tuple[list[Need], int]:
             running=Count("pk", filter=Q(last_state=RunState.RUNNING)),
         )
     )
-    rejected = Rejection.objects.open().order_by().values("pk")[: MOST_REJECTED + 1].count()  # type: ignore[attr-defined]
+    rejected = Rejection.objects.open().order_by().values("pk")[: MOST_REJECTED + 1].count()
     waiting = Cohort.objects.filter(held_number__isnull=False).count()
     found = [
         (("sync failed", "syncs failed"), numbers["failed"], _list("syncs_sync", "state=failed")),

@@ -4,14 +4,13 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('syncs', '0002_permissions'),
+        ("syncs", "0002_permissions"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['finished_at'], name='run_ended'),
+            model_name="run",
+            index=models.Index(fields=["finished_at"], name="run_ended"),
         ),
     ]
