@@ -226,20 +226,22 @@ def _strips(now: datetime) -> list[Strip]:
     """Return each destination's last runs, the oldest first. Two queries."""
     shown = Destination.objects.order_by("paused_at", "name")[:DESTINATIONS]
     strips = {d.pk: Strip(d, columns.destination_url(d)) for d in shown}
+    # One look-up of the address for some hundreds of cells.
+    pages = _list("syncs_run")
     latest = Run.objects.order_by("-pk").values_list(
         "pk", "state", "sync__destination", "sync__cohort__name", "created_at"
     )
     for pk, state, destination, cohort, at in latest[:LATEST_RUNS]:
         strip = strips.get(destination)
         if strip and len(strip.runs) < STRIP:
-            strip.runs.insert(0, _cell(pk, RunState(state), cohort, at))
+            strip.runs.insert(0, _cell(f"{pages}{pk}/change/", RunState(state), cohort, at))
     return list(strips.values())
 
 
-def _cell(pk: int, state: RunState, cohort: str, at: datetime) -> dict[str, Any]:
+def _cell(url: str, state: RunState, cohort: str, at: datetime) -> dict[str, Any]:
     when = timezone.localtime(at)
     return {
-        "url": columns.run_url(pk),
+        "url": url,
         "tone": RUN_TONES[state].value,
         "title": f"{cohort}, {when:%Y-%m-%d %H:%M}: {state.label}",
     }
