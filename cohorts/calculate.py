@@ -80,7 +80,9 @@ def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: f
         said, made_from = f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
     else:
         definition = parse(cohort.definition)
-        ids = behavioral.members(definition, instant, cohorts=_published, workspace=cohort.events_workspace)
+        ids = behavioral.members(
+            definition, instant, cohorts=published_members, workspace=cohort.events_workspace
+        )
         said, made_from = definition.sentence(), cohort.definition
     return refresh.replace(
         cohort.pk,
@@ -93,7 +95,7 @@ def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: f
     )
 
 
-def _published(key: str) -> Iterator[str]:
+def published_members(key: str) -> Iterator[str]:
     """Yield the members of another cohort's published version."""
     cohort = Cohort.objects.filter(key=key).first()
     if cohort is None:
