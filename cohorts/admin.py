@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -80,7 +81,7 @@ class CohortAdmin(ModelAdmin):
 
     class Media:
         css = {"all": ["cohorts/cohorts.css"]}
-        js = ["cohorts/preview.js", "cohorts/builder.js"]
+        js = [Script("cohorts/preview.js", defer=True), Script("cohorts/builder.js", defer=True)]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
