@@ -149,7 +149,7 @@ class CohortAdmin(ModelAdmin):
         if cohort:
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
-            context["can_change"] = self.has_change_permission(request, cohort)
+            context["can_upload"] = request.user.has_perm("cohorts.add_upload")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
 

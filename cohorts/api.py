@@ -93,10 +93,21 @@ class NdjsonBody(_StreamParser):
     media_type = "application/x-ndjson"
 
 
+class MembersPermissions(api_settings.DEFAULT_PERMISSION_CLASSES[0]):  # type: ignore[name-defined, misc]
+    """Who may upload members in the browser may send them here; that is no change of configuration."""
+
+    perms_map = {
+        **api_settings.DEFAULT_PERMISSION_CLASSES[0].perms_map,  # type: ignore[attr-defined]
+        "PUT": ["cohorts.add_upload"],
+        "PATCH": ["cohorts.add_upload"],
+    }
+
+
 class MembersView(APIView):
     """The members of a cohort whose source is the REST API; of any cohort, to read."""
 
     queryset = Cohort.objects.all()  # whose permissions count
+    permission_classes = [MembersPermissions]
     parser_classes = [*api_settings.DEFAULT_PARSER_CLASSES, CsvBody, NdjsonBody]  # type: ignore[list-item]
 
     @extend_schema(

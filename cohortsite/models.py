@@ -1,4 +1,4 @@
-"""Personal tokens of the REST API."""
+"""Personal tokens of the REST API; and, of each change of configuration, who made it and what it was."""
 
 from __future__ import annotations
 
@@ -9,6 +9,32 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from simple_history import register
+
+from cohorts.models import Cohort
+from cohortsite.records import ConfigurationRecords
+from destinations.models import Destination
+from syncs.models import Sync
+
+# From here and not on the models: they are of rooms that share no code of this kind.
+SCHEDULE = ("schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone")
+GUARDS = ("guard_percent", "guard_users")
+for model, configured in {
+    Cohort: (
+        *("key", "name", "description", "source_kind", "definition", "query_database", "query_sql"),
+        *("refresh_before_sync", "hold_if_emptied"),
+        *GUARDS,
+        *SCHEDULE,
+    ),
+    Destination: (*Destination.CONFIG_FIELDS, "credential"),
+    Sync: ("cohort", "destination", "enabled", "archived_at", "external_name", *GUARDS, *SCHEDULE),
+}.items():
+    register(
+        model,
+        app="cohortsite",
+        records_class=ConfigurationRecords,
+        excluded_fields=[f.name for f in model._meta.fields if f.name not in (*configured, "id")],
+    )
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
@@ -42,11 +68,11 @@ class ApiToken(models.Model):
         ordering = ["-pk"]
         verbose_name = "API token"
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
     @property
     def state(self) -> str:
         if self.revoked_at:
             return "Revoked"
         return "Expired" if self.expires_at and self.expires_at <= timezone.now() else "Active"
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"

@@ -86,11 +86,6 @@ def _schema_of(field: serializers.Field[Any, Any, Any, Any]) -> dict[str, Any]:
     return {"type": "string"}
 
 
-def documented(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Keep, for drf-spectacular, the addresses of the REST API: what partners call is documented elsewhere."""
-    return [endpoint for endpoint in endpoints if endpoint[0].startswith("/api/v1/")]
-
-
 class TooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"

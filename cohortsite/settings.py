@@ -7,6 +7,8 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.urls import reverse_lazy
 
+from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
@@ -43,6 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "rest_framework",
+    "simple_history",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "events",
@@ -61,6 +64,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -189,6 +193,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
+    "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
+    "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
 
 # --- REST ---------------------------------------------------------------------------------
@@ -213,7 +219,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["cohortsite.rest.documented"],
     "ENUM_NAME_OVERRIDES": {
         "RunStateEnum": "syncs.choices.RunState",
         "RunModeEnum": "syncs.choices.RunMode",
@@ -232,6 +237,8 @@ SPECTACULAR_SETTINGS = {
         "allowed, 404 not there, 409 not possible now, 413 too large, 415 not JSON.\n\n"
         "**Lists** are paged by `limit` (at most 1,000) and `offset`."
     ),
+    # Of the partners' calls, which are described without serializers.
+    "APPEND_COMPONENTS": PARTNERS_COMPONENTS,
 }
 
 # --- Logs ---------------------------------------------------------------------------------

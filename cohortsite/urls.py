@@ -5,11 +5,13 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from cohortsite import where
 from cohortsite.health import healthz
 
 urlpatterns = [
     path("healthz", healthz),
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("cohorts.urls")),
     path("api/v1/", include("destinations.urls")),

@@ -100,7 +100,7 @@ class Batch:
     """A batch's items: what is applied, and what is left to others or left out."""
 
     identifies: list[Identify] = field(default_factory=list)
-    # Items of another type, as they came: see incoming.py.
+    # Items of another type, with their type: see incoming.py.
     others: list[dict[str, Any]] = field(default_factory=list)
     anonymous: int = 0
 
@@ -137,7 +137,7 @@ def _take(batch: Batch, item: Any, default_type: str | None) -> None:
     if kind != "identify":
         if not isinstance(kind, str) or not kind:
             raise BadField("type", "is not a string with something in it")
-        batch.others.append(item)
+        batch.others.append({**item, "type": kind})
     elif item.get("userId") is None and item.get("anonymousId"):
         batch.anonymous += 1
     else:

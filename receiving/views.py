@@ -8,9 +8,10 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema_view
 from rest_framework.views import APIView
 
-from receiving import reading, store
+from receiving import reading, schema, store
 from receiving.body import parse_object, read_body
 from receiving.call import Call, entry_of, json_reply
 from receiving.errors import ApiError, Unauthorized
@@ -109,6 +110,7 @@ class PartnerView(APIView):
 
 
 class ListsView(PartnerView):
+    @schema.create_list
     def post(self, call: Call) -> Any:
         name = read_list_name(call.document())
         with call.writing() as counts:
@@ -119,14 +121,17 @@ class ListsView(PartnerView):
         ids = {"listId": made.pk, "list_id": made.pk}
         return {**ids, "response": ids}
 
+    @schema.read_lists
     def get(self, call: Call) -> Any:
         return reading.lists(call.workspace, call.query("after"), call.query("limit"))
 
 
 class ListView(PartnerView):
+    @schema.read_list
     def get(self, call: Call, list_id: str) -> Any:
         return reading.describe_list(call.workspace, list_id)
 
+    @schema.delete_list
     def delete(self, call: Call, list_id: str) -> Any:
         gone = store.delete_list(call.workspace, list_id)
         write_entry(call.entry, 200, changed=gone)
@@ -151,6 +156,7 @@ class ListChangeView(PartnerView):
         raise NotImplementedError
 
 
+@extend_schema_view(post=schema.add_to_list)
 class ListAddView(ListChangeView):
     def change(self, call: Call, set_id: int, ids: list[str]) -> int:
         store.check_users(call.workspace, ids)
@@ -159,6 +165,7 @@ class ListAddView(ListChangeView):
         return store.add_members(set_id, ids)
 
 
+@extend_schema_view(post=schema.remove_from_list)
 class ListRemoveView(ListChangeView):
     def change(self, call: Call, set_id: int, ids: list[str]) -> int:
         if not store.is_first(call.workspace, call.idempotency_key):
@@ -167,11 +174,13 @@ class ListRemoveView(ListChangeView):
 
 
 class ListMembersView(PartnerView):
+    @schema.read_members
     def get(self, call: Call, list_id: str) -> Any:
         return reading.members_reply(call, reading.set_of(call.workspace, list_id))
 
 
 class ListDigestView(PartnerView):
+    @schema.read_digest
     def get(self, call: Call, list_id: str) -> Any:
         return reading.digest(reading.set_of(call.workspace, list_id))
 
@@ -209,6 +218,7 @@ class IdentifyView(PartnerView):
 
     key_in_body = "writeKey"
 
+    @schema.identify
     def post(self, call: Call) -> Any:
         return identify(call, call.document(), self.default_type)
 
@@ -218,6 +228,7 @@ class AmplitudeEventsView(PartnerView):
 
     key_in_body = "api_key"
 
+    @schema.amplitude_events
     def post(self, call: Call) -> Any:
         now = call.entry.received_at
         events, traits = amplitude_events(call.document(), call.workspace.max_items, now)
@@ -238,11 +249,12 @@ class AmplitudeEventsView(PartnerView):
 
 
 class MixpanelView(PartnerView):
-    action: Any = None
+    asked: Any = None
 
+    @schema.mixpanel
     def post(self, call: Call) -> Any:
         document = call.document()
-        self.action = document.get("action")
+        self.asked = document.get("action")
         page = read_page(document, call.workspace.max_items)
         with call.writing() as counts:
             counts["received"] = len(page.user_ids)
@@ -252,11 +264,12 @@ class MixpanelView(PartnerView):
         return {"action": page.action, "status": "success"}
 
     def error_body(self, error: ApiError) -> dict[str, Any]:
-        action = self.action if isinstance(self.action, str) else None
+        action = self.asked if isinstance(self.asked, str) else None
         return {"action": action, "status": "failure", **error.body()}
 
 
 class UsersView(PartnerView):
+    @schema.add_known_users
     def post(self, call: Call) -> Any:
         ids = read_list_change(call.document(), call.workspace.max_items)
         with call.writing() as counts:
@@ -264,11 +277,13 @@ class UsersView(PartnerView):
             counts["changed"] = store.add_known_users(call.workspace, ids)
         return counts
 
+    @schema.read_user
     def get(self, call: Call) -> Any:
         return reading.describe_user(call.workspace, call.query("userId"))
 
 
 class TraitsView(PartnerView):
+    @schema.read_traits
     def get(self, call: Call) -> Any:
         name = call.query("name")
         if name:
@@ -277,10 +292,12 @@ class TraitsView(PartnerView):
 
 
 class TraitMembersView(PartnerView):
+    @schema.read_holders
     def get(self, call: Call) -> Any:
         return reading.members_reply(call, reading.holders_of(call.workspace, call.query("name")))
 
 
 class TraitDigestView(PartnerView):
+    @schema.read_holders_digest
     def get(self, call: Call) -> Any:
         return reading.digest(reading.holders_of(call.workspace, call.query("name")))

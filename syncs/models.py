@@ -236,6 +236,8 @@ class Run(models.Model):
                 condition=Q(state__in=["pending", "running", "parked", "held"]),
                 name="run_open",
             ),
+            # The dashboard's question: what ended in the last days?
+            models.Index(fields=["finished_at"], name="run_ended"),
         ]
 
     def __str__(self) -> str:

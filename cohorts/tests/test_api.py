@@ -26,7 +26,7 @@ def client_of(*permissions):
 
 @pytest.fixture
 def client():
-    return client_of("view_cohort", "add_cohort", "change_cohort", "delete_cohort")
+    return client_of("view_cohort", "add_cohort", "change_cohort", "delete_cohort", "add_upload")
 
 
 @pytest.fixture

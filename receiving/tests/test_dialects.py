@@ -220,3 +220,12 @@ def test_a_mixpanel_call_that_fails_says_so_in_its_dialect(partner: Partner):
     send(partner, page("members", ["a"], 1, 2))
     assert partner.post("/mixpanel", page("members", ["b"], 2, 3)).status_code == 400
     assert partner.post("/mixpanel", good, auth=("mixpanel", "wrong")).status_code == 401
+
+
+def test_events_on_their_own_addresses_need_no_type(partner: Partner):
+    """Segment's HTTP API says the type by the address alone."""
+    for path in ("/track", "/v1/track"):
+        reply = partner.post(path, {"userId": "u", "event": "Order Completed", "properties": {"total": 1}})
+        assert (reply.status_code, reply.json()["received"]) == (200, 1)
+    assert partner.post("/v1/identify", {"userId": "u", "traits": {TRAIT: True}}).status_code == 200
+    assert partner.traits("u") == {TRAIT: True}
