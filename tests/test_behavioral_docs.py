@@ -1,6 +1,6 @@
 """docs/behavioral.md says what the grammar takes; docs/behavioral.schema.json is the schema of the code.
 
-After a change of the grammar: WRITE_SCHEMA=1 pytest cohorts/tests/test_behavioral_docs.py
+After a change of the grammar: WRITE_SCHEMA=1 pytest tests/test_behavioral_docs.py
 """
 
 import json
@@ -24,9 +24,7 @@ def test_the_published_schema_is_the_one_of_the_code():
     text = json.dumps(json_schema(), indent=2) + "\n"
     if os.environ.get("WRITE_SCHEMA"):
         path.write_text(text)
-    assert path.read_text() == text, (
-        "write it anew: WRITE_SCHEMA=1 pytest cohorts/tests/test_behavioral_docs.py"
-    )
+    assert path.read_text() == text, "write it anew: WRITE_SCHEMA=1 pytest tests/test_behavioral_docs.py"
 
 
 @pytest.mark.parametrize("example", [*BLOCKS, *IN_TABLE], ids=lambda example: next(iter(example)))
