@@ -1,4 +1,4 @@
-"""What the chaos scripts run in processes of their own. Importing this sets Django up from the environment."""
+"""What the chaos scripts run in processes of their own. Importing this sets Django up."""
 
 import threading
 

@@ -70,7 +70,7 @@ def _play(options):
             most_again = max(most_again, sum(count - 1 for count in partner.payloads().values()))
             equal += partner.members(world.name_at_partner(sync)) == world.wanted(sync)
             rounds = Run.objects.count()
-            stage.progress(lambda: f"{kills} kills, equal {equal} of {rounds}, {most_again} sent again")
+            stage.progress(f"{kills} kills, equal {equal} of {rounds}, {most_again} sent again")
             world.fill(cohort, world.users(options.users, first=rounds * (options.users // 100)))
             Batch.objects.all().delete()
     figures = {"kills": kills, "rounds": rounds, "equal": equal, "most_batches_sent_again": most_again}

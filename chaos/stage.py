@@ -15,7 +15,7 @@ import random
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from urllib.parse import urlsplit
@@ -115,7 +115,7 @@ def finish(figures: dict[str, object], *, passed: bool) -> None:
     sys.exit(0 if passed else 1)
 
 
-def progress(show: Callable[[], str]) -> None:
+def progress(line: str) -> None:
     """On a terminal, write a line over the last one."""
     if sys.stderr.isatty():
-        print(f"\r{show()}   ", end="", file=sys.stderr, flush=True)
+        print(f"\r{line}   ", end="", file=sys.stderr, flush=True)

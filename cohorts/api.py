@@ -97,7 +97,7 @@ class MembersPermissions(api_settings.DEFAULT_PERMISSION_CLASSES[0]):  # type: i
     """Who may upload members in the browser may send them here; that is no change of configuration."""
 
     perms_map = {
-        **api_settings.DEFAULT_PERMISSION_CLASSES[0].perms_map,
+        **api_settings.DEFAULT_PERMISSION_CLASSES[0].perms_map,  # type: ignore[attr-defined]
         "PUT": ["cohorts.add_upload"],
         "PATCH": ["cohorts.add_upload"],
     }

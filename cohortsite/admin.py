@@ -26,7 +26,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -70,7 +70,7 @@ class ApiTokenAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         found: QuerySet[ApiToken] = super().get_queryset(request).select_related("user")
-        return found if self._sees_all(request) else found.filter(user_id=request.user.pk)
+        return found if self._sees_all(request) else found.filter(user__username=request.user.get_username())
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -86,9 +86,7 @@ class ApiTokenAdmin(ModelAdmin):
             context |= {"title": "Your new token", "token": text, "stored": stored}
         else:
             context["title"] = "Make an API token"
-        response = TemplateResponse(request, "cohortsite/token.html", context)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "cohortsite/token.html", context)
 
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         token = get_object_or_404(ApiToken, pk=pk)

@@ -349,11 +349,16 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
 
 
 def _started(sync: Sync, mode: str, by: str) -> Run:
-    """Start a run. Who asks for emptying means that everybody goes: a guard need not ask again."""
+    """Start a run. Who asks for emptying means that everybody goes: a guard need not ask again.
+
+    The sync is then paused, as in the admin, so that its schedule does not fill the partner again.
+    """
     try:
         run = start.start(sync, trigger=Trigger.API, mode=mode, by=by, approved=mode == RunMode.EMPTY)
     except start.CannotRun as error:
         raise NotNow(str(error)) from None
+    if mode == RunMode.EMPTY:
+        Sync.objects.switch_off(sync.pk)
     return Run.objects.select_related("sync__cohort", "sync__destination").get(pk=run.pk)
 
 

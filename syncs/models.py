@@ -238,6 +238,8 @@ class Run(models.Model):
             ),
             # The dashboard's question: what ended in the last days?
             models.Index(fields=["finished_at"], name="run_ended"),
+            # What the lists and the dashboard ask of each sync: which run was its last?
+            models.Index(fields=["sync", "-id"], name="run_latest"),
         ]
 
     def __str__(self) -> str:

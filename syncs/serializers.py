@@ -253,7 +253,8 @@ class TriggerSerializer(_Closed):
     mode = serializers.ChoiceField(
         RunMode.choices,
         default=RunMode.CHANGES,
-        help_text="changes: users who moved; full: everybody again; empty: remove everybody.",
+        help_text="changes: users who moved; full: everybody again; empty: remove everybody, and "
+        "pause the sync.",
     )
 
 

@@ -195,7 +195,7 @@ def test_an_error_is_kept_with_the_cohort_and_cleared_by_the_next_success() -> N
     did("u1", "cart")
     calculate.calculate(cohort, as_of=AS_OF)
     cohort.refresh_from_db()
-    assert (cohort.calculation_error, cohort.calculation_failed_at, cohort.version) == ("", None, 1)
+    assert [cohort.calculation_error, cohort.calculation_failed_at, cohort.version] == ["", None, 1]
 
 
 def test_one_cohorts_error_does_not_stop_the_others() -> None:

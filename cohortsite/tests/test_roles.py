@@ -115,7 +115,9 @@ def test_who_has_no_role_sees_and_does_nothing(site, role):
             assert reply.status_code in (302, 403, 404, 405), f"{role} {url}: {reply.status_code}"
             if reply.status_code == 302:
                 target = reply.headers["Location"]
-                assert target.startswith("/admin/login/") or (role == "stranger" and target == "/admin/"), url
+                assert target.startswith("/admin/login/") or (
+                    role == "stranger" and target in ("/admin/", f"/{url}change/")
+                ), url
 
 
 @pytest.fixture
@@ -220,6 +222,8 @@ def test_every_call_of_the_api_is_in_the_table():
     names = {"{key}": "buyers", "{name}": "acme", "{id}": "1"}
     found = set()
     for path, calls in SchemaGenerator().get_schema(request=None, public=True)["paths"].items():
+        if not path.startswith("/api/v1/"):
+            continue  # what partners call, with keys of their own
         for name, value in names.items():
             path = path.replace(name, value)
         found |= {

@@ -60,7 +60,8 @@ def test_a_rejected_user_was_not_taken(client):
         sync=sync, trigger="person", from_version=0, to_version=1, state=RunState.PARTIAL
     )
     Rejection.objects.create(
-        sync=sync, user_id="a", kind=RejectionKind.REJECTED, wanted=True, code="x", message="<b>no such user</b>",
+        sync=sync, user_id="a", kind=RejectionKind.REJECTED, wanted=True, code="x",
+        message="<b>no such user</b>",
         run=run, last_at=timezone.now(),
     )  # fmt: skip
     reply = client.get(URL, {"user": "a"})

@@ -184,12 +184,18 @@ def test_history_is_edited_by_nobody(admin_client):
     assert Run.objects.get().state == RunState.HELD
 
 
-def test_who_may_change_but_not_delete_cannot_archive(client, sync):
-    person(client, "view_sync", "change_sync")
-    assert client.post(do(sync, "archive")).status_code == 403
+def test_an_operator_runs_and_pauses_but_does_not_configure(client, sync):
+    Sync.objects.filter(pk=sync.pk).update(settled_version=1, external_name="Buyers")
+    person(client, "view_sync", "run_sync")
     page = text_of(client.get(change(sync)))
-    assert do(sync, "run") in page
-    assert do(sync, "archive") not in page
+    for name in ("run", "pause", "full", "empty"):
+        assert do(sync, name) in page
+    for name in ("rename", "reset", "archive"):
+        assert do(sync, name) not in page
+        assert client.post(do(sync, name), {"text": "New"}).status_code == 403
+    assert client.post(change(sync), FORM).status_code == 403
+    assert client.post(do(sync, "run")).status_code == 302
+    assert Run.objects.count() == 1
 
 
 def test_a_deed_needs_the_token_of_its_page(admin_user, sync):

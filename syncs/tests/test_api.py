@@ -147,6 +147,14 @@ def test_a_list_takes_a_fixed_number_of_queries(client, sync, django_assert_num_
         assert len(ask()) == 6
 
 
+def test_emptying_pauses_the_sync(client, sync):
+    Sync.objects.filter(pk=sync.pk).update(settled_version=1)
+    reply = client.post(f"{URL}/buyers:acme/runs", {"mode": "empty"}, format="json")
+    assert (reply.status_code, reply.json()["mode"], reply.json()["approved_by"]) == (202, "empty", "ann")
+    sync.refresh_from_db()
+    assert sync.enabled is False
+
+
 def test_a_dry_run_tells_what_would_be_sent(client, sync):
     said = client.get(f"{URL}/buyers:acme/preview").json()
     assert (said["adds"], said["removes"], said["sample_adds"]) == (2, 0, ["a", "b"])
