@@ -64,7 +64,7 @@ def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> Non
 
 def _failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
     if work.feed.ended:
-        drive.progress.append(work.batch)
+        drive.changed.append(work.batch)
     elif work.canary:
         _canary_failed(drive, work, error)
     elif isinstance(error, Temporary):
@@ -177,7 +177,7 @@ def _end_batch(drive: "Drive", work: Work, state: BatchState) -> None:
     work.feed.in_flight -= 1
     work.batch.state = state
     work.batch.settled_at = timezone.now()
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
 
 
 # --- refused users ------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def _rejected(drive: "Drive", work: Work, error: DeliveryError) -> None:
     feed.only_404 &= isinstance(error, NotFound)
     work.narrowing.reject(error, error.named_users)
     _go_on(drive, work)
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
     if feed.refused >= REFUSALS:
         _ask_canary(drive, feed)
 
@@ -296,7 +296,7 @@ def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
         drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
     work.narrowing.halve(error)
     _go_on(drive, work)
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
 
 
 # --- retries, the breaker -----------------------------------------------------------------------
@@ -308,11 +308,11 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
     if work.narrowing and work.narrowing.once:
         work.narrowing.give_up(error)
         _go_on(drive, work)
-        drive.progress.append(batch)
+        drive.changed.append(batch)
         return
     if drive.row.opened:
         _open_breaker(drive, error.message)
-        drive.progress.append(batch)
+        drive.changed.append(batch)
         return
     batch.tries += 1
     decision = retry.decide(
@@ -328,7 +328,7 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
         drive.ready.append(work)
     else:
         _spent(drive, work, error)
-    drive.progress.append(batch)
+    drive.changed.append(batch)
 
 
 def _spent(drive: "Drive", work: Work, error: Temporary) -> None:
@@ -383,7 +383,7 @@ def _stop_and_tell(drive: "Drive", work: Work, error: DeliveryError) -> None:
     reason = error.message if isinstance(error, Refused) else f"Something is set up wrong: {error.message}"
     drive.pause(reason)
     drive.end_run(work.feed, RunState.FAILED, reason)
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
 
 
 # --- what is written of a batch -----------------------------------------------------------------
