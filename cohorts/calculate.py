@@ -123,13 +123,15 @@ def _source(
         return ids, f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
     definition = parse(cohort.definition)
     if opened := rounds.get(cohort.events_workspace):
-        ids = opened.members(definition, cohorts=_published)
+        ids = opened.members(definition, cohorts=published_members)
     else:
-        ids = behavioral.members(definition, instant, cohorts=_published, workspace=cohort.events_workspace)
+        ids = behavioral.members(
+            definition, instant, cohorts=published_members, workspace=cohort.events_workspace
+        )
     return ids, definition.sentence(), cohort.definition
 
 
-def _published(key: str) -> Iterator[str]:
+def published_members(key: str) -> Iterator[str]:
     """Yield the members of another cohort's published version."""
     cohort = Cohort.objects.filter(key=key).first()
     if cohort is None:

@@ -54,7 +54,7 @@ class Start:
             self.console.print("Nobody has moved since the last start: nothing had to be sent.")
         verdict = "[green]Both sides are equal." if equal else "[red]The two sides differ."
         self.console.print(
-            f"{verdict}[/] Cohorts were counted again from the files; the partner's side was read back over HTTP."
+            f"{verdict}[/] Cohorts were counted again from the files, the partner was read back over HTTP."
         )
         return equal
 

@@ -44,12 +44,20 @@ class Call:
     def writing(self) -> Iterator[dict[str, Any]]:
         """A transaction around the writes of a call; the block fills the counts of the reply.
 
-        The log's row is its last statement. The reply goes out after the commit.
+        The log's row is its last statement, if anything was changed; if not, the transaction has nothing
+        that must reach the disk, and the log waits for none. The reply goes out after the commit.
         """
-        counts: dict[str, Any] = {}
+        counts: dict[str, Any] = {"received": 0, "changed": 0}
+        self.entry.pack()
         with transaction.atomic():
             yield counts
-            write_entry(self.entry, 200, received=counts.get("received", 0), changed=counts.get("changed", 0))
+            if counts["changed"]:
+                self._log(counts)
+        if not counts["changed"]:
+            self._log(counts)
+
+    def _log(self, counts: dict[str, Any]) -> None:
+        write_entry(self.entry, 200, received=counts["received"], changed=counts["changed"])
 
 
 def json_reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

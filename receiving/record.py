@@ -8,7 +8,7 @@ import time
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils import timezone
 
@@ -20,6 +20,14 @@ HEAD_BYTES = 2_000
 # What an entry takes beside its body, about.
 ROW_BYTES = 300
 REDACTED = b"[redacted]"
+
+
+class Packed(NamedTuple):
+    """What is kept of a body."""
+
+    size: int = 0
+    head: str = ""
+    body: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -38,12 +46,26 @@ class Entry:
     replay_of: int | None = None
     began: float = field(default_factory=time.perf_counter)
     received_at: datetime = field(default_factory=timezone.now)
+    packed: Packed | None = None
+
+    def pack(self) -> Packed:
+        """Return the body as it is kept. Called before a transaction, which then is the shorter."""
+        if self.packed is None:
+            # Of a caller without a key nothing is kept but that it called.
+            keeps = self.raw is not None and self.key is not None
+            self.packed = _pack(_redacted(self.raw or b"", self.secrets)) if keeps else Packed()
+        return self.packed
 
 
 def compress(raw: bytes) -> bytes:
     """gzip at its fastest: the log must not cost more than the write that it is about."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return packer.compress(raw) + packer.flush()
+
+
+def _pack(raw: bytes) -> Packed:
+    head = raw[:HEAD_BYTES].decode("utf-8", "replace")
+    return Packed(len(raw), _text(head, HEAD_BYTES), compress(raw))
 
 
 def _redacted(raw: bytes, secrets: tuple[str, ...]) -> bytes:
@@ -93,10 +115,7 @@ def write_entry(
     entry: Entry, status: int, *, code: str = "", message: str = "", received: int = 0, changed: int = 0
 ) -> None:
     """Add a row to the log: in the transaction that is open, or else without waiting for the disk."""
-    # Of a caller without a key nothing is kept but that it called.
-    raw = None if entry.raw is None or entry.key is None else _redacted(entry.raw, entry.secrets)
-    body = None if raw is None else compress(raw)
-    head = "" if raw is None else raw[:HEAD_BYTES].decode("utf-8", "replace")
+    size, head, body = entry.pack()
     list_id = entry.list_id or ""
     values: list[Any] = [
         entry.workspace and entry.workspace.pk,
@@ -114,9 +133,9 @@ def write_entry(
         entry.remote_address[:45],
         _text(entry.user_agent, 200),
         entry.replay_of,
-        len(raw or b""),
+        size,
         ROW_BYTES + len(head) + len(body or b""),
-        _text(head, HEAD_BYTES),
+        head,
         body,
     ]
     run_unsynced(INSERT, values)

@@ -13,6 +13,24 @@ def run(sql: str, parameters: Sequence[Any]) -> int:
         return int(cursor.rowcount)
 
 
+def run_in_order(sql: str, parameters: Sequence[Any]) -> int:
+    """Run a statement that joins a table to given rows; it meets the table's rows in the order of those.
+
+    PostgreSQL could also join by hashing, and then locks rows as they lie: two plans at once, and there is a
+    deadlock. It also could take that for the quicker way while it has no statistics of a table just filled.
+    """
+    if connection.vendor != "postgresql":
+        return run(sql, parameters)
+    assert connection.in_atomic_block
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SET LOCAL enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off; {sql}", parameters
+        )
+        cursor.nextset()
+        cursor.nextset()
+        return int(cursor.rowcount)
+
+
 def column(sql: str, parameters: Sequence[Any]) -> list[Any]:
     """Return the first column of a query."""
     with connection.cursor() as cursor:

@@ -17,7 +17,7 @@ from receiving.errors import InvalidUsers, list_not_found
 from receiving.faults import rejected_users
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
 from receiving.shapes import Identify, trait_rows
-from receiving.statements import column, lock_list, run
+from receiving.statements import column, lock_list, run, run_in_order
 
 DRAIN_ROWS = 10_000
 
@@ -66,7 +66,7 @@ def remove_members(set_id: int, user_ids: Sequence[str]) -> int:
     """Return how many were in the set."""
     rows, ids = rows_of(connection, user_ids)
     if connection.vendor == "postgresql":
-        return run(
+        return run_in_order(
             f"DELETE FROM receiving_listmember AS member USING {rows} AS ids "
             "WHERE member.set_id = %s AND member.user_id = ids.user_id",
             [ids, set_id],
