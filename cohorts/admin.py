@@ -6,18 +6,22 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from cohorts import owner, pages, refresh, remove
+from cohorts import building, owner, pages, refresh, remove
 from cohorts.choices import UploadState
+from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
 DRAIN = 5.0
+SCHEDULE = ["schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"]
+CALCULATED_ONLY = "['behavioral', 'query'].includes(source_kind)"
 
 
 def state_of(cohort: Cohort) -> tuple[str, str]:
@@ -29,6 +33,8 @@ def state_of(cohort: Cohort) -> tuple[str, str]:
         return "refreshing", "Refreshing now"
     if getattr(cohort, "last_upload_state", "") == UploadState.FAILED:
         return "failed", "Last upload failed"
+    if cohort.calculation_error:
+        return "failed", "Last calculation failed"
     if cohort.version == 0:
         return "new", "Not calculated yet"
     return "ready", "Ready"
@@ -42,16 +48,59 @@ class CohortAdmin(ModelAdmin):
     ordering = ["name"]
     change_form_outer_before_template = "cohorts/summary.html"
     change_form_outer_after_template = "cohorts/history.html"
+    form = CohortForm
     fieldsets = [
         (None, {"fields": ["name", "key", "description", "source_kind"]}),
+        (
+            "Who belongs to it",
+            {"fields": ["events_workspace", "definition", "query_database", "query_sql"]},
+        ),
+        (
+            "When it is calculated",
+            {"fields": [*SCHEDULE, "refresh_before_sync"]},
+        ),
         (
             "Hold a refresh for a person",
             {"fields": ["hold_if_emptied", "guard_percent", "guard_users"]},
         ),
     ]
 
+    # What a source or a schedule does not need is not shown.
+    conditional_fields = {
+        "events_workspace": "source_kind == 'behavioral'",
+        "definition": "source_kind == 'behavioral'",
+        "query_database": "source_kind == 'query'",
+        "query_sql": "source_kind == 'query'",
+        "schedule_kind": CALCULATED_ONLY,
+        "schedule_once_at": f"{CALCULATED_ONLY} && schedule_kind == 'once'",
+        "schedule_at": f"{CALCULATED_ONLY} && schedule_kind == 'daily'",
+        "schedule_cron": f"{CALCULATED_ONLY} && schedule_kind == 'cron'",
+        "timezone": f"{CALCULATED_ONLY} && ['once', 'daily', 'cron'].includes(schedule_kind)",
+        "refresh_before_sync": CALCULATED_ONLY,
+    }
+
     class Media:
         css = {"all": ["cohorts/cohorts.css"]}
+        js = [Script("cohorts/preview.js", defer=True), Script("cohorts/builder.js", defer=True)]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.user = request.user
+        if "definition" in form.base_fields:
+            form.base_fields["definition"].widget.attrs |= {
+                "data-check-url": reverse("admin:cohorts_check"),
+                "data-names-url": reverse("admin:cohorts_names"),
+                "data-preview-url": reverse("admin:cohorts_preview"),
+            }
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Cohort, form: Any, change: bool) -> None:
+        """Save only what the form is about: a refresh writes the same row."""
+        fields = [name for name in form.fields if name in form.cleaned_data]
+        if not change or set(SCHEDULE) & set(form.changed_data):
+            obj.reschedule(timezone.now())
+            fields.append("next_due_at")
+        obj.save(update_fields=fields if change else None)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Cohort]:
         last = Upload.objects.filter(cohort=OuterRef("pk")).order_by("-pk").values("state")[:1]
@@ -100,7 +149,7 @@ class CohortAdmin(ModelAdmin):
         if cohort:
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
-            context["can_change"] = self.has_change_permission(request, cohort)
+            context["can_upload"] = request.user.has_perm("cohorts.add_upload")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
 
@@ -109,11 +158,21 @@ class CohortAdmin(ModelAdmin):
             checked = pages.page(self, view, permission, methods or ["GET", "HEAD"])
             return path(f"<int:pk>/{route}", checked, name=f"cohorts_{name}")
 
+        def on(route: str, view: building.Answer, name: str, *methods: str) -> URLPattern:
+            return path(route, building.asked(self, view, methods or ["GET"]), name=f"cohorts_{name}")
+
         mine = [
-            at("upload/", pages.upload, "upload", "change_cohort", "GET", "POST"),
+            on("check/", building.check, "check", "POST"),
+            on("names/", building.names, "names"),
+            on("previews/", building.preview, "preview", "POST"),
+            on("previews/<int:preview_id>/", building.preview_page, "preview_page"),
+            on("previews/<int:preview_id>/part/", building.preview_part, "preview_part"),
+            at("why/", pages.why, "why", "view_cohort"),
+            at("refresh/", pages.refresh_now, "refresh_now", "change_cohort", "POST"),
+            at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
             at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),
-            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "change_cohort", "POST"),
+            at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "add_upload", "POST"),
             at("members/", pages.members_page, "members", "view_cohort"),
             at("members.csv", pages.export, "export", "view_cohort"),
             at("difference/", pages.difference, "difference", "view_cohort"),

@@ -9,7 +9,6 @@ from django.conf import settings
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import exceptions, mixins, status, viewsets
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -51,11 +50,6 @@ class TooMany(exceptions.APIException):
     default_code = "too_large"
 
 
-class Page(LimitOffsetPagination):
-    default_limit = 100
-    max_limit = 1000
-
-
 class CohortViewSet(
     mixins.ListModelMixin,
     mixins.CreateModelMixin,
@@ -66,7 +60,6 @@ class CohortViewSet(
 ):
     queryset = Cohort.objects.order_by("key")
     serializer_class = CohortSerializer
-    pagination_class = Page
     lookup_field = "key"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
 
@@ -100,10 +93,21 @@ class NdjsonBody(_StreamParser):
     media_type = "application/x-ndjson"
 
 
+class MembersPermissions(api_settings.DEFAULT_PERMISSION_CLASSES[0]):  # type: ignore[name-defined, misc]
+    """Who may upload members in the browser may send them here; that is no change of configuration."""
+
+    perms_map = {
+        **api_settings.DEFAULT_PERMISSION_CLASSES[0].perms_map,  # type: ignore[attr-defined]
+        "PUT": ["cohorts.add_upload"],
+        "PATCH": ["cohorts.add_upload"],
+    }
+
+
 class MembersView(APIView):
     """The members of a cohort whose source is the REST API; of any cohort, to read."""
 
     queryset = Cohort.objects.all()  # whose permissions count
+    permission_classes = [MembersPermissions]
     parser_classes = [*api_settings.DEFAULT_PARSER_CLASSES, CsvBody, NdjsonBody]  # type: ignore[list-item]
 
     @extend_schema(

@@ -6,3 +6,6 @@ class CohortsConfig(AppConfig):
 
     name = "cohorts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from cohorts import checks  # noqa: F401  (registers them)

@@ -2,19 +2,25 @@
 
 import heapq
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
+from sqlglot import exp
 
-from cohorts.compile import compile_members
+from cohorts.compile import compile_condition, compile_members
 from cohorts.databases import Database, Embedded, open_database
 from cohorts.definitions import Definition
-from cohorts.dialects import ClickHouse, Compiled, Dialect, DuckDB, PostgreSQL, Tables
+from cohorts.definitions.grammar import CohortReference, Condition
+from cohorts.dialects import ClickHouse, Compiled, Dialect, DuckDB, PostgreSQL, Tables, parquet
 from events.catalogue import unknown_events
-from events.engine import Limits
+from events.convert import quoted
+from events.engine import Limits, connect
+from events.locks import own_folder
 from events.store import DEFAULT_WORKSPACE, Folders, read_layout
 
 SAMPLE = 20
@@ -46,11 +52,62 @@ def members(
     Raises an EngineError (events/engine.py, cohorts/databases.py) before the first id; its `code` is one
     of too_large, timed_out, missing_table, query_failed, unavailable, invalid_ids.
     """
-    source = Source.configured(workspace, definition)
-    compiled = compile_members(definition, as_of, source.dialect)
-    relations = {source.relations[key]: cohorts(key) for key in sorted(definition.cohort_keys())}
-    with source.database.ids(compiled.sql, relations, limits or Limits.configured(), source.temp) as ids:
-        yield from ids
+    with Round([definition], as_of, limits=limits, workspace=workspace) as alone:
+        yield from alone.members(definition, cohorts=cohorts)
+
+
+class Round(AbstractContextManager["Round"]):
+    """Several definitions calculated as of one instant: a condition that they share is computed once.
+
+    A shared set is kept in a file while the round lasts. Where events are in another database, that
+    database computes each definition whole.
+    """
+
+    def __init__(
+        self,
+        definitions: Sequence[Definition],
+        as_of: datetime,
+        *,
+        limits: Limits | None = None,
+        workspace: str = DEFAULT_WORKSPACE,
+    ) -> None:
+        self.as_of, self.workspace, self.limits = as_of, workspace, limits or Limits.configured()
+        # A condition with days or dates means something else in another zone.
+        found = Counter((c, d.timezone) for d in definitions for c in dict.fromkeys(d.conditions()))
+        self.shared = set() if settings.EVENTS_URL else {key for key, count in found.items() if count > 1}
+        self.files: dict[tuple[Condition, str], Path] = {}
+        self.folder = ExitStack()
+
+    def __enter__(self) -> "Round":
+        self.temp = self.folder.enter_context(own_folder(Folders(self.workspace).make().temp))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.folder.close()
+
+    def members(self, definition: Definition, *, cohorts: Cohorts) -> Iterator[str]:
+        """Yield a definition's members, as the function `members` does."""
+        source = Source.configured(self.workspace, definition)
+        computed: dict[Condition, exp.Query] = {
+            condition: exp.select("user_id").from_(parquet([str(self.file(condition, definition, source))]))
+            for condition in definition.conditions()
+            if (condition, definition.timezone) in self.shared and not isinstance(condition, CohortReference)
+        }
+        compiled = compile_members(definition, self.as_of, source.dialect, computed)
+        relations = {source.relations[key]: cohorts(key) for key in sorted(definition.cohort_keys())}
+        with source.database.ids(compiled.sql, relations, self.limits, self.temp) as ids:
+            yield from ids
+
+    def file(self, condition: Condition, definition: Definition, source: "Source") -> Path:
+        """Return the file of a condition's set, written when it is first asked for."""
+        key = (condition, definition.timezone)
+        if key not in self.files:
+            path = self.temp / f"shared-{len(self.files)}.parquet"
+            compiled = compile_condition(condition, definition, self.as_of, source.dialect)
+            with connect(self.limits, self.temp) as connection:
+                connection.execute(f"COPY ({compiled.sql}) TO {quoted(str(path))} (FORMAT parquet)")
+            self.files[key] = path
+        return self.files[key]
 
 
 def preview(

@@ -1,15 +1,17 @@
 """Calculating cohorts: from what people did, or by a query, as of one instant."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from types import MappingProxyType
 
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from cohorts import behavioral, members, query, refresh
 from cohorts.choices import CALCULATED, SourceKind
-from cohorts.definitions import DefinitionError, parse
+from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, CohortVersion
 from cohorts.references import refresh_order
 from cohorts.sources import references_of
@@ -21,16 +23,49 @@ log = logging.getLogger(__name__)
 FAILURES = (EngineError, DefinitionError, refresh.RefreshError, members.UnreadableVersion)
 
 
+@contextmanager
+def together(cohorts: Iterable[Cohort], as_of: datetime) -> Iterator[dict[str, behavioral.Round]]:
+    """Open a round of calculations: a condition that several of the cohorts share is computed once.
+
+    Yields the round of each workspace of events, for `calculate`.
+    """
+    definitions: dict[str, list[Definition]] = {}
+    for cohort in cohorts:
+        if cohort.source_kind == SourceKind.BEHAVIORAL:
+            with suppress(DefinitionError):
+                definitions.setdefault(cohort.events_workspace, []).append(parse(cohort.definition))
+    with ExitStack() as stack:
+        yield {
+            workspace: stack.enter_context(behavioral.Round(those, as_of, workspace=workspace))
+            for workspace, those in definitions.items()
+        }
+
+
 def calculate(
-    cohort: Cohort, *, as_of: datetime | None = None, replace_held: bool = False, wait: float = 0.0
+    cohort: Cohort,
+    *,
+    as_of: datetime | None = None,
+    rounds: Mapping[str, behavioral.Round] = MappingProxyType({}),
+    replace_held: bool = False,
+    wait: float = 0.0,
 ) -> CohortVersion:
     """Calculate who is in the cohort as of an instant (default: now), as its next version.
 
-    Raises one of FAILURES, which is kept with the cohort, too; nothing is published then.
+    `rounds`: from `together`, of the same instant. Raises one of FAILURES, which is kept with the cohort,
+    too; nothing is published then.
     """
     instant = as_of or timezone.now()
     try:
-        version = _calculate(cohort, instant, replace_held=replace_held, wait=wait)
+        ids, said, made_from = _source(cohort, instant, rounds)
+        version = refresh.replace(
+            cohort.pk,
+            ids,
+            source=said[:300],
+            definition=made_from,
+            as_of=instant,
+            replace_held=replace_held,
+            wait=wait,
+        )
     except FAILURES as error:
         _note(cohort, str(error))
         raise
@@ -38,12 +73,21 @@ def calculate(
     return version
 
 
-def try_calculate(cohort: Cohort, *, as_of: datetime | None = None) -> CohortVersion | None:
+def try_calculate(
+    cohort: Cohort,
+    *,
+    as_of: datetime | None = None,
+    rounds: Mapping[str, behavioral.Round] = MappingProxyType({}),
+) -> CohortVersion | None:
     """Calculate; None when that failed, and the cohort says why."""
     try:
-        return calculate(cohort, as_of=as_of)
+        return calculate(cohort, as_of=as_of, rounds=rounds)
     except FAILURES as error:
         log.warning("%s was not calculated: %s", cohort.key, error)
+        return None
+    except Exception as error:  # a calculation's edge: those of the other cohorts go on
+        log.exception("%s was not calculated.", cohort.key)
+        _note(cohort, f"{type(error).__name__}: {error}")
         return None
 
 
@@ -64,34 +108,36 @@ def calculate_due(now: datetime) -> list[Cohort]:
             cohort.pk, due_at=cohort.next_due_at, next_due_at=cohort.schedule().next_after(now)
         )
     ]
-    for cohort in in_order(mine):
-        try_calculate(cohort, as_of=now)
+    with together(mine, now) as rounds:
+        for cohort in in_order(mine):
+            try_calculate(cohort, as_of=now, rounds=rounds)
     return mine
 
 
-def _calculate(cohort: Cohort, instant: datetime, *, replace_held: bool, wait: float) -> CohortVersion:
-    made_from: object
+def _source(
+    cohort: Cohort, instant: datetime, rounds: Mapping[str, behavioral.Round]
+) -> tuple[Iterator[str], str, object]:
+    """Return the ids, where they come from in words, and what they are made from."""
     if cohort.source_kind == SourceKind.QUERY:
         ids = query.members(cohort.query_database, cohort.query_sql)
-        said, made_from = f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
+        return ids, f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
+    definition = parse(cohort.definition)
+    if opened := rounds.get(cohort.events_workspace):
+        ids = opened.members(definition, cohorts=published_members)
     else:
-        definition = parse(cohort.definition)
-        ids = behavioral.members(definition, instant, cohorts=_published, workspace=cohort.events_workspace)
-        said, made_from = definition.sentence(), cohort.definition
-    return refresh.replace(
-        cohort.pk,
-        ids,
-        source=said[:300],
-        definition=made_from,
-        as_of=instant,
-        replace_held=replace_held,
-        wait=wait,
-    )
+        ids = behavioral.members(
+            definition, instant, cohorts=published_members, workspace=cohort.events_workspace
+        )
+    return ids, definition.sentence(), cohort.definition
 
 
-def _published(key: str) -> Iterator[str]:
+def published_members(key: str) -> Iterator[str]:
     """Yield the members of another cohort's published version."""
-    cohort = Cohort.objects.get(key=key)
+    cohort = Cohort.objects.filter(key=key).first()
+    if cohort is None:
+        raise refresh.RefreshError(
+            f"It refers to a cohort that is gone: there is no cohort {key!r} any more."
+        )
     if cohort.version == 0:
         raise refresh.RefreshError(f"It refers to {cohort.name}, which is not calculated yet.")
     return members.in_version(cohort.pk, cohort.version)

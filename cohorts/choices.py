@@ -36,6 +36,13 @@ class UploadState(TextChoices):
     FAILED = "failed", "Failed"
 
 
+class PreviewState(TextChoices):
+    WAITING = "waiting", "Waiting for the worker"
+    RUNNING = "running", "Calculating"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
 class ScheduleKind(TextChoices):
     MANUAL = "manual", "By hand only"
     ONCE = "once", "Once, at a time"

@@ -5,7 +5,7 @@ A condition is a set of users, or, when it holds for someone without events ("di
 De Morgan. What is a complement in the end needs to know all users.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,12 +28,18 @@ from cohorts.dialects import Compiled, Dialect
 from cohorts.sequences import SequenceQuery
 
 
-def compile_members(definition: Definition, as_of: datetime, dialect: Dialect) -> Compiled:
+def compile_members(
+    definition: Definition,
+    as_of: datetime,
+    dialect: Dialect,
+    computed: Mapping[Condition, exp.Query] | None = None,
+) -> Compiled:
     """Return the query for the definition's members as of an instant: sorted, distinct `user_id`.
 
-    Raises MissingTable when the definition needs events or users that the dialect does not have.
+    `computed` gives the sets of conditions that need not be computed again. Raises MissingTable when the
+    definition needs events or users that the dialect does not have.
     """
-    compiler = Compiler(definition, as_of, dialect)
+    compiler = Compiler(definition, as_of, dialect, computed or {})
     users = compiler.users(definition.where)
     if users.complement:
         users = Users(minus(compiler.everyone(), users.query))
@@ -46,7 +52,7 @@ def compile_condition(
     condition: Condition, definition: Definition, as_of: datetime, dialect: Dialect
 ) -> Compiled:
     """Return the query of one condition's set; the condition is its complement if `is_complement`."""
-    return Compiled(Compiler(definition, as_of, dialect).condition(condition), dialect)
+    return Compiled(Compiler(definition, as_of, dialect, {}).condition(condition), dialect)
 
 
 def compile_facts(
@@ -97,8 +103,14 @@ def alone(query: exp.Query) -> exp.Query:
 
 
 class Compiler:
-    def __init__(self, definition: Definition, as_of: datetime, dialect: Dialect) -> None:
-        self.as_of, self.dialect = as_of, dialect
+    def __init__(
+        self,
+        definition: Definition,
+        as_of: datetime,
+        dialect: Dialect,
+        computed: Mapping[Condition, exp.Query],
+    ) -> None:
+        self.as_of, self.dialect, self.computed = as_of, dialect, computed
         self.on = Conditions(dialect, as_of, definition.zone)
         all_conditions = list(conditions(definition.where))
         self.repeated = {c for c in all_conditions if all_conditions.count(c) > 1}
@@ -149,6 +161,8 @@ class Compiler:
 
     def condition(self, node: Condition) -> exp.Query:
         """The users for whom a condition holds; those for whom it does not, if it is a complement."""
+        if node in self.computed:
+            return self.computed[node].copy()
         if isinstance(node, Performed):
             return self.on.performed(node)
         if isinstance(node, Sequence):

@@ -17,6 +17,7 @@ import orjson
 import psycopg
 import requests
 
+from events.convert import quoted
 from events.engine import EngineError, Limits, TimedOut, TooLarge, connect, deadline
 from events.locks import own_folder
 from events.user_ids import InvalidUserId, check_user_id
@@ -149,10 +150,6 @@ class FileFolder(Embedded):
         connection.execute(f"SET allowed_directories = [{quoted(str(self.folder))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-
-
-def quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from cohorts import owner, sources
-from cohorts.choices import SourceKind, UploadMode, UploadState, VersionState
+from cohorts.choices import PreviewState, SourceKind, UploadMode, UploadState, VersionState
 from cohorts.scheduled import Scheduled
 from events.store import DEFAULT_WORKSPACE
 from events.user_ids import UserIdField
@@ -165,6 +165,7 @@ class Cohort(Scheduled):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("use_query_source", "Can set or change a cohort's query of a database")]
         constraints = [
             # A published number was given out before: the proof that numbers only grow.
             models.CheckConstraint(
@@ -342,3 +343,63 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return self.original_name
+
+
+class PreviewQuerySet(models.QuerySet["Preview"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def open(self) -> PreviewQuerySet:
+        return self.filter(state__in=[PreviewState.WAITING, PreviewState.RUNNING])
+
+    def start(self, pk: int) -> bool:
+        """Claim a preview that waits, or whose worker died."""
+        left_behind = Q(state=PreviewState.RUNNING, claim_until__lt=Now())
+        return (
+            self.filter(Q(state=PreviewState.WAITING) | left_behind, pk=pk).update(
+                state=PreviewState.RUNNING,
+                attempts=F("attempts") + 1,
+                claim_until=Now() + timedelta(seconds=settings.PREVIEW_SECONDS) + CLAIM_TIME,
+            )
+            == 1
+        )
+
+    def end(self, pk: int, attempt: int, state: PreviewState, **result: Any) -> bool:
+        mine = self.filter(pk=pk, attempts=attempt, state=PreviewState.RUNNING)
+        return mine.update(state=state, finished_at=Now(), claim_until=None, **result) == 1
+
+
+class Preview(models.Model):
+    """A source that a person wants to see before saving it: size, sample, sentence and SQL.
+
+    A worker calculates it, within PREVIEW_SECONDS; who asked for it may leave and come back.
+    """
+
+    state = models.CharField(max_length=20, choices=PreviewState, default=PreviewState.WAITING)
+    source_kind = models.CharField(max_length=20, choices=SourceKind)
+    definition = models.JSONField(null=True)
+    events_workspace = models.CharField(max_length=50)
+    query_database = models.CharField(max_length=100, blank=True)
+    query_sql = models.TextField(blank=True)
+    size = models.PositiveBigIntegerField(default=0)
+    sample = models.JSONField(default=list)
+    sentence = models.TextField(blank=True)
+    sql = models.TextField(blank=True)
+    unknown = models.JSONField(default=list, help_text="Events that were never seen.")
+    error = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    claim_until = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager[Preview]] = PreviewQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            # The worker's question, twice a second: what waits?
+            models.Index(fields=["id"], condition=Q(state__in=["waiting", "running"]), name="preview_open")
+        ]
+
+    def __str__(self) -> str:
+        return f"Preview {self.pk}"

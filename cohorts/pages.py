@@ -24,12 +24,17 @@ from django.http import (
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from cohorts import csv_export, importing, members, refresh
-from cohorts.choices import SourceKind, UploadState
+from cohorts import calculate, csv_export, importing, members, previewing, refresh
+from cohorts.charts import charts_of
+from cohorts.choices import CALCULATED, SourceKind, UploadState
+from cohorts.definitions import parse
+from cohorts.explain import explain
 from cohorts.forms import UploadForm
 from cohorts.models import Cohort, CohortVersion, Upload
+from events.user_ids import InvalidUserId, check_user_id
 
 if TYPE_CHECKING:
     from cohorts.admin import CohortAdmin
@@ -160,6 +165,55 @@ def export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResp
     return _download(chunks, f"{cohort.key}-v{version}.csv")
 
 
+# --- why ----------------------------------------------------------------------------------------
+
+
+def why(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """Each condition of the definition with its truth for one user, as of a version or of now."""
+    version = cohort.versions.filter(number=cohort.version, as_of__isnull=False).first()
+    when = "version" if version and request.GET.get("when") != "now" else "now"
+    as_of = version.as_of if version and version.as_of and when == "version" else timezone.now()
+    given = version.definition if version and when == "version" else cohort.definition
+    user_id = request.GET.get("user", "")
+    found, error, stored = None, "", False
+    if user_id:
+        try:
+            user_id = check_user_id(user_id)
+            found = explain(
+                parse(given),
+                user_id,
+                as_of,
+                in_cohort=lambda key: _has(Cohort.objects.filter(key=key).first(), user_id),
+                limits=previewing.limits(),
+                workspace=cohort.events_workspace,
+            )
+            stored = _has(cohort, user_id)
+        except InvalidUserId as problem:
+            error = f"The user id {problem}."
+        except calculate.FAILURES as problem:
+            error = str(problem)
+    shown = {"found": found, "error": error, "stored": stored, "when": when, "as_of": as_of}
+    title = f"Why a user is in or not: {cohort.name}"
+    return _render(admin, request, cohort, "why", title, user_id=user_id, version=version, **shown)
+
+
+def _has(cohort: Cohort | None, user_id: str) -> bool:
+    if cohort is None or cohort.version == 0:
+        return False
+    return bool(list(members.is_in_version(cohort.pk, cohort.version, [user_id])))
+
+
+def refresh_now(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """Let the worker calculate the cohort at once: its schedule goes on afterwards."""
+    if Cohort.objects.filter(pk=cohort.pk, source_kind__in=CALCULATED).update(next_due_at=timezone.now()):
+        messages.success(
+            request, "The worker calculates the cohort now; load the page again to see the result."
+        )
+    else:
+        messages.warning(request, "This cohort is not calculated: its members are given to it.")
+    return _to(cohort)
+
+
 # --- versions -----------------------------------------------------------------------------------
 
 
@@ -288,5 +342,7 @@ def history_of(cohort: Cohort) -> dict[str, Any]:
     return {
         "cohort": cohort,
         "versions": versions,
+        "charts": charts_of(versions),
+        "calculated": cohort.source_kind in CALCULATED,
         "uploads": cohort.uploads.select_related("created_by")[:10],
     }

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from rest_framework import serializers
+from django.utils import timezone
+from rest_framework import exceptions, serializers
 
 from cohorts.models import Cohort, CohortVersion
+from cohorts.sources import USE_QUERY, sets_query
+
+SCHEDULE = ["schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"]
 
 
 class CohortSerializer(serializers.ModelSerializer[Cohort]):
@@ -16,6 +21,12 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             "name",
             "description",
             "source_kind",
+            "definition",
+            "events_workspace",
+            "query_database",
+            "query_sql",
+            "refresh_before_sync",
+            *SCHEDULE,
             "hold_if_emptied",
             "guard_percent",
             "guard_users",
@@ -23,9 +34,15 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             "size",
             "published_at",
             "held_number",
+            "next_due_at",
+            "calculation_error",
+            "calculation_failed_at",
             "created_at",
         ]
-        read_only_fields = ["version", "size", "published_at", "held_number", "created_at"]
+        read_only_fields = [
+            *("version", "size", "published_at", "held_number", "next_due_at"),
+            *("calculation_error", "calculation_failed_at", "created_at"),
+        ]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse what would be ignored: a misspelled limit would guard nothing."""
@@ -33,9 +50,45 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             raise serializers.ValidationError({unknown[0]: "There is no such field."}, code="unknown_field")
         if self.instance and attrs.get("key", self.instance.key) != self.instance.key:
             raise serializers.ValidationError({"key": "The key cannot be changed."}, code="unchangeable")
+        self._check_right(attrs)
+        self._check_source(attrs)
         return attrs
 
+    def _check_right(self, attrs: dict[str, Any]) -> None:
+        """A query reads whatever its connection may: to set or change one is a right of its own."""
+        if not sets_query(attrs, self.instance):
+            return
+        if not self.context["request"].user.has_perm(USE_QUERY):
+            raise exceptions.PermissionDenied("You may not set or change a query: ask for the right to.")
+
+    def _check_source(self, attrs: dict[str, Any]) -> None:
+        try:
+            self._changed(Cohort(), attrs).clean()
+        except ValidationError as error:
+            raise serializers.ValidationError(error.message_dict, code="invalid") from None
+
+    def _changed(self, row: Cohort, attrs: dict[str, Any]) -> Cohort:
+        """Return a cohort as it would be with the attributes."""
+        for column in Cohort._meta.concrete_fields if self.instance else []:
+            setattr(row, column.attname, getattr(self.instance, column.attname))
+        for name, value in attrs.items():
+            setattr(row, name, value)
+        return row
+
+    def update(self, instance: Cohort, validated_data: dict[str, Any]) -> Cohort:
+        """Save what was given, and no more: a refresh writes the same row."""
+        self._changed(instance, validated_data)
+        fields = list(validated_data)
+        if set(fields) & set(SCHEDULE):
+            instance.reschedule(timezone.now())
+            fields.append("next_due_at")
+        instance.save(update_fields=fields)
+        return instance
+
     def create(self, validated_data: dict[str, Any]) -> Cohort:
+        due = self._changed(Cohort(), validated_data)
+        due.reschedule(timezone.now())
+        validated_data = {**validated_data, "next_due_at": due.next_due_at}
         try:
             with transaction.atomic():
                 return super().create(validated_data)

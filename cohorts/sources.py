@@ -1,6 +1,7 @@
 """What each kind of source needs to be told, checked when a cohort is saved."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
@@ -12,6 +13,18 @@ from events.engine import EngineError
 
 if TYPE_CHECKING:
     from cohorts.models import Cohort
+
+# The right that it takes to set or change a query.
+USE_QUERY = "cohorts.use_query_source"
+
+
+def sets_query(values: Mapping[str, Any], old: "Cohort | None") -> bool:
+    """Say whether the new values of a cohort's fields make it a query, or change the one that it is."""
+    kind = values.get("source_kind", old.source_kind if old else "")
+    if kind != SourceKind.QUERY:
+        return False
+    asked = ("source_kind", "query_database", "query_sql")
+    return old is None or any(name in values and values[name] != getattr(old, name) for name in asked)
 
 
 def check(cohort: "Cohort") -> None:

@@ -20,7 +20,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_time
 
 from cohorts.models import Cohort
-from cohortsite.config import SECTIONS, Configured, Section, default_of, written
+from cohorts.scheduled import Scheduled
+from cohorts.sources import references_of
+from cohortsite.config import SCHEDULE, SECTIONS, SOURCE_FIELDS, Configured, Section, default_of, written
 from cohortsite.config_file import InvalidConfig
 from destinations.models import Destination, JsonTextField
 from destinations.secrets import SecretUnreadable
@@ -60,7 +62,7 @@ def _shown(value: Any) -> str:
 
 
 def apply(document: Any, *, dry_run: bool = False, reset_moved: bool = False) -> list[Change]:
-    """Make the database say what the document says; return what that changes, in the document's order.
+    """Make the database say what the document says; return what that changes.
 
     `dry_run` changes nothing. `reset_moved` lets the syncs of a destination that moves begin anew.
     Raises InvalidConfig with every error found, nothing changed.
@@ -94,7 +96,7 @@ class _Applying:
             if not isinstance(items, list | None):
                 self.errors.append(f"{name}: must be a list.")
                 continue
-            for number, item in enumerate(items or []):
+            for number, item in _in_order(items or []):
                 self._item(name, section, f"{name}[{number}]", item)
 
     def _item(self, name: str, section: Section, place: str, item: Any) -> None:
@@ -172,6 +174,32 @@ class _Applying:
         return found
 
 
+def _in_order(items: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield items with their numbers, each cohort after those that its definition names."""
+    by_key = {_key(item): number for number, item in enumerate(items)}
+    done: set[int] = set()
+
+    def visit(number: int) -> Iterator[tuple[int, Any]]:
+        if number in done:
+            return  # or a circle, which the cohort's own check tells
+        done.add(number)
+        for key in sorted(_named_by(items[number]) & by_key.keys()):
+            yield from visit(by_key[key])
+        yield number, items[number]
+
+    for number in range(len(items)):
+        yield from visit(number)
+
+
+def _key(item: Any) -> str:
+    return str(item.get("key", "")) if isinstance(item, dict) else ""
+
+
+def _named_by(item: Any) -> set[str]:
+    source = item.get("source") if isinstance(item, dict) else None
+    return references_of(source.get("definition")) if isinstance(source, dict) else set()
+
+
 @dataclass
 class _Settling:
     """One row and what an item says about it."""
@@ -212,8 +240,10 @@ class _Settling:
         before = len(self.applying.errors)
         if isinstance(self.row, Destination):
             self._credential(self.row)
-        if isinstance(self.row, Sync):
+        if isinstance(self.row, Scheduled):
             self._times(self.row)
+        if isinstance(self.row, Cohort):
+            self._source(self.row)
         if len(self.applying.errors) > before:
             return False
         try:
@@ -252,7 +282,7 @@ class _Settling:
             self.also_save += ["paused_at", "pause_reason"]
             self.notes.append("resumed: it has a credential now")
 
-    def _times(self, row: Sync) -> None:
+    def _times(self, row: Scheduled) -> None:
         """Read `at` and `once_at`; the latter is in the schedule's zone when it names none."""
         at = self._parsed("schedule_at", parse_time, "a time of the day: 09:00")
         once_at = self._parsed("schedule_once_at", parse_datetime, "a date and a time: 2026-07-01T09:00")
@@ -271,16 +301,22 @@ class _Settling:
             self._error(name, f"must be {wanted}.")
         return found
 
+    def _source(self, row: Cohort) -> None:
+        """Refuse what belongs to another kind of source: it would be ignored."""
+        for name, kind in SOURCE_FIELDS.items():
+            if name in self.values and kind != row.source_kind:
+                self._error(name, f"is for a source of kind {kind}; this one is {row.source_kind}.")
+
     def _schedule(self, new: bool, changed: list[str]) -> None:
-        """Set when a sync is due next, when that may have changed; take an archived one up again."""
+        """Set when a row is due next, when that may have changed; take an archived sync up again."""
         row = self.row
-        if not isinstance(row, Sync):
+        if not isinstance(row, Scheduled):
             return
-        schedule = {*self.section.groups["schedule"].values(), "enabled"}
-        if new or row.archived_at or schedule & set(changed):
+        archived = isinstance(row, Sync) and row.archived_at is not None
+        if new or archived or {*SCHEDULE.values(), "enabled"} & set(changed):
             row.reschedule(timezone.now())
             self.also_save.append("next_due_at")
-        if row.archived_at:
+        if isinstance(row, Sync) and archived:
             row.archived_at = None
             self.also_save.append("archived_at")
             self.notes.append("taken up again: it was archived")

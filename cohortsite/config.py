@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import models
 
+from cohorts.choices import SourceKind
 from cohorts.models import Cohort
 from destinations.endpoint import to_json
 from destinations.models import Destination, JsonTextField
@@ -58,6 +59,20 @@ class Section:
         return name
 
 
+SCHEDULE = {
+    "kind": "schedule_kind",
+    "at": "schedule_at",
+    "once_at": "schedule_once_at",
+    "cron": "schedule_cron",
+    "timezone": "timezone",
+}
+# Which kind of source a field of a cohort belongs to; to add a source, name its fields here and below.
+SOURCE_FIELDS: Mapping[str, str] = {
+    "definition": SourceKind.BEHAVIORAL,
+    "query_database": SourceKind.QUERY,
+    "query_sql": SourceKind.QUERY,
+}
+
 SECTIONS = {
     "destinations": Section(
         Destination,
@@ -70,24 +85,26 @@ SECTIONS = {
         Cohort,
         names=("key",),
         always=("name", "source_kind"),
-        flat=("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
-        # What a source has beside its kind is a key here, too.
-        groups={"source": {"kind": "source_kind"}},
+        flat=(
+            *("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
+            *("events_workspace", "refresh_before_sync"),
+        ),
+        groups={
+            "source": {
+                "kind": "source_kind",
+                "definition": "definition",
+                "database": "query_database",
+                "sql": "query_sql",
+            },
+            "schedule": SCHEDULE,
+        },
     ),
     "syncs": Section(
         Sync,
         names=("cohort", "destination"),
         always=("schedule_kind",),
         flat=("cohort", "destination", "enabled", "guard_percent", "guard_users"),
-        groups={
-            "schedule": {
-                "kind": "schedule_kind",
-                "at": "schedule_at",
-                "once_at": "schedule_once_at",
-                "cron": "schedule_cron",
-                "timezone": "timezone",
-            }
-        },
+        groups={"schedule": SCHEDULE},
     ),
 }
 
@@ -106,24 +123,30 @@ def export() -> dict[str, list[dict[str, Any]]]:
     return {name: [_item(section, row) for row in _rows(section)] for name, section in SECTIONS.items()}
 
 
-def _rows(section: Section) -> Any:
+def _rows(section: Section) -> list[Any]:
     if section.model is Sync:
         rows = Sync.objects.filter(archived_at=None).select_related("cohort", "destination")
-        return rows.order_by("cohort__key", "destination__name")
-    return section.model._default_manager.order_by(*section.names)
+        return list(rows.order_by("cohort__key", "destination__name"))
+    return list(section.model._default_manager.order_by(*section.names))
 
 
 def _item(section: Section, row: Any) -> dict[str, Any]:
-    preset = getattr(row, "preset", "")
     item: dict[str, Any] = {}
     for name in section.fields:
-        if name not in (*section.names, *section.always) and getattr(row, name) == default_of(
-            section, name, preset
-        ):
+        if _goes_without_saying(section, row, name):
             continue
         group, _, key = section.place(name).rpartition(".")
         (item.setdefault(group, {}) if group else item)[key] = written(row, name)
     return item
+
+
+def _goes_without_saying(section: Section, row: Any, name: str) -> bool:
+    """Say whether a field has its default, or belongs to a source that the cohort does not have now."""
+    if name in (*section.names, *section.always):
+        return False
+    if name in SOURCE_FIELDS and SOURCE_FIELDS[name] != getattr(row, "source_kind", None):
+        return True
+    return bool(getattr(row, name) == default_of(section, name, getattr(row, "preset", "")))
 
 
 def written(row: Any, name: str) -> Any:

@@ -1,23 +1,89 @@
-"""What every view of the REST API shares: strict JSON, permission to read. Settings name these."""
+"""What every view of the REST API shares: strict JSON, permissions, pages, filters. Settings name these."""
 
 import json
 from collections.abc import Mapping
-from typing import IO, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
-from rest_framework import exceptions, status
+from django.core.exceptions import ValidationError as ModelError
+from django.db.models import QuerySet
+from rest_framework import exceptions, serializers, status
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import DjangoModelPermissions
+from rest_framework.request import Request
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+# The longest integer read: a longer one fits no field, and overflows a float.
+MOST_DIGITS = 100
 
 
 class ModelPermissions(DjangoModelPermissions):
-    """Django's permissions of the view's model, for reading too."""
+    """Django's permissions of the view's model, for reading too.
+
+    A view's `deeds` names the permission of each of its actions that neither reads nor edits rows.
+    """
 
     perms_map: ClassVar[dict[str, list[str]]] = {  # type: ignore[misc]
         **DjangoModelPermissions.perms_map,
         "GET": ["%(app_label)s.view_%(model_name)s"],
         "HEAD": ["%(app_label)s.view_%(model_name)s"],
     }
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        deed = getattr(view, "deeds", {}).get(getattr(view, "action", None))
+        if deed is None or request.method == "OPTIONS":
+            return super().has_permission(request, view)
+        return bool(request.user and request.user.is_authenticated and request.user.has_perm(deed))
+
+
+class Page(LimitOffsetPagination):
+    default_limit = 100
+    max_limit = 1000
+
+
+class Filters(BaseFilterBackend):
+    """Filters a list by the query parameters that its view's `filters` names.
+
+    Each is a lookup and the DRF field that checks the value: what does not fit is a 400, not an empty list.
+    """
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: "APIView") -> QuerySet[Any]:
+        for name, (lookup, field) in getattr(view, "filters", {}).items():
+            if name in request.query_params:
+                queryset = queryset.filter(**{lookup: self._checked(request, name, field)})
+        return queryset
+
+    def _checked(self, request: Request, name: str, field: serializers.Field[Any, Any, Any, Any]) -> Any:
+        try:
+            return field.run_validation(request.query_params[name])
+        except (exceptions.ValidationError, ModelError) as error:
+            said = serializers.as_serializer_error(error)["non_field_errors"]
+            raise exceptions.ValidationError({name: said}) from None
+
+    def get_schema_operation_parameters(self, view: "APIView") -> list[dict[str, Any]]:
+        """What drf-spectacular writes of each filter."""
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": str(field.help_text or ""),
+                "schema": _schema_of(field),
+            }
+            for name, (_, field) in getattr(view, "filters", {}).items()
+        ]
+
+
+def _schema_of(field: serializers.Field[Any, Any, Any, Any]) -> dict[str, Any]:
+    if isinstance(field, serializers.ChoiceField):
+        return {"type": "string", "enum": list(field.choices)}
+    if isinstance(field, serializers.BooleanField):
+        return {"type": "boolean"}
+    return {"type": "string"}
 
 
 class TooLarge(exceptions.APIException):
@@ -41,7 +107,7 @@ class StrictJSONParser(BaseParser):
         if len(body) > limit:
             raise TooLarge(f"The body is larger than {limit:,} bytes.")
         try:
-            return json.loads(body.decode(), parse_constant=_refuse)
+            return json.loads(body.decode(), parse_constant=_refuse, parse_int=_integer)
         except RecursionError:
             raise exceptions.ParseError("The JSON is nested too deep.") from None
         except ValueError as error:
@@ -50,3 +116,9 @@ class StrictJSONParser(BaseParser):
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number has more than {MOST_DIGITS} digits")
+    return int(digits)

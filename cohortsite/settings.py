@@ -45,7 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "rest_framework",
-    "knox",
+    "simple_history",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "events",
@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -99,7 +100,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         # with "database is locked", whatever the timeout.
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32000;",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -110,6 +111,8 @@ EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
 EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
 EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
 EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# A preview in the admin is stopped after this time.
+PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.
 EVENTS_URL = env.str("EVENTS_URL", default="")
 # Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
@@ -152,6 +155,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
@@ -189,6 +193,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
+    "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
+    "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
 
 # --- REST ---------------------------------------------------------------------------------
@@ -198,19 +204,40 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["cohortsite.rest.StrictJSONParser"],
     "EXCEPTION_HANDLER": "cohortsite.rest_errors.error_response",
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "cohortsite.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["cohortsite.rest.ModelPermissions"],
+    "DEFAULT_PAGINATION_CLASS": "cohortsite.rest.Page",
+    "DEFAULT_FILTER_BACKENDS": ["cohortsite.rest.Filters"],
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTH_HEADER_PREFIX": "Token"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cohort Sync",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "RunStateEnum": "syncs.choices.RunState",
+        "RunModeEnum": "syncs.choices.RunMode",
+        "RejectionStateEnum": "syncs.choices.RejectionState",
+        "RejectionKindEnum": "syncs.choices.RejectionKind",
+        "VersionStateEnum": "cohorts.choices.VersionState",
+    },
+    "DESCRIPTION": (
+        "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"
+        "**Tokens.** Send `Authorization: Token cst_…`. Make a personal token in the admin, under "
+        "*API tokens*, or with `manage.py create_api_token USER`; it is shown once and kept as a hash. "
+        "A token may do what its user may do.\n\n"
+        "**Errors** have one shape: "
+        '`{"error": {"code": "invalid", "message": "…", "field": "schedule_cron"}}`; '
+        "`field` is left out when no field is to blame. 400 is a bad request, 401 no or a bad token, 403 not "
+        "allowed, 404 not there, 409 not possible now, 413 too large, 415 not JSON.\n\n"
+        "**Lists** are paged by `limit` (at most 1,000) and `offset`."
+    ),
     # Of the partners' calls, which are described without serializers.
     "APPEND_COMPONENTS": PARTNERS_COMPONENTS,
 }

@@ -5,15 +5,19 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from cohortsite import where
 from cohortsite.health import healthz
 
 urlpatterns = [
     path("healthz", healthz),
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("cohorts.urls")),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    # Split, because its script would otherwise stand in the page, where the policy forbids it.
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    path("api/v1/", include("destinations.urls")),
+    path("api/v1/", include("syncs.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    # The split view has no inline script, so that the policy of the pages is the docs' too.
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
     path("", include("receiving.urls")),
 ]

@@ -44,15 +44,18 @@ class Start:
             return 1
 
     def _tell_story(self, url: str) -> bool:
-        self.console.print("A real cohort, sent to a partner over HTTP …")
+        self.console.print("Real cohorts, sent to a partner over HTTP …")
         rows = list(story.tell(url, self.stop))
         self.console.print(table_of(rows))
+        # Each cohort with a count of its file in plain Python, each partner with its cohort.
         compared = [row.equal for row in rows if row.equal is not None]
         equal = bool(compared) and all(compared)
         if equal and not any(row.requests for row in rows):
             self.console.print("Nobody has moved since the last start: nothing had to be sent.")
         verdict = "[green]Both sides are equal." if equal else "[red]The two sides differ."
-        self.console.print(f"{verdict}[/] The partner's side was read back over HTTP.")
+        self.console.print(
+            f"{verdict}[/] Cohorts were counted again from the files, the partner was read back over HTTP."
+        )
         return equal
 
     def _invite(self, url: str, password: str) -> None:
@@ -80,8 +83,7 @@ def table_of(rows: list[story.Row]) -> Table:
         equal = {True: "[green]yes[/]", False: "[red]NO[/]", None: ""}[row.equal]
         table.add_row(
             row.what,
-            *(f"{number:,}" for number in (row.users, row.entered, row.left)),
-            "" if row.requests is None else f"{row.requests:,}",
+            *("" if n is None else f"{n:,}" for n in (row.users, row.entered, row.left, row.requests)),
             "" if row.seconds is None else f"{row.seconds:.1f}",
             f"{equal} {escape(row.told)}".strip(),
         )

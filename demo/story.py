@@ -1,12 +1,11 @@
-"""The demo itself: a cohort on two dates, sent to two partners, read back and compared."""
+"""The demo itself: cohorts of what people did, sent to two partners, read back and compared."""
 
 import json
 import os
-import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from io import StringIO
 from pathlib import Path
 from time import monotonic
@@ -14,14 +13,16 @@ from time import monotonic
 import requests
 from django.core.management import call_command
 
-from cohorts.choices import UploadMode
-from cohorts.importing import import_file
+from cohorts.calculate import FAILURES, calculate
 from cohorts.models import Cohort
 from cohortsite.apply import apply
 from cohortsite.config_file import load
-from demo.customers import bought_recently
+from demo.customers import CLICKS, PURCHASES, bought_recently, lapsed_regulars, left_a_cart
 from destinations.endpoint import Kind
 from destinations.models import Destination
+from events.engine import EngineError
+from events.formats import UnreadableFile
+from events.importing import Mapped, import_file
 from receiving.errors import Unauthorized
 from receiving.keys import Credential, create_key, find_key
 from receiving.models import Workspace
@@ -33,8 +34,27 @@ from syncs.work import drive_runs
 
 CONFIG = Path(__file__).with_name("config.yaml")
 KEY_VARIABLE = "DEMO_PARTNER_KEY"
-COHORT = "recent-buyers"
-DATES = (date(1997, 3, 31), date(1998, 6, 30))
+# The files of events, the workspace that they are imported for, and how they are read.
+EVENTS = (
+    (
+        "demo-music",
+        PURCHASES,
+        Mapped(columns={"user_id": "customer_id", "time": "date"}, constants={"event": "cd_purchase"}),
+    ),
+    ("demo-shop", CLICKS, Mapped()),
+)
+# Cohorts as of a day's end, one step after the other.
+STEPS = (
+    (date(1997, 3, 31), ("recent-buyers", "lapsed-regulars")),
+    (date(1998, 6, 30), ("recent-buyers", "lapsed-regulars")),
+    (date(2024, 6, 29), ("left-a-cart",)),
+)
+# Who should be in them, without the engine.
+COUNTED: dict[str, Callable[[date], list[str]]] = {
+    "recent-buyers": bought_recently,
+    "lapsed-regulars": lapsed_regulars,
+    "left-a-cart": left_a_cart,
+}
 
 
 class DemoFailed(Exception):
@@ -46,9 +66,9 @@ class Row:
     """A line of the table. `equal` is None where there is nothing to compare."""
 
     what: str
-    users: int
-    entered: int
-    left: int
+    users: int | None = None
+    entered: int | None = None
+    left: int | None = None
     requests: int | None = None
     seconds: float | None = None
     equal: bool | None = None
@@ -58,17 +78,20 @@ class Row:
 def tell(base_url: str, stop: threading.Event) -> Iterator[Row]:
     """Do the demo step by step, at the site that is served at `base_url`; yield what happened.
 
-    The first time, the cohort is sent as of both dates. Later it is brought to the last date again:
-    what somebody has changed meanwhile is put right, and when nobody has, nothing is sent.
+    The first time, two cohorts are sent as of both of their dates. Later they are brought to the last one
+    again: what somebody has changed meanwhile is put right, and when nobody has, nothing is sent.
     """
     key = _set_up(base_url)
-    cohort = Cohort.objects.get(key=COHORT)
-    for as_of in DATES if cohort.version == 0 else DATES[-1:]:
-        yield _import(as_of)
-        syncs = list(Sync.objects.filter(cohort=cohort).select_related("cohort", "destination"))
-        runs = _sync(syncs, stop)
-        for sync in syncs:
-            yield _compared(Sync.objects.get(pk=sync.pk), [r for r in runs if r.sync_id == sync.pk], key)
+    for workspace, file, mapped in EVENTS:
+        yield _events(workspace, file, mapped)
+    first_time = not Cohort.objects.filter(key__in=COUNTED, version__gt=0).exists()
+    for as_of, keys in STEPS if first_time else STEPS[1:]:
+        for cohort in Cohort.objects.filter(key__in=keys).order_by("-key"):
+            yield _calculated(cohort, as_of)
+            syncs = list(cohort.syncs.filter(archived_at=None).select_related("cohort", "destination"))
+            runs = _sync(syncs, stop)
+            for sync in syncs:
+                yield _compared(Sync.objects.get(pk=sync.pk), [r for r in runs if r.sync_id == sync.pk], key)
 
 
 def _set_up(base_url: str) -> str:
@@ -98,26 +121,44 @@ def _kept_key() -> str:
     return ""
 
 
-def _import(as_of: date) -> Row:
+def _events(workspace: str, file: Path, mapped: Mapped) -> Row:
+    """Import a file of events, unless that was done at an earlier start."""
     began = monotonic()
-    with tempfile.TemporaryFile() as file:
-        file.write("\n".join(["customer_id", *bought_recently(as_of)]).encode())
-        file.seek(0)
-        version, _ = import_file(
-            Cohort.objects.get(key=COHORT),
-            file,
-            mode=UploadMode.REPLACE,
-            column="customer_id",
-            source=f"demo: purchases until {as_of}",
-            replace_held=True,
-        )
+    try:
+        imported = import_file(workspace, file, mapped)
+    except (UnreadableFile, EngineError, OSError) as error:
+        raise DemoFailed(str(error)) from None
+    if imported.bad_lines:
+        raise DemoFailed(f"{file.name}: {imported.problems[0]}")
+    what = f"{imported.rows:,} events of {file.name}"
+    return Row(f"{what} {'were' if imported.known else 'are'} imported", seconds=monotonic() - began)
+
+
+def _calculated(cohort: Cohort, as_of: date) -> Row:
+    """Calculate a cohort as of a day's end, and compare it with a count of the file in plain Python."""
+    began = monotonic()
+    instant = datetime.combine(as_of + timedelta(days=1), time(), UTC)
+    try:
+        version = calculate(cohort, as_of=instant, replace_held=True)
+    except FAILURES as error:
+        raise DemoFailed(f"{cohort.name}: {error}") from None
+    seconds = monotonic() - began
+    ours, counted = set(_members_here(cohort)), set(COUNTED[cohort.key](as_of))
     return Row(
-        f"Cohort as of {as_of} (version {version.number})",
+        f"{cohort.name}, as of {as_of} (version {version.number})",
         version.size,
         version.entered,
         version.left,
-        seconds=monotonic() - began,
+        seconds=seconds,
+        equal=ours == counted,
+        told=_differ(counted, ours),
     )
+
+
+def _differ(wanted: set[str], found: set[str]) -> str:
+    if wanted == found:
+        return ""
+    return f"{len(wanted - found):,} missing, {len(found - wanted):,} too many"
 
 
 def _sync(syncs: list[Sync], stop: threading.Event) -> list[Run]:
@@ -135,14 +176,14 @@ def _mode(sync: Sync) -> str:
 
 def _compared(sync: Sync, runs: list[Run], key: str) -> Row:
     """Say what the runs of a sync did, and whether the partner now has exactly the cohort."""
-    theirs, ours = set(_members_there(sync, key)), set(_members_here())
-    told = "" if theirs == ours else f"{len(ours - theirs):,} missing, {len(theirs - ours):,} too many"
+    theirs, ours = set(_members_there(sync, key)), set(_members_here(sync.cohort))
+    told = _differ(ours, theirs)
     for run in runs:
         if run.state != RunState.SUCCEEDED:
             told = f"{run.get_state_display()}: {run.reason} {told}".strip()
     in_full = any(run.mode == RunMode.FULL for run in runs)
     return Row(
-        f"{sync.destination.title}: {'everybody' if in_full else 'only who moved'}",
+        f"    {sync.destination.title}: {'everybody' if in_full else 'only who moved'}",
         len(theirs),
         sum(run.added for run in runs),
         sum(run.removed for run in runs),
@@ -157,15 +198,17 @@ def _seconds(run: Run) -> float:
     return (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else 0.0
 
 
-def _members_here() -> Iterator[str]:
+def _members_here(cohort: Cohort) -> Iterator[str]:
     out = StringIO()
-    call_command("export_members", COHORT, "--json", stdout=out)
+    call_command("export_members", cohort.key, "--json", stdout=out)
     yield from map(json.loads, out.getvalue().splitlines())
 
 
 def _members_there(sync: Sync, key: str) -> Iterator[str]:
     """Yield the users that the partner has, as it tells over HTTP."""
     destination = sync.destination
+    if destination.kind == Kind.LIST and not sync.list_id:
+        return  # a cohort that was always empty: no list was ever made
     if destination.kind == Kind.LIST:
         address, query = f"/lists/{sync.list_id}/members", {"format": "ndjson"}
     else:

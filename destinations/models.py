@@ -313,6 +313,8 @@ class Destination(models.Model):
 
     class Meta:
         ordering = ["name"]
+        # Of those who work with destinations but do not configure them.
+        permissions = [("pause_destination", "Can pause and resume destinations")]
         constraints = [
             # The driver divides by these, or makes a pool of them: 0 would hang or crash it.
             models.CheckConstraint(

@@ -199,6 +199,7 @@ class Encoder:
             endpoint.extra_headers,
         )
         self._batches: dict[Operation, _Batch] = {}
+        self._urls: dict[str, str] = {}
 
     def create(self) -> Request:
         """Return the request that creates the list."""
@@ -225,7 +226,9 @@ class Encoder:
         return self._batches[operation]
 
     def _request(self, operation: Operation, place: str, body: bytes, user_ids: Sequence[str]) -> Request:
-        url = self.endpoint.base_url.rstrip("/") + self._path(place)
+        if place not in self._urls:
+            self._urls[place] = self.endpoint.base_url.rstrip("/") + self._path(place)
+        url = self._urls[place]
         headers = self._headers
         if self.endpoint.idempotency_key:
             key = _digest(self.run_id, operation, url, body)

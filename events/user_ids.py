@@ -54,8 +54,10 @@ class UserIdField(models.TextField):  # type: ignore[type-arg]  # takes none at 
     Not `db_collation="C"`: SQLite has no collation of that name, and its default, BINARY, is right.
     """
 
-    def db_type(self, connection: BaseDatabaseWrapper) -> str:
-        return 'text COLLATE "C"' if connection.vendor == "postgresql" else "text"
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        # The collation apart from the type, which is also cast to: "text COLLATE ..." [] is no type.
+        collation = "C" if connection.vendor == "postgresql" else None
+        return super().db_parameters(connection) | {"collation": collation}
 
 
 def array_literal(texts: Sequence[str]) -> str:

@@ -84,7 +84,7 @@ def drive(
     destination = Destination.objects.get(pk=destination_id)
     if destination.is_paused:
         return Ended(How.PAUSED, destination.pause_reason)
-    lease = leases.take(destination_id)
+    lease = leases.take(destination_id, seconds=destination.deadline + leases.MARGIN)
     if lease is None:
         return _why_not(destination_id)
     try:
@@ -132,9 +132,8 @@ class Drive:
     spent: list[Work] = field(default_factory=list)
     # Users were refused before anybody was accepted in the run: perhaps the partner refuses everybody.
     unproven: list[Work] = field(default_factory=list)
-    # For the next transaction: rows of batches that are about to be sent, outcomes, everything else.
-    begun: list[Batch] = field(default_factory=list)
-    progress: list[Batch] = field(default_factory=list)
+    # For the next transaction: batches that are about to be sent or were judged, and everything else.
+    changed: list[Batch] = field(default_factory=list)
     writes: list[Callable[[], object]] = field(default_factory=list)
     durable: bool = False
     accepted: int = 0
@@ -222,7 +221,7 @@ class Drive:
 
     def _store(self, work: Work) -> None:
         work.stored = True
-        self.begun.append(work.batch)
+        self.changed.append(work.batch)
         # A lost row of a create call would make a second list of which nobody is told.
         self.durable |= bool(work.retried) or work.narrowing is None
         if work.retried:
@@ -231,18 +230,17 @@ class Drive:
     def _commit(self) -> None:
         """Write everything in one transaction that begins by checking the lease."""
         now = time.monotonic()
-        begun, progress, writes = self.begun, self.progress, self.writes
-        if not (begun or progress or writes) and now - self._renewed < RENEW_EVERY:
+        changed, writes = self.changed, self.writes
+        if not (changed or writes) and now - self._renewed < RENEW_EVERY:
             return
-        self.begun, self.progress, self.writes = [], [], []
+        self.changed, self.writes = [], []
         if self.durable:
             _relax_durability(False)
         while True:
             try:
                 with transaction.atomic():
                     self.lease.renew()
-                    record.begin(begun)
-                    record.progress(progress)
+                    record.batches(changed)
                     for write in writes:
                         write()
                     record.counts([feed.run for feed in self.feeds if feed.touched])
@@ -323,11 +321,15 @@ class Drive:
                 judge.unblock(self)
                 for feed in [feed for feed in self.feeds if feed.done]:
                     self._finish(feed)
-        elif self.ready and self.gate - time.monotonic() > SHORT_WAIT:
+        elif self.ready and self.gate - time.monotonic() > (0.0 if self._stopped else SHORT_WAIT):
             self.park(self.gate - time.monotonic(), self.row.next_reason)
         self._drop_ended()
         self._commit()
         return self.ending is None and bool(self.ready or self.ahead or self.feeds)
+
+    @property
+    def _stopped(self) -> bool:
+        return self.ending is not None and self.ending.how == How.STOPPED
 
     # --- runs -------------------------------------------------------------------------------
 
@@ -475,7 +477,7 @@ class Drive:
 
     def recover(self, reason: str) -> Ended:
         """After an error of ours: drop what was to be written, park, and let somebody try later."""
-        self.begun, self.progress, self.writes = [], [], []
+        self.changed, self.writes = [], []
         self.feeds = [feed for feed in self.feeds if not feed.ended]
         self.park(RECOVER_AFTER, reason)
         assert self.ending

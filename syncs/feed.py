@@ -65,8 +65,9 @@ class Feed:
         self.plan = Plan.of(run)
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
         self.most = SINGLES if self.single else min(endpoint.batch_size, learned_size or endpoint.batch_size)
-        # Requests of this run that the partner accepted: until there is one, no user is to blame.
-        self.accepted = Batch.objects.filter(run=run, delivered__gt=0).exclude(step=Step.CREATE).count()
+        # Requests of this run that the partner accepted: until there is one, no user is to blame. And
+        # those that it refused since.
+        self.accepted = Batch.objects.filter(run_id=run.pk, delivered__gt=0).exclude(step=Step.CREATE).count()
         self.refused = 0
         # Nothing but bare 404s so far among the refusals; and what the last one said.
         self.only_404 = True
@@ -83,7 +84,7 @@ class Feed:
         self.ended: Callable[[], None] | None = None
         self._at_barrier = False
         self._encoder_list: str | None = None
-        self._number = run.batches.aggregate(last=Max("number"))["last"] or 0
+        self._number = Batch.objects.filter(run_id=run.pk).aggregate(last=Max("number"))["last"] or 0
         self._encoder: Encoder | None = None
         self._work = self._all()
         # Rejected users who need no request. Their rows go at the end: until then they keep the plan from
@@ -121,6 +122,10 @@ class Feed:
             user_ids=users if keep_ids else None,
             size=len(users),
         )
+
+    def users_of(self, batch: Batch) -> Iterator[str]:
+        """Yield the users of a batch that was planned by range, but for those who were rejected."""
+        return self.plan.users(Step(batch.step), after=self._cursor(batch), upto=batch.last_user)
 
     def work_on(self, batch: Batch, users: list[str], **more: object) -> Work:
         return Work(batch, self, self._narrowing(users), **more)  # type: ignore[arg-type]
@@ -184,9 +189,7 @@ class Feed:
         """
         sending = self.run.batches.filter(state=BatchState.SENDING).exclude(step=Step.CREATE)
         for batch in sending.order_by("number"):
-            users = batch.user_ids or list(
-                self.plan.users(Step(batch.step), after=self._cursor(batch), upto=batch.last_user)
-            )
+            users = batch.user_ids or list(self.users_of(batch))
             batch.unknown_outcome = True
             retried = rejections.among(self.run.sync_id, users) if batch.user_ids else {}
             yield self.work_on(batch, users, stored=True, retried=retried)

@@ -2,6 +2,7 @@
 
 import random
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from cohorts import members
 from destinations import retry
+from destinations.endpoint import Kind
 from destinations.errors import (
     DeliveryError,
     ListGone,
@@ -29,7 +31,7 @@ from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 if TYPE_CHECKING:
     from syncs.drive import Drive, Result
 
-# A partner that refuses everybody hears of us at most this often in a run (and of what is in flight).
+# After so many refusals in a row: a partner that refuses everybody is not asked user by user.
 REFUSALS = 20
 SPENT_IN_A_ROW = 3
 PROBE_AFTER = 5 * 60.0
@@ -62,7 +64,7 @@ def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> Non
 
 def _failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
     if work.feed.ended:
-        drive.progress.append(work.batch)
+        drive.changed.append(work.batch)
     elif work.canary:
         _canary_failed(drive, work, error)
     elif isinstance(error, Temporary):
@@ -90,6 +92,7 @@ def _accepted(drive: "Drive", work: Work, reply: Reply) -> None:
         _created(drive, work, reply)
         return
     feed.accepted += 1
+    feed.refused, feed.canary_sent = 0, False
     if work.canary:
         _canary_accepted(drive, work)
     refusal = Rejected("The partner's reply names this user as failed.", code="users_failed", reply=reply)
@@ -174,7 +177,7 @@ def _end_batch(drive: "Drive", work: Work, state: BatchState) -> None:
     work.feed.in_flight -= 1
     work.batch.state = state
     work.batch.settled_at = timezone.now()
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
 
 
 # --- refused users ------------------------------------------------------------------------------
@@ -187,8 +190,8 @@ def _rejected(drive: "Drive", work: Work, error: DeliveryError) -> None:
     feed.only_404 &= isinstance(error, NotFound)
     work.narrowing.reject(error, error.named_users)
     _go_on(drive, work)
-    drive.progress.append(work.batch)
-    if not feed.accepted and feed.refused >= REFUSALS:
+    drive.changed.append(work.batch)
+    if feed.refused >= REFUSALS:
         _ask_canary(drive, feed)
 
 
@@ -212,7 +215,7 @@ def unblock(drive: "Drive") -> None:
 
 def _ask_canary(drive: "Drive", feed: Feed) -> None:
     """Users were refused and nobody accepted: is it the users, or does the partner refuse everybody?"""
-    if not feed.blocked and not _canary(drive, feed, waiting=None):
+    if not feed.blocked and not _canary(drive, feed, waiting=None) and not feed.accepted:
         _refuses_everybody(drive, feed)
 
 
@@ -237,8 +240,8 @@ def _somebody_delivered(feed: Feed) -> str | None:
     run = feed.run
     if run.mode == RunMode.EMPTY:
         return None
-    added = run.batches.filter(step=Step.ADD, state=BatchState.DELIVERED, user_ids__isnull=True).first()
-    found = [added.first_user] if added else []
+    added = run.batches.filter(step=Step.ADD, delivered__gt=0, user_ids__isnull=True).first()
+    found = list(islice(feed.users_of(added), 1)) if added else []
     if run.from_version:
         found += members.stayed(run.sync.cohort_id, run.from_version, run.to_version, 100)
     bad = rejections.among(run.sync_id, found)
@@ -261,7 +264,7 @@ def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
         return
     feed.blocked = False
     _end_batch(drive, work, BatchState.REJECTED)
-    if isinstance(error, NotFound | ListGone):
+    if isinstance(error, NotFound | ListGone) and drive.endpoint.kind == Kind.LIST:
         _list_gone(drive, feed)
     elif isinstance(error, Rejected):
         _refuses_everybody(drive, feed)
@@ -293,7 +296,7 @@ def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
         drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
     work.narrowing.halve(error)
     _go_on(drive, work)
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
 
 
 # --- retries, the breaker -----------------------------------------------------------------------
@@ -305,11 +308,11 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
     if work.narrowing and work.narrowing.once:
         work.narrowing.give_up(error)
         _go_on(drive, work)
-        drive.progress.append(batch)
+        drive.changed.append(batch)
         return
     if drive.row.opened:
         _open_breaker(drive, error.message)
-        drive.progress.append(batch)
+        drive.changed.append(batch)
         return
     batch.tries += 1
     decision = retry.decide(
@@ -325,7 +328,7 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
         drive.ready.append(work)
     else:
         _spent(drive, work, error)
-    drive.progress.append(batch)
+    drive.changed.append(batch)
 
 
 def _spent(drive: "Drive", work: Work, error: Temporary) -> None:
@@ -380,7 +383,7 @@ def _stop_and_tell(drive: "Drive", work: Work, error: DeliveryError) -> None:
     reason = error.message if isinstance(error, Refused) else f"Something is set up wrong: {error.message}"
     drive.pause(reason)
     drive.end_run(work.feed, RunState.FAILED, reason)
-    drive.progress.append(work.batch)
+    drive.changed.append(work.batch)
 
 
 # --- what is written of a batch -----------------------------------------------------------------

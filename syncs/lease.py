@@ -20,7 +20,8 @@ from django.utils.functional import cached_property
 from cohorts import owner
 from syncs.models import Driver
 
-SECONDS = 90.0
+# How much longer a lease is than a request may take: 90 s in all by default.
+MARGIN = 60.0
 # Time during which the machine is suspended counts; time.monotonic() leaves it out on Linux.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -37,6 +38,7 @@ class NotSent(Exception):
 class Lease:
     destination_id: int
     fence: int
+    seconds: float
     expires: float
 
     def remaining(self) -> float:
@@ -50,7 +52,7 @@ class Lease:
             cursor.execute(*self._renewal)
             if cursor.rowcount != 1:
                 raise LeaseLost
-        self.expires = began + SECONDS
+        self.expires = began + self.seconds
 
     def release(self, *, next_at: datetime | None = None, reason: str = "") -> None:
         """Give the destination back; with `next_at`, parked until then. Not ours any more: nothing."""
@@ -60,7 +62,7 @@ class Lease:
     def _renewal(self) -> tuple[str, Any]:
         """The statement and its parameters, made once: it is executed with every few batches."""
         query = cast(UpdateQuery, self._mine().query.chain(UpdateQuery))
-        query.add_update_values({"until": Now() + timedelta(seconds=SECONDS)})
+        query.add_update_values({"until": Now() + timedelta(seconds=self.seconds)})
         sql, params = query.get_compiler(connection=connection).as_sql()
         return sql, params
 
@@ -70,8 +72,8 @@ class Lease:
         )
 
 
-def take(destination_id: int) -> Lease | None:
-    """Take the destination's lease, or return None: another driver holds it, or it is parked."""
+def take(destination_id: int, *, seconds: float) -> Lease | None:
+    """Take the destination's lease for so long, or return None: another driver holds it, or it is parked."""
     driver, _ = Driver.objects.get_or_create(destination_id=destination_id)
     free = Q(until=None) | Q(until__lt=Now())
     if owner.is_dead(driver.owner):
@@ -81,13 +83,13 @@ def take(destination_id: int) -> Lease | None:
         Driver.objects.filter(free, destination_id=destination_id)
         .filter(Q(next_at=None) | Q(next_at__lte=Now()))
         .update(
-            fence=F("fence") + 1, until=Now() + timedelta(seconds=SECONDS), owner=owner.me(), next_at=None
+            fence=F("fence") + 1, until=Now() + timedelta(seconds=seconds), owner=owner.me(), next_at=None
         )
     )
     if not taken:
         return None
     fence = Driver.objects.values_list("fence", flat=True).get(destination_id=destination_id)
-    return Lease(destination_id, fence, began + SECONDS)
+    return Lease(destination_id, fence, seconds, began + seconds)
 
 
 def _now() -> float:

@@ -119,6 +119,8 @@ class Sync(Scheduled):
 
     class Meta:
         ordering = ["cohort__name", "destination__name"]
+        # Of those who work with syncs but do not configure them.
+        permissions = [("run_sync", "Can run, stop and pause syncs, and decide about rejected users")]
         constraints = [
             # What a partner holds is told per pair: a second sync of the same pair would lie about it.
             models.UniqueConstraint(fields=["cohort", "destination"], name="sync_pair_once"),
@@ -234,6 +236,10 @@ class Run(models.Model):
                 condition=Q(state__in=["pending", "running", "parked", "held"]),
                 name="run_open",
             ),
+            # The dashboard's question: what ended in the last days?
+            models.Index(fields=["finished_at"], name="run_ended"),
+            # What the lists and the dashboard ask of each sync: which run was its last?
+            models.Index(fields=["sync", "-id"], name="run_latest"),
         ]
 
     def __str__(self) -> str:

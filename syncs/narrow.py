@@ -57,7 +57,7 @@ class Narrowing:
     def accept(self, failed: Collection[str] = (), error: DeliveryError | None = None) -> None:
         """The partner took the piece, but for the users `failed`, whom its reply names with `error`."""
         named = set(failed) & set(self.piece) if failed else set()
-        if error:
+        if named and error:
             self.rejected |= {user: error for user in self.piece if user in named}
         self.delivered += len(self.piece) - len(named)
         suspect, self._other = self._other, []

@@ -4,7 +4,7 @@ import logging
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from cohorts import calculate
@@ -180,8 +180,13 @@ def refresh_before(destination_id: int) -> None:
 
 
 def drivable_destinations() -> list[int]:
-    """Return the destinations that have something to drive and are neither paused nor parked."""
-    return list(
+    """Return the destinations that have something to drive and are neither paused nor parked.
+
+    Those that wait for nothing come first: a hundred that fail, and come back again and again, do not
+    stand before a healthy one.
+    """
+    waited = F("sync__destination__driver__next_at")
+    found = (
         Run.objects.filter(state__in=DRIVABLE_RUNS)
         .filter(sync__destination__paused_at=None)
         .filter(
@@ -189,9 +194,11 @@ def drivable_destinations() -> list[int]:
             | Q(sync__destination__driver__next_at=None)
             | Q(sync__destination__driver__next_at__lte=Now())
         )
-        .values_list("sync__destination", flat=True)
+        .order_by(waited.asc(nulls_first=True))
+        .values_list("sync__destination", waited)
         .distinct()
     )
+    return [destination for destination, _ in found]
 
 
 def _goes_on(last: Run, sync: Sync) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from cohorts import calculate, remove
+from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
 from events import compact, folder
 from events.store import workspaces
@@ -118,7 +118,7 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
     driving = Slots(stop, report, slots)
     others = [
         threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
-        for deed in (_look_after, _calculate_due)
+        for deed in (_look_after, _calculate_due, _preview)
     ]
     for thread in others:
         thread.start()
@@ -174,3 +174,9 @@ def _calculate_due(stop: threading.Event) -> None:
         if stop.is_set():
             return
     calculate.calculate_due(timezone.now())
+
+
+def _preview(stop: threading.Event) -> None:
+    """Calculate what people wait for in the admin; apart, since cohorts may take long."""
+    for preview in previewing.run_waiting():
+        log.info("%s: %s", preview, preview.get_state_display())

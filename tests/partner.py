@@ -52,8 +52,11 @@ class Fault:
 class Partner:
     """Use as a context manager; `url` is its base URL."""
 
-    def __init__(self, *, key: str = "partner-key", delay: float = 0.0) -> None:
-        self.key, self.delay = key, delay
+    def __init__(
+        self, *, key: str = "partner-key", delay: float = 0.0, drops_abandoned: bool = False
+    ) -> None:
+        """`drops_abandoned`: a request whose sender has hung up meanwhile is not applied, as behind nginx."""
+        self.key, self.delay, self.drops_abandoned = key, delay, drops_abandoned
         self.lists: dict[str, set[str]] = {}
         self.names: dict[str, str] = {}
         self.traits: dict[str, dict[str, bool]] = defaultdict(dict)
@@ -166,11 +169,22 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if owner.delay:
                 time.sleep(owner.delay)
+            if owner.drops_abandoned and self._is_abandoned():
+                self.close_connection = True
+                return
             _, reply = owner.answer(self.path, body, self.headers.get("Authorization", ""))
         finally:
             with owner.lock:
                 owner.in_flight -= 1
         self._send(reply)
+
+    def _is_abandoned(self) -> bool:
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _send(self, reply: Fault) -> None:
         if reply.how == "silence":

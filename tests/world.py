@@ -51,8 +51,11 @@ def name_at_partner(of: Sync) -> str:
 
 def wanted(of: Sync) -> set[str]:
     """Return the members of the cohort's latest version."""
-    latest = Cohort.objects.get(pk=of.cohort_id)
-    return set(members.in_version(latest.pk, latest.version))
+    return members_at(of, Cohort.objects.get(pk=of.cohort_id).version)
+
+
+def members_at(of: Sync, version: int) -> set[str]:
+    return set(members.in_version(of.cohort_id, version))
 
 
 def users(count: int, first: int = 0) -> list[str]:

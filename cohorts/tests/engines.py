@@ -99,7 +99,7 @@ class ClickHouseEngine:
     """ClickHouse inside this process: chdb is the same engine as a wheel."""
 
     def __init__(self) -> None:
-        self.session: Any = session.Session()  # type: ignore[no-untyped-call]
+        self.session: Any = session.Session()
         self.run("CREATE DATABASE IF NOT EXISTS agree")
         self.run("USE agree")
         self.run(

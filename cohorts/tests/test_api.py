@@ -26,7 +26,7 @@ def client_of(*permissions):
 
 @pytest.fixture
 def client():
-    return client_of("view_cohort", "add_cohort", "change_cohort", "delete_cohort")
+    return client_of("view_cohort", "add_cohort", "change_cohort", "delete_cohort", "add_upload")
 
 
 @pytest.fixture
@@ -345,3 +345,64 @@ def test_a_refused_version_can_be_read_no_more(client, cohort):
     put(client, {"userIds": []})
     refresh.refuse(cohort.pk, 2, by="ann")
     assert client.get(URL, {"version": 2}).status_code == 404
+
+
+# --- calculated cohorts -------------------------------------------------------------------------
+
+CARTS = {"version": 1, "where": {"performed": {"event": "cart", "window": {"last": "7d"}}}}
+COHORTS = "/api/v1/cohorts"
+
+
+def made(client, **values):
+    return client.post(COHORTS, {"key": "carts", "name": "Carts", **values}, format="json")
+
+
+def test_a_definition_is_checked_kept_and_scheduled(client):
+    reply = made(client, source_kind="behavioral", definition=CARTS, schedule_kind="hourly")
+    assert reply.status_code == 201, reply.content
+    said = client.get(f"{COHORTS}/carts").json()
+    assert (said["definition"], said["events_workspace"], said["schedule_kind"]) == (
+        CARTS,
+        "default",
+        "hourly",
+    )
+    assert said["next_due_at"] is not None
+    wrong = {"version": 1, "where": {"preformed": {"event": "cart"}}}
+    reply = client.patch(f"{COHORTS}/carts", {"definition": wrong}, format="json")
+    assert reply.status_code == 400
+    assert "/where/preformed: unknown condition" in reply.content.decode()
+    assert client.get(f"{COHORTS}/carts").json()["definition"] == CARTS
+
+
+def test_a_schedule_is_checked_and_a_change_makes_it_due_anew(client):
+    assert made(client, source_kind="behavioral", definition=CARTS).json()["next_due_at"] is None
+    reply = client.patch(f"{COHORTS}/carts", {"schedule_kind": "daily"}, format="json")
+    assert (reply.status_code, "Say at what time" in reply.content.decode()) == (400, True)
+    values = {"schedule_kind": "daily", "schedule_at": "06:30"}
+    reply = client.patch(f"{COHORTS}/carts", values, format="json")
+    assert reply.json()["next_due_at"] is not None
+
+
+def test_a_change_writes_only_what_it_names(client, cohort):
+    refresh.replace(cohort.pk, ["u1"], source="a test")
+    assert client.patch(f"{COHORTS}/{cohort.key}", {"name": "New"}, format="json").status_code == 200
+    cohort.refresh_from_db()
+    assert (cohort.name, cohort.version, cohort.size) == ("New", 1, 1)
+
+
+def test_a_query_needs_a_right_of_its_own(client, settings, tmp_path):
+    (tmp_path / "orders.csv").write_text("user_id\nu1\n")
+    settings.QUERY_DATABASES = {"shop": f"duckdb://{tmp_path}"}
+    sql = {"query_database": "shop", "query_sql": "SELECT user_id FROM orders"}
+    reply = made(client, source_kind="query", **sql)
+    assert (reply.status_code, "right" in reply.content.decode()) == (403, True)
+    Cohort.objects.create(key="carts", name="Carts", source_kind="query", **sql)
+    change = {"query_sql": "SELECT user_id FROM orders LIMIT 1"}
+    assert client.patch(f"{COHORTS}/carts", change, format="json").status_code == 403
+    assert client.patch(f"{COHORTS}/carts", {"name": "C"}, format="json").status_code == 200
+    user = User.objects.get(username="ann")
+    user.user_permissions.add(Permission.objects.get(codename="use_query_source"))
+    client.force_authenticate(User.objects.get(pk=user.pk))
+    assert client.patch(f"{COHORTS}/carts", change, format="json").status_code == 200
+    reply = client.patch(f"{COHORTS}/carts", {"query_sql": "DROP TABLE orders"}, format="json")
+    assert (reply.status_code, "A query is a SELECT" in reply.content.decode()) == (400, True)

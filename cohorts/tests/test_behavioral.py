@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cohorts import behavioral
+from cohorts import behavioral, compile
 from cohorts.databases import Unavailable
 from cohorts.definitions import parse
 from cohorts.explain import Explained, explain
@@ -149,6 +149,94 @@ def test_a_compaction_during_a_reading_does_not_disturb_it() -> None:
     assert next(ids) == "u0"
     store(did("new", "cart"))
     assert len(list(ids)) == 9
+
+
+# --- Rounds ---------------------------------------------------------------------------------
+
+
+def test_a_round_computes_a_shared_condition_once_with_the_same_members(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store(*(did(f"u{n}", "cart", n) for n in range(9)), *(did(f"u{n}", "buy", n) for n in range(0, 9, 2)))
+    days = {"performed": {"event": "cart", "days": {"=": 1}, "window": {"from": "2024-05-04"}}}
+    wheres = [
+        LEFT_A_CART,
+        {"any": [{"not": BOUGHT}, {"cohort": "vip"}]},
+        {"all": [CARTED, days]},
+        CARTED,
+        days,
+    ]
+    store(did("u0", "cart", 40), silent={})
+    definitions = [parse({"version": 1, "where": where}) for where in wheres]
+    definitions.append(parse({"version": 1, "timezone": "Asia/Tokyo", "where": days}))
+    expected = [
+        list(behavioral.members(d, AS_OF, cohorts=lambda key: ["x"], limits=LIMITS)) for d in definitions
+    ]
+    asked: list[Any] = []
+    original = compile.compile_condition
+
+    def counting(condition: Any, *arguments: Any) -> Any:
+        asked.append(condition)
+        return original(condition, *arguments)
+
+    monkeypatch.setattr(behavioral, "compile_condition", counting)
+    with behavioral.Round(definitions, AS_OF, limits=LIMITS) as round_:
+        found = [list(round_.members(d, cohorts=lambda key: ["x"])) for d in definitions]
+    assert found == expected and all(expected)
+    assert len(asked) == len(set(asked)) == 3
+    assert list(Folders("default").temp.iterdir()) == []
+
+
+def test_a_condition_that_stands_twice_in_a_definition_is_computed_once() -> None:
+    store(did("u1", "cart"), did("u2", "cart"), did("u2", "buy"))
+    where = {"any": [{"all": [CARTED, {"not": BOUGHT}]}, {"all": [CARTED, BOUGHT]}]}
+    assert members(where) == ["u1", "u2"]
+    sql = behavioral.compiled_query(parse({"version": 1, "where": where}), AS_OF).sql
+    assert sql.count("READ_PARQUET") == 2
+
+
+# --- Time -----------------------------------------------------------------------------------
+
+
+def test_days_are_those_of_the_zone_across_a_change_of_clocks() -> None:
+    """Berlin, 31 March 2024: 02:00 becomes 03:00, so the day has 23 hours and ends at 22:00 UTC."""
+    for user, times in {
+        "same day": ("2024-03-30T23:00:00Z", "2024-03-31T21:59:59.999999Z"),
+        "two days": ("2024-03-30T22:59:59.999999Z", "2024-03-30T23:00:00Z"),
+        "next day": ("2024-03-31T21:59:59.999999Z", "2024-03-31T22:00:00Z"),
+    }.items():
+        spool.append("default", [{**did(user, "seen"), "time": time} for time in times])
+    compact("default")
+    two = {"performed": {"event": "seen", "days": {"=": 2}}}
+    for window in ({}, {"window": {"last": "90d"}}, {"window": {"from": "2024-03-01"}}):
+        where = {"performed": {**two["performed"], **window}}
+        definition = parse({"version": 1, "timezone": "Europe/Berlin", "where": where})
+        found = behavioral.members(definition, AS_OF, cohorts=no_cohorts, limits=LIMITS)
+        assert list(found) == ["next day", "two days"]
+    last_of_march = {"performed": {"event": "seen", "window": {"from": "2024-03-31", "to": "2024-03-31"}}}
+    definition = parse({"version": 1, "timezone": "Europe/Berlin", "where": last_of_march})
+    found = behavioral.members(definition, AS_OF, cohorts=no_cohorts, limits=LIMITS)
+    assert list(found) == ["next day", "same day", "two days"]
+
+
+def test_events_of_one_instant_are_not_one_after_the_other() -> None:
+    store(did("u1", "cart", 2), did("u1", "buy", 2), did("u2", "cart", 2), did("u2", "buy", 1.9))
+    then = {"sequence": {"steps": [{"event": "cart"}, {"event": "buy"}]}}
+    then_not = {"sequence": {"steps": [{"event": "cart"}, {"event": "buy", "absent": True}], "within": "1d"}}
+    assert (members(then), members(then_not)) == (["u2"], ["u1"])
+    backwards = {"sequence": {"steps": [{"event": "buy"}, {"event": "cart"}]}}
+    assert members(backwards) == []
+
+
+def test_a_time_that_is_not_over_decides_nothing() -> None:
+    store(
+        did("waiting", "cart", 2.999),
+        did("over", "cart", 3),
+        did("came", "cart", 3),
+        did("came", "buy", 0.001),
+    )
+    then_not = {"sequence": {"steps": [{"event": "cart"}, {"event": "buy", "absent": True}], "within": "72h"}}
+    assert members(then_not) == ["over"]
 
 
 # --- References -----------------------------------------------------------------------------

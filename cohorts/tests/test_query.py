@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
+from django.core.checks import run_checks
 
 from cohorts import query
 from cohorts.databases import InvalidIds, QueryFailed, Unavailable, open_database
@@ -238,3 +239,13 @@ def test_clickhouse_answers_over_http(settings: Any, tmp_path: Path, clickhouse:
         assert server.last["max_execution_time"] == "60" and server.last["X-ClickHouse-User"] == "me"
         with pytest.raises(QueryFailed, match="nothing"):
             members("ch", "SELECT nothing AS user_id FROM orders")
+
+
+def test_a_mistake_in_an_address_is_told_at_start_without_the_password(settings: Any) -> None:
+    settings.QUERY_DATABASES = {"old": "mysql://me:hidden@db/x", "good": "postgres://me:hidden@db/x"}
+    settings.EVENTS_URL = "duckdb:///tmp"
+    settings.EVENTS_TABLES = {"evnets": "log"}
+    said = {message.id: str(message) for message in run_checks() if str(message.id).startswith("cohorts.E00")}
+    assert sorted(map(str, said)) == ["cohorts.E001", "cohorts.E002", "cohorts.E003"]
+    assert "QUERY_DATABASES, old: 'mysql' is no kind of database" in said["cohorts.E001"]
+    assert "hidden" not in " ".join(said.values())

@@ -44,6 +44,27 @@ cohorts:
     guard_percent: 20
     hold_if_emptied: false
     source: {kind: api}
+  - key: carts
+    name: Left a cart
+    source:
+      kind: behavioral
+      definition:
+        version: 1
+        where:
+          all:
+            - performed: {event: add_to_cart, window: {last: 7d}, count: {">=": 2}}
+            - not: {cohort: former}
+    schedule: {kind: hourly}
+    refresh_before_sync: true
+    events_workspace: shop
+  - key: former
+    name: Former customers
+    source:
+      kind: behavioral
+      definition: {version: 1, where: {performed: {event: cancel, window: {from: 2026-01-01}}}}
+  - key: vips
+    name: VIPs
+    source: {kind: query, database: files, sql: SELECT user_id FROM customers WHERE vip}
 syncs:
   - {cohort: buyers, destination: acme, schedule: {kind: daily, at: 09:05, timezone: Europe/Berlin}}
   - {cohort: buyers, destination: props, schedule: {kind: cron, cron: 15 */4 * * 1-5}, enabled: false}
@@ -54,6 +75,14 @@ syncs:
 @pytest.fixture(autouse=True)
 def acme_key(monkeypatch):
     monkeypatch.setenv("ACME_KEY", "s3cret")
+
+
+@pytest.fixture(autouse=True)
+def warehouse(settings, tmp_path):
+    folder = tmp_path / "warehouse"
+    folder.mkdir()
+    (folder / "customers.csv").write_text("user_id,vip\nada,true\n")
+    settings.QUERY_DATABASES = {"files": f"duckdb://{folder}"}
 
 
 @pytest.fixture
@@ -89,7 +118,7 @@ def test_a_file_becomes_destinations_cohorts_and_syncs(applied):
     daily, once = Sync.objects.get(schedule_kind="daily"), Sync.objects.get(schedule_kind="once")
     assert daily.schedule().describe() == "Every day at 09:05 (Europe/Berlin)"
     assert once.schedule_once_at == datetime(2099, 7, 1, 0, 0, tzinfo=UTC)
-    assert [change.action for change in applied] == ["create"] * 7
+    assert [change.action for change in applied] == ["create"] * 10
 
 
 def test_a_sync_is_due_from_then_on(applied):
@@ -100,6 +129,20 @@ def test_a_sync_is_due_from_then_on(applied):
     apply(load(FILE.encode()))
     due = Sync.objects.get(schedule_kind="daily").next_due_at
     assert due == datetime(2020, 1, 1, tzinfo=UTC), "a due time was skipped"
+
+
+def test_a_calculated_cohort_is_due_from_then_on_and_may_name_one_that_comes_later(applied):
+    carts = Cohort.objects.get(key="carts")
+    assert carts.next_due_at is not None
+    assert (carts.events_workspace, carts.refresh_before_sync) == ("shop", True)
+    assert carts.definition["where"]["all"][1] == {"not": {"cohort": "former"}}
+    assert [change.what for change in applied][4:7] == ["cohort former", "cohort carts", "cohort vips"]
+
+
+def test_a_definition_that_its_source_no_longer_has_is_not_exported(applied):
+    Cohort.objects.filter(key="former").update(source_kind="upload")
+    former = [cohort for cohort in export()["cohorts"] if cohort["key"] == "former"]
+    assert former == [{"key": "former", "name": "Former customers", "source": {"kind": "upload"}}]
 
 
 def test_applying_again_changes_nothing(applied):
@@ -148,7 +191,7 @@ def test_a_dry_run_tells_the_difference_and_changes_nothing(applied):
 
 def test_what_the_file_does_not_name_stays(applied):
     assert apply({"cohorts": [{"key": "other", "name": "Other"}]})[0].action == "create"
-    assert (Destination.objects.count(), Cohort.objects.count(), Sync.objects.count()) == (2, 3, 3)
+    assert (Destination.objects.count(), Cohort.objects.count(), Sync.objects.count()) == (2, 6, 3)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +240,26 @@ def test_what_the_file_does_not_name_stays(applied):
             "uplaod",
             "cohorts[0].source.kind: there is no 'uplaod'; did you mean 'upload'?",
         ),
+        (
+            "cohorts.0.source.definition",
+            {},
+            "cohorts[0].source.definition: is for a source of kind behavioral",
+        ),
+        ("cohorts.2.source.definition.wher", {}, "cohorts[2].source.definition: /wher: unknown key"),
+        ("cohorts.2.source.definition", None, "cohorts[2].source.definition: "),
+        (
+            "cohorts.2.source.definition.where",
+            {"cohort": "none"},
+            "cohorts[2].source.definition: There is no",
+        ),
+        (
+            "cohorts.3.source.definition.where",
+            {"cohort": "carts"},
+            "cohorts[2].source.definition: There is no",
+        ),
+        ("cohorts.4.source.sql", "DROP TABLE users", "cohorts[4].source.sql: "),
+        ("cohorts.4.source.database", "nowhere", "cohorts[4].source.sql: "),
+        ("cohorts.2.schedule.kind", "daily", "cohorts[2].schedule.at: Say at what time"),
         ("cohorts.0.guard_percent", 101, "cohorts[0].guard_percent: Ensure"),
         ("syncs.0.schedule.at", "25:00", "syncs[0].schedule.at: must be a time of the day"),
         ("syncs.0.schedule.at", None, "syncs[0].schedule.at: Say at what time"),
@@ -319,7 +382,7 @@ def test_an_archived_sync_that_the_file_names_is_taken_up_again(applied):
     hold_users(sync)
     start.archive(sync, by="somebody", empty_first=False)
     assert len(export()["syncs"]) == 2
-    change = apply(load(FILE.encode()))[4]
+    change = apply(load(FILE.encode()))[7]
     sync.refresh_from_db()
     assert "taken up again: it was archived" in change.notes
     assert (sync.archived_at, sync.enabled, sync.settled_version) == (None, True, 3)
@@ -341,13 +404,13 @@ def test_the_commands_print_files_differences_and_errors(tmp_path):
     call_command("apply_config", str(file), stdout=out)
     assert "+ destination acme" in out.getvalue()
     assert "credential: set" in out.getvalue()
-    assert out.getvalue().endswith("7 created, 0 changed, 0 left as they were.\n")
+    assert out.getvalue().endswith("10 created, 0 changed, 0 left as they were.\n")
     exported = io.StringIO()
     call_command("export_config", stdout=exported)
     file.write_text(exported.getvalue())
     out = io.StringIO()
     call_command("apply_config", str(file), "--dry-run", stdout=out)
-    assert out.getvalue().endswith("0 would be created, 0 would be changed, 7 left as they were.\n")
+    assert out.getvalue().endswith("0 would be created, 0 would be changed, 10 left as they were.\n")
 
 
 def test_the_commands_speak_json_which_is_a_file_too(tmp_path):

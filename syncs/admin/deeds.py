@@ -17,8 +17,8 @@ from unfold.admin import ModelAdmin
 
 from syncs.start import CannotRun
 
-# Whoever may change syncs may run, stop and resume them, and decide about rejected users.
-MAY_RUN = "syncs.change_sync"
+# Whoever has it may run, stop, pause and resume syncs, and decide about rejected users.
+MAY_RUN = "syncs.run_sync"
 # The length of a sync's external name.
 LONGEST = 500
 

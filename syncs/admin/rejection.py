@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 
 from events.user_ids import InvalidUserId, check_user_id
@@ -41,24 +41,6 @@ DEEDS = (
 )
 
 
-class SyncFilter(DropdownFilter):
-    """Not the related field's own filter, whose choices cost two queries each."""
-
-    title = "sync"
-    parameter_name = "sync"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        syncs = Sync.objects.select_related("cohort", "destination")
-        return [(str(sync.pk), f"{sync.cohort.name} → {sync.destination}") for sync in syncs]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Rejection]) -> QuerySet[Rejection]:
-        chosen = self.value()
-        if not chosen:
-            return queryset
-        is_key = chosen.isdecimal() and len(chosen) < 19
-        return queryset.filter(sync=int(chosen)) if is_key else queryset.none()
-
-
 class CodeFilter(DropdownFilter):
     title = "code"
     parameter_name = "code"
@@ -68,7 +50,11 @@ class CodeFilter(DropdownFilter):
         return [(code, code) for code in codes]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Rejection]) -> QuerySet[Rejection]:
-        return queryset.filter(code=self.value()) if self.value() else queryset
+        code = self.value()
+        if not code:
+            return queryset
+        # PostgreSQL refuses NUL in a filter.
+        return queryset.none() if "\x00" in code else queryset.filter(code=code)
 
 
 @admin.register(Rejection)
@@ -77,14 +63,16 @@ class RejectionAdmin(ReadOnlyAdmin):
     page_template = "syncs/rejection.html"
     list_display = ("user", "sync_shown", "wanted_shown", "state_shown", "why", "tries", "last", "next_try")
     list_filter = (
-        SyncFilter,
+        ("sync", AutocompleteSelectFilter),
         ("kind", ChoicesDropdownFilter),
         ("state", ChoicesDropdownFilter),
         CodeFilter,
     )
     list_filter_submit = True
     list_fullwidth = True
-    list_per_page = 100
+    list_per_page = 50
+    # By the index; not by the names that a sync's own order is by.
+    ordering = ("sync_id", "user_id")
     list_before_template = "syncs/rejections_before.html"
     search_fields = ("user_id",)
     search_help_text = "A user id, exactly"

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
 from syncs import start
@@ -133,8 +133,8 @@ class RunAdmin(ReadOnlyAdmin):
         ("state", ChoicesDropdownFilter),
         ("mode", ChoicesDropdownFilter),
         ("trigger", ChoicesDropdownFilter),
-        ("sync__cohort", RelatedDropdownFilter),
-        ("sync__destination", RelatedDropdownFilter),
+        ("sync__cohort", AutocompleteSelectFilter),
+        ("sync__destination", AutocompleteSelectFilter),
     )
     list_filter_submit = True
     list_fullwidth = True

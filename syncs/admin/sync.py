@@ -11,10 +11,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from cohorts.schedule import InvalidSchedule
 from destinations.payloads import TemplateError
@@ -22,7 +22,7 @@ from destinations.secrets import SecretUnreadable
 from syncs import standing, start
 from syncs.admin import columns
 from syncs.admin.deeds import DeedsAdmin
-from syncs.admin.forms import SyncForm
+from syncs.admin.forms import LongSelect, SyncForm
 from syncs.admin.sync_deeds import BESIDE, DEEDS
 from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
@@ -40,7 +40,11 @@ class StateFilter(DropdownFilter):
     parameter_name = "state"
 
     QUERIES = {
-        "attention": ("Needs attention", None),
+        "attention": (
+            "Needs attention",
+            Q(last_state__in=[RunState.PARKED, RunState.HELD, RunState.FAILED])
+            | Q(destination__paused_at__isnull=False),
+        ),
         "equal": ("Equal", Q(settled_version=F("cohort__version"), settled_version__gt=0, dirty=False)),
         "behind": ("Behind", ~Q(settled_version=F("cohort__version")) | Q(dirty=True)),
         "open": ("Running or waiting", Q(last_state__in=[RunState.PENDING, RunState.RUNNING])),
@@ -51,26 +55,25 @@ class StateFilter(DropdownFilter):
         "paused": ("Paused", Q(enabled=False)),
         "destination": ("Destination paused", Q(destination__paused_at__isnull=False)),
         "empty": ("Not calculated yet", Q(cohort__version=0)),
-        "archived": ("Archived", None),
+        "archived": ("Archived", Q(archived_at__isnull=False)),
     }
-    ATTENTION = ["destination", "parked", "held", "failed"]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(value, words) for value, (words, _) in self.QUERIES.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Sync]) -> QuerySet[Sync]:
         chosen = self.value()
-        if chosen == "archived":
-            return queryset.exclude(archived_at=None)
-        queryset = queryset.filter(archived_at=None)
+        if chosen != "archived":
+            queryset = queryset.filter(archived_at=None)
         if chosen not in self.QUERIES:
             return queryset
         queryset = queryset.annotate(last_state=Subquery(standing.last_runs().values("state")[:1]))
-        names = self.ATTENTION if chosen == "attention" else [chosen]
-        wanted = Q()
-        for name in names:
-            wanted |= self.QUERIES[name][1] or Q()
-        return queryset.filter(wanted)
+        return queryset.filter(self.QUERIES[chosen][1])
+
+
+def _shown_for(*kinds: str) -> str:
+    """Return when a field is shown, for Alpine. Who may only look has no form, so no `schedule_kind`."""
+    return f"typeof schedule_kind === 'undefined' || {list(kinds)}.includes(schedule_kind)"
 
 
 class SyncChangeList(ChangeList):
@@ -93,8 +96,8 @@ class SyncAdmin(DeedsAdmin):
     list_display_links = ("name",)
     list_filter = (
         StateFilter,
-        ("cohort", RelatedDropdownFilter),
-        ("destination", RelatedDropdownFilter),
+        ("cohort", AutocompleteSelectFilter),
+        ("destination", AutocompleteSelectFilter),
         ("schedule_kind", ChoicesDropdownFilter),
     )
     list_select_related = ("cohort", "destination__driver")
@@ -123,10 +126,10 @@ class SyncAdmin(DeedsAdmin):
         ),
     )
     conditional_fields = {
-        "schedule_once_at": "schedule_kind == 'once'",
-        "schedule_at": "schedule_kind == 'daily'",
-        "schedule_cron": "schedule_kind == 'cron'",
-        "timezone": "['once', 'daily', 'cron'].includes(schedule_kind)",
+        "schedule_once_at": _shown_for("once"),
+        "schedule_at": _shown_for("daily"),
+        "schedule_cron": _shown_for("cron"),
+        "timezone": _shown_for("once", "daily", "cron"),
     }
 
     class Media:
@@ -152,7 +155,7 @@ class SyncAdmin(DeedsAdmin):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "destination":
-            kwargs["widget"] = UnfoldAdminSelect2Widget()
+            kwargs["widget"] = LongSelect()
         if db_field.name == "timezone":
             kwargs["widget"] = UnfoldAdminTextInputWidget(attrs={"list": "time-zones", "autocomplete": "off"})
         return super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -185,7 +188,7 @@ class SyncAdmin(DeedsAdmin):
     def rejected(self, sync: Any) -> SafeString | str:
         if not sync.facts.rejected:
             return "0"
-        return columns.link(columns.rejections_url(f"sync={sync.pk}"), f"{sync.facts.rejected:,}")
+        return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), f"{sync.facts.rejected:,}")
 
     def save_model(self, request: HttpRequest, obj: Sync, form: Any, change: bool) -> None:
         """Save only what the form is about: a driver writes the same row."""
@@ -260,7 +263,7 @@ def _page(sync: Sync) -> dict[str, Any]:
         "times": _times(sync),
         "runs": [_row(run) for run in sync.runs.all()[:RECENT_RUNS]],
         "open_run": sync.runs.filter(state__in=OPEN_RUNS).first(),
-        "rejections_url": columns.rejections_url(f"sync={sync.pk}"),
+        "rejections_url": columns.rejections_url(f"sync__id__exact={sync.pk}"),
         "runs_url": f"{reverse('admin:syncs_run_changelist')}?sync__id__exact={sync.pk}",
         "destination_url": columns.destination_url(sync.destination),
         "driven_by": columns.driven_by(driver, now),

@@ -132,6 +132,7 @@ DEEDS = (
         "that follows by itself.",
         text="Name at the partner",
         initial=lambda sync: sync.external_name,
+        permission="syncs.change_sync",
     ),
     Deed(
         "reset",
@@ -143,6 +144,7 @@ DEEDS = (
         consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
         "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
         "there.",
+        permission="syncs.change_sync",
         variant="danger",
     ),
     Deed(

@@ -45,8 +45,14 @@ class Pool:
     chance: Chance
     tasks: list = field(default_factory=list)
 
-    def submit(self, task: Callable[..., None], *arguments: object) -> None:
-        self.tasks.append((task, arguments))
+    def submit(self, task: Callable[..., None], work, request, not_before: float) -> None:
+        """Take a request on its way; no remove may set out while an add of one of its users is under way."""
+        if request.operation == "remove":
+            under_way = [other for _, (_, other, _) in self.tasks if other.operation == "add"]
+            added = {(other.url, user) for other in under_way for user in other.user_ids}
+            both = added & {(request.url.replace("/remove", "/add"), user) for user in request.user_ids}
+            assert not both, f"removed while an add is in flight: {both}"
+        self.tasks.append((task, (work, request, not_before)))
 
     def step(self) -> None:
         if self.tasks:

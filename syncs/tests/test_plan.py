@@ -22,7 +22,7 @@ from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world
 from tests.partner import Fault, Partner
 
-HISTORIES = int(os.environ.get("HISTORIES", "120"))
+HISTORIES = int(os.environ.get("HISTORIES", "100"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1"))
 UNIVERSE = [f"u{number:02d}" for number in range(14)]
 
@@ -52,7 +52,7 @@ class History:
         self.mode = "well"
         # What a run may name, gathered at the start of each of its drives; by run.
         self.due: dict[int, set[str]] = {}
-        self.seen = 0
+        self.rows_before: dict[int, set[str]] = {}
         self.calls: dict[int, list] = {}
         self.log: list[str] = []
 
@@ -184,6 +184,7 @@ class History:
         open_runs = list(Run.objects.filter(sync=self.sync, state__in=OPEN_RUNS))
         for active in open_runs:
             self.due.setdefault(active.pk, set()).update(self.due_now(active))
+            self.rows_before.setdefault(active.pk, world.rejected(self.sync))
         self.monkeypatch.setattr(drive, "LOOK_EVERY", 0.0 if cancel_at else 0.5)
         self.monkeypatch.setattr(drive, "Drive", memory_drive(self.partner, Chance(self.random, crash, at)))
         before = len(self.partner.calls)
@@ -244,8 +245,12 @@ class History:
 
     def check_names(self, run: Run, target: set[str]) -> None:
         """A run names who moved (from dirty: who was touched), whose turn it was, and at most a canary."""
-        named = {user for call in self.calls.get(run.pk, []) for user in call.users}
+        if run.pk not in self.due:
+            return  # it began while another was driven
+        named = {user for call in self.calls[run.pk] for user in call.users}
         moves = list(members.moves_page(self.cohort.pk, run.from_version, run.to_version, "", 1000))
+        out_of_turn = named & self.rows_before[run.pk] - self.due[run.pk]
+        assert not out_of_turn, f"rejected, and named out of turn: {sorted(out_of_turn)}"
         settled = set(members.in_version(self.cohort.pk, run.from_version))
         careful = run.from_dirty or run.mode != RunMode.CHANGES
         allowed = {move.user_id for move in moves if careful or move.was != move.now}
@@ -253,7 +258,7 @@ class History:
             allowed |= target
         if run.mode == RunMode.EMPTY:
             allowed |= settled
-        others = named - allowed - self.due.get(run.pk, set())
+        others = named - allowed - self.due[run.pk]
         assert others <= settled & target, f"named without a reason: {sorted(others)}"
         if run.mode == RunMode.CHANGES:
             refusals = run.batches.filter(user_ids__isnull=False, size=1, step="add")

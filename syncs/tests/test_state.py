@@ -12,11 +12,12 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=12)
 
 
-def facts(state: RunState | None = None, *, run: dict | None = None, **changes) -> Facts:
-    values = {"now": NOW, "version": 14, "size": 23_570, "settled": 14, "held": 23_570}
+def facts(state: RunState | None = None, *, run: dict[str, Any] | None = None, **changes) -> Facts:
+    values: dict[str, Any] = {"now": NOW, "version": 14, "size": 23_570, "settled": 14, "held": 23_570}
     if state:
-        values["run"] = LastRun(**{"state": state, "at": EARLIER, "target": 14} | (run or {}))
-    return Facts(**values | changes)  # type: ignore[arg-type]
+        told: dict[str, Any] = {"state": state, "at": EARLIER, "target": 14}
+        values["run"] = LastRun(**told | (run or {}))
+    return Facts(**values | changes)
 
 
 PARKED: dict[str, Any] = {"parked_until": NOW + timedelta(hours=2), "parked_reason": "429"}

@@ -63,17 +63,20 @@ class Command(BaseCommand):
         except EngineError as error:
             raise CommandError(str(error)) from None
         instant = options["as_of"] or timezone.now()
-        for cohort in ordered:
-            row: Row = {"cohort": cohort.key, "version": None, "error": ""}
-            try:
-                version = calculate.calculate(
-                    cohort, as_of=instant, replace_held=options["replace_held"], wait=60.0
-                )
-            except calculate.FAILURES as error:
-                yield row | {"error": str(error)}
-            else:
-                names = ("state", "size", "entered", "left", "reason")
-                yield row | {"version": version.number} | {name: getattr(version, name) for name in names}
+        how: Row = {"as_of": instant, "replace_held": options["replace_held"], "wait": 60.0}
+        with calculate.together(ordered, instant) as rounds:
+            for cohort in ordered:
+                yield _calculated_row(cohort, how | {"rounds": rounds})
+
+
+def _calculated_row(cohort: Cohort, how: Row) -> Row:
+    row: Row = {"cohort": cohort.key, "version": None, "error": ""}
+    try:
+        version = calculate.calculate(cohort, **how)
+    except calculate.FAILURES as error:
+        return row | {"error": str(error)}
+    names = ("state", "size", "entered", "left", "reason")
+    return row | {"version": version.number} | {name: getattr(version, name) for name in names}
 
 
 def _chosen(keys: list[str]) -> QuerySet[Cohort]:

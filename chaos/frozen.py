@@ -1,0 +1,80 @@
+"""A driver that was frozen past its lease (SIGSTOP), and goes on after another one took over.
+
+    python -m chaos.frozen --rounds 20
+
+It must write nothing, and start no request: at most one a thread may slip, between check and send.
+"""
+
+import os
+import random
+import signal
+import time
+
+from chaos import stage
+
+THREADS = 4
+# Seconds: a request's deadline, and how much longer a lease is. Short, to freeze for seconds only.
+DEADLINE, MARGIN = 1.0, 1.0
+
+
+def main() -> None:
+    options = stage.arguments(__doc__.split("\n")[0], rounds=20, users=20_000, database=stage.DATABASES)
+    with stage.stage(options.database):
+        from tests.partner import Partner
+
+        chance = random.Random(options.seed)
+        wrote, most_late, equal = 0, 0, 0
+        for number in range(1, options.rounds + 1):
+            with Partner(delay=0.02) as partner:
+                writes, late, same = _play(partner, chance, options.users)
+            wrote += writes
+            equal += same
+            most_late = max(most_late, late)
+            stage.progress(f"{number} rounds: {wrote} writes, {most_late} late requests")
+    figures = {"writes_after_takeover": wrote, "most_late_requests": most_late, "equal": equal}
+    passed = not wrote and most_late <= THREADS and equal == options.rounds
+    stage.finish({**vars(options), **figures}, passed=passed)
+
+
+def _play(partner, chance, users):
+    from chaos.child import drive_once
+    from syncs import start
+    from syncs.choices import Trigger
+    from tests import world
+
+    fields = {"batch_size": users // 200, "threads": THREADS, "deadline": DEADLINE, "read_timeout": DEADLINE}
+    sync = world.sync(
+        world.cohort(world.users(users)), world.destination(partner.url, "amplitude-list", **fields)
+    )
+    start.start(sync, trigger=Trigger.COMMAND)
+    frozen = stage.processes().Process(target=drive_once, args=(sync.destination_id, "", MARGIN))
+    frozen.start()
+    freeze_after = chance.randrange(2, 150)
+    while len(partner.calls) < freeze_after:
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, 0.02))
+    os.kill(frozen.pid, signal.SIGSTOP)
+    time.sleep(DEADLINE + MARGIN + 0.2)
+
+    second = stage.processes().Process(target=drive_once, args=(sync.destination_id,))
+    second.start()
+    stage.ended(second)
+    rows, calls = _rows(), len(partner.calls)
+    os.kill(frozen.pid, signal.SIGCONT)
+    stage.ended(frozen)
+    wrote = rows != _rows()
+    sync.refresh_from_db()
+    same = partner.members(world.name_at_partner(sync)) == world.wanted(sync)
+    return wrote, len(partner.calls) - calls, same
+
+
+def _rows():
+    """Everything that a driver writes."""
+    from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
+
+    models = (Sync, Run, Batch, Attempt, Rejection, Driver)
+    return [list(model.objects.order_by("pk").values()) for model in models]
+
+
+if __name__ == "__main__":
+    main()

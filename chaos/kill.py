@@ -1,0 +1,88 @@
+"""kill -9 at random instants of a sync: does the partner's list end equal to the cohort, each time?
+
+    python -m chaos.kill --kills 200 --users 100000 --database postgres --kind property
+    python -m chaos.kill --variant record-first       # a driver that records before it sends: must fail
+
+A driver in a process of its own sends the whole cohort; it is killed at a random instant; another one
+recovers. Then the two sides are compared, and the requests that came twice are counted. The partner does
+not apply a request whose sender is gone, as many web servers do not.
+"""
+
+import random
+import time
+
+from chaos import stage
+
+THREADS = 4
+
+
+def main() -> None:
+    options = stage.arguments(
+        __doc__.split("\n")[0],
+        kills=200,
+        users=100_000,
+        database=stage.DATABASES,
+        kind=("list", "property"),
+        variant=("none", "record-first"),
+    )
+    with stage.stage(options.database):
+        passed, figures = _play(options)
+    stage.finish({**vars(options), **figures}, passed=passed)
+
+
+def _play(options):
+    from syncs import start
+    from syncs.choices import OPEN_RUNS, RunMode, Trigger
+    from syncs.models import Batch, Run
+    from tests import world
+    from tests.partner import Partner
+
+    chance = random.Random(options.seed)
+    context = stage.processes()
+    kills = equal = most_again = 0
+    slowest = 0.0
+    with Partner(delay=0.02, drops_abandoned=True) as partner:
+        cohort = world.cohort(world.users(options.users))
+        fields = {"batch_size": max(options.users // 100, 10), "threads": THREADS}
+        sync = world.sync(cohort, world.destination(partner.url, f"amplitude-{options.kind}", **fields))
+
+        def drive():
+            process = context.Process(target=_child, args=(sync.destination_id, options.variant))
+            process.start()
+            return process
+
+        while kills < options.kills:
+            partner.calls.clear()
+            run = start.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
+            process = drive()
+            target = chance.randrange(1, 100)
+            while len(partner.calls) < target and process.exitcode is None:
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.02))
+            process.kill()
+            process.join()
+            # One that was through already has not been killed in the middle.
+            kills += Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).exists()
+            began = time.monotonic()
+            while Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).exists():
+                stage.ended(drive())
+            slowest = max(slowest, time.monotonic() - began)
+            most_again = max(most_again, sum(count - 1 for count in partner.payloads().values()))
+            equal += partner.members(world.name_at_partner(sync)) == world.wanted(sync)
+            rounds = Run.objects.count()
+            stage.progress(f"{kills} kills, equal {equal} of {rounds}, {most_again} sent again")
+            world.fill(cohort, world.users(options.users, first=rounds * (options.users // 100)))
+            Batch.objects.all().delete()
+    figures = {"kills": kills, "rounds": rounds, "equal": equal, "most_batches_sent_again": most_again}
+    figures["slowest_recovery_seconds"] = round(slowest, 1)
+    return equal == rounds and most_again <= THREADS, figures
+
+
+def _child(destination_id: int, variant: str) -> None:
+    from chaos.child import drive_once
+
+    drive_once(destination_id, variant)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the form of a cohort asks while a person fills it in: is it right, which names are there, a preview.
+
+Each takes the CohortAdmin and the request; `asked` has checked the permission. Answers are JSON, a
+preview's is a part of a page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from cohorts import query
+from cohorts.choices import PreviewState, SourceKind
+from cohorts.definitions import Definition, DefinitionError, parse
+from cohorts.models import Cohort, Preview
+from cohorts.sources import USE_QUERY
+from events.catalogue import event_names, event_properties, user_properties
+from events.engine import EngineError
+from events.store import DEFAULT_WORKSPACE
+
+if TYPE_CHECKING:
+    from cohorts.admin import CohortAdmin
+
+MOST_NAMES = 500
+Answer = Callable[..., HttpResponseBase]
+
+
+def asked(admin: CohortAdmin, view: Answer, methods: Sequence[str]) -> Answer:
+    """Wrap one of the views below for the admin's addresses: for who may add or change cohorts."""
+
+    @require_http_methods(methods)
+    def wrapped(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        if not (
+            request.user.has_perm("cohorts.add_cohort") or request.user.has_perm("cohorts.change_cohort")
+        ):
+            raise PermissionDenied
+        return view(admin, request, **kwargs)
+
+    checked: Answer = admin.admin_site.admin_view(wrapped)
+    return checked
+
+
+def check(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
+    """Return the sentence of the definition in the body, or its problems as pairs of pointer and message."""
+    try:
+        definition = _parsed(request.body)
+    except DefinitionError as error:
+        return JsonResponse({"sentence": "", "problems": error.problems})
+    known = set(Cohort.objects.filter(key__in=definition.cohort_keys()).values_list("key", flat=True))
+    missing = sorted(definition.cohort_keys() - known)
+    problems = [("/where", f'There is no cohort "{key}".') for key in missing]
+    return JsonResponse({"sentence": definition.sentence(), "problems": problems})
+
+
+def _parsed(body: bytes) -> Definition:
+    try:
+        return parse(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DefinitionError):
+            raise
+        raise DefinitionError([("", f"This is not JSON: {error}")]) from None
+
+
+def names(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
+    """Return the names that complete what is typed: events, an event's properties, users' properties."""
+    workspace = request.GET.get("workspace", "") or DEFAULT_WORKSPACE
+    event = request.GET.get("event", "").replace("\0", "")
+    if event:
+        found = event_properties(workspace.replace("\0", ""), event, limit=MOST_NAMES)
+        return JsonResponse({"properties": [[e.property_name, e.type] for e in found]})
+    events = event_names(workspace.replace("\0", ""), limit=MOST_NAMES)
+    users = user_properties(workspace.replace("\0", ""), limit=MOST_NAMES)
+    return JsonResponse(
+        {
+            "events": [[entry.event, f"{entry.count:,} times"] for entry in events],
+            "users": [[entry.property_name, entry.type] for entry in users],
+            "cohorts": list(Cohort.objects.order_by("name").values_list("key", "name")[:MOST_NAMES]),
+        }
+    )
+
+
+def preview(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
+    """Let the worker calculate the source in the body; return where its preview is. 400: it is wrong."""
+    try:
+        wanted = json.loads(request.body)
+        made = _wanted(request, wanted if isinstance(wanted, dict) else {})
+    except (ValueError, RecursionError, EngineError) as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    made.save()
+    return JsonResponse({"url": reverse("admin:cohorts_preview_part", args=[made.pk])}, status=201)
+
+
+def _wanted(request: HttpRequest, wanted: dict[str, Any]) -> Preview:
+    made = Preview(source_kind=wanted.get("source_kind", ""))
+    made.created_by_id = request.user.pk or 0
+    if made.source_kind == SourceKind.QUERY:
+        if not request.user.has_perm(USE_QUERY):
+            raise PermissionDenied
+        made.query_database, made.query_sql = str(wanted.get("query_database")), str(wanted.get("query_sql"))
+        query.check_query(made.query_database, made.query_sql)
+    elif made.source_kind == SourceKind.BEHAVIORAL:
+        made.definition = wanted.get("definition")
+        parse(made.definition)
+        made.events_workspace = str(wanted.get("events_workspace") or DEFAULT_WORKSPACE)[:50]
+    else:
+        raise ValueError("Only what is calculated can be previewed.")
+    return made
+
+
+def preview_part(admin: CohortAdmin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
+    """Show a preview as a part of a page: see preview.js."""
+    return TemplateResponse(request, "cohorts/preview_part.html", _shown(request, preview_id))
+
+
+def preview_page(admin: CohortAdmin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
+    """Show a preview to who has left the form and comes back."""
+    request.current_app = admin.admin_site.name
+    known = {**admin.admin_site.each_context(request), "title": "Preview", "opts": Cohort._meta}
+    return TemplateResponse(request, "cohorts/preview.html", {**known, **_shown(request, preview_id)})
+
+
+def _shown(request: HttpRequest, preview_id: int) -> dict[str, Any]:
+    found = get_object_or_404(Preview, pk=preview_id, created_by=request.user.pk)
+    return {"preview": found, "open": found.state in (PreviewState.WAITING, PreviewState.RUNNING)}

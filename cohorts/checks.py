@@ -1,0 +1,38 @@
+"""Mistakes in the addresses of databases, told at start; an address is not shown: it holds a password."""
+
+from dataclasses import fields
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from cohorts.databases import FileFolder, open_database
+from cohorts.dialects import Tables
+
+
+@register
+def check_databases(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    addresses = {f"QUERY_DATABASES, {name}": url for name, url in settings.QUERY_DATABASES.items()}
+    if settings.EVENTS_URL:
+        addresses["EVENTS_URL"] = settings.EVENTS_URL
+    found: list[CheckMessage] = []
+    for name, url in addresses.items():
+        try:
+            database = open_database(url)
+        except ValueError as error:
+            found.append(Error(f"{name}: {error}.", id="cohorts.E001"))
+        else:
+            if name == "EVENTS_URL" and isinstance(database, FileFolder):
+                hint = "Leave it empty for our own files, or name PostgreSQL or ClickHouse."
+                found.append(Error("EVENTS_URL cannot be a folder.", hint=hint, id="cohorts.E002"))
+    return found
+
+
+@register
+def check_tables(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    known = [field.name for field in fields(Tables)]
+    return [
+        Error(f"EVENTS_TABLES has {name!r}.", hint=f"Use {', '.join(known)}.", id="cohorts.E003")
+        for name in settings.EVENTS_TABLES
+        if name not in known
+    ]

@@ -1,0 +1,81 @@
+"""Previews: what a source would give, calculated by a worker while the person looks or leaves."""
+
+import heapq
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from cohorts import behavioral, query
+from cohorts.calculate import FAILURES, published_members
+from cohorts.choices import PreviewState, SourceKind
+from cohorts.definitions import parse
+from cohorts.models import Preview
+from events.engine import Limits
+
+# A worker that dies twice over the same preview will die again.
+MOST_ATTEMPTS = 2
+KEPT = timedelta(days=1)
+
+
+def limits() -> Limits:
+    """Return what a calculation may use for which a person waits."""
+    return replace(Limits.configured(), seconds=settings.PREVIEW_SECONDS)
+
+
+def run_waiting() -> list[Preview]:
+    """Calculate the previews that wait, oldest first; return those that this process has ended."""
+    Preview.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
+    ended = []
+    for preview in Preview.objects.open().order_by("pk"):
+        if Preview.objects.start(preview.pk):
+            preview.refresh_from_db()
+            _run(preview)
+            ended.append(preview)
+    return ended
+
+
+def _run(preview: Preview) -> None:
+    if preview.attempts > MOST_ATTEMPTS:
+        said = "The worker ended twice while it calculated this; its log says more."
+        Preview.objects.end(preview.pk, preview.attempts, PreviewState.FAILED, error=said)
+        return
+    try:
+        found = _queried(preview) if preview.source_kind == SourceKind.QUERY else _performed(preview)
+    except FAILURES as error:
+        Preview.objects.end(preview.pk, preview.attempts, PreviewState.FAILED, error=str(error))
+    except Exception as error:  # a preview's edge: the person is told, and the worker goes on
+        said = f"{type(error).__name__}: {error}"
+        Preview.objects.end(preview.pk, preview.attempts, PreviewState.FAILED, error=said)
+        raise
+    else:
+        Preview.objects.end(preview.pk, preview.attempts, PreviewState.DONE, **found)
+
+
+def _performed(preview: Preview) -> dict[str, Any]:
+    return asdict(
+        behavioral.preview(
+            parse(preview.definition),
+            timezone.now(),
+            cohorts=published_members,
+            limits=limits(),
+            workspace=preview.events_workspace,
+        )
+    )
+
+
+def _queried(preview: Preview) -> dict[str, Any]:
+    size = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal size
+        for user_id in query.members(preview.query_database, preview.query_sql, limits=limits()):
+            size += 1
+            yield user_id
+
+    sample = heapq.nsmallest(behavioral.SAMPLE, counted(), key=lambda user_id: zlib.crc32(user_id.encode()))
+    return {"size": size, "sample": sorted(sample), "sql": preview.query_sql}

@@ -1,0 +1,122 @@
+"""Pages of the project itself: personal API tokens, users and groups."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from cohortsite import tokens
+from cohortsite.forms import ApiTokenForm
+from cohortsite.models import ApiToken
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    # Roles are the groups; a user's own permissions stay possible, in a field that narrows as one types.
+    filter_horizontal = ()
+    autocomplete_fields = ("groups",)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    pass
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ModelAdmin):
+    """Everybody who may log in makes, sees and revokes their own; who may change users sees them all."""
+
+    form = ApiTokenForm
+    list_display = ("name", "prefix", "owner", "state", "last_used_at", "expires_at", "created_at")
+    list_display_links = None
+    actions = ("revoke_selected",)
+    search_fields = ("name", "prefix", "user__username")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.revoke_view))
+        return [path("<int:pk>/revoke/", view, name="cohortsite_apitoken_revoke"), *super().get_urls()]
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return True
+
+    def has_view_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return obj is None or obj.user_id == request.user.pk or self._sees_all(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return True
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        """A token is made and revoked, never changed."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        """A revoked token stays listed: who had which is a question for later, too."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        found: QuerySet[ApiToken] = super().get_queryset(request).select_related("user")
+        return found if self._sees_all(request) else found.filter(user__username=request.user.get_username())
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ask for a name and an expiry; the reply to the POST is the only place that shows the token."""
+        form = ApiTokenForm(request.POST or None)
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "form": form}
+        if request.method == "POST" and form.is_valid():
+            stored, text = tokens.create(
+                request.user, form.cleaned_data["name"], expires_at=form.cleaned_data["expires_at"]
+            )
+            self.log_addition(request, stored, "Made.")
+            context |= {"title": "Your new token", "token": text, "stored": stored}
+        else:
+            context["title"] = "Make an API token"
+        return TemplateResponse(request, "cohortsite/token.html", context)
+
+    def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        token = get_object_or_404(ApiToken, pk=pk)
+        if not self.has_view_permission(request, token):
+            raise PermissionDenied
+        self._revoke(request, token)
+        return HttpResponseRedirect(reverse("admin:cohortsite_apitoken_changelist"))
+
+    @admin.action(description="Revoke", permissions=["view"])
+    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            self._revoke(request, token)
+
+    def _revoke(self, request: HttpRequest, token: ApiToken) -> None:
+        if ApiToken.objects.revoke(token.pk):
+            self.log_change(request, token, "Revoked.")
+            messages.success(request, f"{token} is revoked: it is refused from now on.")
+        else:
+            messages.warning(request, f"{token} was revoked before.")
+
+    @display(description="Of", ordering="user__username")
+    def owner(self, token: ApiToken) -> str:
+        return token.user.get_username()
+
+    @display(description="State", label={"Active": "success", "Revoked": "danger", "Expired": "warning"})
+    def state(self, token: ApiToken) -> str:
+        return token.state
+
+    def _sees_all(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("auth.change_user"))

@@ -1,0 +1,78 @@
+"""Personal tokens of the REST API; and, of each change of configuration, who made it and what it was."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from simple_history import register
+
+from cohorts.models import Cohort
+from cohortsite.records import ConfigurationRecords
+from destinations.models import Destination
+from syncs.models import Sync
+
+# From here and not on the models: they are of rooms that share no code of this kind.
+SCHEDULE = ("schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone")
+GUARDS = ("guard_percent", "guard_users")
+for model, configured in {
+    Cohort: (
+        *("key", "name", "description", "source_kind", "definition", "query_database", "query_sql"),
+        *("refresh_before_sync", "hold_if_emptied"),
+        *GUARDS,
+        *SCHEDULE,
+    ),
+    Destination: (*Destination.CONFIG_FIELDS, "credential"),
+    Sync: ("cohort", "destination", "enabled", "archived_at", "external_name", *GUARDS, *SCHEDULE),
+}.items():
+    register(
+        model,
+        app="cohortsite",
+        records_class=ConfigurationRecords,
+        excluded_fields=[f.name for f in model._meta.fields if f.name not in (*configured, "id")],
+    )
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def usable(self) -> ApiTokenQuerySet:
+        """Those that are neither revoked nor expired, of users who may log in."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=Now())
+        return self.filter(unexpired, revoked_at=None, user__is_active=True)
+
+    def revoke(self, pk: Any) -> bool:
+        """Refuse the token from now on; False if it was revoked before."""
+        return self.filter(pk=pk, revoked_at=None).update(revoked_at=Now()) == 1
+
+
+class ApiToken(models.Model):
+    """A token that acts as its user. The text is shown once; what is kept is its SHA-256."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100, help_text="What uses it: airflow, nightly export …")
+    prefix = models.CharField(max_length=12, editable=False)
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    expires_at = models.DateTimeField(
+        "expires", null=True, blank=True, help_text="Refused from then on. Empty: never."
+    )
+    revoked_at = models.DateTimeField("revoked", null=True, editable=False)
+    last_used_at = models.DateTimeField("last used", null=True, editable=False)
+    created_at = models.DateTimeField("made", auto_now_add=True)
+
+    objects: ClassVar[models.Manager[ApiToken]] = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> str:
+        if self.revoked_at:
+            return "Revoked"
+        return "Expired" if self.expires_at and self.expires_at <= timezone.now() else "Active"

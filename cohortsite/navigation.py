@@ -1,0 +1,81 @@
+"""The sidebar: what a person may see, in the order in which one works."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+# Title, icon, the page's name, and the permission to see it ('' for everybody who may log in).
+GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
+    (
+        "",
+        (
+            ("Overview", "dashboard", "admin:index", ""),
+            ("Where is user X?", "person_search", "where", "cohorts.view_cohort"),
+        ),
+    ),
+    (
+        "Sending",
+        (
+            ("Cohorts", "groups", "admin:cohorts_cohort_changelist", "cohorts.view_cohort"),
+            (
+                "Destinations",
+                "outbound",
+                "admin:destinations_destination_changelist",
+                "destinations.view_destination",
+            ),
+            ("Syncs", "sync_alt", "admin:syncs_sync_changelist", "syncs.view_sync"),
+            ("Runs", "history", "admin:syncs_run_changelist", "syncs.view_run"),
+            ("Rejected users", "person_off", "admin:syncs_rejection_changelist", "syncs.view_rejection"),
+            ("Drivers", "local_shipping", "admin:syncs_driver_changelist", "syncs.view_driver"),
+        ),
+    ),
+    (
+        "Receiving",
+        (
+            ("Workspaces", "inbox", "admin:receiving_workspace_changelist", "receiving.view_workspace"),
+            ("API keys", "vpn_key", "admin:receiving_apikey_changelist", "receiving.view_apikey"),
+            ("Lists", "list_alt", "admin:receiving_list_changelist", "receiving.view_list"),
+            (
+                "Requests",
+                "receipt_long",
+                "admin:receiving_requestlog_changelist",
+                "receiving.view_requestlog",
+            ),
+            (
+                "Searches",
+                "manage_search",
+                "admin:receiving_bodysearch_changelist",
+                "receiving.view_bodysearch",
+            ),
+        ),
+    ),
+    (
+        "Access",
+        (
+            ("API tokens", "key", "admin:cohortsite_apitoken_changelist", ""),
+            ("Users", "manage_accounts", "admin:auth_user_changelist", "auth.view_user"),
+            ("Roles", "admin_panel_settings", "admin:auth_group_changelist", "auth.view_group"),
+        ),
+    ),
+)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """unfold's SIDEBAR navigation."""
+    return [
+        {
+            "title": title,
+            "separator": bool(title),
+            "items": [
+                {"title": words, "icon": icon, "link": reverse(name), "permission": _may(permission)}
+                for words, icon, name, permission in pages
+            ],
+        }
+        for title, pages in GROUPS
+    ]
+
+
+def _may(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: not permission or request.user.has_perm(permission)

@@ -1,0 +1,85 @@
+"""How a change of configuration is recorded, and how the records read as who, when, before and after."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from django.db import models
+from simple_history.models import HistoricalRecords
+
+from destinations.secrets import EncryptedField
+
+SHOWN = 50
+
+
+class ConfigurationRecords(HistoricalRecords):  # type: ignore[misc]
+    """Records what people configure. Of a secret it keeps "set" or "not set", which is how one reads.
+
+    Columns of state are excluded, and a save of nothing else leaves no record; UPDATEs never do.
+    """
+
+    def copy_fields(self, model: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = super().copy_fields(model)
+        for name, field in fields.items():
+            if isinstance(field, EncryptedField):
+                masked = models.CharField(field.verbose_name, max_length=10)
+                masked.set_attributes_from_name(name)
+                fields[name] = masked
+        return fields
+
+    def post_save(self, instance: Any, created: bool, using: str | None = None, **more: Any) -> None:
+        saved = more.get("update_fields")
+        if saved is None or saved & {field.name for field in self.fields_included(instance)}:
+            super().post_save(instance, created, using=using, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`who`: a user name, or '' for a command. `fields` is empty where a secret was replaced by another."""
+
+    when: datetime
+    who: str
+    what: str
+    fields: list[FieldChange]
+
+
+def changes_of(row: models.Model) -> list[Change]:
+    """Return the latest changes of a row's configuration, the newest first. Two queries."""
+    if not hasattr(row, "history"):
+        return []
+    found = row.history.select_related("history_user").order_by("-history_date", "-history_id")
+    records = list(found[: SHOWN + 1])
+    changes = [_change(new, old) for new, old in pairwise(records)]
+    if records and len(records) <= SHOWN:
+        changes.append(_change(records[-1], None))
+    return changes
+
+
+def _change(new: Any, old: Any) -> Change:
+    who = new.history_user.get_username() if new.history_user else ""
+    fields = list(_differences(new, old)) if old is not None and new.history_type != "-" else []
+    return Change(new.history_date, who, new.get_history_type_display(), fields)
+
+
+def _differences(new: Any, old: Any) -> Iterator[FieldChange]:
+    for field in new.tracked_fields:
+        if getattr(new, field.attname) != getattr(old, field.attname):
+            label = str(field.verbose_name)
+            yield FieldChange(label[:1].upper() + label[1:], _text(old, field), _text(new, field))
+
+
+def _text(record: Any, field: Any) -> str:
+    value = getattr(record, field.attname)
+    if value is None or value == "":
+        return "empty"
+    shown = getattr(record, f"get_{field.name}_display", None)
+    return str(shown() if shown else value)

@@ -1,0 +1,84 @@
+"""Changes of configuration: who, when, before and after; no secret, and nothing of state."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from cohortsite.records import changes_of
+from destinations.models import Destination
+from syncs import start
+from syncs.models import Sync
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def root():
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def test_a_change_by_the_api_tells_who_before_and_after(root):
+    made = world.destination("http://127.0.0.1:9", name="acme")
+    url = f"/api/v1/destinations/{made.name}"
+    reply = root.patch(url, {"batch_size": 500, "title": "Acme"}, content_type="application/json")
+    assert reply.status_code == 200, reply.content
+    latest, first = changes_of(made)
+    assert (latest.who, first.who, first.what) == ("root", "", "Created")
+    told = {(f.label, f.before, f.after) for f in latest.fields}
+    assert told == {("Batch size", "1000", "500"), ("Title", "empty", "Acme")}
+
+    page = root.get(f"/admin/destinations/destination/{made.pk}/history/").content.decode()
+    for text in ("root", "Batch size", "1000", "500"):
+        assert text in page
+
+
+def test_a_secret_is_recorded_as_set_and_no_more():
+    made = world.destination("http://127.0.0.1:9", credential="first-s3cret")
+    made.credential = "second-s3cret"
+    made.save_fields(["credential"])
+    made.auth_mode, made.credential = "none", ""
+    made.save_fields(["credential", "auth_mode"])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT credential FROM cohortsite_historicaldestination ORDER BY history_id")
+        assert [value for (value,) in cursor.fetchall()] == ["set", "set", "not set"]
+    cleared, replaced, _ = changes_of(made)
+    assert ("Credential", "set", "not set") in [(f.label, f.before, f.after) for f in cleared.fields]
+    assert replaced.fields == []
+
+
+def test_what_changes_by_itself_leaves_no_record():
+    cohort = world.cohort(["a"])
+    sync = world.sync(cohort, world.destination("http://127.0.0.1:9"))
+    rows = (cohort, sync, sync.destination)
+    before = [row.history.count() for row in rows]
+    world.fill(cohort, ["a", "b"])
+    Destination.objects.pause(sync.destination_id, "x")
+    Destination.objects.resume(sync.destination_id)
+    Sync.objects.begin(sync.pk, place="p", external_name="n")
+    Sync.objects.settle(sync.pk, version=1)
+    sync.reschedule(timezone.now())
+    sync.save(update_fields=["next_due_at"])
+    start.start(sync, trigger="person")
+    assert [row.history.count() for row in rows] == before
+
+
+def test_markup_in_a_value_is_shown_as_text(root):
+    cohort = world.cohort(["a"])
+    cohort.description = "<script>alert(1)</script>"
+    cohort.save()
+    page = root.get(f"/admin/cohorts/cohort/{cohort.pk}/history/").content.decode()
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def test_a_deleted_row_stays_told():
+    made = world.destination("http://127.0.0.1:9")
+    history, pk = type(made).history.model, made.pk
+    made.delete()
+    assert (
+        history.objects.filter(id=pk).order_by("history_id").values_list("history_type", flat=True)[1] == "-"
+    )

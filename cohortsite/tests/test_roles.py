@@ -1,0 +1,269 @@
+"""Every role, and a stranger, against every page and every call that there is.
+
+The addresses are not written down here: they are read from the site's own table, so that a new one is
+tried without anybody thinking of it. What each role may do besides reading is written down.
+"""
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from cohortsite import roles, tokens
+from cohortsite.models import ApiToken
+from receiving.keys import create_key
+from receiving.models import Workspace
+from syncs.choices import RejectionKind, RunState
+from syncs.models import Batch, Driver, Rejection, Run, Sync
+from tests import world
+
+pytestmark = pytest.mark.django_db
+PAST_LOGIN = re.compile(r"^admin/(login|logout|jsi18n|autocomplete|password_change|search|r/)")
+# What an operator may post to: everything else that changes something is the administrator's.
+OPERATOR_DEEDS = {
+    *(f"admin/syncs/sync/1/do/{name}/" for name in ("run", "pause", "resume", "full", "empty")),
+    *(f"admin/syncs/run/1/do/{name}/" for name in ("approve", "refuse", "resume", "try-now", "cancel")),
+    *(f"admin/syncs/rejection/1/do/{name}/" for name in ("retry", "dismiss")),
+    *(f"admin/syncs/driver/1/do/{name}/" for name in ("try-now", "forget-size")),
+}
+
+
+def routes(patterns=None, before=""):
+    """Yield every route of the site, as Django has it."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, before + str(pattern.pattern))
+        elif isinstance(pattern, URLPattern):
+            yield before + str(pattern.pattern)
+
+
+def filled(route):
+    """Return an address for a route: 1 for numbers and ids, an existing name for names."""
+    route = re.sub(r"<path:object_id>", "1", route)
+    return re.sub(r"<(?:\w+:)?\w+>", "1", route)
+
+
+def admin_urls():
+    found = set()
+    for route in routes():
+        if not route.startswith("admin/") or PAST_LOGIN.match(route) or "(?P" in route:
+            continue
+        if "<slug:name>" in route:
+            app, model = route.split("/")[1:3]
+            names = [deed.name for deed in deeds_of(app, model)]
+            found |= {filled(route.replace("<slug:name>", name)) for name in names}
+        else:
+            found.add(filled(route))
+    return sorted(found)
+
+
+def deeds_of(app, model):
+    from django.contrib import admin
+
+    return next(a.deeds for m, a in admin.site._registry.items() if m._meta.label_lower == f"{app}.{model}")
+
+
+@pytest.fixture
+def site(settings):
+    """One of everything, each with the key 1 where the database gives it."""
+    cohort = world.cohort(["a", "b"], pk=1, key="buyers")
+    destination = world.destination("http://127.0.0.1:9", pk=1, name="acme")
+    sync = Sync.objects.create(pk=1, cohort=cohort, destination=destination)
+    run = Run.objects.create(
+        pk=1, sync_id=1, trigger="person", from_version=0, to_version=1, state=RunState.HELD
+    )
+    Batch.objects.create(run=run, number=1, step="add")
+    Driver.objects.create(destination=destination)
+    Rejection.objects.create(
+        pk=1, sync_id=1, user_id="a", kind=RejectionKind.REJECTED, wanted=True, code="x", message="y",
+        run=run, last_at=timezone.now(),
+    )  # fmt: skip
+    workspace = Workspace.objects.create(pk=1, slug="partner")
+    create_key(workspace, name="k")
+    return sync
+
+
+def person(role):
+    user = User.objects.create_user(role, password="x", is_staff=role != "nobody")
+    if role in roles.RULES:
+        user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+def client_of(role):
+    client = Client(raise_request_exception=False)
+    if role != "anonymous":
+        client.force_login(person(role))
+    return client
+
+
+OWN = re.compile(r"^admin/(cohortsite/apitoken/|$)")
+
+
+@pytest.mark.parametrize("role", ["anonymous", "nobody", "stranger"])
+def test_who_has_no_role_sees_and_does_nothing(site, role):
+    client = client_of(role)
+    for url in admin_urls():
+        for method in (client.get, client.post):
+            reply = method(f"/{url}")
+            if role == "stranger" and OWN.match(url):
+                continue  # the first page, and one's own tokens
+            assert reply.status_code in (302, 403, 404, 405), f"{role} {url}: {reply.status_code}"
+            if reply.status_code == 302:
+                target = reply.headers["Location"]
+                assert target.startswith("/admin/login/") or (
+                    role == "stranger" and target in ("/admin/", f"/{url}change/")
+                ), url
+
+
+@pytest.fixture
+def everything():
+    """Return what the database holds, to see that nothing has changed."""
+
+    def look():
+        from django.apps import apps
+
+        models = [m for label in (*roles.ROOMS, "auth") for m in apps.get_app_config(label).get_models()]
+        return {m._meta.label: list(m._default_manager.order_by("pk").values()) for m in models}
+
+    return look
+
+
+SECRETS = (world.KEY, "gAAAA")
+
+
+def test_a_viewer_reads_everything_changes_nothing_and_sees_no_secret(site, everything):
+    client = client_of("viewer")
+    before = everything()
+    seen = 0
+    for url in admin_urls():
+        reply = client.get(f"/{url}")
+        assert reply.status_code < 500, url
+        text = b"".join(reply) if reply.streaming else reply.content
+        assert not [secret for secret in SECRETS if secret.encode() in text], url
+        seen += reply.status_code == 200
+        posted = client.post(
+            f"/{url}", {"_confirm": "yes", "post": "yes", "reason": "x", "decision": "approve"}
+        )
+        assert posted.status_code < 500, url
+    after = everything()
+    changed = [name for name in before if before[name] != after[name] and name != "auth.User"]
+    assert not changed
+    assert seen > 20
+    assert [u["is_superuser"] for u in after["auth.User"]] == [False]
+
+
+def test_an_operator_does_the_deeds_and_configures_nothing(site):
+    client = client_of("operator")
+    administrator = client_of("administrator")
+    deeds = [url for url in admin_urls() if "/do/" in url]
+    assert set(deeds) >= OPERATOR_DEEDS
+    for url in deeds:
+        expected = 200 if url in OPERATOR_DEEDS else 403
+        assert client.get(f"/{url}").status_code == expected, url
+        assert administrator.get(f"/{url}").status_code == 200, url
+    for url in admin_urls():
+        if url.endswith(("/add/", "/delete/")) and not OWN.match(url):
+            assert client.get(f"/{url}").status_code in (302, 403), url
+    assert client.get("/admin/cohorts/cohort/1/upload/").status_code in (200, 302)
+    body = {"base_url": "http://127.0.0.1:9/elsewhere", "name": "acme"}
+    assert client.post("/admin/destinations/destination/1/change/", body).status_code == 403
+    assert client.post("/admin/syncs/sync/1/change/", {"schedule_kind": "hourly"}).status_code == 403
+
+
+CALLS = {
+    # method and address: the least role that may
+    ("get", "cohorts"): "viewer",
+    ("get", "cohorts/buyers"): "viewer",
+    ("get", "cohorts/buyers/members"): "viewer",
+    ("post", "cohorts"): "administrator",
+    ("patch", "cohorts/buyers"): "administrator",
+    ("put", "cohorts/buyers"): "administrator",
+    ("delete", "cohorts/buyers"): "administrator",
+    ("put", "cohorts/buyers/members"): "operator",
+    ("patch", "cohorts/buyers/members"): "operator",
+    ("get", "destinations"): "viewer",
+    ("get", "destinations/acme"): "viewer",
+    ("post", "destinations"): "administrator",
+    ("patch", "destinations/acme"): "administrator",
+    ("delete", "destinations/acme"): "administrator",
+    ("post", "destinations/acme/pause"): "operator",
+    ("post", "destinations/acme/resume"): "operator",
+    ("get", "syncs"): "viewer",
+    ("get", "syncs/1"): "viewer",
+    ("get", "syncs/1/preview"): "viewer",
+    ("get", "syncs/1/rejections"): "viewer",
+    ("post", "syncs"): "administrator",
+    ("patch", "syncs/1"): "administrator",
+    ("delete", "syncs/1"): "administrator",
+    ("post", "syncs/1/runs"): "operator",
+    ("post", "syncs/1/pause"): "operator",
+    ("post", "syncs/1/resume"): "operator",
+    ("post", "syncs/1/rejections/retry"): "operator",
+    ("post", "syncs/1/rejections/dismiss"): "operator",
+    ("get", "runs"): "viewer",
+    ("get", "runs/1"): "viewer",
+    ("post", "runs/1/cancel"): "operator",
+    ("post", "runs/1/resume"): "operator",
+    ("post", "runs/1/approve"): "operator",
+    ("post", "runs/1/refuse"): "operator",
+}
+RANKS = ["anonymous", "stranger", "viewer", "operator", "administrator"]
+
+
+def test_every_call_of_the_api_is_in_the_table():
+    """Read from the OpenAPI document: a call that is added must be put in its place above."""
+    from drf_spectacular.generators import SchemaGenerator
+
+    names = {"{key}": "buyers", "{name}": "acme", "{id}": "1"}
+    found = set()
+    for path, calls in SchemaGenerator().get_schema(request=None, public=True)["paths"].items():
+        if not path.startswith("/api/v1/"):
+            continue  # what partners call, with keys of their own
+        for name, value in names.items():
+            path = path.replace(name, value)
+        found |= {
+            (method, path.removeprefix("/api/v1/").rstrip("/")) for method in calls if method != "parameters"
+        }
+    assert found == set(CALLS)
+
+
+@pytest.mark.parametrize("role", RANKS)
+def test_each_call_of_the_api_by_each_role(site, role):
+    headers = {} if role == "anonymous" else {"Authorization": f"Token {tokens.create(person(role), 't')[1]}"}
+    client = Client(raise_request_exception=False)
+    for (method, path), least in CALLS.items():
+        reply = getattr(client, method)(
+            f"/api/v1/{path}",
+            data=None if method == "get" else b"[",
+            content_type="application/json",
+            headers=headers,
+        )
+        allowed = RANKS.index(role) >= RANKS.index(least)
+        said = f"{role} {method} {path}: {reply.status_code}"
+        if role == "anonymous":
+            assert reply.status_code == 401, said
+        elif allowed:
+            assert reply.status_code not in (401, 403) and reply.status_code < 500, said
+        else:
+            assert reply.status_code == 403, said
+
+
+def test_the_groups_hold_what_the_rules_say():
+    """A model or permission was added? Add a migration that calls `roles.grant` again."""
+    call_command("migrate", verbosity=0)
+    for name, wanted in roles.RULES.items():
+        held = set(Group.objects.get(name=name).permissions.values_list("pk", flat=True))
+        assert held == set(Permission.objects.filter(wanted).values_list("pk", flat=True)), name
+
+
+def test_a_viewer_cannot_see_tokens_of_others(site):
+    viewer, other = client_of("viewer"), person("operator")
+    token, _ = tokens.create(other, "theirs")
+    assert b"theirs" not in viewer.get("/admin/cohortsite/apitoken/").content
+    assert viewer.post(f"/admin/cohortsite/apitoken/{token.pk}/revoke/").status_code == 403
+    assert ApiToken.objects.usable().filter(pk=token.pk).exists()

@@ -1,0 +1,119 @@
+"""Where is user X: cohorts, what destinations were told, rejections, what partners sent."""
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.utils import timezone
+
+from receiving import store
+from receiving.models import List, Workspace
+from syncs.choices import RejectionKind, RunState
+from syncs.models import Rejection, Run, Sync
+from tests import world
+from tests.partner import Partner
+
+pytestmark = pytest.mark.django_db
+URL = "/admin/where/"
+
+
+@pytest.fixture
+def client():
+    user = User.objects.create_user("ann", is_staff=True)
+    user.groups.add(Group.objects.get(name="viewer"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_destination_was_told_follows_its_runs(client):
+    with Partner() as partner:
+        cohort = world.cohort(["a", "b"], name="Buyers")
+        sync = world.sync(cohort, world.destination(partner.url))
+
+        def told(user_id):
+            (mine,) = client.get(URL, {"user": user_id}).context["memberships"]
+            (one,) = mine.told
+            return mine.is_in, one.sentence, one.batch_url
+
+        assert told("a") == (True, "was told nothing yet", "")
+        first = world.run(sync)
+        assert told("a")[:2] == (True, "has this user as of version 1")
+        assert told("a")[2].startswith(f"/admin/syncs/run/{first.pk}/batches/")
+        assert client.get(told("a")[2]).status_code == 200
+
+        world.fill(cohort, ["b"])
+        assert told("a")[:2] == (
+            False,
+            "has this user as of version 1; the next run tells it what has changed since",
+        )
+        second = world.run(sync)
+        assert told("a")[:2] == (False, "was told to remove this user as of version 2")
+        assert told("a")[2].startswith(f"/admin/syncs/run/{second.pk}/batches/")
+        assert told("b")[2].startswith(f"/admin/syncs/run/{first.pk}/batches/")
+
+
+def test_a_rejected_user_was_not_taken(client):
+    sync = world.sync(world.cohort(["a"]), world.destination("http://127.0.0.1:9"))
+    Sync.objects.filter(pk=sync.pk).update(settled_version=1)
+    run = Run.objects.create(
+        sync=sync, trigger="person", from_version=0, to_version=1, state=RunState.PARTIAL
+    )
+    Rejection.objects.create(
+        sync=sync, user_id="a", kind=RejectionKind.REJECTED, wanted=True, code="x",
+        message="<b>no such user</b>",
+        run=run, last_at=timezone.now(),
+    )  # fmt: skip
+    reply = client.get(URL, {"user": "a"})
+    assert "was told to add this user, and did not" in reply.context["memberships"][0].told[0].sentence
+    assert len(reply.context["rejections"]) == 1
+    assert "<b>no such" not in reply.content.decode()
+
+
+def test_a_user_who_left_and_came_back_is_in_since_then(client):
+    cohort = world.cohort(["a", "b"])
+    world.fill(cohort, ["b"])
+    world.fill(cohort, ["a", "b"])
+    (mine,) = client.get(URL, {"user": "a"}).context["memberships"]
+    assert (mine.is_in, mine.since, mine.intervals) == (True, 3, [(1, 2), (3, None)])
+    assert mine.since_at is not None
+
+
+def test_what_partners_sent_is_shown_for_each_workspace(client):
+    workspace = Workspace.objects.create(slug="partner")
+    Workspace.objects.create(slug="other")
+    made = store.create_list(workspace, "[Amplitude] Buyers: buyers")
+    store.add_members(List.objects.get(pk=made.pk).member_set_id, ["a"])
+    (held,) = client.get(URL, {"user": "a"}).context["holdings"]
+    assert held["workspace"] == workspace
+    assert [one["name"] for one in held["lists"]] == ["[Amplitude] Buyers: buyers"]
+
+
+@pytest.mark.parametrize("asked", ["\0", "x" * 1025, " "])
+def test_what_is_no_user_id_is_told(client, asked):
+    reply = client.get(URL, {"user": asked})
+    assert reply.status_code == 200
+    assert "The user id" in reply.context["problem"]
+
+
+@pytest.mark.parametrize("asked", ["nobody", "<script>alert(1)</script>", "ü‮,", "%"])
+def test_nobody_is_found_and_shown_as_text(client, asked):
+    reply = client.get(URL, {"user": asked})
+    assert reply.context["nothing"]
+    assert "<script>alert" not in reply.content.decode()
+
+
+def test_the_queries_do_not_grow_with_cohorts_and_syncs(client, django_assert_max_num_queries):
+    for number in range(6):
+        world.sync(world.cohort(["a"]), world.destination("http://127.0.0.1:9", name=f"d{number}"))
+    Sync.objects.update(settled_version=1)
+    client.get(URL, {"user": "a"})
+    with django_assert_max_num_queries(12):
+        assert len(client.get(URL, {"user": "a"}).context["memberships"]) == 6
+
+
+def test_without_a_role_there_is_no_search():
+    client = Client()
+    assert client.get(URL, {"user": "a"}).status_code == 302
+    client.force_login(User.objects.create_user("stranger", is_staff=True))
+    assert client.get(URL, {"user": "a"}).status_code == 403

@@ -1,0 +1,121 @@
+"""Destinations as JSON, for the REST API. The credential goes in and never comes out."""
+
+import json
+from typing import Any
+
+from django.core.exceptions import ValidationError as ModelError
+from django.db import IntegrityError, transaction
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from destinations.models import Destination, JsonTextField
+from destinations.presets import PRESETS
+
+MOVES = "The address, the kind, a path or the account changes. Send confirm_move: true if you want that."
+
+
+@extend_schema_field({"oneOf": [{"type": "object"}, {"type": "array", "items": {}}, {"type": "string"}]})
+class TemplateField(serializers.CharField):
+    """A JSON template: taken as JSON or as text, given as the text that people wrote."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(json.dumps(data) if isinstance(data, dict | list) else data)
+
+
+class DestinationSerializer(serializers.ModelSerializer[Destination]):
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        JsonTextField: TemplateField,
+    }
+    credential = serializers.CharField(
+        write_only=True,
+        required=False,
+        allow_blank=True,
+        trim_whitespace=False,
+        max_length=10_000,
+        help_text='The key or secret. Stored encrypted, never returned; "" forgets it.',
+    )
+    credential_set = serializers.SerializerMethodField(help_text="Whether a credential is stored.")
+    confirm_move = serializers.BooleanField(
+        write_only=True,
+        required=False,
+        help_text="Needed to change where data goes: the destination's syncs then begin anew, with a full "
+        "run; what is at the old place stays there.",
+    )
+
+    class Meta:
+        model = Destination
+        fields = [
+            *Destination.CONFIG_FIELDS,
+            "credential",
+            "credential_set",
+            "confirm_move",
+            "paused_at",
+            "pause_reason",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["paused_at", "pause_reason", "created_at", "updated_at"]
+
+    def get_credential_set(self, destination: Destination) -> bool:
+        return bool(destination.credential)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(self.initial_data) - set(self.fields)):
+            raise serializers.ValidationError({unknown[0]: "There is no such field."}, code="unknown_field")
+        confirmed = attrs.pop("confirm_move", False)
+        made = self._applied(attrs)
+        if self.instance and self.instance.place != made.place:
+            if not confirmed:
+                raise serializers.ValidationError({"confirm_move": MOVES}, code="move_not_confirmed")
+            attrs["accepted_place"] = made.place
+        return attrs
+
+    def _applied(self, attrs: dict[str, Any]) -> Destination:
+        """Return the destination as it would be, checked whole."""
+        if self.instance:
+            columns = {field.attname: getattr(self.instance, field.attname) for field in _columns()}
+            made = Destination(**columns)
+        else:
+            made = Destination.from_preset(attrs.get("preset", "custom"))
+        for name, value in attrs.items():
+            setattr(made, name, value)
+        try:
+            made.clean()
+        except ModelError as error:
+            raise serializers.ValidationError(serializers.as_serializer_error(error)) from None
+        return made
+
+    def create(self, validated_data: dict[str, Any]) -> Destination:
+        made = self._applied(validated_data)
+        try:
+            with transaction.atomic():
+                made.save()
+        except IntegrityError:  # two at once with one name
+            raise serializers.ValidationError(
+                {"name": "A destination with this name already exists."}, code="unique"
+            ) from None
+        return made
+
+    def update(self, instance: Destination, validated_data: dict[str, Any]) -> Destination:
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        instance.save_fields(validated_data)
+        return instance
+
+    def get_extra_kwargs(self) -> dict[str, Any]:
+        """A preset may know the address: then it need not be sent."""
+        kwargs: dict[str, Any] = super().get_extra_kwargs()
+        preset = getattr(self, "initial_data", None)
+        chosen = preset.get("preset") if isinstance(preset, dict) else None
+        if isinstance(chosen, str) and "base_url" in getattr(PRESETS.get(chosen), "fields", {}):
+            kwargs["base_url"] = {"required": False}
+        return kwargs
+
+
+def _columns() -> Any:
+    return Destination._meta.concrete_fields
+
+
+class PauseSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=300, help_text="Shown wherever the destination is.")

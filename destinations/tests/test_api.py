@@ -1,0 +1,181 @@
+"""The REST API of destinations: the credential stays in, moves are agreed to, bad input is told."""
+
+import json
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from rest_framework.test import APIClient
+
+from destinations.models import Destination
+
+pytestmark = pytest.mark.django_db
+URL = "/api/v1/destinations"
+SECRET = "s3cret-key-0123"
+NEW = {"name": "acme", "preset": "amplitude-list", "base_url": "http://127.0.0.1:9/api", "credential": SECRET}
+ALL = ("view_destination", "add_destination", "change_destination", "delete_destination")
+
+
+def client_of(*permissions, name="ann"):
+    user = User.objects.create_user(name)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = APIClient(raise_request_exception=False)
+    client.force_authenticate(user)
+    return client
+
+
+@pytest.fixture
+def client():
+    return client_of(*ALL)
+
+
+@pytest.fixture
+def acme(client):
+    assert client.post(URL, NEW, format="json").status_code == 201
+    return Destination.objects.get(name="acme")
+
+
+def test_a_destination_is_made_from_its_preset_and_never_shows_its_credential(client):
+    made = client.post(URL, NEW | {"batch_size": 500}, format="json")
+    assert made.status_code == 201, made.content
+    said = made.json()
+    assert (said["credential_set"], said["auth_mode"], said["batch_size"]) == (True, "key", 500)
+    stored = Destination.objects.get(name="acme")
+    assert stored.credential.reveal() == SECRET
+    for reply in (made, client.get(URL), client.get(f"{URL}/acme"), client.get(f"{URL}/acme/")):
+        assert SECRET not in reply.content.decode()
+        assert stored.credential.token not in reply.content.decode()
+        assert '"credential":' not in reply.content.decode()
+
+
+def test_a_preset_that_knows_its_address_needs_none(client):
+    body = {"name": "segment", "preset": "segment", "credential": SECRET}
+    made = client.post(URL, body, format="json")
+    assert made.status_code == 201, made.content
+    assert made.json()["base_url"] == "https://api.segment.io"
+    assert made.json()["max_bytes"] == 500_000
+
+
+def test_a_change_keeps_the_credential_and_the_rest(client, acme):
+    reply = client.patch(f"{URL}/acme", {"title": "Acme & co", "rate": 2.5}, format="json")
+    assert reply.status_code == 200, reply.content
+    acme.refresh_from_db()
+    assert (acme.title, acme.rate, acme.credential.reveal()) == ("Acme & co", 2.5, SECRET)
+
+
+def test_a_template_is_taken_as_json_or_as_text(client, acme):
+    template = {"ids": "$items"}
+    for sent in (template, json.dumps(template)):
+        reply = client.patch(f"{URL}/acme", {"add_template": sent}, format="json")
+        assert reply.status_code == 200, reply.content
+        assert json.loads(reply.json()["add_template"]) == template
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"base_url": "http://127.0.0.1:9/other"}, {"kind": "property"}, {"add_path": "/elsewhere/$list_id"}],
+)
+def test_moving_a_destination_must_be_confirmed(client, acme, change):
+    refused = client.patch(f"{URL}/acme", change, format="json")
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["code"], error["field"]) == ("move_not_confirmed", "confirm_move")
+    acme.refresh_from_db()
+    place = acme.place
+    assert acme.accepted_place == ""
+
+    agreed = client.patch(f"{URL}/acme", change | {"confirm_move": True}, format="json")
+    assert agreed.status_code == 200, agreed.content
+    acme.refresh_from_db()
+    assert acme.place != place
+    assert acme.accepted_place == acme.place
+
+
+BAD: dict[str, tuple[dict[str, object], str, str | None]] = {
+    "name taken": ({"name": "acme"}, "name", "unique"),
+    "name": ({"name": "a b"}, "name", "invalid"),
+    "unknown field": ({"treads": 4}, "treads", "unknown_field"),
+    "credential shown as a field": ({"credential_set": True, "x": 1}, "x", "unknown_field"),
+    "preset": ({"preset": "moon"}, "preset", "invalid_choice"),
+    "preset of another type": ({"preset": ["moon"]}, "preset", "invalid_choice"),
+    "no address": ({"base_url": ""}, "base_url", "blank"),
+    "an address that is none": ({"base_url": "ftp://x"}, "base_url", "invalid"),
+    "an unknown variable": ({"add_template": {"ids": "$itemz"}}, "add_template", "invalid"),
+    "no items": ({"add_template": {"ids": []}}, "add_template", "invalid"),
+    "a template that is no JSON": ({"add_template": "{"}, "add_template", "invalid"),
+    "a template that is a number": ({"add_template": 3.5}, "add_template", "invalid"),
+    "NUL": ({"title": "a\0b"}, "title", "invalid"),
+    "a lone surrogate": ({"title": "\ud800"}, "title", "invalid"),
+    "NUL in a header": ({"extra_headers": {"X-A": "\0"}}, "extra_headers", "invalid"),
+    "a header that is a list": ({"extra_headers": ["X"]}, "extra_headers", "invalid"),
+    "NUL in rules": (
+        {"rules": [{"status": 400, "then": "retry", "reason": "\0", "message": ""}]},
+        "rules",
+        None,
+    ),
+    "rules of another type": ({"rules": {"status": 400}}, "rules", "invalid"),
+    "batch size": ({"batch_size": 0}, "batch_size", "min_value"),
+    "a huge number": ({"batch_size": 10**90}, "batch_size", "max_value"),
+    "a huge rate": ({"rate": 10**90}, "rate", "max_value"),
+    "a rate beyond floats": ({"rate": "1e999"}, "rate", "invalid"),
+    "a rate that is a list": ({"rate": [1]}, "rate", "invalid"),
+    "no rate": ({"rate": -1}, "rate", "min_value"),
+    "a key with a colon": ({"credential": "a:b"}, "credential", "invalid"),
+    "no credential": ({"credential": ""}, "credential", "invalid"),
+    "a lone surrogate for a credential": ({"credential": "\udfff"}, "credential", None),
+    "Basic without a name": ({"auth_mode": "basic"}, "auth_username", "invalid"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_destination_is_refused(client, acme, name):
+    change, field, code = BAD[name]
+    body = json.dumps(NEW | {"name": "new"} | change)
+    reply = client.post(URL, body, content_type="application/json")
+    assert reply.status_code == 400, reply.content
+    error = reply.json()["error"]
+    assert error["field"] == field
+    assert error["message"]
+    assert code is None or error["code"] == code
+    assert Destination.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"null", b"3", b'{"rate": 1e999}', b'{"rate": ' + b"9" * 400 + b"}"]
+)
+def test_a_body_that_is_no_object_is_refused(client, acme, body):
+    for method, url in ((client.post, URL), (client.patch, f"{URL}/acme")):
+        reply = method(url, body, content_type="application/json")
+        assert reply.status_code == 400, reply.content
+        assert reply.json()["error"]["message"]
+
+
+def test_lists_are_filtered_and_a_bad_filter_is_an_error(client, acme):
+    assert len(client.get(URL, {"kind": "list"}).json()["results"]) == 1
+    assert client.get(URL, {"kind": "property"}).json()["results"] == []
+    for query in ({"kind": "moon"}, {"name": "a\0"}, {"name": "x" * 51}):
+        reply = client.get(URL, query)
+        assert (reply.status_code, reply.json()["error"]["field"]) == (400, next(iter(query)))
+    assert client.get(URL, {"limit": "x", "offset": "9" * 40}).status_code == 200
+
+
+def test_a_destination_is_paused_and_resumed_by_who_may(acme):
+    operator = client_of("view_destination", "pause_destination", name="op")
+    assert operator.post(f"{URL}/acme/pause", {}, format="json").status_code == 400
+    reply = operator.post(f"{URL}/acme/pause", {"reason": "audit"}, format="json")
+    assert (reply.status_code, reply.json()["pause_reason"]) == (200, "audit (op)")
+    assert operator.post(f"{URL}/acme/resume").json()["paused_at"] is None
+    assert operator.patch(f"{URL}/acme", {"title": "x"}, format="json").status_code == 403
+    viewer = client_of("view_destination", name="viewer")
+    assert viewer.post(f"{URL}/acme/pause", {"reason": "x"}, format="json").status_code == 403
+
+
+def test_a_destination_is_deleted_or_in_use(client, acme, monkeypatch):
+    assert client.delete(f"{URL}/nobody").status_code == 404
+    assert client.delete(f"{URL}/acme").status_code == 204
+    assert not Destination.objects.exists()
+
+
+def test_a_put_is_not_offered(client, acme):
+    """It would set what it leaves out to defaults, and forget the credential."""
+    reply = client.put(f"{URL}/acme", NEW, format="json")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_allowed")
