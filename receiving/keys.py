@@ -100,7 +100,14 @@ def _from_authorization(header: str) -> tuple[str, ...]:
 
 
 def find_key(credential: Credential) -> ApiKey:
-    """Return the key, with its workspace. Raises Unauthorized if there is none."""
+    """Return the key, with its workspace, that is good for calls. Raises Unauthorized."""
+    key = look_up(credential)
+    check_key(key, credential)
+    return key
+
+
+def look_up(credential: Credential) -> ApiKey:
+    """Return the key, with its workspace, even if it has ended. Raises Unauthorized if there is none."""
     hashes = [digest(text) for text in credential.candidates]
     with connection.cursor() as cursor:
         cursor.execute(FIND.format(", ".join(["%s"] * len(hashes) or ["NULL"])), hashes)

@@ -17,7 +17,7 @@ from receiving.call import Call, entry_of, json_reply
 from receiving.errors import ApiError, Unauthorized
 from receiving.faults import ConnectionToReset, before_call, reset
 from receiving.incoming import amplitude_events, hand_on, identify_traits, track_events
-from receiving.keys import Credential, check_key, find_key, read_credential
+from receiving.keys import Credential, check_key, look_up, read_credential
 from receiving.limits import count_call
 from receiving.mixpanel import apply_page, read_page
 from receiving.models import ApiKey
@@ -80,7 +80,7 @@ class PartnerView(APIView):
     def _authenticate(self, request: HttpRequest, entry: Entry) -> ApiKey:
         credential = self._credential(request, entry)
         entry.secrets = credential.candidates
-        entry.key = key = find_key(credential)
+        entry.key = key = look_up(credential)
         entry.workspace = key.workspace
         check_key(key, credential)
         return key
