@@ -195,7 +195,8 @@ def measure(kind: str, postgres: str | None, rounds: int, requests: int) -> bool
             number, trait = prepare(ours, key)
             send(ours, "/batch", identify_bodies(20, 1_000, users), key)
             paths = {
-                "receiver": {"add": f"/lists/{number}/add", "remove": f"/lists/{number}/remove", "identify": "/batch"},
+                "receiver": {"add": f"/lists/{number}/add", "remove": f"/lists/{number}/remove",
+                             "identify": "/batch"},
                 "bare": {"add": f"/lists/{number}/add", "remove": f"/lists/{number}/remove",
                          "identify": f"/traits/{trait}/x"},
             }  # fmt: skip

@@ -29,11 +29,12 @@ def drive_once(destination_id: int, variant: str = "", margin: Margin = None) ->
 
 def _record_first() -> None:
     """Write batches down as delivered before they are sent."""
-    begin = record.begin
+    write = record.batches
 
-    def delivered_already(batches):
-        for batch in batches:
+    def delivered_already(changed):
+        changed = list(changed)
+        for batch in changed:
             batch.state = BatchState.DELIVERED
-        begin(batches)
+        write(changed)
 
-    record.begin = delivered_already
+    record.batches = delivered_already

@@ -99,7 +99,8 @@ def preview(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
 
 
 def _wanted(request: HttpRequest, wanted: dict[str, Any]) -> Preview:
-    made = Preview(created_by_id=request.user.pk, source_kind=wanted.get("source_kind", ""))
+    made = Preview(source_kind=wanted.get("source_kind", ""))
+    made.created_by_id = request.user.pk or 0
     if made.source_kind == SourceKind.QUERY:
         if not request.user.has_perm(USE_QUERY):
             raise PermissionDenied

@@ -30,6 +30,9 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    # Roles are the groups; a user's own permissions stay possible, in a field that narrows as one types.
+    filter_horizontal = ()
+    autocomplete_fields = ("groups",)
 
 
 @admin.register(Group)

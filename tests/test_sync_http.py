@@ -565,6 +565,18 @@ def test_a_lost_list_is_made_anew_and_filled(partner, fault, joins):
     assert not sync.destination.is_paused
 
 
+def test_a_lost_list_forgets_who_was_rejected(partner):
+    sync = setup(partner, world.users(20))
+    partner.fault = refuse({"u0000007"})
+    world.run(sync)
+    world.run(sync)
+    assert Rejection.objects.get().tries == 2
+    partner.lose_lists()
+    world.fill(sync.cohort, world.users(21))
+    world.run(sync)
+    assert Rejection.objects.get().tries == 1, "the new list has been asked once"
+
+
 def test_a_list_that_is_gone_twice_pauses_and_comes_right_when_resumed(partner):
     sync = setup(partner, world.users(3000), batch_size=500, threads=1)
     world.run(sync)

@@ -101,6 +101,7 @@ def test_the_state_of_a_cohort_is_the_most_urgent_that_is_true(cohort, rf):
 
 def test_a_cohort_is_made_and_changed_but_keeps_its_key(admin):
     fields = {"name": "Buyers", "key": "buyers", "source_kind": "upload", "hold_if_emptied": "on"}
+    fields |= {"events_workspace": "default", "schedule_kind": "manual", "timezone": "UTC"}
     assert admin.post(reverse("admin:cohorts_cohort_add"), fields).status_code == 302
     cohort = Cohort.objects.get()
     reply = admin.post(at("cohort_change", cohort), fields | {"name": "New name", "key": "other"})

@@ -4,14 +4,13 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('syncs', '0003_run_ended'),
+        ("syncs", "0003_run_ended"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['sync', '-id'], name='run_latest'),
+            model_name="run",
+            index=models.Index(fields=["sync", "-id"], name="run_latest"),
         ),
     ]

@@ -1,0 +1,66 @@
+"""The quick form of each chaos script: the same code as the long one, on fewer rounds.
+
+The long forms are commands of their own, which print a line of figures: see each script's head.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent
+DATABASE = "sqlite" if "sqlite" in settings.DATABASES["default"]["ENGINE"] else "postgres"
+
+
+def play(script: str, *options: object, database: str = DATABASE) -> tuple[int, dict]:
+    """Run a script in a process and return its exit code and figures."""
+    environment = dict(os.environ)
+    if database == "postgres" and "TEST_POSTGRES_URL" not in environment:
+        environment["TEST_POSTGRES_URL"] = os.environ["DATABASE_URL"]
+    command = [sys.executable, "-m", f"chaos.{script}", "--database", database, *map(str, options)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["list", "property"])
+def test_a_driver_that_is_killed_is_recovered_from(kind):
+    code, figures = play("kill", "--kills", 5, "--users", 5000, "--kind", kind, "--seed", 3)
+    assert code == 0, figures
+    assert figures["kills"] >= 5
+
+
+def test_a_driver_that_records_before_it_sends_does_not_pass():
+    code, figures = play("kill", "--kills", 6, "--users", 5000, "--variant", "record-first", "--seed", 3)
+    assert code == 1
+    assert figures["equal"] < figures["rounds"]
+
+
+def test_a_partner_that_fails_three_calls_in_ten_ends_equal():
+    code, figures = play("flaky", "--seeds", 2, "--users", 2000, "--seed", 1)
+    assert code == 0, figures
+    assert figures["failed_on_purpose"] > 20
+
+
+def test_a_driver_that_was_frozen_past_its_lease_writes_nothing():
+    code, figures = play("frozen", "--rounds", 2, "--users", 2000, "--seed", 1)
+    assert code == 0, figures
+
+
+@pytest.mark.skipif(DATABASE != "sqlite", reason="Only SQLite has one writer.")
+def test_nobody_meets_a_locked_database():
+    code, figures = play("locks", "--seconds", 5)
+    assert code == 0, figures
+
+
+def test_partners_that_fail_do_not_hold_up_a_healthy_one():
+    """The limit is wide, since it is one short round on a machine that does other things, too."""
+    code, figures = play("neighbours", "--failing", 20, "--batches", 150, "--rounds", 1, "--most", 2.5)
+    assert code == 0, figures
