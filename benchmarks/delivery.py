@@ -183,13 +183,15 @@ def arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--postgres", default="postgres://postgres@127.0.0.1:5432", help="a server, without a database"
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+    parser.add_argument("--rounds", type=int, help="5, or 1 with --quick")
+    asked = parser.parse_args()
+    asked.rounds = asked.rounds or (1 if asked.quick else 5)
+    return asked
 
 
 def main() -> None:
     asked = arguments(__doc__)
-    rounds = 1 if asked.quick else asked.rounds
+    rounds = asked.rounds
     sizes = (50_000, 200_000) if asked.quick else (250_000, 1_000_000)
     about()
     if not asked.dlt:
