@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *, key: str, version: int | None, **options: Any) -> None:
         cohort = Cohort.objects.filter(key=key).first()
         if cohort is None:
-            raise CommandError(f"There is no cohort {key!r}.")
+            raise CommandError(f"There is no cohort {key!r}.", returncode=2)
         if cohort.version == 0:
             raise CommandError(f"{cohort.name} is not calculated yet: it has no version.")
         number = cohort.version if version is None else version

@@ -31,7 +31,7 @@ class Command(BaseCommand):
     def handle(self, *, key: str, file: Path, mode: str, column: str, **options: Any) -> None:
         cohort = Cohort.objects.filter(key=key).first()
         if cohort is None:
-            raise CommandError(f"There is no cohort {key!r}.")
+            raise CommandError(f"There is no cohort {key!r}.", returncode=2)
         hidden = options["json"] or not sys.stderr.isatty()
         bar = Progress(disable=hidden, console=Console(stderr=True), transient=True)
         try:
