@@ -278,7 +278,7 @@ def test_refreshing_imports_what_waits_of_the_cohorts_that_are_named(cohort):
     [said] = json.loads(run("refresh_cohorts", "--json"))
     expected = {"cohort": "other", "original_name": "users.csv", "state": "done", "version": 1, "ids": 1}
     assert said == expected | {"error": ""}
-    assert run("refresh_cohorts") == "Nothing to do: no uploaded file waits.\n"
+    assert run("refresh_cohorts") == ("Nothing to do: no cohort is calculated, and no uploaded file waits.\n")
 
 
 def test_refreshing_goes_on_deleting(cohort):
