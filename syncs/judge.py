@@ -275,7 +275,7 @@ def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
 def _refuses_everybody(drive: "Drive", feed: Feed) -> None:
     last = feed.last_message
     if feed.only_404 and feed.refused:
-        if feed.run.mode == RunMode.EMPTY:
+        if feed.run.mode == RunMode.EMPTY and drive.endpoint.kind == Kind.LIST:
             _list_gone(drive, feed)
             return
         reason = f"The partner answers every user with 404: check the paths and the list. {last}"

@@ -34,6 +34,7 @@ class History:
         self.random = random.Random(seed)
         self.monkeypatch = monkeypatch
         self.partner = Partner()
+        self.partner.fault = self.fault
         kind = self.random.choice(["amplitude-list", "amplitude-list", "amplitude-property"])
         size = self.random.choice([1, 2, 3, 5])
         single = kind == "amplitude-property" and self.random.random() < 0.3
@@ -46,15 +47,13 @@ class History:
         )
         self.cohort = world.cohort(self.some_users())
         self.sync = world.sync(self.cohort, self.to)
-        self.bad: set[str] = set()
-        self.bad_to_remove: set[str] = set()
-        self.named = False
         self.mode = "well"
         # What a run may name, gathered at the start of each of its drives; by run.
         self.due: dict[int, set[str]] = {}
         self.rows_before: dict[int, set[str]] = {}
         self.calls: dict[int, list] = {}
         self.log: list[str] = []
+        self.change_bad_users()
 
     # --- fate ---
 
@@ -103,7 +102,7 @@ class History:
         steps = {
             self.refresh: 5,
             self.play_run: 8,
-            self.change_bad_users: 2,
+            self.change_bad_users: 4,
             self.lose_list: 0.7,
             self.person_and_rejections: 0.7,
             self.prune: 2,
