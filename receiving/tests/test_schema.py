@@ -58,20 +58,27 @@ def test_the_docs_page_is_offline_and_keeps_to_the_policy(gunicorn_site: Site):
 
 
 @pytest.mark.slow
-def test_whatever_is_sent_the_reply_is_in_the_schema(gunicorn_site: Site):
-    """schemathesis, over HTTP. SCHEMA_CASES sets how many cases; 10,000 were tried on both databases."""
+@pytest.mark.timeout(3_600)
+def test_whatever_is_sent_the_reply_is_in_the_schema(gunicorn_site: Site, tmp_path: Any):
+    """schemathesis, over HTTP; SCHEMA_CASES sets how many cases.
+
+    One worker: in Python 3.11 what it generates code by fails now and then in a thread ("AST constructor
+    recursion depth mismatch").
+    """
     cases = int(os.environ.get("SCHEMA_CASES", "600"))
     operations = sum(
         len(methods) for path, methods in schema()["paths"].items() if not path.startswith("/api/")
     )
     partner = gunicorn_site.partner()
     number = partner.make_list()
+    call_command("spectacular", "--file", str(tmp_path / "schema.yml"))
     done = subprocess.run(
         [
-            sys.executable, "-m", "schemathesis.cli", "run", f"{partner.url}/api/schema/?format=json",
-            "--include-path-regex", "^/(?!api/)", "--checks", CHECKS, "--phases", "examples,coverage,fuzzing",
+            sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "schema.yml"),
+            "--url", partner.url, "--include-path-regex", "^/(?!api/)", "--checks", CHECKS,
+            "--phases", "examples,coverage,fuzzing",
             "--max-examples", str(max(1, cases // operations)), "--seed", "7", "--no-shrink",
-            "--generation-database", "none", "--workers", "2", "--warnings", "off", "--no-color",
+            "--generation-database", "none", "--workers", "1", "--warnings", "off", "--no-color",
             "-H", f"Authorization: Bearer {partner.key}", "--suppress-health-check", "all",
             "--max-failures", "20", "--continue-on-failure",
         ],
