@@ -5,6 +5,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
+from cohortsite.roles import grant
 from receiving import store
 from receiving.models import List, Workspace
 from syncs.choices import RejectionKind, RunState
@@ -19,6 +20,7 @@ URL = "/admin/where/"
 @pytest.fixture
 def client():
     user = User.objects.create_user("ann", is_staff=True)
+    grant()  # a test that truncated the tables may have run before
     user.groups.add(Group.objects.get(name="viewer"))
     client = Client()
     client.force_login(user)
