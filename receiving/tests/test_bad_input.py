@@ -1,5 +1,6 @@
 """Whatever arrives gets a JSON reply with the status of the contract, and changes nothing."""
 
+import errno
 import gzip
 import json
 import socket
@@ -358,13 +359,13 @@ def talk(partner: Partner, text: bytes, *, reset: bool = False) -> bytes:
         if reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return b""
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
         try:
+            connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 answer += chunk
-        except ConnectionResetError:
-            pass
+        except OSError as error:  # a server that refuses may close before we do
+            assert error.errno in (errno.ECONNRESET, errno.ENOTCONN), error
         return answer
 
 
