@@ -21,13 +21,14 @@ class RequestHandler(WSGIRequestHandler):
     has_unread_body = False
 
     def finish(self) -> None:
-        """Read what was left unread: closing before that resets the connection, which may overtake the reply."""
+        """Read what was left unread: closing before would reset the connection, and overtake the reply."""
         super().finish()
+        connection: Any = self.connection
         if self.has_unread_body:
-            self.connection.settimeout(1)
+            connection.settimeout(1)
             with suppress(OSError):
                 for _ in range(1_000):
-                    if not self.connection.recv(65536):
+                    if not connection.recv(65536):
                         break
 
     def parse_request(self) -> bool:
