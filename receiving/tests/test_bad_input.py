@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 import zlib
+from contextlib import suppress
 from http.client import HTTPConnection
 from typing import Any
 
@@ -358,8 +359,9 @@ def talk(partner: Partner, text: bytes, *, reset: bool = False) -> bytes:
         if reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return b""
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
+        with suppress(OSError):  # a server that refuses may have closed before
+            connection.shutdown(socket.SHUT_WR)
         try:
             while chunk := connection.recv(65536):
                 answer += chunk

@@ -1,5 +1,6 @@
 """The development server, for partners' calls too: `manage.py runserver`."""
 
+from contextlib import suppress
 from email.errors import MissingHeaderBodySeparatorDefect
 from typing import Any
 
@@ -16,6 +17,19 @@ class RequestHandler(WSGIRequestHandler):
     # What http.server itself refuses is answered in JSON too.
     error_message_format = '{"error": {"code": "bad_http", "message": "%(code)d: refused by the server"}}'
     error_content_type = "application/json"
+
+    has_unread_body = False
+
+    def finish(self) -> None:
+        """Read what was left unread: closing before would reset the connection, and overtake the reply."""
+        super().finish()
+        connection: Any = self.connection
+        if self.has_unread_body:
+            connection.settimeout(1)
+            with suppress(OSError):
+                for _ in range(1_000):
+                    if not connection.recv(65536):
+                        break
 
     def parse_request(self) -> bool:
         """Refuse what Python's parser lets pass and no other server does."""
@@ -41,7 +55,7 @@ class RequestHandler(WSGIRequestHandler):
                 environ[variable] = ",".join(together + values)
         if "HTTP_TRANSFER_ENCODING" in environ:
             # This server cannot tell where a chunked body ends, hence not where the next request begins.
-            self.close_connection = True
+            self.close_connection = self.has_unread_body = True
         # For fault injection. gunicorn hands its connection over by this name, and closes it itself.
         environ["gunicorn.socket"] = self.connection
         environ["receiving.close_connection"] = self.close_afterwards
