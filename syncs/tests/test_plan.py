@@ -83,6 +83,8 @@ class History:
         found = sorted((self.bad if adds else self.bad_to_remove) & set(call.users))
         if not found:
             return None
+        if self.mode == "stumbles":
+            return Fault(503, {})
         if self.named:
             return Fault(404, {"error": {"code": "invalid_user_id"}, "invalidUserIds": found[:2]})
         return Fault(chance.choice([400, 422]), {"error": "bad"})
@@ -158,10 +160,10 @@ class History:
     def play_run(self) -> None:
         chance = self.random
         self.mode = chance.choices(
-            ["well", "flaky", "small", "no key", "dead", "refuses everybody", "404", "deaf 404"],
-            [10, 5, 2, 1, 1, 1, 1, 2],
+            ["well", "flaky", "small", "no key", "dead", "refuses everybody", "404", "deaf 404", "stumbles"],
+            [10, 5, 2, 1, 1, 1, 1, 2, 2],
         )[0]
-        mode = chance.choices([RunMode.CHANGES, RunMode.FULL, RunMode.EMPTY], [8, 1, 1])[0]
+        mode = chance.choices([RunMode.CHANGES, RunMode.FULL, RunMode.EMPTY], [7, 1, 2])[0]
         try:
             run = start.start(self.sync, trigger=Trigger.COMMAND, mode=mode)
         except start.CannotRun:
