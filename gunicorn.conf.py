@@ -15,6 +15,8 @@ worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 4
 keepalive = 75
+# It lies in the home folder, one for all servers of a user, and nothing here is steered by it.
+control_socket_disable = True
 # A thread that writes to a busy SQLite waits up to 30 s for its turn.
 timeout = 120
 graceful_timeout = 30
