@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from cohorts import members
 from cohorts import prune as cohort_prune
-from syncs import drive, prune, start
+from syncs import drive, prune, rejections, start
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, Trigger
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
@@ -310,9 +310,10 @@ def play(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quick(settings):
-    """No waiting."""
+def quick(settings, monkeypatch):
+    """No waiting, and few tries until a rejected user has been tried often enough."""
     settings.RETRY_TIME_SCALE = 0.0
+    monkeypatch.setattr(rejections, "TRIES", 2)
 
 
 @pytest.mark.django_db(transaction=True)
