@@ -15,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -46,6 +47,8 @@ SHORT_WAIT = 5.0
 LOOK_EVERY = 0.5
 RENEW_EVERY = 15.0
 RECOVER_AFTER = 60.0
+# Users whom a note names; it says how many more there are.
+NAMED = 20
 PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
 
 
@@ -103,10 +106,13 @@ def drive(
     except Exception as error:  # a run's edge: recorded, and tried again later rather than at once
         log.exception("Driving %s failed.", destination)
         driver.transport.interrupt()
+        # A connection that the database has cut is no use for saying so.
+        connection.close_if_unusable_or_obsolete()
         return driver.recover(f"An error of this program: {type(error).__name__}: {error}")
     finally:
         driver.close()
-        _relax_durability(False)
+        with suppress(DatabaseError):  # a connection that was cut begins durable, when it is made anew
+            _relax_durability(False)
 
 
 def _why_not(destination_id: int) -> Ended:
@@ -426,6 +432,8 @@ class Drive:
             rejections.forget(feed.forgotten)
             sync = Sync.objects.select_related("cohort").get(pk=run.sync_id)
             if run.mode == RunMode.EMPTY and Sync.objects.adopt_name(sync.pk):
+                run.note = _left_behind(sync)
+                record.counts([run])
                 start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.FULL, by=run.triggered_by)
             if run.reopened and run.mode == RunMode.CHANGES and sync.cohort.version > run.to_version:
                 start.create(sync, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
@@ -505,6 +513,23 @@ def why_hold(run: Run, plan: Plan) -> str:
     if percent and removes * 100 > percent * max(held, 1):
         return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
     return ""
+
+
+def _left_behind(sync: Sync) -> str:
+    """Say who stays at the partner under the name that the sync just gave up, or ''.
+
+    Their rejections go on under the new name; for the old one nobody is left to try again.
+    """
+    held = Rejection.objects.filter(sync=sync, maybe_held=True).order_by("user_id")
+    count = held.count()
+    if not count:
+        return ""
+    names = ", ".join(held.values_list("user_id", flat=True)[:NAMED])
+    more = f" and {count - NAMED:,} more" if count > NAMED else ""
+    return (
+        f"The partner did not take {count:,} users off the old name, “{sync.external_name}”: {names}{more}. "
+        "Ask the partner to remove them there."
+    )
 
 
 def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import connection
 from django.utils import timezone
@@ -126,13 +127,26 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
         while not stop.is_set():
             for destination, ended in _reaped(driving).items():
                 log.info("destination %s: %s %s", destination, ended.how.value, ended.reason)
-            start.start_due(timezone.now())
-            driving.fill(start.drivable_destinations())
+            _without_dying(partial(_fill, driving))
             stop.wait(POLL)
     finally:
         driving.close()
         for thread in others:
             thread.join(timeout=30)
+
+
+def _fill(driving: Slots) -> None:
+    start.start_due(timezone.now())
+    driving.fill(start.drivable_destinations())
+
+
+def _without_dying(deed: Callable[[], None]) -> None:
+    """Do something that comes again anyway: an error is logged. A database that was away is asked anew."""
+    try:
+        deed()
+    except Exception:
+        log.exception("It is tried again at the next turn.")
+        connection.close()
 
 
 def _reaped(driving: Slots) -> dict[int, Ended]:
@@ -146,10 +160,7 @@ def _reaped(driving: Slots) -> dict[int, Ended]:
 
 def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], None]) -> None:
     while not stop.is_set():
-        try:
-            deed(stop)
-        except Exception:  # a thread's edge: whatever it was is tried again at the next turn
-            log.exception("%s failed.", deed.__name__)
+        _without_dying(partial(deed, stop))
         stop.wait(POLL)
     connection.close()
 

@@ -12,9 +12,18 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from chaos.mutants import MUTANTS, mutated
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE = "sqlite" if "sqlite" in settings.DATABASES["default"]["ENGINE"] else "postgres"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule.replace(" ", "-"))
+def test_each_rule_that_a_mutant_takes_out_stands_where_it_looks(mutant):
+    """The mutants themselves are played by `python -m chaos.mutants`."""
+    code = (ROOT / mutant.file).read_text()
+    assert mutated(code, mutant) != code
 
 
 def play(script: str, *options: object, database: str = DATABASE) -> tuple[int, dict]:
@@ -51,6 +60,17 @@ def test_a_partner_that_fails_three_calls_in_ten_ends_equal():
 
 def test_a_driver_that_was_frozen_past_its_lease_writes_nothing():
     code, figures = play("frozen", "--rounds", 2, "--users", 2000, "--seed", 1)
+    assert code == 0, figures
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_nothing_half_done():
+    code, figures = play("stop", "--rounds", 2, "--users", 5000, "--seed", 1)
+    assert code == 0, figures
+
+
+@pytest.mark.skipif(DATABASE == "sqlite", reason="SQLite has no connections that could be cut.")
+def test_a_worker_whose_database_cuts_its_connections_goes_on():
+    code, figures = play("outage", "--cuts", 5, "--users", 10_000, "--seed", 1)
     assert code == 0, figures
 
 

@@ -1,0 +1,309 @@
+"""Known mistakes, made on purpose in a copy of the code, one at a time: do the tests notice each?
+
+    python -m chaos.mutants                 # all, some minutes
+    python -m chaos.mutants --only rejected # those with this word in their name
+
+Each mutant takes one rule out, and names the tests that must fail then. One that lives is a rule that no
+test guards; so is a test that fails without a mutant, which is tried first.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos import stage
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", ".env", "*.sqlite3*")
+MODEL = "syncs/tests/test_plan.py"
+MACHINE = "syncs/tests/test_machine.py"
+# Enough for each mistake below to show itself; a test that has failed stops there.
+HISTORIES = "600"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A rule, the text that holds it, what stands there instead, and the tests that must fail."""
+
+    rule: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = (MODEL,)
+
+
+MUTANTS = [
+    # What a partner holds.
+    Mutant("dirty before the first request", "syncs/models.py", "dirty=True, place=place", "place=place"),
+    Mutant(
+        "from dirty, everyone who entered or left is added again",
+        "syncs/plan.py",
+        "move.now and (self.dirty or not move.was)",
+        "move.now and not move.was",
+    ),
+    Mutant(
+        "from dirty, and in full, everyone who left is removed again",
+        "syncs/plan.py",
+        "careful = self.dirty or self.mode == RunMode.FULL",
+        "careful = False",
+    ),
+    Mutant(
+        "a clean run names only who moved",
+        "syncs/plan.py",
+        "not move.now and (careful or move.was)",
+        "not move.now",
+        (MODEL, "syncs/tests/test_plan_table.py"),
+    ),
+    Mutant(
+        "a full run adds everyone in the target",
+        "syncs/plan.py",
+        "if first or self.mode == RunMode.FULL else self._entered",
+        "if first else self._entered",
+        (MODEL, "syncs/tests/test_plan_table.py"),
+    ),
+    Mutant(
+        "an emptying run removes who was touched since",
+        "syncs/plan.py",
+        "page = sorted({u for u in [*settled, *touched] if end is None or u <= end})",
+        "page = sorted({u for u in settled if end is None or u <= end})",
+        (MODEL, "syncs/tests/test_plan_table.py"),
+    ),
+    Mutant(
+        "an emptying run that did not finish may have removed anybody",
+        "syncs/models.py",
+        'held = {"settled_version": 0} if emptying else {}',
+        "held: dict[str, int] = {}",
+    ),
+    Mutant(
+        "only success settles",
+        "syncs/drive.py",
+        "Run.objects.end(feed.run.pk, state, reason=reason)\n            then(feed.run)",
+        "Run.objects.end(feed.run.pk, state, reason=reason)\n            "
+        "Sync.objects.settle(feed.run.sync_id, version=feed.run.to_version)\n            then(feed.run)",
+    ),
+    Mutant(
+        "a list that is gone holds nobody",
+        "syncs/models.py",
+        "settled_version=0, dirty=False, list_id=None, place=",
+        "dirty=False, list_id=None, place=",
+    ),
+    Mutant(
+        "membership is pruned below every settled version only",
+        "syncs/prune.py",
+        "return min(\n        cohort.version,",
+        "return max(\n        cohort.version,",
+    ),
+    Mutant(
+        "a sync that is dirty from nothing keeps all membership",
+        "syncs/prune.py",
+        ".exclude(settled_version=0, dirty=False)",
+        ".exclude(settled_version=0)",
+    ),
+    # Batches and crashes.
+    Mutant(
+        "a batch that was being sent is sent again",
+        "syncs/feed.py",
+        "yield from self._resumed()",
+        "yield from ()",
+    ),
+    Mutant(
+        "a batch sent again may have arrived before",
+        "syncs/feed.py",
+        "            batch.unknown_outcome = True\n            retried",
+        "            retried",
+    ),
+    Mutant(
+        "a request without a reply may have arrived",
+        "syncs/judge.py",
+        "batch.unknown_outcome |= result.unknown_outcome",
+        "batch.unknown_outcome |= False",
+        (MODEL, MACHINE),
+    ),
+    Mutant(
+        "no remove sets out while an add of the user is in flight",
+        "syncs/feed.py",
+        "            yield from self._planned(step)\n            yield BARRIER",
+        "            yield from self._planned(step)",
+        (MACHINE,),
+    ),
+    Mutant(
+        "nothing is recorded as delivered before the reply",
+        "syncs/drive.py",
+        "        work.stored = True\n",
+        "        work.stored = True\n        work.batch.state = BatchState.DELIVERED\n",
+    ),
+    # Rejected users.
+    Mutant(
+        "the difference leaves rejected users out",
+        "syncs/plan.py",
+        "yield [user_id for user_id in within if user_id not in out] if out else within",
+        "yield within",
+    ),
+    Mutant(
+        "a rejected user who may be at the partner is not forgotten",
+        "syncs/rejections.py",
+        "if not want and not rejection.maybe_held:",
+        "if not want:",
+    ),
+    Mutant(
+        "a rejected user is sent as the target says",
+        "syncs/rejections.py",
+        "(adds if want else removes)",
+        "(adds if rejection.wanted else removes)",
+    ),
+    Mutant(
+        "a rejected user is tried when their membership changes",
+        "syncs/rejections.py",
+        "if rejection.wanted != want or run.mode != RunMode.CHANGES:",
+        "if run.mode != RunMode.CHANGES:",
+    ),
+    Mutant(
+        "a rejected user waits for their turn",
+        "syncs/rejections.py",
+        "and rejection.due_at_run <= run.sync.runs_done",
+        "",
+    ),
+    Mutant(
+        "once tried again, a rejected user may be held",
+        "syncs/rejections.py",
+        "rows.update(maybe_held=True, ",
+        "rows.update(",
+    ),
+    Mutant(
+        "an add refused from dirty may have worked before",
+        "syncs/rejections.py",
+        "and not (run.from_dirty or batch.unknown_outcome)",
+        "",
+    ),
+    Mutant(
+        "who is delivered is no longer rejected",
+        "syncs/judge.py",
+        "rejections.forgive(work.retried.values(), [*narrowing.rejected, *narrowing.undelivered])",
+        "rejections.forgive([], [])",
+    ),
+    Mutant(
+        "nobody is rejected before somebody was accepted",
+        "syncs/judge.py",
+        "elif (work.narrowing.rejected or work.narrowing.undelivered) and not work.feed.accepted:",
+        "elif False:",
+        ("tests/test_sync_http.py",),
+    ),
+    Mutant(
+        "the good half of a refused batch is sent",
+        "syncs/narrow.py",
+        "self._rest = sorted([*self._rest, *users])",
+        "self._rest = sorted(self._rest)",
+        (MODEL, "syncs/tests/test_narrow.py"),
+    ),
+    # Drivers, renames.
+    Mutant(
+        "every transaction of a driver checks its lease",
+        "syncs/lease.py",
+        "            if cursor.rowcount != 1:\n                raise LeaseLost\n",
+        "",
+        (
+            "syncs/tests/test_lease.py",
+            "tests/test_chaos.py::test_a_driver_that_was_frozen_past_its_lease_writes_nothing",
+        ),
+    ),
+    Mutant(
+        "a thread starts no request that may outlast the lease",
+        "syncs/drive.py",
+        "if self.lease.remaining() <= self.endpoint.deadline:",
+        "if False:",
+        (
+            "syncs/tests/test_lease.py",
+            "tests/test_chaos.py::test_a_driver_that_was_frozen_past_its_lease_writes_nothing",
+        ),
+    ),
+    Mutant(
+        "a new name is filled when the old one is empty",
+        "syncs/drive.py",
+        "start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.FULL, by=run.triggered_by)",
+        "start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.CHANGES, by=run.triggered_by)",
+        (MODEL, "tests/test_sync_http.py", "syncs/tests/test_deeds.py"),
+    ),
+    # Versions, secrets, addresses.
+    Mutant(
+        "every transaction of a refresh checks its claim",
+        "cohorts/refresh.py",
+        "            self.renew()\n            if entered:",
+        "            if entered:",
+        ("cohorts/tests/test_refresh.py", "cohorts/tests/test_processes.py"),
+    ),
+    Mutant(
+        "no secret in what is kept of a reply",
+        "destinations/transport.py",
+        'text = endpoint.redact(body[:look_at].decode(errors="replace").replace("\\0", ""))',
+        'text = body[:look_at].decode(errors="replace").replace("\\0", "")',
+        ("destinations/tests/test_transport.py", "destinations/tests/test_secrets.py"),
+    ),
+    Mutant(
+        "only allowed addresses are connected to",
+        "destinations/transport.py",
+        "if is_allowed(address[1][0], line.endpoint.allow_nets)]",
+        "]",
+        ("destinations/tests/test_transport.py", "destinations/tests/test_addresses.py"),
+    ),
+]
+
+
+def main() -> None:
+    options = stage.arguments(__doc__.split("\n")[0], only="")
+    chosen = [mutant for mutant in MUTANTS if options.only in mutant.rule]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+        tests = sorted({test for mutant in chosen for test in mutant.tests})
+        broken = fails(copy, tuple(tests), histories="20")
+        lived = []
+        for mutant in [] if broken else chosen:
+            began = time.monotonic()
+            noticed = play(copy, mutant)
+            lived += [] if noticed else [mutant.rule]
+            line = {"rule": mutant.rule, "noticed": noticed, "seconds": round(time.monotonic() - began)}
+            print(json.dumps(line), flush=True)
+    figures = {"mutants": len(chosen), "lived": lived, "tests_pass_without": not broken}
+    stage.finish(figures, passed=not broken and not lived)
+
+
+def play(copy: Path, mutant: Mutant) -> bool:
+    """Put the mistake into the copy, return whether a test fails, and take it out again."""
+    path = copy / mutant.file
+    code = path.read_text()
+    path.write_text(mutated(code, mutant))
+    try:
+        return fails(copy, mutant.tests)
+    finally:
+        path.write_text(code)
+
+
+def mutated(code: str, mutant: Mutant) -> str:
+    """Return the code with the mistake; ValueError when the rule is not found there just once."""
+    if code.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.rule}: its text stands {code.count(mutant.old)} times in {mutant.file}.")
+    return code.replace(mutant.old, mutant.new)
+
+
+def fails(copy: Path, tests: tuple[str, ...], histories: str = HISTORIES) -> bool:
+    """Run tests in the copy until the first failure; return whether there was one."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests],
+        cwd=copy,
+        env={**os.environ, "HISTORIES": histories, "DATABASE_URL": "sqlite:///:memory:"},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1):  # 1: a test failed; anything else is a mutant that is none
+        raise RuntimeError(done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
+    return done.returncode == 1
+
+
+if __name__ == "__main__":
+    main()
