@@ -53,7 +53,7 @@ def _play(partner, chance, users):
     while len(partner.calls) < freeze_after:
         time.sleep(0.001)
     time.sleep(chance.uniform(0, 0.02))
-    os.kill(frozen.pid, signal.SIGSTOP)
+    _freeze(frozen.pid)
     time.sleep(DEADLINE + MARGIN + 0.2)
 
     second = stage.processes().Process(target=drive_once, args=(sync.destination_id,))
@@ -66,6 +66,29 @@ def _play(partner, chance, users):
     sync.refresh_from_db()
     same = partner.members(world.name_at_partner(sync)) == world.wanted(sync)
     return wrote, len(partner.calls) - calls, same
+
+
+def _freeze(pid: int) -> None:
+    """Stop the process; on SQLite outside of its transactions, within which nobody could take over.
+
+    On PostgreSQL the server ends a session that is idle in a transaction for a minute.
+    """
+    from django.db import OperationalError, connection, transaction
+
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        if connection.vendor != "sqlite":
+            return
+        connection.ensure_connection()
+        connection.cursor().execute("PRAGMA busy_timeout = 50")
+        try:
+            with transaction.atomic():  # it begins by taking the one lock for writing
+                return
+        except OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.005)
+        finally:
+            connection.cursor().execute("PRAGMA busy_timeout = 30000")
 
 
 def _rows():

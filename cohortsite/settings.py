@@ -102,6 +102,15 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;",
     }
+else:
+    # A process that freezes within a transaction, or whose machine is gone, would keep its rows locked for
+    # hours: nobody could take its work over. And one that waits for a server that is gone finds out.
+    for name, value in {
+        "options": "-c idle_in_transaction_session_timeout=60s",
+        "keepalives_idle": "30",
+        "tcp_user_timeout": "60000",
+    }.items():
+        DATABASES["default"].setdefault("OPTIONS", {}).setdefault(name, value)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Events -------------------------------------------------------------------------------

@@ -108,7 +108,10 @@ def drive(
         driver.transport.interrupt()
         # A connection that the database has cut is no use for saying so.
         connection.close_if_unusable_or_obsolete()
-        return driver.recover(f"An error of this program: {type(error).__name__}: {error}")
+        try:
+            return driver.recover(f"An error of this program: {type(error).__name__}: {error}")
+        except leases.LeaseLost:
+            return Ended(How.LOST, "Another driver took over.")
     finally:
         driver.close()
         with suppress(DatabaseError):  # a connection that was cut begins durable, when it is made anew
