@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.utils import parse_datetime_str
@@ -29,6 +29,9 @@ from receiving.replay import body_of, can_replay, replay
 
 MEMBERS_SHOWN = 100
 UPLOAD_STEP = 10_000
+BANNER_NAMES = 20
+# A list of all workspaces, or keys, would be as long as there are of them.
+OF_WORKSPACE = ("workspace", AutocompleteSelectFilter)
 
 
 def go_to(url: str) -> HttpResponse:
@@ -59,8 +62,8 @@ class ReceivingAdmin(ModelAdmin):
 
 
 def faulty_workspaces() -> dict[str, Any]:
-    """What the banner shows. There are few workspaces, and the page of a log is no place to save a query."""
-    return {"faulty_workspaces": [one for one in Workspace.objects.all() if one.injects_faults]}
+    """What the banner shows: workspaces that inject faults, at most as many as it can name."""
+    return {"faulty_workspaces": Workspace.objects.with_faults()[:BANNER_NAMES]}
 
 
 class ReadOnlyAdmin(ReceivingAdmin):
@@ -187,7 +190,9 @@ class KeyStateFilter(admin.SimpleListFilter):
 class ApiKeyAdmin(ReceivingAdmin):
     list_display = ("label", "workspace", "begins", "state", "last_used_at", "expires_at", "created_at")
     list_display_links = ("label",)
-    list_filter = (KeyStateFilter, "workspace")
+    list_filter = (KeyStateFilter, OF_WORKSPACE)
+    list_filter_submit = True
+    autocomplete_fields = ("workspace",)
     list_select_related = ("workspace",)
     search_fields = ("name", "prefix", "workspace__slug")
     fields: Any = ("workspace", "name", "app_id", "expires_at")
@@ -276,7 +281,8 @@ class ApiKeyAdmin(ReceivingAdmin):
 @admin.register(List)
 class ListAdmin(ReadOnlyAdmin):
     list_display = ("name", "number", "workspace", "size", "created_at")
-    list_filter = ("workspace",)
+    list_filter = (OF_WORKSPACE,)
+    list_filter_submit = True
     list_select_related = ("workspace",)
     search_fields = ("name", "=id")
     list_per_page = 25
@@ -385,7 +391,7 @@ class StatusFilter(admin.SimpleListFilter):
 class RequestLogAdmin(ReadOnlyAdmin):
     list_display = ("received_at", "workspace", "key_name", "call", "outcome", "received", "changed", "took")
     list_filter = (
-        ("received_at", TimeRangeFilter), StatusFilter, "workspace", "key",
+        ("received_at", TimeRangeFilter), StatusFilter, OF_WORKSPACE, ("key", AutocompleteSelectFilter),
         ("list_number", FieldTextFilter),
     )  # fmt: skip
     list_filter_submit = True
@@ -493,7 +499,9 @@ class RequestLogAdmin(ReadOnlyAdmin):
 @admin.register(BodySearch)
 class BodySearchAdmin(ReceivingAdmin):
     list_display = ("user_id", "workspace", "progress", "hits", "scanned", "created_at")
-    list_filter = ("workspace", "state")
+    list_filter = (OF_WORKSPACE, "state")
+    list_filter_submit = True
+    autocomplete_fields = ("workspace",)
     list_select_related = ("workspace",)
     fields: Any = ("workspace", "user_id")
 

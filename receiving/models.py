@@ -7,6 +7,8 @@ that migrations and queries have one place to look at.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -30,6 +32,14 @@ def percent_field(help_text: str) -> models.PositiveSmallIntegerField[int, int]:
     return models.PositiveSmallIntegerField(
         default=0, validators=[MaxValueValidator(100)], help_text=help_text
     )
+
+
+class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    def with_faults(self) -> WorkspaceQuerySet:
+        """Those that answer otherwise than they should, on purpose."""
+        return self.exclude(
+            fault_delay_ms=0, fault_429_percent=0, fault_reset_percent=0, fault_rejected_percent=0
+        )
 
 
 class Workspace(models.Model):
@@ -81,6 +91,8 @@ class Workspace(models.Model):
         "Share of users who are refused as invalid: always the same users."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[models.Manager[Workspace]] = WorkspaceQuerySet.as_manager()
 
     class Meta:
         ordering = ["slug"]
