@@ -26,7 +26,7 @@ BOUNDED = "FROM syncs_rejection"
 CHOOSES_AMONG_ALL = "/admin/syncs/sync/add/"
 
 
-def grow(first: int, last: int) -> None:
+def grow(first, last):
     """Make cohorts, destinations, syncs and runs of these numbers, and rows of one run."""
     for number in range(first, last):
         cohort = world.cohort(["a", "b"], key=f"c{number}", name=f"Cohort {number}")
@@ -61,7 +61,7 @@ def grow(first: int, last: int) -> None:
     world.fill(first_run.sync.cohort, [f"user-{number}" for number in range(last)])
 
 
-def pages() -> list[str]:
+def pages():
     """Return the addresses of the admin's pages for the first of everything."""
     firsts = {
         "cohorts/cohort": world.Cohort.objects,
@@ -102,7 +102,7 @@ def test_no_page_takes_more_queries_or_unbounded_rows_when_there_is_more_of_ever
     assert sum(queries > 2 for queries, _ in few.values()) > 40  # they were pages, not refusals
 
 
-def _ask(client, url: str) -> tuple[int, int]:
+def _ask(client, url):
     """Return the number of queries of a page, and of the rows of the longest answer without a LIMIT."""
     seen = []
 
@@ -121,7 +121,7 @@ def _ask(client, url: str) -> tuple[int, int]:
     return len(seen), max(seen, default=0)
 
 
-def _rows(cursor, sql, params) -> int:
+def _rows(cursor, sql, params):
     """Return how many rows a query has; SQLite's driver does not say, so it is asked again there."""
     if connection.vendor == "postgresql":
         return cursor.rowcount
