@@ -121,7 +121,7 @@ MUTANTS = [
     Mutant(
         "a request without a reply may have arrived",
         "syncs/judge.py",
-        "batch.unknown_outcome |= result.unknown_outcome",
+        "batch.unknown_outcome |= later or result.unknown_outcome",
         "batch.unknown_outcome |= False",
         (MODEL, MACHINE),
     ),

@@ -58,7 +58,10 @@ def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> Non
         _accepted(drive, work, result)
     else:
         _record_attempt(drive, work, request, result.reply, result.code, result.message)
-        batch.unknown_outcome |= result.unknown_outcome
+        # Only a refusal is certain: one who says "later" may have taken the users all the same. Of a list
+        # that is to be made, people are told; there, only what is likely counts.
+        later = isinstance(result, Temporary) and work.narrowing is not None
+        batch.unknown_outcome |= later or result.unknown_outcome
         _failed(drive, work, result)
 
 
