@@ -69,7 +69,10 @@ def fill(options: argparse.Namespace) -> None:
     each = options.members // number_of
     cohorts = many(
         Cohort,
-        (Cohort(key=f"c{n}", name=f"Cohort {n}", version=100, last_number=100, size=each) for n in range(number_of)),
+        (
+            Cohort(key=f"c{n}", name=f"Cohort {n}", version=100, last_number=100, size=each)
+            for n in range(number_of)
+        ),
     )
     many(
         CohortVersion,
