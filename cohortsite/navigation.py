@@ -79,3 +79,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: not permission or request.user.has_perm(permission)
+
+
+def account(request: HttpRequest) -> list[dict[str, str]]:
+    """unfold's ACCOUNT navigation: the menu at a person's own name."""
+    links = [{"title": "Two-factor login", "link": reverse("mfa_index")}]
+    if request.user.is_authenticated and request.user.has_usable_password():
+        links.append({"title": "Change password", "link": reverse("admin:password_change")})
+    return links

@@ -48,6 +48,9 @@ INSTALLED_APPS = [
     "simple_history",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "events",
     "cohorts",
     "destinations",
@@ -64,6 +67,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -103,6 +107,15 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8000;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Failed logins and used codes are counted there: in a process's own memory each server would count anew.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "cohortsite_cache",
+        # Above it old entries go, and with them what was counted.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 
 # --- Events -------------------------------------------------------------------------------
 # Where the spool and the files of events are, and what one calculation over them may use.
@@ -154,8 +167,33 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_URL = reverse_lazy("account_login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+# Proxies in front that add to X-Forwarded-For; 0: the address that connects is the client's.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXIES", default=0)
+ACCOUNT_ADAPTER = "cohortsite.login.AccountAdapter"
+ACCOUNT_FORMS = {"login": "cohortsite.forms.LoginForm"}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_PRESERVE_USERNAME_CASING = True
+ACCOUNT_RATE_LIMITS = {
+    # Tries, right or wrong, from one address: each costs us the work of hashing a password.
+    "login": "30/m/ip",
+    # Failed tries of one person from one address; and of codes, by who has the password.
+    "login_failed": "5/5m/key",
+    # Of one person from wherever.
+    "login_failed_anywhere": "100/h/key",
+}
+MFA_ADAPTER = "cohortsite.second_factor.Adapter"
+MFA_FORMS = {"activate_totp": "cohortsite.forms.ActivateTOTPForm"}
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_TOTP_ISSUER = "Cohort Sync"
+# Without mail nobody can be sent a link.
+PASSWORD_RESET = "console" not in EMAIL_CONFIG["EMAIL_BACKEND"]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
@@ -190,10 +228,12 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Cohort Sync",
     "SITE_SUBHEADER": "Cohorts, equal everywhere",
     "SITE_SYMBOL": "sync_alt",
+    "SITE_URL": None,
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
+    "ACCOUNT": {"navigation": "cohortsite.navigation.account"},
     "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
 

@@ -1,5 +1,6 @@
 """The site's addresses. What partners call is at the root: see receiving/urls.py."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -7,12 +8,18 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from cohortsite import where
 from cohortsite.health import healthz
+from cohortsite.login import too_many_requests
+
+# The admin's own form knows neither limits nor second factors.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+handler429 = too_many_requests
 
 urlpatterns = [
     path("healthz", healthz),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),
+    path("account/", include("cohortsite.account_urls")),
     path("api/v1/", include("cohorts.urls")),
     path("api/v1/", include("destinations.urls")),
     path("api/v1/", include("syncs.urls")),
