@@ -5,6 +5,7 @@ from typing import Any
 
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
@@ -70,6 +71,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "cohortsite.viewer_zone.viewer_zone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "cohortsite.urls"
@@ -233,6 +235,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
+    "SCRIPTS": [lambda request: static("cohortsite/zone.js")],
     "ACCOUNT": {"navigation": "cohortsite.navigation.account"},
     "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
