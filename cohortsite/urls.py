@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from cohortsite import where
 from cohortsite.health import healthz
 from cohortsite.login import too_many_requests
+from cohortsite.metrics import metrics
 
 # The admin's own form knows neither limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -16,6 +17,7 @@ handler429 = too_many_requests
 
 urlpatterns = [
     path("healthz", healthz),
+    path("metrics", metrics),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),

@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
 
@@ -29,6 +30,9 @@ SLOTS = 8
 POLL = 0.5
 # A command waits this long for a partner that asked for it: as long as a run's own retries last.
 PATIENCE = timedelta(seconds=150)
+# How often a worker says that it is there, and where.
+BEAT = 10.0
+BEATS = "sync_worker"
 FOLLOW_UPS = [Trigger.LIST_GONE, Trigger.CAUGHT_UP]
 
 
@@ -118,7 +122,7 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
     driving = Slots(stop, report, slots)
     others = [
         threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
-        for deed in (_look_after, _calculate_due, _preview)
+        for deed in (_beat, _look_after, _calculate_due, _preview)
     ]
     for thread in others:
         thread.start()
@@ -152,6 +156,17 @@ def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], No
             log.exception("%s failed.", deed.__name__)
         stop.wait(POLL)
     connection.close()
+
+
+def last_beat() -> datetime | None:
+    """Return when a worker last said that it is there; None if none did."""
+    at: float | None = cache.get(BEATS)
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _beat(stop: threading.Event) -> None:
+    cache.set(BEATS, timezone.now().timestamp(), timeout=None)
+    stop.wait(BEAT)
 
 
 def _look_after(stop: threading.Event) -> None:
