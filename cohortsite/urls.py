@@ -2,7 +2,8 @@
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import include, path
+from django.templatetags.static import static
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
@@ -10,6 +11,7 @@ from cohortsite import where
 from cohortsite.health import healthz
 from cohortsite.login import too_many_requests
 from cohortsite.metrics import metrics
+from cohortsite.rest_errors import not_found
 
 # The admin's own form knows neither limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -28,5 +30,8 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     # The split view has no inline script, so that the policy of the pages is the docs' too.
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    re_path(r"^api/", not_found),
+    # For who asks without having read a page; the pages name the file.
+    path("favicon.ico", RedirectView.as_view(url=static("cohortsite/favicon.svg"))),
     path("", include("receiving.urls")),
 ]

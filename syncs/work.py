@@ -18,7 +18,7 @@ from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
 from events import compact, folder
 from events.store import workspaces
-from syncs import alerts, start
+from syncs import alerts, reporting, start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
 from syncs.models import Run
@@ -120,6 +120,7 @@ def _followed(runs: list[Run]) -> list[Run]:
 def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
     """Be the worker: make the runs that are due, drive what is open, import what was uploaded."""
     driving = Slots(stop, report, slots)
+    began, since = timezone.now(), dict[int, datetime]()
     others = [
         threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
         for deed in (_beat, _look_after, _calculate_due, _preview)
@@ -129,7 +130,9 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
     try:
         while not stop.is_set():
             for destination, ended in _reaped(driving).items():
-                log.info("destination %s: %s %s", destination, ended.how.value, ended.reason)
+                about = {"destination": destination}
+                log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
+                since[destination] = _log_ended(destination, since.get(destination, began))
             start.start_due(timezone.now())
             driving.fill(start.drivable_destinations())
             stop.wait(POLL)
@@ -156,6 +159,16 @@ def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], No
             log.exception("%s failed.", deed.__name__)
         stop.wait(POLL)
     connection.close()
+
+
+def _log_ended(destination: int, since: datetime) -> datetime:
+    """Log a destination's runs that ended after `since`; return when the last of them did."""
+    ended = Run.objects.filter(sync__destination=destination, finished_at__gt=since).order_by("finished_at")
+    for run in ended.select_related("sync__cohort", "sync__destination"):
+        about = {"run": run.pk, "sync": str(run.sync), "destination": destination, "state": run.state}
+        log.info("%s", reporting.as_text(run), extra=about)
+        since = run.finished_at or since
+    return since
 
 
 def last_beat() -> datetime | None:
