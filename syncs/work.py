@@ -134,7 +134,7 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
                 log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
                 since[destination] = _log_ended(destination, since.get(destination, began))
             start.start_due(timezone.now())
-            driving.fill(start.drivable_destinations())
+            driving.fill(start.undriven(start.drivable_destinations()))
             stop.wait(POLL)
     finally:
         driving.close()
