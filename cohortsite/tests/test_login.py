@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.urls import clear_url_caches
 
@@ -34,8 +36,9 @@ CODE_WRONG = "The code is not right"
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords(settings):
+def _quick_passwords_and_no_tries_yet(settings, db):
     """The real hasher takes half a second a try, as it should."""
+    cache.clear()
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -225,6 +228,23 @@ def test_many_tries_of_one_address_get_a_page_that_says_how_long(ann, clock):
     assert reply.status_code == 429
     assert "Wait 1 minute," in reply.content.decode()
     assert try_in(Client(), REMOTE_ADDR="192.0.2.7").status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tries_at_the_same_moment_are_counted_one_by_one():
+    person("ann", role=None)
+
+    def tries(_):
+        try:
+            return [WRONG in try_in(Client(), password="wrong").content.decode() for _ in range(3)]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as threads:
+        checked = [each for three in threads.map(tries, range(8)) for each in three]
+    cache.clear()  # it is no model's table: nothing empties it after the test
+    assert len(checked) == 24
+    assert sum(checked) == 5
 
 
 def test_tries_are_counted_where_every_process_sees_them(settings):
