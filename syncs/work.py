@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
@@ -118,7 +120,7 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
     driving = Slots(stop, report, slots)
     others = [
         threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
-        for deed in (_look_after, _calculate_due, _preview)
+        for deed in (_look_after, _calculate_due, _preview, *map(_deed_of, settings.WORKER_DEEDS))
     ]
     for thread in others:
         thread.start()
@@ -152,6 +154,17 @@ def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], No
             log.exception("%s failed.", deed.__name__)
         stop.wait(POLL)
     connection.close()
+
+
+def _deed_of(dotted: str) -> Callable[[threading.Event], None]:
+    """Return another room's deed, by its dotted name, as one of this worker's."""
+    function = import_string(dotted)
+
+    def deed(stop: threading.Event) -> None:
+        function(stop.is_set)
+
+    deed.__name__ = dotted
+    return deed
 
 
 def _look_after(stop: threading.Event) -> None:
