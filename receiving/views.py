@@ -189,24 +189,28 @@ class ListDigestView(PartnerView):
 
 
 def identify(call: Call, document: dict[str, Any], default_type: str | None) -> dict[str, Any]:
-    """Apply the identifies of a body, whole or not at all; count the rest as ignored."""
-    batch = read_batch(document, call.workspace.max_items, default_type=default_type)
-    events = track_events(batch.others, call.entry.received_at)
-    with call.writing() as counts:
+    """Apply the identifies of a body, whole or not at all, and hand on its events; the rest is ignored."""
+    workspace = call.workspace
+    batch = read_batch(document, workspace.max_items, default_type=default_type)
+    events = track_events(batch.others, call.receipt())
+    store.check_users(workspace, {item.user_id for item in batch.identifies})
+    # From here on the call is not refused.
+    if not store.is_repeat(workspace, call.idempotency_key):
+        items = batch.identifies if call.is_replay else store.not_yet_seen(workspace, batch.identifies)
+        hand_on(workspace, events, identify_traits(items, call.entry.received_at))
+    with call.writing(anything=bool(batch.identifies or call.idempotency_key)) as counts:
         items = _first_identifies(call, batch)
         counts["received"] = batch.received
         counts["identified"] = len(items)
         counts["repeated"] = len(batch.identifies) - len(items)
-        counts["changed"] = store.set_traits(call.workspace, items)
-        taken = hand_on(call.workspace, events, identify_traits(items, call.entry.received_at))
-        counts["ignored"] = len(batch.others) + batch.anonymous - taken
+        counts["changed"] = store.set_traits(workspace, items)
+        counts["ignored"] = len(batch.others) + batch.anonymous - len(events)
     return {"success": True, **counts}
 
 
 def _first_identifies(call: Call, batch: Batch) -> list[Identify]:
-    """The identifies that are no repeats. Raises InvalidUsers."""
-    store.check_users(call.workspace, {item.user_id for item in batch.identifies})
-    if call.request is None:  # replayed by a person, who wants the effect again
+    """The identifies that are no repeats; their ids are noted."""
+    if call.is_replay:  # a person wants the effect again
         return batch.identifies
     if not store.is_first(call.workspace, call.idempotency_key):
         return []
@@ -230,21 +234,20 @@ class AmplitudeEventsView(PartnerView):
 
     @schema.amplitude_events
     def post(self, call: Call) -> Any:
-        now = call.entry.received_at
-        events, traits = amplitude_events(call.document(), call.workspace.max_items, now)
+        events, traits = amplitude_events(call.document(), call.workspace.max_items, call.receipt())
         identifies = [
             Identify(one["user_id"], check_traits("user_properties", one["traits"])) for one in traits
         ]
-        with call.writing() as counts:
-            store.check_users(call.workspace, {item.user_id for item in identifies})
+        store.check_users(call.workspace, {item.user_id for item in identifies})
+        hand_on(call.workspace, events, traits)
+        with call.writing(anything=bool(identifies)) as counts:
             counts["received"] = len(events) + len(traits)
             counts["changed"] = store.set_traits(call.workspace, identifies)
-            taken = hand_on(call.workspace, events, traits)
         return {
             "code": 200,
-            "events_ingested": taken,
+            "events_ingested": len(events),
             "payload_size_bytes": len(call.entry.raw or b""),
-            "server_upload_time": int(now.timestamp() * 1000),
+            "server_upload_time": int(call.entry.received_at.timestamp() * 1000),
         }
 
 
