@@ -2,8 +2,8 @@
 
     gunicorn chaos.served            python -m chaos.served
 
-For each segment of the spool a file in EVENTS_DIR says how much of it has been flushed, so that the script can
-take away what a power cut would take. CHAOS_VARIANT names a mistake that is made on purpose.
+For each segment of the spool a file in EVENTS_DIR says how much of it has been flushed, so that the script
+can take away what a power cut would take. CHAOS_VARIANT names a mistake that is made on purpose.
 """
 
 import os
@@ -30,7 +30,7 @@ def noted_fsync(descriptor):
     """Flush a file; of a segment, note how much of it is safe from now on."""
     size = os.fstat(descriptor).st_size
     _fsync(descriptor)
-    path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    path = Path(f"/proc/self/fd/{descriptor}").readlink()
     if path.suffix == ".jsonl":
         # By its name alone: a compaction may have moved it meanwhile.
         (Path(settings.EVENTS_DIR) / f"{path.name}.synced").write_text(str(size))
