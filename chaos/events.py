@@ -188,7 +188,7 @@ class Site:
         folders = Folders(WORKSPACE)
         for segment in [*folders.spool.glob("*.jsonl"), *folders.sealed.glob("*/*.jsonl")]:
             note = folders.root.parent / f"{segment.name}.synced"
-            os.truncate(segment, int(note.read_text() or 0) if note.exists() else 0)
+            os.truncate(segment, int(note.read_text()) if note.exists() else 0)
 
 
 class Senders:

@@ -32,8 +32,10 @@ def noted_fsync(descriptor):
     _fsync(descriptor)
     path = Path(f"/proc/self/fd/{descriptor}").readlink()
     if path.suffix == ".jsonl":
-        # By its name alone: a compaction may have moved it meanwhile.
-        (Path(settings.EVENTS_DIR) / f"{path.name}.synced").write_text(str(size))
+        # By its name alone: a compaction may have moved it meanwhile. Whole or not at all, like the flush.
+        note = Path(settings.EVENTS_DIR) / f"{path.name}.new"
+        note.write_text(str(size))
+        note.rename(note.with_suffix(".synced"))
 
 
 def fsync_later(descriptor):

@@ -233,6 +233,7 @@ SPECTACULAR_SETTINGS = {
         "RejectionStateEnum": "syncs.choices.RejectionState",
         "RejectionKindEnum": "syncs.choices.RejectionKind",
         "VersionStateEnum": "cohorts.choices.VersionState",
+        "CalculationStateEnum": "cohorts.choices.CalculationState",
     },
     "DESCRIPTION": (
         "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"

@@ -50,7 +50,7 @@ def client_of(*permissions: str) -> Client:
 
 @pytest.fixture
 def editor() -> Client:
-    return client_of("view_cohort", "add_cohort", "change_cohort")
+    return client_of("view_cohort", "add_cohort", "change_cohort", "change_cohortversion")
 
 
 def post(client: Client, name: str, body: Any) -> Any:
