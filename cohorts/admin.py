@@ -91,6 +91,7 @@ class CohortAdmin(ModelAdmin):
                 "data-check-url": reverse("admin:cohorts_check"),
                 "data-names-url": reverse("admin:cohorts_names"),
                 "data-preview-url": reverse("admin:cohorts_preview"),
+                "data-time-zone": timezone.get_current_timezone_name(),
             }
         return form
 
