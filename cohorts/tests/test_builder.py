@@ -132,7 +132,7 @@ def test_a_preview_is_as_of_the_instant_that_is_asked_for(editor: Client, settin
     did("u1", "cart", hours_ago=24 * 30)
     at = (timezone.now() - timedelta(days=29)).strftime("%Y-%m-%dT%H:%M:%S")
     page = previewed(editor, LEFT, at)
-    assert "1 user<" in page and "<bdi>u1</bdi>" in page and " as of " in page
+    assert "1 user<" in page and "<bdi>u1</bdi>" in page and " as of then (" in page
     assert Preview.objects.get().as_of == datetime.fromisoformat(at).replace(tzinfo=UTC)
     assert "All events lie before" not in page
 

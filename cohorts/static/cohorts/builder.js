@@ -86,7 +86,7 @@ class Builder {
     this.jsonPanel = make("div", { role: "tabpanel", id: "cs-json-panel", "aria-labelledby": "cs-json-tab" }, this.textarea);
     frame.append(this.tabs(), this.formPanel, this.jsonPanel, this.sentence, this.problems, this.lists,
       make("div", { class: "cs-row" }, button("Preview", "preview", () => this.preview()),
-        labelled(`as of (${this.urls.timeZone}; empty: now)`, this.asOf)), this.panel);
+        labelled(`as of (${this.urls.timeZone}; empty: now)`, this.asOf, "cs-as-of")), this.panel);
     this.textarea.addEventListener("input", () => this.checkSoon());
     for (const name of ["source_kind", "events_workspace"]) {
       const control = document.getElementById(`id_${name}`);
