@@ -63,6 +63,26 @@ def add_members(set_id: int, user_ids: Sequence[str]) -> int:
     )
 
 
+def holds_all(workspace: Workspace, list_id: str, user_ids: Sequence[str]) -> bool:
+    """Whether there is this list, and everybody of these is on it: then an add has nothing to write.
+
+    One statement, so that it is true of one instant; it takes no lock, and stops at the first who is not on
+    the list. The look-up is a scalar one: PostgreSQL would make a join of an EXISTS, and read the whole list.
+    """
+    if not (list_id.isascii() and list_id.isdigit() and len(list_id) <= 18):
+        return False
+    rows, ids = rows_of(connection, user_ids)
+    return bool(
+        column(
+            "SELECT list.id FROM receiving_list AS list WHERE list.id = %s AND list.workspace_id = %s "
+            f"AND NOT EXISTS (SELECT 1 FROM {rows} AS ids WHERE "
+            "(SELECT 1 FROM receiving_listmember AS member "
+            "WHERE member.set_id = list.member_set_id AND member.user_id = ids.user_id) IS NULL)",
+            [int(list_id), workspace.pk, ids],
+        )
+    )
+
+
 def remove_members(set_id: int, user_ids: Sequence[str]) -> int:
     """Return how many were in the set."""
     rows, ids = rows_of(connection, user_ids)
