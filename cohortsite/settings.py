@@ -144,6 +144,13 @@ EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
 # Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
 QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 
+# --- Work for rooms that syncs does not know -------------------------------------------------
+# What the worker does besides its own, as "module.function": called again and again with a function that
+# says whether to stop.
+WORKER_DEEDS = ["receiving.search.run_searches"]
+# What `prune_history` also prunes, a room's name and "module.function", which returns {what: rows that went}.
+PRUNED_BESIDES = {"receiving": "receiving.prune.prune"}
+
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.
 FIELD_KEYS = env.list("FIELD_KEYS", default=[])
@@ -285,6 +292,7 @@ SPECTACULAR_SETTINGS = {
         "RejectionStateEnum": "syncs.choices.RejectionState",
         "RejectionKindEnum": "syncs.choices.RejectionKind",
         "VersionStateEnum": "cohorts.choices.VersionState",
+        "CalculationStateEnum": "cohorts.choices.CalculationState",
     },
     "DESCRIPTION": (
         "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"

@@ -12,9 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
@@ -127,7 +129,7 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
     logged = defaultdict[int, datetime](lambda: began)
     others = [
         threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
-        for deed in (_beat, _look_after, _calculate_due, _preview)
+        for deed in (_beat, _look_after, _calculate_due, _preview, *map(_deed_of, settings.WORKER_DEEDS))
     ]
     for thread in others:
         thread.start()
@@ -186,6 +188,17 @@ def last_beat() -> datetime | None:
 def _beat(stop: threading.Event) -> None:
     cache.set(BEATS, timezone.now().timestamp(), timeout=None)
     stop.wait(BEAT)
+
+
+def _deed_of(dotted: str) -> Callable[[threading.Event], None]:
+    """Return another room's deed, by its dotted name, as one of this worker's."""
+    function = import_string(dotted)
+
+    def deed(stop: threading.Event) -> None:
+        function(stop.is_set)
+
+    deed.__name__ = dotted
+    return deed
 
 
 def _look_after(stop: threading.Event) -> None:
