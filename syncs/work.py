@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from django.conf import settings
 from django.core.cache import cache
@@ -135,7 +134,7 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
         thread.start()
     try:
         while not stop.is_set():
-            _without_dying(partial(_turn, driving, logged))
+            _without_dying(_turn, driving, logged)
             stop.wait(POLL)
     finally:
         driving.close()
@@ -153,18 +152,18 @@ def _turn(driving: Slots, logged: dict[int, datetime]) -> None:
     driving.fill(start.undriven(start.drivable_destinations()))
 
 
-def _without_dying(deed: Callable[[], None]) -> None:
+def _without_dying(deed: Callable[..., None], *arguments: object) -> None:
     """Do something that comes again anyway: an error is logged. A database that was away is asked anew."""
     try:
-        deed()
+        deed(*arguments)
     except Exception:
-        log.exception("It is tried again at the next turn.")
+        log.exception("%s failed; it is tried again at the next turn.", deed.__name__)
         connection.close()
 
 
 def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], None]) -> None:
     while not stop.is_set():
-        _without_dying(partial(deed, stop))
+        _without_dying(deed, stop)
         stop.wait(POLL)
     connection.close()
 
