@@ -98,6 +98,7 @@ def upload_state(
         stored.original_name,
         upload=stored,
         can_retry=can_retry,
+        cohort_id=str(cohort.pk),
         open=stored.state in (UploadState.WAITING, UploadState.IMPORTING),
     )
 

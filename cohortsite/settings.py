@@ -5,6 +5,7 @@ from typing import Any
 
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
@@ -190,6 +191,11 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Cohort Sync",
     "SITE_SUBHEADER": "Cohorts, equal everywhere",
     "SITE_SYMBOL": "sync_alt",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("cohortsite/icon.svg")}
+    ],
+    "STYLES": [lambda request: static("cohortsite/site.css")],
+    "SCRIPTS": [lambda request: static("cohortsite/site.js")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
