@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Response, ViewportSize
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Response,
+    ViewportSize,
+    expect,
+)
 
 from cohortsite import roles
 from receiving.keys import create_key
@@ -28,6 +37,7 @@ Open = Callable[..., Page]
 FAILED = pytest.StashKey[bool]()
 # Milliseconds that an expected thing may take to appear, on a busy machine too.
 PATIENCE = 20_000
+expect.set_options(timeout=PATIENCE)
 DESK: ViewportSize = {"width": 1280, "height": 900}
 
 

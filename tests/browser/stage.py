@@ -69,7 +69,7 @@ def refuse_some(call: Call) -> Fault | None:
     bad = [user for user in call.users if user in (SCRIPT, ARABIC, LONG_ID, FORMULA)]
     if not bad or call.kind == "create":
         return None
-    return Fault(400, {"error": {"code": "invalid_user_id", "message": IMAGE, "userIds": bad}})
+    return Fault(400, {"error": {"code": "invalid_user_id", "message": IMAGE, "invalidUserIds": bad}})
 
 
 def set_up(partner: Partner, person: User) -> Stage:

@@ -19,7 +19,8 @@ function followDialog(content) {
       return;
     }
     const first = content.querySelector("#dialog-form input:not([type=hidden]), #dialog-form select, #dialog-form textarea");
-    (first || content.querySelector("button[type=submit]") || content).focus();
+    // The overlay is shown a moment before the dialog that it is behind.
+    window.setTimeout(() => (first || content.querySelector("button[type=submit]") || content).focus());
   }
 
   function named() {
