@@ -117,7 +117,7 @@ def _pages() -> dict[str, tuple[str, str, int]]:
 
     sync = Sync.objects.get(cohort__key="recent-buyers", destination__name="demo-list")
     buyers = Cohort.objects.get(key="recent-buyers")
-    carts = Cohort.objects.get(key="left-a-cart")
+    regulars = Cohort.objects.get(key="lapsed-regulars")
     user = next(iter(members.in_version(buyers.pk, buyers.version)))
     run = sync.runs.order_by("pk").first()
     assert run
@@ -127,7 +127,7 @@ def _pages() -> dict[str, tuple[str, str, int]]:
         "sync": (f"/admin/syncs/sync/{sync.pk}/change/", "light", 900),
         "run": (f"/admin/syncs/run/{run.pk}/change/", "light", 900),
         "cohort": (f"/admin/cohorts/cohort/{buyers.pk}/change/", "light", 900),
-        "builder": (f"/admin/cohorts/cohort/{carts.pk}/change/#cs-frame", "light", 1000),
+        "builder": (f"/admin/cohorts/cohort/{regulars.pk}/change/#cs-frame", "light", 1200),
         "where": (f"/admin/where/?user={user}", "light", 800),
     }
 

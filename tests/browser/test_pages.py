@@ -1,6 +1,7 @@
 """Every page, with one of everything, named as badly as can be: shown as text, readable by all."""
 
 import json
+import re
 
 import pytest
 from django.contrib import admin
@@ -100,3 +101,56 @@ def test_the_stage_is_as_bad_as_it_says(looked_at):
     assert made.rejection.message and stage.IMAGE in made.rejection.message
     assert made.sync.cohort.version == 3
     assert {made.guarded.state, made.failed.state, made.waiting.state} == {"held", "failed", "pending"}
+
+
+def press(page: Page, name: str | re.Pattern[str]) -> None:
+    """Press a button by keyboard."""
+    page.get_by_role("button", name=name).first.press("Enter")
+
+
+def test_what_opens_is_readable_by_everybody_too(looked_at):
+    """Dialogs, the panel of filters, the menu of the person, an open select, the menu on a telephone."""
+    page, made = looked_at
+    wrong = []
+
+    def look(name: str) -> None:
+        found = axe.violations(page)
+        page.emulate_media(color_scheme="dark")
+        found += [f"dark: {line}" for line in axe.violations(page, "color-contrast", "link-in-text-block")]
+        page.emulate_media(color_scheme="light")
+        wrong.extend(f"{name}: {line}" for line in found)
+
+    for name, button, title in (
+        ("list", "Empty", "Empty this list"),
+        ("list", "Delete", "Delete this list"),
+        ("request", "Replay", "Replay this request"),
+        ("key", "Revoke", "Revoke this key"),
+    ):
+        page.goto(made.pages[name])
+        page.get_by_role("link", name=button, exact=True).click()
+        dialog = page.get_by_role("dialog", name=title)
+        expect(dialog).to_be_visible()
+        look(title)
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(page.get_by_role("link", name=button, exact=True)).to_be_focused()
+    page.goto("/admin/syncs/run/")
+    press(page, "Filters")
+    expect(page.get_by_role("button", name="Apply filters", exact=False)).to_be_visible()
+    look("filters")
+    page.goto("/admin/syncs/sync/add/")
+    page.locator(".field-cohort .select2-selection").click()
+    expect(page.get_by_role("searchbox", name="Search")).to_be_visible()
+    look("an open select")
+    page.goto("/admin/")
+    press(page, re.compile("superuser-0"))
+    expect(
+        page.get_by_role("link", name="Change password").or_(page.get_by_text("Log out")).first
+    ).to_be_visible()
+    look("the menu of the person")
+    page.set_viewport_size(TELEPHONE)
+    page.goto("/admin/")
+    press(page, "Menu")
+    expect(page.get_by_role("link", name="Rejected users").last).to_be_visible()
+    look("the menu on a telephone")
+    assert not wrong, "\n".join(wrong)

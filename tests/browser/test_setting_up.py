@@ -110,7 +110,7 @@ def test_a_definition_is_built_by_keyboard_alone(page: Page, worker, carts):
     said = page.get_by_role("status").first
     expect(said).to_have_text('Users who performed "cart" at any time.')
     go_to(page, "How often or much")
-    keyboard.type("counted")
+    keyboard.press("ArrowDown")
     go_to(page, "number")
     keyboard.press("Control+A")
     keyboard.press("Delete")
@@ -122,7 +122,8 @@ def test_a_definition_is_built_by_keyboard_alone(page: Page, worker, carts):
     expect(said).to_contain_text('performed "cart" at least 1 time')
     go_to(page, "Add condition")
     keyboard.press("Enter")
-    go_to(page, "not")
+    keyboard.press("Shift+Tab")
+    expect(page.get_by_label("not", exact=True).last).to_be_focused()
     keyboard.press("Space")
     go_to(page, "Event (* is any)")
     keyboard.type("buy")

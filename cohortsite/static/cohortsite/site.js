@@ -58,7 +58,24 @@ function followDialog(content) {
 
 // --- names for what has none -------------------------------------------------------------------
 
+function nameSelect(select) {
+  const box = select.nextElementSibling;
+  const combobox = box && box.querySelector("[role=combobox]");
+  const shown = box && box.querySelector(".select2-selection__rendered");
+  if (!combobox || !shown) return;
+  const label = select.labels && select.labels[0];
+  for (const one of [combobox, shown]) {
+    // What is chosen is a name already.
+    if (shown.textContent.trim()) one.removeAttribute("aria-label");
+    else one.setAttribute("aria-label", label ? label.innerText.trim() : select.name);
+  }
+  const list = combobox.getAttribute("aria-owns");
+  if (list) combobox.setAttribute("aria-controls", list);
+  else combobox.removeAttribute("aria-controls");
+}
+
 function nameSearches() {
+  document.querySelectorAll("select.select2-hidden-accessible").forEach(nameSelect);
   for (const search of document.querySelectorAll(".select2-search__field:not([aria-label])")) search.setAttribute("aria-label", "Search");
   for (const hint of document.querySelectorAll("span.help-tooltip[aria-label]")) hint.setAttribute("role", "img");
 }
@@ -72,8 +89,24 @@ function hideIcons() {
   }
 }
 
+// What unfold lets only a mouse press: its menus, its filters.
+function letPress() {
+  for (const one of document.querySelectorAll("[x-on\\:click]:not(#changelist-filter-close)")) {
+    if (one.matches(FOCUSABLE) || one.querySelector(FOCUSABLE)) continue;
+    one.setAttribute("role", "button");
+    one.tabIndex = 0;
+    if (one.getAttribute("x-on:click").startsWith("sidebar")) one.setAttribute("aria-label", "Menu");
+    one.addEventListener("keydown", (event) => {
+      if (!["Enter", " "].includes(event.key)) return;
+      event.preventDefault();
+      one.click();
+    });
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   hideIcons();
+  letPress();
   const content = document.getElementById("modal-content");
   if (content) followDialog(content);
 });
@@ -81,5 +114,5 @@ window.addEventListener("load", () => {
   // After the scripts that make these on the same event.
   window.setTimeout(nameSearches);
   // Its own search field is made when a select is opened.
-  if (window.django && window.django.jQuery) window.django.jQuery(document).on("select2:open", nameSearches);
+  if (window.django && window.django.jQuery) window.django.jQuery(document).on("select2:open select2:close change", () => window.setTimeout(nameSearches));
 });
