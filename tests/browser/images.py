@@ -10,6 +10,7 @@ import tempfile
 import threading
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "images"
@@ -63,11 +64,10 @@ def _tell_and_look(folder: Path) -> int:
         FOLDER.mkdir(exist_ok=True)
         with chromium.browser() as browser:
             for name, (path, scheme, height) in pages.items():
-                context = browser.new_context(
-                    base_url=url, viewport={"width": WIDTH, "height": height}, color_scheme=scheme
-                )
+                context = browser.new_context(base_url=url, viewport={"width": WIDTH, "height": height})
                 context.add_cookies([{"name": "sessionid", "value": _session(), "url": url}])
                 page = context.new_page()
+                page.emulate_media(color_scheme=scheme)
                 page.goto(path)
                 page.wait_for_load_state("networkidle")
                 if "#" in path:
@@ -109,7 +109,7 @@ def _session() -> str:
     return str(client.cookies["sessionid"].value)
 
 
-def _pages() -> dict[str, tuple[str, str, int]]:
+def _pages() -> dict[str, tuple[str, Literal["light", "dark"], int]]:
     """Return the pictures by name: the page (behind #, the class of what to scroll to), theme and height."""
     from cohorts import members
     from cohorts.models import Cohort
