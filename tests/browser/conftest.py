@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
 from playwright.sync_api import (
     Browser,
@@ -91,7 +92,14 @@ def site(live_server, settings) -> str:
 def worker(site) -> Iterator[None]:
     """Run a worker beside the site, as `manage.py sync_worker` does."""
     stop = threading.Event()
-    thread = threading.Thread(target=work, kwargs={"stop": stop}, name="worker")
+
+    def run() -> None:
+        try:
+            work(stop=stop)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, name="worker")
     thread.start()
     yield
     stop.set()

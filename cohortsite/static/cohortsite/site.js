@@ -95,7 +95,9 @@ function letPress() {
     if (one.matches(FOCUSABLE) || one.querySelector(FOCUSABLE)) continue;
     one.setAttribute("role", "button");
     one.tabIndex = 0;
-    if (one.getAttribute("x-on:click").startsWith("sidebar")) one.setAttribute("aria-label", "Menu");
+    const does = one.getAttribute("x-on:click");
+    if (does.startsWith("sidebar")) one.setAttribute("aria-label", "Menu");
+    if (does.startsWith("showPassword")) one.setAttribute("aria-label", "Show or hide what is typed");
     one.addEventListener("keydown", (event) => {
       if (!["Enter", " "].includes(event.key)) return;
       event.preventDefault();
