@@ -8,20 +8,41 @@ from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from cohorts import building, owner, pages, refresh, remove
-from cohorts.choices import UploadState
+from cohorts.choices import SourceKind, UploadState
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
 DRAIN = 5.0
 SCHEDULE = ["schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"]
-CALCULATED_ONLY = "['behavioral', 'query'].includes(source_kind)"
+
+
+def _shown_for(sources: list[str], schedules: list[str] | None = None) -> str:
+    """Return when a field is shown, for Alpine. Who may only look has no form, so none of its fields."""
+    shown = f"{sources}.includes(source_kind)"
+    shown += f" && {schedules}.includes(schedule_kind)" if schedules else ""
+    return f"typeof source_kind === 'undefined' || ({shown})"
+
+
+BEHAVIORAL, QUERY = ["behavioral"], ["query"]
+CALCULATED_SOURCES = [*BEHAVIORAL, *QUERY]
+
+
+# How a state is coloured.
+TONES = {
+    "held": "warning",
+    "refreshing": "info",
+    "failed": "danger",
+    "new": "default",
+    "ready": "success",
+}
 
 
 def state_of(cohort: Cohort) -> tuple[str, str]:
@@ -67,16 +88,16 @@ class CohortAdmin(ModelAdmin):
 
     # What a source or a schedule does not need is not shown.
     conditional_fields = {
-        "events_workspace": "source_kind == 'behavioral'",
-        "definition": "source_kind == 'behavioral'",
-        "query_database": "source_kind == 'query'",
-        "query_sql": "source_kind == 'query'",
-        "schedule_kind": CALCULATED_ONLY,
-        "schedule_once_at": f"{CALCULATED_ONLY} && schedule_kind == 'once'",
-        "schedule_at": f"{CALCULATED_ONLY} && schedule_kind == 'daily'",
-        "schedule_cron": f"{CALCULATED_ONLY} && schedule_kind == 'cron'",
-        "timezone": f"{CALCULATED_ONLY} && ['once', 'daily', 'cron'].includes(schedule_kind)",
-        "refresh_before_sync": CALCULATED_ONLY,
+        "events_workspace": _shown_for(BEHAVIORAL),
+        "definition": _shown_for(BEHAVIORAL),
+        "query_database": _shown_for(QUERY),
+        "query_sql": _shown_for(QUERY),
+        "schedule_kind": _shown_for(CALCULATED_SOURCES),
+        "schedule_once_at": _shown_for(CALCULATED_SOURCES, ["once"]),
+        "schedule_at": _shown_for(CALCULATED_SOURCES, ["daily"]),
+        "schedule_cron": _shown_for(CALCULATED_SOURCES, ["cron"]),
+        "timezone": _shown_for(CALCULATED_SOURCES, ["once", "daily", "cron"]),
+        "refresh_before_sync": _shown_for(CALCULATED_SOURCES),
     }
 
     class Media:
@@ -132,13 +153,7 @@ class CohortAdmin(ModelAdmin):
 
     @display(
         description="State",
-        label={
-            "held": "warning",
-            "refreshing": "info",
-            "failed": "danger",
-            "new": "default",
-            "ready": "success",
-        },
+        label=TONES,
     )
     def show_state(self, cohort: Cohort) -> tuple[str, str]:
         return state_of(cohort)
@@ -150,10 +165,22 @@ class CohortAdmin(ModelAdmin):
         if cohort:
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
+            context["state_tone"] = TONES[context["state"]]
             context["can_upload"] = request.user.has_perm("cohorts.add_upload")
             context["can_calculate"] = request.user.has_perm("cohorts.change_cohortversion")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
+
+    def response_add(
+        self, request: HttpRequest, obj: Cohort, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Go on to what gives the new cohort its members."""
+        if {"_addanother", "_continue", "_popup"} & set(request.POST):
+            response: HttpResponse = super().response_add(request, obj, post_url_continue)
+            return response
+        uploads = obj.source_kind == SourceKind.UPLOAD and request.user.has_perm("cohorts.add_upload")
+        messages.success(request, f"The cohort “{obj.name}” is made. Now give it members.")
+        return redirect(f"admin:cohorts_{'upload' if uploads else 'cohort_change'}", obj.pk)
 
     def get_urls(self) -> list[URLPattern]:
         def at(route: str, view: pages.Page, name: str, permission: str, *methods: str) -> URLPattern:

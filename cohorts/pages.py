@@ -89,7 +89,8 @@ def upload_state(
 ) -> HttpResponseBase:
     """What becomes of an upload; the page asks `upload_json` and may be left."""
     stored = get_object_or_404(Upload, pk=upload_id, cohort=cohort)
-    can_retry = stored.state == UploadState.FAILED and bool(stored.file)
+    may_upload = request.user.has_perm("cohorts.add_upload")
+    can_retry = may_upload and stored.state == UploadState.FAILED and bool(stored.file)
     return _render(
         admin,
         request,
@@ -98,6 +99,8 @@ def upload_state(
         stored.original_name,
         upload=stored,
         can_retry=can_retry,
+        may_upload=may_upload,
+        cohort_id=str(cohort.pk),
         open=stored.state in (UploadState.WAITING, UploadState.IMPORTING),
     )
 

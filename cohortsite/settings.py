@@ -254,6 +254,8 @@ UNFOLD: dict[str, Any] = {
             "href": lambda request: static("cohortsite/favicon.svg"),
         }
     ],
+    "STYLES": [lambda request: static("cohortsite/site.css")],
+    "SCRIPTS": [lambda request: static("cohortsite/site.js")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,

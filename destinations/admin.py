@@ -20,8 +20,14 @@ from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.transport import describe
 
-IS_LIST = "kind == 'list'"
-IS_PROPERTY = "kind == 'property'"
+
+def _shown_if(field: str, value: str) -> str:
+    """Return when a field is shown, for Alpine. Who may only look has no form, so none of its fields."""
+    return f"typeof {field} === 'undefined' || {field} === '{value}'"
+
+
+IS_LIST = _shown_if("kind", "list")
+IS_PROPERTY = _shown_if("kind", "property")
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -50,8 +56,8 @@ class DestinationAdmin(ModelAdmin):
     warn_unsaved_form = True
     conditional_fields = {
         "delivery": IS_PROPERTY,
-        "auth_username": "auth_mode == 'basic'",
-        "auth_header": "auth_mode == 'header'",
+        "auth_username": _shown_if("auth_mode", "basic"),
+        "auth_header": _shown_if("auth_mode", "header"),
         **dict.fromkeys((*LIST_FIELDS, "list_id_place"), IS_LIST),
         **dict.fromkeys((*PROPERTY_FIELDS, "message_ids"), IS_PROPERTY),
     }
@@ -116,6 +122,18 @@ class DestinationAdmin(ModelAdmin):
             return TemplateResponse(request, "destinations/choose_preset.html", context)
         response: HttpResponse = super().add_view(request, form_url, extra_context)
         return response
+
+    def response_add(
+        self, request: HttpRequest, obj: Destination, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Go on to the test request, which says whether address and credential are right."""
+        if {"_addanother", "_continue", "_popup"} & set(request.POST) or not self.has_change_permission(
+            request
+        ):
+            response: HttpResponse = super().response_add(request, obj, post_url_continue)
+            return response
+        messages.success(request, "The destination is saved. Send a test request to see whether it answers.")
+        return redirect("admin:destinations_destination_test_request", obj.pk)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         preset = request.GET.get("preset", "custom")

@@ -391,3 +391,25 @@ def test_pages_that_change_something_take_no_get(admin, cohort):
     upload = Upload.objects.create(cohort=cohort, original_name="x", state="failed")
     assert admin.get(at("decide", cohort, 1)).status_code == 405
     assert admin.get(at("upload_again", cohort, upload.pk)).status_code == 405
+
+
+def test_a_new_cohort_leads_to_what_gives_it_members(admin):
+    fields = {"name": "Buyers", "key": "buyers", "source_kind": "upload", "events_workspace": "default"}
+    fields |= {"schedule_kind": "manual", "timezone": "UTC"}
+    reply = admin.post(reverse("admin:cohorts_cohort_add"), fields)
+    assert reply.url == at("upload", Cohort.objects.get(key="buyers"))
+    reply = admin.post(reverse("admin:cohorts_cohort_add"), fields | {"key": "sent", "source_kind": "api"})
+    assert reply.url == at("cohort_change", Cohort.objects.get(key="sent"))
+
+
+def test_a_calculated_cohort_can_be_calculated_now_by_who_may_change_it(admin):
+    made = make_cohort(source_kind="query", query_database="shop", query_sql="SELECT 1")
+    assert at("refresh_now", made) in admin.get(at("cohort_change", made)).content.decode()
+
+
+def test_who_may_not_upload_is_not_offered_to_try_again(viewer, cohort):
+    file = SimpleUploadedFile("a.csv", b"a")
+    upload = Upload.objects.create(cohort=cohort, original_name="a.csv", state="failed", file=file)
+    text = text_of(viewer.get(at("upload_state", cohort, upload.pk)))
+    assert "Nothing was changed." in text
+    assert "Try again" not in text and "upload it again" not in text

@@ -269,3 +269,12 @@ def test_a_viewer_may_look_and_neither_send_nor_pause(client, destination, djang
     for name in ("test_request", "pause", "resume"):
         assert client.post(change_url(destination, name), {"_form_submitted": "on"}).status_code == 403
     assert client.get(ADD).status_code in (302, 403)
+
+
+def test_a_new_destination_leads_to_its_test_request(admin_client):
+    given = form_data(admin_client.get(f"{ADD}?preset=amplitude-list").content.decode())
+    reply = admin_client.post(
+        ADD, given | {"name": "acme", "base_url": "https://partner.example", "credential": KEY}
+    )
+    assert reply.status_code == 302, reply.context["adminform"].form.errors
+    assert reply.url == change_url(Destination.objects.get(), "test_request")

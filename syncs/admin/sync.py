@@ -11,25 +11,31 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from cohorts.models import Cohort
 from cohorts.schedule import InvalidSchedule
+from destinations.models import Destination
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import standing, start
 from syncs.admin import columns
+from syncs.admin.chart import chart_of
 from syncs.admin.deeds import DeedsAdmin
 from syncs.admin.forms import LongSelect, SyncForm
 from syncs.admin.sync_deeds import BESIDE, DEEDS
 from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
+from syncs.progress import Progress
 from syncs.state import RUN_TONES, state_of
 
 RECENT_RUNS = 10
+CHARTED_RUNS = 40
 TIMES = 5
 
 
@@ -137,7 +143,12 @@ class SyncAdmin(DeedsAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.dry_run_view)
-        return [path("<path:object_id>/dry-run/", view, name="syncs_sync_dry_run"), *super().get_urls()]
+        plan = self.admin_site.admin_view(require_POST(self.plan_view))
+        return [
+            path("plan/", plan, name="syncs_sync_plan"),
+            path("<path:object_id>/dry-run/", view, name="syncs_sync_dry_run"),
+            *super().get_urls(),
+        ]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return SyncChangeList
@@ -190,6 +201,15 @@ class SyncAdmin(DeedsAdmin):
             return "0"
         return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), f"{sync.facts.rejected:,}")
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin with what the address says, and with what there is only one of."""
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        for name, model in (("cohort", Cohort), ("destination", Destination)):
+            keys = list(model._default_manager.values_list("pk", flat=True)[:2])
+            if name not in given and len(keys) == 1:
+                given[name] = keys[0]
+        return given
+
     def save_model(self, request: HttpRequest, obj: Sync, form: Any, change: bool) -> None:
         """Save only what the form is about: a driver writes the same row."""
         fields = [name for name in SyncForm.Meta.fields if name in form.cleaned_data]
@@ -226,6 +246,14 @@ class SyncAdmin(DeedsAdmin):
             ]
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def plan_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what the sync of the form would do, as a part of its page. Saves and sends nothing."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = self.get_form(request)(request.POST)
+        form.is_valid()
+        return TemplateResponse(request, "syncs/plan_part.html", _planned(form))
+
     def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what a run would send now. Nothing is sent."""
         if not self.has_view_permission(request):
@@ -256,19 +284,43 @@ def _page(sync: Sync) -> dict[str, Any]:
     now = timezone.now()
     facts = standing.facts_of([sync], now)[sync.pk]
     driver = getattr(sync.destination, "driver", None)
+    runs = list(sync.runs.all()[:CHARTED_RUNS])
+    open_run = sync.runs.filter(state__in=OPEN_RUNS).first()
+    progress = Progress.of(open_run, now) if open_run else None
     return {
+        "chart": chart_of(runs),
         "state": state_of(facts),
         "facts": facts,
         "schedule_words": columns.schedule_words(sync),
         "times": _times(sync),
-        "runs": [_row(run) for run in sync.runs.all()[:RECENT_RUNS]],
-        "open_run": sync.runs.filter(state__in=OPEN_RUNS).first(),
+        "runs": [_row(run) for run in runs[:RECENT_RUNS]],
+        "open_run": open_run,
+        "progress": progress,
+        "words": progress.words() if progress else {},
         "rejections_url": columns.rejections_url(f"sync__id__exact={sync.pk}"),
         "runs_url": f"{reverse('admin:syncs_run_changelist')}?sync__id__exact={sync.pk}",
         "destination_url": columns.destination_url(sync.destination),
         "driven_by": columns.driven_by(driver, now),
         "parked": driver if driver and driver.next_at and driver.next_at > now else None,
     }
+
+
+def _planned(form: SyncForm) -> dict[str, Any]:
+    """Return what a form says that is perhaps not complete, and what is wrong with the rest of it."""
+    given = form.cleaned_data
+    sync = form.instance
+    context: dict[str, Any] = {"cohort": given.get("cohort"), "zone": sync.timezone, "problems": []}
+    filled = [name for name in form.errors if form.data.get(name) or name not in form.fields]
+    context["problems"] += [message for name in filled for message in form.errors[name]]
+    context["schedule_words"], context["times"] = columns.schedule_words(sync), _times(sync)
+    if given.get("cohort") and given.get("destination") and given["cohort"].version:
+        if sync.pk is None:
+            sync = Sync(pk=0, cohort=given["cohort"], destination=given["destination"])
+        try:
+            context["preview"] = preview(sync)
+        except (start.CannotRun, TemplateError, SecretUnreadable) as error:
+            context["problems"].append(str(error))
+    return context
 
 
 def _row(run: Run) -> dict[str, Any]:

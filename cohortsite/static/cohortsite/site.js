@@ -1,0 +1,120 @@
+// On every page: what a keyboard and a screen reader need and unfold's scripts leave out.
+"use strict";
+
+// --- dialogs: a name and a role, focus inside, Escape (unfold's) gives it back ---------------------
+
+const FOCUSABLE = "a[href], button:not([disabled]), input:not([type=hidden]):not([disabled]), select, textarea, [tabindex='0']";
+
+function followDialog(content) {
+  const overlay = document.getElementById("modal-overlay");
+  let opener = null;
+  let isOpen = false;
+
+  function seen() {
+    const open = getComputedStyle(overlay).display !== "none";
+    if (open === isOpen) return;
+    isOpen = open;
+    if (!open) {
+      if (opener && opener.isConnected) opener.focus();
+      return;
+    }
+    const first = content.querySelector("#dialog-form input:not([type=hidden]), #dialog-form select, #dialog-form textarea");
+    // The overlay is shown a moment before the dialog that it is behind.
+    window.setTimeout(() => (first || content.querySelector("button[type=submit]") || content).focus());
+  }
+
+  function named() {
+    const title = content.querySelector("h1");
+    if (title) title.id = "dialog-title";
+    content.setAttribute("role", "dialog");
+    content.setAttribute("aria-modal", "true");
+    content.setAttribute("aria-labelledby", "dialog-title");
+    content.tabIndex = -1;
+    const close = content.querySelector("#dialog > div:first-child");
+    if (close) {
+      close.setAttribute("role", "button");
+      close.setAttribute("aria-label", "Close");
+      close.tabIndex = 0;
+      close.onkeydown = (event) => ["Enter", " "].includes(event.key) && close.click();
+    }
+  }
+
+  // What opened it has the focus when its answer comes.
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    if (!content.contains(event.target)) opener = event.target;
+  });
+  new MutationObserver(named).observe(content, { childList: true });
+  new MutationObserver(seen).observe(overlay, { attributes: true });
+  content.addEventListener("keydown", (event) => {
+    if (event.key !== "Tab") return;
+    const stops = [...content.querySelectorAll(FOCUSABLE)].filter((one) => one.offsetParent);
+    const [first, last] = [stops[0], stops[stops.length - 1]];
+    const leaves = event.shiftKey ? document.activeElement === first : document.activeElement === last;
+    if (!leaves) return;
+    event.preventDefault();
+    (event.shiftKey ? last : first).focus();
+  });
+}
+
+// --- names for what has none -------------------------------------------------------------------
+
+function nameSelect(select) {
+  const box = select.nextElementSibling;
+  const combobox = box && box.querySelector("[role=combobox]");
+  const shown = box && box.querySelector(".select2-selection__rendered");
+  if (!combobox || !shown) return;
+  const label = select.labels && select.labels[0];
+  for (const one of [combobox, shown]) {
+    // What is chosen is a name already.
+    if (shown.textContent.trim()) one.removeAttribute("aria-label");
+    else one.setAttribute("aria-label", label ? label.innerText.trim() : select.name);
+  }
+  const list = combobox.getAttribute("aria-owns");
+  if (list) combobox.setAttribute("aria-controls", list);
+  else combobox.removeAttribute("aria-controls");
+}
+
+function nameSearches() {
+  document.querySelectorAll("select.select2-hidden-accessible").forEach(nameSelect);
+  for (const search of document.querySelectorAll(".select2-search__field:not([aria-label])")) search.setAttribute("aria-label", "Search");
+  for (const hint of document.querySelectorAll("span.help-tooltip[aria-label]")) hint.setAttribute("role", "img");
+}
+
+// Icons are words of a font: "play_arrow Run now" is read as "Run now". Who has no other name keeps the word.
+function hideIcons() {
+  for (const icon of document.querySelectorAll(".material-symbols-outlined")) {
+    const owner = icon.closest("a, button, label, summary");
+    const rest = owner ? owner.textContent.replace(icon.textContent, "").trim() || owner.title || owner.ariaLabel : "";
+    if (rest) icon.setAttribute("aria-hidden", "true");
+  }
+}
+
+// What unfold lets only a mouse press: its menus, its filters.
+function letPress() {
+  for (const one of document.querySelectorAll("[x-on\\:click]:not(#changelist-filter-close)")) {
+    if (one.matches(FOCUSABLE) || one.querySelector(FOCUSABLE)) continue;
+    one.setAttribute("role", "button");
+    one.tabIndex = 0;
+    const does = one.getAttribute("x-on:click");
+    if (does.startsWith("sidebar")) one.setAttribute("aria-label", "Menu");
+    if (does.startsWith("showPassword")) one.setAttribute("aria-label", "Show or hide what is typed");
+    one.addEventListener("keydown", (event) => {
+      if (!["Enter", " "].includes(event.key)) return;
+      event.preventDefault();
+      one.click();
+    });
+  }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  hideIcons();
+  letPress();
+  const content = document.getElementById("modal-content");
+  if (content) followDialog(content);
+});
+window.addEventListener("load", () => {
+  // After the scripts that make these on the same event.
+  window.setTimeout(nameSearches);
+  // Its own search field is made when a select is opened.
+  if (window.django && window.django.jQuery) window.django.jQuery(document).on("select2:open select2:close change", () => window.setTimeout(nameSearches));
+});

@@ -1,0 +1,159 @@
+"""Every page, with one of everything, named as badly as can be: shown as text, readable by all."""
+
+import json
+import re
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.urls import reverse
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.browser import axe, stage
+from tests.browser.conftest import DESK
+
+TELEPHONE: ViewportSize = {"width": 390, "height": 844}
+
+
+@pytest.fixture
+def looked_at(open_page, partner) -> tuple[Page, stage.Stage]:
+    page = open_page("superuser")
+    return page, stage.set_up(partner, User.objects.get(is_superuser=True))
+
+
+def lists_and_forms(page: Page) -> dict[str, str]:
+    """Return the lists of rows, and the forms to add one, that there are in the admin."""
+    found = {}
+    for model in admin.site._registry:
+        name = f"{model._meta.app_label}_{model._meta.model_name}"
+        found[f"list of {name}"] = reverse(f"admin:{name}_changelist")
+        add = reverse(f"admin:{name}_add")
+        if page.request.get(add, max_redirects=0).status != 403:
+            found[f"add {name}"] = add
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_every_page_is_readable_by_everybody(looked_at):
+    """axe, in both themes; no scrolling to the side on a telephone, where targets are large enough too."""
+    page, made = looked_at
+    wrong = []
+    for name, url in {**made.pages, **lists_and_forms(page)}.items():
+        reply = page.goto(url)
+        assert reply and reply.status == 200, url
+        if name == "API docs":
+            expect(page.get_by_role("heading", name="Cohort Sync")).to_be_visible()
+        found = axe.violations(page)
+        page.emulate_media(color_scheme="dark")
+        found += [f"dark: {line}" for line in axe.violations(page, "color-contrast", "link-in-text-block")]
+        page.set_viewport_size(TELEPHONE)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > TELEPHONE["width"]:
+            found.append(f"{width} pixels wide on a telephone")
+        found += [f"telephone: {line}" for line in axe.violations(page, "target-size")]
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(DESK)
+        if page.title() == "taken":
+            found.append("markup was run")
+        wrong += [f"{name} ({url}): {line}" for line in found]
+    assert not wrong, "\n".join(wrong)
+
+
+SHOWN = {
+    "cohort": (stage.SCRIPT, stage.IMAGE, stage.ARABIC),
+    "members": (stage.SCRIPT, stage.IMAGE, stage.ARABIC, stage.FORMULA),
+    "difference": (stage.IMAGE + stage.ARABIC, "new-1"),
+    "cohort, calculated": (stage.SCRIPT, stage.IMAGE, stage.ARABIC, stage.LONG),
+    "preview": (stage.SCRIPT, stage.ARABIC),
+    "upload, failed": (stage.LONG, stage.IMAGE),
+    "sync": (stage.SCRIPT + stage.IMAGE + stage.ARABIC, stage.LONG[:150]),
+    "sync, dry run": (stage.SCRIPT, stage.IMAGE),
+    "run": (stage.SCRIPT, stage.IMAGE),
+    "run, held": (stage.IMAGE,),
+    "run, failed": (stage.SCRIPT,),
+    "batch": (stage.IMAGE, stage.SCRIPT),
+    "rejected user": (stage.IMAGE,),
+    "driver": (stage.LONG[:150],),
+    "list": (stage.SCRIPT,),
+    "request": (stage.IMAGE, stage.SCRIPT),
+    "where, markup": (stage.IMAGE, stage.SCRIPT),
+    "destination, paused": (stage.SCRIPT,),
+}
+
+
+def test_user_ids_names_and_replies_are_text_on_every_page(looked_at):
+    page, made = looked_at
+    missing = []
+    for name, texts in SHOWN.items():
+        page.goto(made.pages[name])
+        shown = page.locator("body").inner_text() + page.evaluate(
+            "[...document.querySelectorAll('input, textarea')].map((one) => one.value).join(' ')"
+        )
+        for text in texts:
+            within_json = json.dumps(text, ensure_ascii=False)[1:-1]
+            if text not in shown and within_json not in shown:
+                missing.append(f"{name}: {text}")
+        assert page.locator("img[src=x]").count() == 0, name
+        assert page.title() != "taken", name
+    assert not missing
+
+
+def test_the_stage_is_as_bad_as_it_says(looked_at):
+    """Users were refused by a reply that is markup, and the pages that the other tests look at exist."""
+    _, made = looked_at
+    assert made.rejection.message and stage.IMAGE in made.rejection.message
+    assert made.sync.cohort.version == 3
+    assert {made.guarded.state, made.failed.state, made.waiting.state} == {"held", "failed", "pending"}
+
+
+def press(page: Page, name: str | re.Pattern[str]) -> None:
+    """Press a button by keyboard."""
+    page.get_by_role("button", name=name).first.press("Enter")
+
+
+def test_what_opens_is_readable_by_everybody_too(looked_at):
+    """Dialogs, the panel of filters, the menu of the person, an open select, the menu on a telephone."""
+    page, made = looked_at
+    wrong = []
+
+    def look(name: str) -> None:
+        found = axe.violations(page)
+        page.emulate_media(color_scheme="dark")
+        found += [f"dark: {line}" for line in axe.violations(page, "color-contrast", "link-in-text-block")]
+        page.emulate_media(color_scheme="light")
+        wrong.extend(f"{name}: {line}" for line in found)
+
+    for name, button, title in (
+        ("list", "Empty", "Empty this list"),
+        ("list", "Delete", "Delete this list"),
+        ("request", "Replay", "Replay this request"),
+        ("key", "Revoke", "Revoke this key"),
+    ):
+        page.goto(made.pages[name])
+        page.get_by_role("link", name=button, exact=True).click()
+        dialog = page.get_by_role("dialog", name=title)
+        expect(dialog).to_be_visible()
+        look(title)
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(page.get_by_role("link", name=button, exact=True)).to_be_focused()
+    page.goto("/admin/syncs/run/")
+    press(page, "Filters")
+    expect(page.get_by_role("button", name="Apply filters", exact=False)).to_be_visible()
+    look("filters")
+    page.goto("/admin/syncs/sync/add/")
+    page.locator(".field-cohort .select2-selection").click()
+    expect(page.get_by_role("searchbox", name="Search")).to_be_visible()
+    look("an open select")
+    page.goto("/admin/")
+    press(page, re.compile("superuser-0"))
+    expect(
+        page.get_by_role("link", name="Change password").or_(page.get_by_text("Log out")).first
+    ).to_be_visible()
+    look("the menu of the person")
+    page.set_viewport_size(TELEPHONE)
+    page.goto("/admin/")
+    press(page, "Menu")
+    expect(page.get_by_role("link", name="Rejected users").last).to_be_visible()
+    look("the menu on a telephone")
+    assert not wrong, "\n".join(wrong)
