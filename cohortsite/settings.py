@@ -255,12 +255,14 @@ UNFOLD: dict[str, Any] = {
         }
     ],
     "STYLES": [lambda request: static("cohortsite/site.css")],
-    "SCRIPTS": [lambda request: static("cohortsite/site.js")],
+    "SCRIPTS": [
+        lambda request: static("cohortsite/zone.js"),
+        lambda request: static("cohortsite/site.js"),
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
-    "SCRIPTS": [lambda request: static("cohortsite/zone.js")],
     "ACCOUNT": {"navigation": "cohortsite.navigation.account"},
     "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
