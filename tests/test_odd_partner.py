@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from syncs import drive, start
@@ -116,7 +117,12 @@ def test_while_the_breaker_is_open__a_long_retry_after_is_heeded(partner):
 def test_what_waits_for_its_turn_by_the_rate__is_not_sent_after_a_cancel(partner):
     sync = setup(partner, world.users(40), batch_size=10, rate=0.5)
     run = start.start(sync, trigger=Trigger.COMMAND)
-    thread = threading.Thread(target=world.go, args=(sync.destination,))
+
+    def go():
+        world.go(sync.destination)
+        connection.close()
+
+    thread = threading.Thread(target=go)
     deadline = time.monotonic() + 20
     thread.start()
     while not partner.sent("add") and time.monotonic() < deadline:

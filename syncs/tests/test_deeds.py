@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from cohorts import refresh
@@ -192,6 +193,7 @@ def test_a_reset_during_a_run_that_was_ended_as_it_began__is_not_undone_by_its_e
         if call.kind in ("add", "identify"):
             Run.objects.end(seen_pending.pk, RunState.CANCELLED, reason="Cancelled by ann.")
             start.reset(Sync.objects.get(pk=sync.pk))
+            connection.close()  # the partner's thread has its own
 
     partner.fault = cancel_and_reset
     world.go(sync.destination)
