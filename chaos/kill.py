@@ -5,7 +5,8 @@
 
 A driver in a process of its own sends the whole cohort; it is killed at a random instant; another one
 recovers. Then the two sides are compared, and the requests that came twice are counted. The partner does
-not apply a request whose sender is gone, as many web servers do not.
+not apply a request whose sender is gone, as many web servers do not; and before each round it is made to
+hold just whom it should not, so that every request of the round matters.
 """
 
 import random
@@ -41,6 +42,7 @@ def _play(options):
     context = stage.processes()
     kills = equal = most_again = 0
     slowest = 0.0
+    left: set[str] = set()
     with Partner(delay=0.02, drops_abandoned=True) as partner:
         cohort = world.cohort(world.users(options.users))
         fields = {"batch_size": max(options.users // 100, 10), "threads": THREADS}
@@ -53,6 +55,7 @@ def _play(options):
 
         while kills < options.kills:
             partner.calls.clear()
+            _turn_round(partner, sync, left)
             run = start.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
             process = drive()
             target = chance.randrange(1, 100)
@@ -71,11 +74,25 @@ def _play(options):
             equal += partner.members(world.name_at_partner(sync)) == world.wanted(sync)
             rounds = Run.objects.count()
             stage.progress(f"{kills} kills, equal {equal} of {rounds}, {most_again} sent again")
+            before = world.wanted(sync)
             world.fill(cohort, world.users(options.users, first=rounds * (options.users // 100)))
+            left = before - world.wanted(sync)
             Batch.objects.all().delete()
     figures = {"kills": kills, "rounds": rounds, "equal": equal, "most_batches_sent_again": most_again}
     figures["slowest_recovery_seconds"] = round(slowest, 1)
     return equal == rounds and most_again <= THREADS, figures
+
+
+def _turn_round(partner, sync, left: set[str]) -> None:
+    """Make the partner hold those who have left the cohort, and nobody else."""
+    from tests import world
+
+    for list_id in partner.lists:
+        partner.lists[list_id] = set(left)
+    name = world.name_at_partner(sync)
+    partner.traits.clear()
+    for user in left if sync.destination.kind == "property" else ():
+        partner.traits[user][name] = True
 
 
 def _child(destination_id: int, variant: str) -> None:

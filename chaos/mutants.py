@@ -126,11 +126,18 @@ MUTANTS = [
         (MODEL, MACHINE),
     ),
     Mutant(
-        "no remove sets out while an add of the user is in flight",
+        "no remove begins before all adds are answered",
         "syncs/feed.py",
         "            yield from self._planned(step)\n            yield BARRIER",
         "            yield from self._planned(step)",
-        (MACHINE,),
+        ("tests/test_sync_http.py",),
+    ),
+    Mutant(
+        "a run ends when what is in flight of it has come back",
+        "syncs/drive.py",
+        "if feed.ended and not feed.flying",
+        "if feed.ended",
+        (MACHINE, MODEL),
     ),
     Mutant(
         "nothing is recorded as delivered before the reply",

@@ -91,6 +91,7 @@ class CohortAdmin(ModelAdmin):
                 "data-check-url": reverse("admin:cohorts_check"),
                 "data-names-url": reverse("admin:cohorts_names"),
                 "data-preview-url": reverse("admin:cohorts_preview"),
+                "data-time-zone": timezone.get_current_timezone_name(),
             }
         return form
 
@@ -150,6 +151,7 @@ class CohortAdmin(ModelAdmin):
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
             context["can_upload"] = request.user.has_perm("cohorts.add_upload")
+            context["can_calculate"] = request.user.has_perm("cohorts.change_cohortversion")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
 
@@ -168,7 +170,7 @@ class CohortAdmin(ModelAdmin):
             on("previews/<int:preview_id>/", building.preview_page, "preview_page"),
             on("previews/<int:preview_id>/part/", building.preview_part, "preview_part"),
             at("why/", pages.why, "why", "view_cohort"),
-            at("refresh/", pages.refresh_now, "refresh_now", "change_cohort", "POST"),
+            at("refresh/", pages.refresh_now, "refresh_now", "change_cohortversion", "POST"),
             at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
             at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),

@@ -7,19 +7,22 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import exceptions, mixins, status, viewsets
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import exceptions, mixins, serializers, status, viewsets
+from rest_framework.decorators import action
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from cohorts import csv_file, importing, members, ndjson_file, refresh, remove
+from cohorts import asked, csv_file, importing, members, ndjson_file, refresh, remove
 from cohorts.choices import SourceKind, VersionState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.serializers import (
     AmendSerializer,
+    CalculationSerializer,
     CohortSerializer,
     MembersPageSerializer,
     ReplaceSerializer,
@@ -28,6 +31,15 @@ from cohorts.serializers import (
 from cohorts.sorting import sorted_distinct
 from events.user_ids import InvalidUserId, check_user_id
 
+MAY_CALCULATE = "cohorts.change_cohortversion"
+EXAMPLE_CALCULATION = {
+    "cohort": "carts",
+    "asked_at": "2026-07-01T09:00:00.123456Z",
+    "state": "waiting",
+    "is_open": True,
+    "version": None,
+    "error": "",
+}
 MOST_IDS = 100_000
 LARGEST_PAGE = 10_000
 # Seconds that a request waits for a refresh that is running, and that deleting goes on in a request.
@@ -62,6 +74,7 @@ class CohortViewSet(
     serializer_class = CohortSerializer
     lookup_field = "key"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
+    deeds = {"calculate": MAY_CALCULATE}
 
     def perform_destroy(self, instance: Cohort) -> None:
         try:
@@ -71,6 +84,52 @@ class CohortViewSet(
         except refresh.RefreshError as error:
             raise _conflict(error) from None
         remove.drain(WAIT)
+
+    @extend_schema(
+        summary="Calculate a cohort now",
+        request=None,
+        responses={202: CalculationSerializer},
+        examples=[OpenApiExample("Asked for", response_only=True, value=EXAMPLE_CALCULATION)],
+    )
+    @action(detail=True, methods=["post"], url_path="calculation")
+    def calculate(self, request: Request, **names: Any) -> Response:
+        """Let the worker calculate it at once, for cohorts of events or of a query; its schedule goes on.
+
+        Poll the same address with `asked_at` from the reply. Asking twice before the worker comes makes one
+        calculation.
+        """
+        cohort = self.get_object()
+        asked_at = asked.ask(cohort)
+        if asked_at is None:
+            raise Conflict(
+                importing.WrongSource(f"{cohort.key} is not calculated: its members are given to it."),
+                "wrong_source",
+            )
+        return Response(
+            CalculationSerializer(asked.state_of(cohort, asked_at)).data, status.HTTP_202_ACCEPTED
+        )
+
+    @extend_schema(
+        summary="What became of a calculation",
+        parameters=[
+            OpenApiParameter(
+                "asked_at", OpenApiTypes.DATETIME, required=True, description="From the reply that asked."
+            )
+        ],
+        responses=CalculationSerializer,
+        filters=False,
+    )
+    @calculate.mapping.get
+    def calculation(self, request: Request, **names: Any) -> Response:
+        """Poll until `is_open` is false: then a version was published or is held, or `error` says why not.
+
+        A worker that dies over it leaves it open: ask again.
+        """
+        try:
+            asked_at = serializers.DateTimeField().run_validation(request.query_params.get("asked_at", ""))
+        except exceptions.ValidationError as error:
+            raise exceptions.ValidationError({"asked_at": error.detail}) from None
+        return Response(CalculationSerializer(asked.state_of(self.get_object(), asked_at)).data)
 
 
 class _StreamParser(BaseParser):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
@@ -15,15 +16,20 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_http_methods
 
 from cohorts import query
 from cohorts.choices import PreviewState, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, Preview
+from cohorts.previewing import older_events
 from cohorts.sources import USE_QUERY
 from events.catalogue import event_names, event_properties, user_properties
 from events.engine import EngineError
+from events.records import EPOCH as EARLIEST
+from events.records import LATEST
 from events.store import DEFAULT_WORKSPACE
 
 if TYPE_CHECKING:
@@ -110,9 +116,25 @@ def _wanted(request: HttpRequest, wanted: dict[str, Any]) -> Preview:
         made.definition = wanted.get("definition")
         parse(made.definition)
         made.events_workspace = str(wanted.get("events_workspace") or DEFAULT_WORKSPACE)[:50]
+        made.as_of = _instant(wanted.get("as_of"))
     else:
         raise ValueError("Only what is calculated can be previewed.")
     return made
+
+
+def _instant(text: Any) -> datetime | None:
+    """Return what a field for date and time holds; empty is None. Without a zone it is in the site's."""
+    if not text:
+        return None
+    try:
+        found = parse_datetime(text) if isinstance(text, str) else None
+    except ValueError:  # it looks like one, and there is no such day
+        found = None
+    if found is not None and timezone.is_naive(found):
+        found = timezone.make_aware(found)
+    if found is None or not EARLIEST <= found < LATEST:
+        raise ValueError("As of: this is not a date and time between 1970 and 2199.")
+    return found
 
 
 def preview_part(admin: CohortAdmin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
@@ -129,4 +151,6 @@ def preview_page(admin: CohortAdmin, request: HttpRequest, preview_id: int) -> H
 
 def _shown(request: HttpRequest, preview_id: int) -> dict[str, Any]:
     found = get_object_or_404(Preview, pk=preview_id, created_by=request.user.pk)
-    return {"preview": found, "open": found.state in (PreviewState.WAITING, PreviewState.RUNNING)}
+    is_open = found.state in (PreviewState.WAITING, PreviewState.RUNNING)
+    older = older_events(found) if found.state == PreviewState.DONE else None
+    return {"preview": found, "open": is_open, "last_event": older}

@@ -23,6 +23,16 @@ class VersionState(TextChoices):
     FAILED = "failed", "Failed"
 
 
+class CalculationState(TextChoices):
+    """What became of a calculation that somebody asked for."""
+
+    WAITING = "waiting", "Waiting for the worker"
+    CALCULATING = "calculating", "Calculating"
+    PUBLISHED = "published", "Published"
+    HELD = "held", "Held for approval"
+    FAILED = "failed", "Failed"
+
+
 class UploadMode(TextChoices):
     REPLACE = "replace", "Replace: the file is the whole cohort"
     ADD = "add", "Add: the file's users join the cohort"

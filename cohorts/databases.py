@@ -171,6 +171,8 @@ class PostgreSQLServer(Database):
             try:
                 self.load_cohorts(connection, cohorts)
                 connection.read_only = True
+                # As the parser reads a backslash in a text, whatever the database is set to.
+                connection.execute("SET standard_conforming_strings = on")
                 if limits.seconds:
                     timeout = f"SET statement_timeout = {int(limits.seconds * 1000)}"
                     connection.execute(timeout)

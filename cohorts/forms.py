@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from datetime import UTC
 from itertools import islice
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
@@ -57,7 +60,23 @@ class DefinitionField(forms.JSONField):
             raise forms.ValidationError("The definition is nested too deep.") from None
 
 
-class CohortForm(forms.ModelForm):  # type: ignore[type-arg]
+class ScheduledForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Shows and reads the time of a schedule that runs once in the schedule's zone, not in the viewer's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        once = self.instance.schedule_once_at
+        if once and "schedule_once_at" in self.fields:
+            self.initial["schedule_once_at"] = timezone.make_naive(once, ZoneInfo(self.instance.timezone))
+
+    def full_clean(self) -> None:
+        name = str(self.data.get(self.add_prefix("timezone"), self.instance.timezone)).strip()
+        # A zone that does not exist is an error of its own field; the time is then any one.
+        with timezone.override(name if name in available_timezones() else UTC):
+            super().full_clean()
+
+
+class CohortForm(ScheduledForm):
     """`user` is set by the admin. Fields of other sources than the chosen one are emptied."""
 
     user: Any = None

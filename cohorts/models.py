@@ -380,6 +380,9 @@ class Preview(models.Model):
     events_workspace = models.CharField(max_length=50)
     query_database = models.CharField(max_length=100, blank=True)
     query_sql = models.TextField(blank=True)
+    as_of = models.DateTimeField(
+        null=True, help_text="The instant of the calculation; empty: when it is made."
+    )
     size = models.PositiveBigIntegerField(default=0)
     sample = models.JSONField(default=list)
     sentence = models.TextField(blank=True)

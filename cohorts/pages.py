@@ -27,7 +27,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from cohorts import calculate, csv_export, importing, members, previewing, refresh
+from cohorts import asked, calculate, csv_export, importing, members, previewing, refresh
 from cohorts.charts import charts_of
 from cohorts.choices import CALCULATED, SourceKind, UploadState
 from cohorts.definitions import parse
@@ -205,7 +205,7 @@ def _has(cohort: Cohort | None, user_id: str) -> bool:
 
 def refresh_now(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """Let the worker calculate the cohort at once: its schedule goes on afterwards."""
-    if Cohort.objects.filter(pk=cohort.pk, source_kind__in=CALCULATED).update(next_due_at=timezone.now()):
+    if asked.ask(cohort):
         messages.success(
             request, "The worker calculates the cohort now; load the page again to see the result."
         )

@@ -4,7 +4,7 @@ import heapq
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from cohorts.calculate import FAILURES, published_members
 from cohorts.choices import PreviewState, SourceKind
 from cohorts.definitions import parse
 from cohorts.models import Preview
+from events.catalogue import last_event_at
 from events.engine import Limits
 
 # A worker that dies twice over the same preview will die again.
@@ -60,12 +61,27 @@ def _performed(preview: Preview) -> dict[str, Any]:
     return asdict(
         behavioral.preview(
             parse(preview.definition),
-            timezone.now(),
+            preview.as_of or timezone.now(),
             cohorts=published_members,
             limits=limits(),
             workspace=preview.events_workspace,
         )
     )
+
+
+def older_events(preview: Preview) -> datetime | None:
+    """Return the instant just after the last event, if every event lies before the preview's longest window.
+
+    Old data would otherwise look like a definition that nobody fits.
+    """
+    if preview.source_kind != SourceKind.BEHAVIORAL or settings.EVENTS_URL:
+        return None
+    longest, last = parse(preview.definition).longest_window(), last_event_at(preview.events_workspace)
+    as_of = preview.as_of or preview.finished_at
+    if longest is None or last is None or as_of is None or last >= as_of - longest:
+        return None
+    # A whole second, for the field in the form has no smaller ones.
+    return last.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _queried(preview: Preview) -> dict[str, Any]:

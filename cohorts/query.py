@@ -15,6 +15,7 @@ from sqlglot.errors import SqlglotError
 
 from cohorts.databases import Database, FileFolder, open_database
 from events.engine import EngineError, Limits
+from events.user_ids import MAX_BYTES
 
 MAX_LENGTH = 100_000
 # Known to sqlglot, and able to reach beyond the rows of a table.
@@ -70,7 +71,9 @@ def compile_query(sql: str, database: Database) -> str:
     """Return the guarded query, wrapped so that its ids come out sorted and distinct."""
     tables = database.tables() if isinstance(database, FileFolder) else None
     checked = guard(sql, database.dialect, tables)
-    value = exp.cast(exp.column("user_id", table="q"), "TEXT")
+    # A text that is too long stays too long; its gigabytes stay where they are.
+    text = exp.cast(exp.column("user_id", table="q"), "TEXT")
+    value = exp.Substring(this=text, start=exp.Literal.number(1), length=exp.Literal.number(MAX_BYTES + 1))
     rows = exp.select(exp.alias_(value, "user_id")).from_(checked.subquery("q")).distinct()
     rows = rows.where(exp.not_(exp.Is(this=exp.column("user_id", table="q"), expression=exp.null())))
     order: exp.Expr = exp.column("user_id")
@@ -78,7 +81,9 @@ def compile_query(sql: str, database: Database) -> str:
         order = exp.Collate(this=order, expression=exp.to_identifier("C", quoted=True))
     ordered = exp.Ordered(this=order, nulls_first=True)
     # The order is outside: PostgreSQL takes only plain columns into the order of a DISTINCT.
-    return exp.select("user_id").from_(rows.subquery("ids")).order_by(ordered).sql(database.dialect)
+    whole = exp.select("user_id").from_(rows.subquery("ids")).order_by(ordered)
+    # Without the comments: no two parsers agree about what is inside of one.
+    return whole.sql(database.dialect, comments=False)
 
 
 def guard(sql: str, dialect: str, tables: set[str] | None = None) -> exp.Query:
@@ -112,6 +117,8 @@ def refuse(node: exp.Expr, tables: set[str] | None) -> None:
         raise RefusedQuery("SETTINGS and FORMAT are not allowed in a query.")
     if isinstance(node, (exp.Anonymous, exp.AnonymousAggFunc)) and node.name.lower() not in HARMLESS:
         raise RefusedQuery(f"The function {node.name} is not known to be harmless, so it is not allowed.")
+    if isinstance(node, exp.DataType) and node.sql("postgres").lower().startswith("reg"):
+        raise RefusedQuery(f"{node.sql('postgres')} reads a system table, which is not allowed.")
     if isinstance(node, exp.Table):
         refuse_table(node, tables)
 

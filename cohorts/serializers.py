@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from rest_framework import exceptions, serializers
 
+from cohorts.choices import CalculationState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.sources import USE_QUERY, sets_query
 
@@ -117,6 +118,15 @@ class VersionSerializer(serializers.ModelSerializer[CohortVersion]):
             "decided_by",
         ]
         read_only_fields = fields
+
+
+class CalculationSerializer(serializers.Serializer[Any]):
+    cohort = serializers.CharField()
+    asked_at = serializers.DateTimeField(help_text="Names the calculation: send it back to ask for it.")
+    state = serializers.ChoiceField(CalculationState.choices)
+    is_open = serializers.BooleanField(help_text="Whether it is still waiting or being calculated.")
+    version = VersionSerializer(allow_null=True)
+    error = serializers.CharField(help_text="Why it failed; empty otherwise.", allow_blank=True)
 
 
 class MembersPageSerializer(serializers.Serializer[Any]):

@@ -2,27 +2,35 @@
 
 from typing import Any
 
+import allauth.account.admin
+import allauth.mfa.admin  # noqa: F401  (registers its models, which are unregistered below)
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from cohortsite import tokens
+from cohortsite import second_factor, tokens
 from cohortsite.forms import ApiTokenForm
 from cohortsite.models import ApiToken
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
+admin.site.unregister(Authenticator)
+admin.site.unregister(EmailAddress)
 
 
 @admin.register(User)
@@ -33,6 +41,58 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     # Roles are the groups; a user's own permissions stay possible, in a field that narrows as one types.
     filter_horizontal = ()
     autocomplete_fields = ("groups",)
+    list_display = (
+        "username",
+        "first_name",
+        "last_name",
+        "is_staff",
+        "is_active",
+        "last_login",
+        "two_factor",
+    )
+    readonly_fields = ("second_factor",)
+    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Two-factor login", {"fields": ("second_factor",)}))
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.second_factor_view)
+        return [path("<int:pk>/second-factor/", view, name="auth_user_second_factor"), *super().get_urls()]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        factors = Authenticator.objects.filter(user=OuterRef("pk"), type=Authenticator.Type.TOTP)
+        found: QuerySet[User] = super().get_queryset(request).annotate(factor=Exists(factors))
+        return found
+
+    @display(description="Two-factor", boolean=True)
+    def two_factor(self, user: User) -> bool:
+        return bool(vars(user)["factor"])
+
+    @admin.display(description="Second factor")
+    def second_factor(self, user: User) -> str | SafeString:
+        if not user.pk or not second_factor.is_on(user):
+            return "Off. Each person sets it up for themselves, in the menu at their name."
+        url = reverse("admin:auth_user_second_factor", args=[user.pk])
+        return format_html('On. <a class="cs-link" href="{}">Remove it …</a>', url)
+
+    def second_factor_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask, then remove the second factor of somebody who has lost it."""
+        user = get_object_or_404(User, pk=pk)
+        if not self.has_change_permission(request, user):
+            raise PermissionDenied
+        if user.pk == request.user.pk:
+            # There the password is asked for: a stolen session alone does not switch it off.
+            return HttpResponseRedirect(reverse("mfa_index"))
+        if request.method == "POST":
+            if second_factor.remove(user):
+                self.log_change(request, user, "Second factor removed.")
+                messages.success(request, f"{user}: logs in by password alone from now on.")
+            return HttpResponseRedirect(reverse("admin:auth_user_change", args=[pk]))
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "person": user}
+        return TemplateResponse(
+            request, "cohortsite/second_factor.html", context | {"title": "Remove second factor"}
+        )
+
+    class Media:
+        css = {"all": ("syncs/syncs.css",)}
 
 
 @admin.register(Group)

@@ -118,7 +118,7 @@ def _numbers(now: datetime) -> dict[str, Any]:
     days = _days(now)
     week = days[-7:]
     done, failed = sum(day.done for day in week), sum(day.failed for day in week)
-    p50, p95 = _latencies()
+    p50, p95 = latencies()
     needs, running = _needs()
     return {
         "delivered_today": days[-1].delivered,
@@ -166,7 +166,7 @@ def _bars(days: Sequence[Day]) -> list[Bar]:
     ]
 
 
-def _latencies() -> tuple[int | None, int | None]:
+def latencies() -> tuple[int | None, int | None]:
     """Return the median and the 95th percentile of the latest requests, in milliseconds. One query."""
     latest = Batch.objects.order_by("-pk").values_list("latency_ms", flat=True)[:LATEST_BATCHES]
     found = sorted(ms for ms in latest if ms is not None)

@@ -1,14 +1,20 @@
-"""The form of a personal API token."""
+"""Forms of the project itself: personal API tokens, logging in, setting up a second factor."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import LoginForm as BaseLoginForm
+from allauth.core import context
+from allauth.mfa.totp.forms import ActivateTOTPForm as BaseActivateTOTPForm
+from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from cohortsite.models import ApiToken
+from destinations.secrets import Secret
 
 DAYS = {"30": "30 days", "90": "90 days", "365": "A year", "": "It does not expire"}
 
@@ -38,3 +44,24 @@ class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
         days = cleaned.get("days")
         cleaned["expires_at"] = timezone.now() + timedelta(days=int(days)) if days else None
         return cleaned
+
+
+class LoginForm(BaseLoginForm):
+    """Only who may use the admin gets a session."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()
+        if self.user and not self.user.is_staff:
+            raise get_adapter().validation_error("not_staff")
+        return cleaned
+
+
+class ActivateTOTPForm(BaseActivateTOTPForm):
+    """The new key waits in the session for its first code: sealed, since sessions are in the database."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        session = context.request.session
+        if sealed := session.get(SECRET_SESSION_KEY):
+            session[SECRET_SESSION_KEY] = Secret(sealed).reveal()
+        super().__init__(*args, **kwargs)
+        session[SECRET_SESSION_KEY] = Secret.seal(self.secret).token

@@ -28,7 +28,30 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Syncs", "sync_alt", "admin:syncs_sync_changelist", "syncs.view_sync"),
             ("Runs", "history", "admin:syncs_run_changelist", "syncs.view_run"),
             ("Rejected users", "person_off", "admin:syncs_rejection_changelist", "syncs.view_rejection"),
-            ("Drivers", "local_shipping", "admin:syncs_driver_changelist", "syncs.view_driver"),
+            (
+                "Drivers of destinations",
+                "local_shipping",
+                "admin:syncs_driver_changelist",
+                "syncs.view_driver",
+            ),
+            ("Alerts", "notifications", "admin:syncs_alert_changelist", "syncs.view_alert"),
+        ),
+    ),
+    (
+        "Events",
+        (
+            (
+                "Events and properties",
+                "bar_chart",
+                "admin:events_catalogueentry_changelist",
+                "events.view_catalogueentry",
+            ),
+            (
+                "Imported files",
+                "upload_file",
+                "admin:events_importedfile_changelist",
+                "events.view_importedfile",
+            ),
         ),
     ),
     (
@@ -79,3 +102,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: not permission or request.user.has_perm(permission)
+
+
+def account(request: HttpRequest) -> list[dict[str, str]]:
+    """unfold's ACCOUNT navigation: the menu at a person's own name."""
+    links = [{"title": "Two-factor login", "link": reverse("mfa_index")}]
+    if request.user.is_authenticated and request.user.has_usable_password():
+        links.append({"title": "Change password", "link": reverse("admin:password_change")})
+    return links

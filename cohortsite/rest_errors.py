@@ -6,6 +6,7 @@ Not in `rest.py`: DRF's views import the permissions that the settings name whil
 from collections.abc import Mapping
 from typing import Any
 
+from django.http import HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -21,6 +22,12 @@ def error_response(error: Exception, context: Mapping[str, Any]) -> Response | N
     said = {"code": getattr(first, "code", "error"), "message": str(first)}
     response.data = {"error": said | ({"field": field} if field else {})}
     return response
+
+
+def not_found(request: HttpRequest) -> JsonResponse:
+    """What urls.py answers below /api/ where there is nothing: a script cannot read a page."""
+    said = {"code": "not_found", "message": "There is nothing at this address. See /api/docs/."}
+    return JsonResponse({"error": said}, status=404)
 
 
 def _first(detail: Any, path: str = "") -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
@@ -48,6 +49,9 @@ INSTALLED_APPS = [
     "simple_history",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "events",
     "cohorts",
     "destinations",
@@ -64,8 +68,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "cohortsite.viewer_zone.viewer_zone",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "cohortsite.urls"
@@ -112,6 +118,15 @@ else:
     }.items():
         DATABASES["default"].setdefault("OPTIONS", {}).setdefault(name, value)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Failed logins and used codes are counted there: in a process's own memory each server would count anew.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "cohortsite_cache",
+        # Above it old entries go, and with them what was counted.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 
 # --- Events -------------------------------------------------------------------------------
 # Where the spool and the files of events are, and what one calculation over them may use.
@@ -128,6 +143,13 @@ EVENTS_URL = env.str("EVENTS_URL", default="")
 EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
 # Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
 QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
+
+# --- Work for rooms that syncs does not know -------------------------------------------------
+# What the worker does besides its own, as "module.function": called again and again with a function that
+# says whether to stop.
+WORKER_DEEDS = ["receiving.search.run_searches"]
+# What `prune_history` also prunes, a room's name and "module.function", which returns {what: rows that went}.
+PRUNED_BESIDES = {"receiving": "receiving.prune.prune"}
 
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.
@@ -163,8 +185,33 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_URL = reverse_lazy("account_login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+# Proxies in front that add to X-Forwarded-For; 0: the address that connects is the client's.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXIES", default=0)
+ACCOUNT_ADAPTER = "cohortsite.login.AccountAdapter"
+ACCOUNT_FORMS = {"login": "cohortsite.forms.LoginForm"}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_PRESERVE_USERNAME_CASING = True
+ACCOUNT_RATE_LIMITS = {
+    # Tries, right or wrong, from one address: each costs us the work of hashing a password.
+    "login": "30/m/ip",
+    # Failed tries of one person from one address; and of codes, by who has the password.
+    "login_failed": "5/5m/key",
+    # Of one person from wherever.
+    "login_failed_anywhere": "100/h/key",
+}
+MFA_ADAPTER = "cohortsite.second_factor.Adapter"
+MFA_FORMS = {"activate_totp": "cohortsite.forms.ActivateTOTPForm"}
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_TOTP_ISSUER = "Cohort Sync"
+# Without mail nobody can be sent a link.
+PASSWORD_RESET = "console" not in EMAIL_CONFIG["EMAIL_BACKEND"]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
@@ -199,10 +246,20 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Cohort Sync",
     "SITE_SUBHEADER": "Cohorts, equal everywhere",
     "SITE_SYMBOL": "sync_alt",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("cohortsite/favicon.svg"),
+        }
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "cohortsite.dashboard.callback",
+    "SCRIPTS": [lambda request: static("cohortsite/zone.js")],
+    "ACCOUNT": {"navigation": "cohortsite.navigation.account"},
     "SIDEBAR": {"show_search": True, "navigation": "cohortsite.navigation.sidebar"},
 }
 
@@ -235,6 +292,7 @@ SPECTACULAR_SETTINGS = {
         "RejectionStateEnum": "syncs.choices.RejectionState",
         "RejectionKindEnum": "syncs.choices.RejectionKind",
         "VersionStateEnum": "cohorts.choices.VersionState",
+        "CalculationStateEnum": "cohorts.choices.CalculationState",
     },
     "DESCRIPTION": (
         "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"
@@ -255,7 +313,12 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "cohortsite.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": env.str("LOG_FORMAT", default="line")}
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

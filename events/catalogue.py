@@ -1,6 +1,9 @@
 """Which events and properties there are: counted at publication, read by forms and by advice."""
 
 from collections.abc import Iterable
+from datetime import datetime
+
+from django.db.models import Max
 
 from events.convert import Counted
 from events.models import CatalogueEntry
@@ -66,3 +69,10 @@ def unknown_events(workspace: str, names: Iterable[str]) -> list[str]:
     wanted = set(names)
     known = CatalogueEntry.objects.filter(workspace=workspace, property_name="", event__in=wanted)
     return sorted(wanted - set(known.values_list("event", flat=True)))
+
+
+def last_event_at(workspace: str) -> datetime | None:
+    """Return the time of the latest event; None while there is none."""
+    events = CatalogueEntry.objects.filter(workspace=workspace, property_name="").exclude(event="")
+    found: datetime | None = events.aggregate(last=Max("last_seen"))["last"]
+    return found

@@ -18,7 +18,7 @@ from events.models import FileKind
 from events.records import InvalidRecord, event_line, traits_line
 from events.store import Folders
 
-__all__ = ["InvalidRecord", "append", "append_traits"]
+__all__ = ["InvalidRecord", "append", "append_both", "append_traits"]
 
 
 def append(workspace: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -29,28 +29,32 @@ def append(workspace: str, events: Sequence[Mapping[str, Any]]) -> None:
     InvalidRecord, whose message names the event by its index, and then nothing is stored; OSError when
     the disk refuses; ValueError when the workspace's name is not a slug.
     """
-    write(workspace, FileKind.EVENTS, events, event_line)
+    append_both(workspace, events, ())
 
 
 def append_traits(workspace: str, traits: Sequence[Mapping[str, Any]]) -> None:
     """Append users' traits: user_id, time, traits (an object; null unsets). As `append` otherwise."""
-    write(workspace, FileKind.TRAITS, traits, traits_line)
+    append_both(workspace, (), traits)
 
 
-def write(
-    workspace: str,
-    kind: FileKind,
-    records: Sequence[Mapping[str, Any]],
-    line: Callable[[Mapping[str, Any]], bytes],
+def append_both(
+    workspace: str, events: Sequence[Mapping[str, Any]], traits: Sequence[Mapping[str, Any]]
 ) -> None:
+    """Append what one call brought; all of it is valid, or nothing is stored. As `append` otherwise."""
+    encoded = {FileKind.EVENTS: _lines(events, event_line), FileKind.TRAITS: _lines(traits, traits_line)}
+    for kind, lines in encoded.items():
+        if lines:
+            segment_of(workspace, kind).append(lines)
+
+
+def _lines(records: Sequence[Mapping[str, Any]], line: Callable[[Mapping[str, Any]], bytes]) -> bytes:
     lines = []
     for index, record in enumerate(records):
         try:
             lines.append(line(record))
         except InvalidRecord as error:
             raise InvalidRecord(f"item {index}: {error}") from None
-    if lines:
-        segment_of(workspace, kind).append(b"".join(lines))
+    return b"".join(lines)
 
 
 class Batch:

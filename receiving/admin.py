@@ -423,7 +423,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RequestLog]:
         found: QuerySet[RequestLog] = super().get_queryset(request)
-        return found.defer("body")
+        return found.defer("body", "receipt")
 
     def has_replay_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("receiving.replay_requestlog")
@@ -524,7 +524,7 @@ class BodySearchAdmin(ReceivingAdmin):
 
     @display(description="Calls that named the user")
     def calls(self, search: BodySearch) -> SafeString | str:
-        found = RequestLog.objects.filter(pk__in=search.found).defer("body")
+        found = RequestLog.objects.filter(pk__in=search.found).defer("body", "receipt")
         if not found:
             return "none yet" if search.state != BodySearch.State.DONE else "none"
         rows = [

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from receiving.body import parse_object, read_body, too_large
+from receiving.incoming import Receipt, receipt_of
 from receiving.models import Workspace
 from receiving.record import Entry, write_entry
 
@@ -22,6 +23,7 @@ class Call:
     workspace: Workspace
     entry: Entry
     request: HttpRequest | None = None
+    replayed: Receipt | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the body as an object. Raises NotJson, TooLarge, BadRequest."""
@@ -36,27 +38,39 @@ class Call:
         return default if self.request is None else self.request.GET.get(name, default)
 
     @property
+    def is_replay(self) -> bool:
+        return self.replayed is not None
+
+    @property
     def idempotency_key(self) -> str | None:
         """A person who replays a call wants its effect again, so a replay has none."""
         return None if self.request is None else self.request.headers.get("Idempotency-Key")
 
+    def receipt(self) -> Receipt:
+        """Return what names the call's events that have no id: a replay has that of the call itself."""
+        receipt = self.replayed or receipt_of(self.entry.received_at, self.idempotency_key)
+        self.entry.receipt = receipt
+        return receipt
+
     @contextmanager
-    def writing(self) -> Iterator[dict[str, Any]]:
+    def writing(self, *, anything: bool = True) -> Iterator[dict[str, Any]]:
         """A transaction around the writes of a call; the block fills the counts of the reply.
 
         The log's row is its last statement, if anything was changed; if not, the transaction has nothing
-        that must reach the disk, and the log waits for none. The reply goes out after the commit.
+        that must reach the disk, and the log waits for none. The reply goes out after the commit. Without
+        `anything` to write there is no transaction but the log's.
         """
         counts: dict[str, Any] = {"received": 0, "changed": 0}
         self.entry.pack()
-        with transaction.atomic():
+        with transaction.atomic() if anything else nullcontext():
             yield counts
             if counts["changed"]:
-                self._log(counts)
+                self.log(counts)
         if not counts["changed"]:
-            self._log(counts)
+            self.log(counts)
 
-    def _log(self, counts: dict[str, Any]) -> None:
+    def log(self, counts: dict[str, Any]) -> None:
+        """Log that the call was answered with 200."""
         write_entry(self.entry, 200, received=counts["received"], changed=counts["changed"])
 
 

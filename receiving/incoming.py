@@ -1,5 +1,8 @@
 """Events that partners send: `track` items of Segment's clients, and Amplitude's HTTP V2 calls."""
 
+import hashlib
+import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -17,7 +20,7 @@ class Event(TypedDict):
     event: str
     time: str  # ISO 8601, UTC, with microseconds
     properties: dict[str, Any]
-    insert_id: str | None
+    insert_id: str
 
 
 class UserTraits(TypedDict):
@@ -26,19 +29,44 @@ class UserTraits(TypedDict):
     traits: dict[str, Any]
 
 
-def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits]) -> int:
-    """Hand on what a call brought to the event spool; return how many of the events were taken.
+@dataclass(slots=True)
+class Receipt:
+    """When a call came first, and as what: it names the events that bring no id of their own.
 
-    The one place where events leave this room. It is called last in the call's transaction: a call that is
-    refused hands on nothing, and if the handing on fails, nothing of the call is applied. When it returns,
-    the events are on disk. Raises BadRequest for what cannot be stored.
+    The request log keeps the name, and a replay of the call has the same: its events are then the same
+    events, and not counted again. A call's repeats share it when they share an Idempotency-Key.
+    """
+
+    at: datetime
+    name: str | None = None  # None as long as nothing needed it
+
+    def id_of(self, index: int) -> str:
+        """Return the insert id of the item at this place of the call."""
+        if self.name is None:
+            self.name = uuid.uuid4().hex
+        return f"{self.name} {index}"
+
+
+def receipt_of(at: datetime, idempotency_key: str | None) -> Receipt:
+    """Return the receipt of a call that has just come."""
+    if idempotency_key is None:
+        return Receipt(at)
+    encoded = idempotency_key.encode("utf-8", "surrogateescape")
+    return Receipt(at, hashlib.blake2b(encoded, digest_size=16).hexdigest())
+
+
+def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits]) -> None:
+    """Hand on what a call brought to the event spool: the one place where events leave this room.
+
+    When it returns, they are on disk. It is called when the call can no longer be refused, and before the
+    call's transaction: whoever finds a message id in the database may then believe that its events are on
+    disk, and no lock of the database waits for the disk. If the process dies in between, the sender has no
+    reply and sends again; ids make that harmless. Raises BadRequest for what cannot be stored.
     """
     try:
-        spool.append(workspace.slug, events)
-        spool.append_traits(workspace.slug, traits)
+        spool.append_both(workspace.slug, events, traits)
     except spool.InvalidRecord as error:
         raise BadRequest(f"{error}.") from None
-    return len(events)
 
 
 def _stamp(moment: datetime) -> str:
@@ -56,12 +84,12 @@ def _time(value: Any, now: str) -> str:
         return now
 
 
-def track_events(items: list[dict[str, Any]], received_at: datetime) -> list[Event]:
+def track_events(items: list[dict[str, Any]], receipt: Receipt) -> list[Event]:
     """Return the `track` items that name a user and an event; the others are nobody's."""
     found: list[Event] = []
-    now = _stamp(received_at)
-    for item in items:
-        name, properties, insert_id = item.get("event"), item.get("properties"), item.get("messageId")
+    now = _stamp(receipt.at)
+    for index, item in enumerate(items):
+        name, properties, message = item.get("event"), item.get("properties"), item.get("messageId")
         if item["type"] != "track" or not isinstance(name, str) or not name:
             continue
         try:
@@ -74,7 +102,7 @@ def track_events(items: list[dict[str, Any]], received_at: datetime) -> list[Eve
                 "event": name,
                 "time": _time(item.get("timestamp"), now),
                 "properties": properties if isinstance(properties, dict) else {},
-                "insert_id": insert_id if isinstance(insert_id, str) else None,
+                "insert_id": message if message and isinstance(message, str) else receipt.id_of(index),
             }
         )
     return found
@@ -90,7 +118,7 @@ def identify_traits(items: list[Identify], received_at: datetime) -> list[UserTr
 
 
 def amplitude_events(
-    document: dict[str, Any], max_items: int, received_at: datetime
+    document: dict[str, Any], max_items: int, receipt: Receipt
 ) -> tuple[list[Event], list[UserTraits]]:
     """Return the events of an HTTP V2 call and the user properties that came with them.
 
@@ -107,7 +135,7 @@ def amplitude_events(
             raise BadRequest(f"{place}.event_type is not a string with something in it.")
         if item.get("user_id") is None and item.get("device_id"):
             continue
-        event = _amplitude_event(place, name, item, received_at)
+        event = _amplitude_event(place, name, item, receipt, index)
         properties = _object(place, item, "user_properties")
         set_now = properties.get("$set", properties)
         if isinstance(set_now, dict) and set_now:
@@ -117,7 +145,7 @@ def amplitude_events(
     return events, traits
 
 
-def _amplitude_event(place: str, name: str, item: dict[str, Any], received_at: datetime) -> Event:
+def _amplitude_event(place: str, name: str, item: dict[str, Any], receipt: Receipt, index: int) -> Event:
     try:
         user_id = check_user_id(item.get("user_id"))
     except InvalidUserId as error:
@@ -126,9 +154,9 @@ def _amplitude_event(place: str, name: str, item: dict[str, Any], received_at: d
     return {
         "user_id": user_id,
         "event": name,
-        "time": _amplitude_time(place, item.get("time"), received_at),
+        "time": _amplitude_time(place, item.get("time"), receipt.at),
         "properties": _object(place, item, "event_properties"),
-        "insert_id": insert_id if isinstance(insert_id, str) else None,
+        "insert_id": insert_id if insert_id and isinstance(insert_id, str) else receipt.id_of(index),
     }
 
 

@@ -24,6 +24,9 @@ from receiving.models import ApiKey, Workspace
 
 PREFIX_LENGTH = 10
 LAST_USED_STEP = timedelta(minutes=1)
+# Keys whose models a process keeps, by their number, with the row that they were made of.
+MOST_MADE = 1_000
+_made: dict[int, tuple[tuple[Any, ...], ApiKey]] = {}
 
 
 def digest(key: str) -> str:
@@ -114,8 +117,23 @@ def look_up(credential: Credential) -> ApiKey:
         found = cursor.fetchall()
     if len(found) != 1:
         raise Unauthorized("The API key is unknown.")
-    key = _row_as(ApiKey, found[0])
-    key.workspace = _row_as(Workspace, found[0][len(ApiKey._meta.concrete_fields) :])
+    return _key_of(found[0])
+
+
+def _key_of(row: tuple[Any, ...]) -> ApiKey:
+    """Return the key and its workspace that a row is: those made of the same row before, if it is the same.
+
+    The row is read for each call, so that what was changed or revoked counts at once; to make models of it
+    takes longer than to read it.
+    """
+    known = _made.get(row[0])
+    if known is not None and known[0] == row:
+        return known[1]
+    key = _row_as(ApiKey, row)
+    key.workspace = _row_as(Workspace, row[len(ApiKey._meta.concrete_fields) :])
+    if len(_made) >= MOST_MADE:
+        _made.clear()
+    _made[row[0]] = row, key
     return key
 
 

@@ -32,8 +32,9 @@ def count_call(key: ApiKey, now: float | None = None) -> dict[str, str]:
         COUNT, {"ended": now - window, "now": now, "key": key.pk, "limit": limit}, returning=True
     )
     if row is None:
-        key.refresh_from_db(fields=["window_began"])
-        reset = max(1, math.ceil(key.window_began + window - now))
+        # Not into the key: other threads may have the same one.
+        began = ApiKey.objects.values_list("window_began", flat=True).get(pk=key.pk)
+        reset = max(1, math.ceil(began + window - now))
         raise RateLimited(reset, _headers(limit, 0, reset))
     calls, began = row
     return _headers(limit, limit - calls, max(0, math.ceil(began + window - now)))

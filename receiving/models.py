@@ -362,8 +362,10 @@ class RequestLog(models.Model):
     body_bytes = models.PositiveIntegerField(default=0, help_text="After inflating.")
     stored_bytes = models.PositiveIntegerField(default=0)
     body_head = models.TextField(blank=True)
-    # The last column, so that a search over the others does not read it.
+    # Behind all that is searched, which then does not read it.
     body = models.BinaryField(null=True, help_text="gzip")
+    # What names those of the call's events that came without an id: see incoming.Receipt.
+    receipt = models.CharField(max_length=32, null=True, editable=False)
 
     class Meta:
         verbose_name = "request"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from receiving.errors import ApiError
+from receiving.incoming import Receipt
 from receiving.models import ApiKey, Workspace
 from receiving.statements import run_unsynced
 
@@ -44,6 +45,7 @@ class Entry:
     secrets: tuple[str, ...] = ()
     raw: bytes | None = None
     replay_of: int | None = None
+    receipt: Receipt | None = None
     began: float = field(default_factory=time.perf_counter)
     received_at: datetime = field(default_factory=timezone.now)
     packed: Packed | None = None
@@ -104,7 +106,7 @@ def _nobodys_turn() -> bool:
 COLUMNS = (
     "workspace_id", "key_id", "received_at", "duration_ms", "method", "path", "list_number", "status", "code",
     "message", "received", "changed", "remote_address", "user_agent", "replay_of", "body_bytes",
-    "stored_bytes", "body_head", "body",
+    "stored_bytes", "body_head", "body", "receipt",
 )  # fmt: skip
 INSERT = (
     f"INSERT INTO receiving_requestlog ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
@@ -137,5 +139,6 @@ def write_entry(
         ROW_BYTES + len(head) + len(body or b""),
         head,
         body,
+        entry.receipt and entry.receipt.name,
     ]
     run_unsynced(INSERT, values)

@@ -8,6 +8,7 @@ from django.urls import resolve
 
 from receiving.call import Call
 from receiving.errors import ApiError
+from receiving.incoming import Receipt
 from receiving.models import RequestLog
 from receiving.record import Entry, write_entry
 
@@ -29,7 +30,10 @@ def body_of(entry: RequestLog) -> bytes:
 
 
 def replay(logged: RequestLog, remote_address: str = "") -> Outcome:
-    """Apply a call again, with its effect: message ids that were seen do not hold it back."""
+    """Apply a call again, with its effect: message ids that were seen do not hold it back.
+
+    Its events are the events that they were, and count once however often it is replayed.
+    """
     assert can_replay(logged) and logged.workspace is not None
     found = resolve(logged.path.removesuffix("/"), "receiving.urls")
     entry = Entry(
@@ -45,8 +49,9 @@ def replay(logged: RequestLog, remote_address: str = "") -> Outcome:
     )
     view: Any = found.func
     handler = view.view_class(**view.view_initkwargs).post
+    call = Call(logged.workspace, entry, replayed=Receipt(logged.received_at, logged.receipt))
     try:
-        return Outcome(200, handler(Call(logged.workspace, entry), **found.kwargs))
+        return Outcome(200, handler(call, **found.kwargs))
     except ApiError as error:
         write_entry(entry, error.status, code=error.code, message=error.message)
         return Outcome(error.status, error.body())

@@ -63,6 +63,26 @@ def add_members(set_id: int, user_ids: Sequence[str]) -> int:
     )
 
 
+def holds_all(workspace: Workspace, list_id: str, user_ids: Sequence[str]) -> bool:
+    """Whether there is this list, and everybody of these is on it: then an add has nothing to write.
+
+    One statement, so that it is true of one instant; it takes no lock, and stops at the first who is not on
+    the list. The look-up is a scalar one: PostgreSQL would make a join of an EXISTS, and read the whole list.
+    """
+    if not (list_id.isascii() and list_id.isdigit() and len(list_id) <= 18):
+        return False
+    rows, ids = rows_of(connection, user_ids)
+    return bool(
+        column(
+            "SELECT list.id FROM receiving_list AS list WHERE list.id = %s AND list.workspace_id = %s "
+            f"AND NOT EXISTS (SELECT 1 FROM {rows} AS ids WHERE "
+            "(SELECT 1 FROM receiving_listmember AS member "
+            "WHERE member.set_id = list.member_set_id AND member.user_id = ids.user_id) IS NULL)",
+            [int(list_id), workspace.pk, ids],
+        )
+    )
+
+
 def remove_members(set_id: int, user_ids: Sequence[str]) -> int:
     """Return how many were in the set."""
     rows, ids = rows_of(connection, user_ids)
@@ -150,6 +170,8 @@ def add_known_users(workspace: Workspace, user_ids: Sequence[str]) -> int:
 
 def check_users(workspace: Workspace, user_ids: Collection[str]) -> None:
     """Raise InvalidUsers that names those whom the workspace does not take."""
+    if not user_ids:
+        return
     refused = set(rejected_users(workspace, user_ids))
     if workspace.known_users_only:
         refused.update(_unknown(workspace, sorted(user_ids)))
@@ -166,12 +188,33 @@ def _unknown(workspace: Workspace, user_ids: Sequence[str]) -> list[str]:
     )
 
 
+def _hashed(messages: Iterable[str]) -> dict[str, str]:
+    return {
+        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest(): text
+        for text in messages
+    }
+
+
+def seen_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:
+    """Return those of the message ids that took effect before."""
+    hashes = _hashed(messages)
+    if not hashes:
+        return set()
+    rows, values = rows_of(connection, sorted(hashes))
+    seen = column(
+        f"SELECT message FROM {SeenMessage._meta.db_table} "
+        f"WHERE workspace_id = %s AND message IN (SELECT user_id FROM {rows} AS ids)",
+        [workspace.pk, values],
+    )
+    return {hashes[value] for value in seen}
+
+
 def take_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:
     """Note message ids as seen, and return those that are seen for the first time.
 
     Of two transactions with one id, the second waits for the first and then finds it taken.
     """
-    hashes = {hashlib.blake2b(text.encode(), digest_size=16).hexdigest(): text for text in messages}
+    hashes = _hashed(messages)
     if not hashes:
         return set()
     rows, values = rows_of(connection, sorted(hashes))
@@ -243,7 +286,16 @@ def is_first(workspace: Workspace, idempotency_key: str | None) -> bool:
     """Whether the call with this Idempotency-Key takes effect; one without a key always does."""
     if idempotency_key is None:
         return True
-    return bool(take_messages(workspace, [f"call {idempotency_key}"]))
+    return bool(take_messages(workspace, [_call(idempotency_key)]))
+
+
+def is_repeat(workspace: Workspace, idempotency_key: str | None) -> bool:
+    """Whether a call with this Idempotency-Key took effect before. Notes nothing."""
+    return idempotency_key is not None and bool(seen_messages(workspace, [_call(idempotency_key)]))
+
+
+def _call(idempotency_key: str) -> str:
+    return f"call {idempotency_key}"
 
 
 def origin_of(idempotency_key: str) -> str:
@@ -252,14 +304,26 @@ def origin_of(idempotency_key: str) -> str:
 
 
 def without_repeats(workspace: Workspace, items: list[Identify]) -> list[Identify]:
-    """Return the items whose message id, if they have one, was not seen before; of two, the last."""
-    by_message = {item.message_id: item for item in items if item.message_id is not None}
-    if not by_message:
-        return items
-    new = take_messages(workspace, [f"message {message}" for message in by_message])
+    """Return the items whose message id, if any, was not seen before; of two, the last. Notes the ids."""
+    messages = _messages(items)
+    return _those_with(items, take_messages(workspace, messages)) if messages else items
+
+
+def not_yet_seen(workspace: Workspace, items: list[Identify]) -> list[Identify]:
+    """As `without_repeats`, but without noting anything."""
+    messages = _messages(items)
+    return _those_with(items, messages - seen_messages(workspace, messages)) if messages else items
+
+
+def _messages(items: list[Identify]) -> set[str]:
+    return {f"message {item.message_id}" for item in items if item.message_id is not None}
+
+
+def _those_with(items: list[Identify], messages: set[str]) -> list[Identify]:
+    last = {item.message_id: item for item in items}
     return [
         item
         for item in items
         if item.message_id is None
-        or (f"message {item.message_id}" in new and by_message[item.message_id] is item)
+        or (f"message {item.message_id}" in messages and last[item.message_id] is item)
     ]

@@ -146,11 +146,17 @@ class ListChangeView(PartnerView):
         if is_identify(document):
             return identify(call, document, "identify")
         ids = read_list_change(document, call.workspace.max_items)
-        with call.writing() as counts:
-            set_id = store.lock_set(call.workspace, list_id)
+        changes = not self.is_so_already(call, list_id, ids)
+        with call.writing(anything=changes) as counts:
             counts["received"] = len(ids)
-            counts["changed"] = self.change(call, set_id, ids)
+            if changes:
+                set_id = store.lock_set(call.workspace, list_id)
+                counts["changed"] = self.change(call, set_id, ids)
         return counts
+
+    def is_so_already(self, call: Call, list_id: str, ids: list[str]) -> bool:
+        """Whether it is known, without a lock, that the call changes nothing and is not refused."""
+        return False
 
     def change(self, call: Call, set_id: int, ids: list[str]) -> int:
         raise NotImplementedError
@@ -158,6 +164,16 @@ class ListChangeView(PartnerView):
 
 @extend_schema_view(post=schema.add_to_list)
 class ListAddView(ListChangeView):
+    def is_so_already(self, call: Call, list_id: str, ids: list[str]) -> bool:
+        # Many senders add everybody again and again.
+        if (
+            call.idempotency_key is not None
+            or call.workspace.known_users_only
+            or call.workspace.injects_faults
+        ):
+            return False
+        return store.holds_all(call.workspace, list_id, ids)
+
     def change(self, call: Call, set_id: int, ids: list[str]) -> int:
         store.check_users(call.workspace, ids)
         if not store.is_first(call.workspace, call.idempotency_key):
@@ -189,24 +205,28 @@ class ListDigestView(PartnerView):
 
 
 def identify(call: Call, document: dict[str, Any], default_type: str | None) -> dict[str, Any]:
-    """Apply the identifies of a body, whole or not at all; count the rest as ignored."""
-    batch = read_batch(document, call.workspace.max_items, default_type=default_type)
-    events = track_events(batch.others, call.entry.received_at)
-    with call.writing() as counts:
+    """Apply the identifies of a body, whole or not at all, and hand on its events; the rest is ignored."""
+    workspace = call.workspace
+    batch = read_batch(document, workspace.max_items, default_type=default_type)
+    events = track_events(batch.others, call.receipt())
+    store.check_users(workspace, {item.user_id for item in batch.identifies})
+    # From here on the call is not refused.
+    if not store.is_repeat(workspace, call.idempotency_key):
+        items = batch.identifies if call.is_replay else store.not_yet_seen(workspace, batch.identifies)
+        hand_on(workspace, events, identify_traits(items, call.entry.received_at))
+    with call.writing(anything=bool(batch.identifies or call.idempotency_key)) as counts:
         items = _first_identifies(call, batch)
         counts["received"] = batch.received
         counts["identified"] = len(items)
         counts["repeated"] = len(batch.identifies) - len(items)
-        counts["changed"] = store.set_traits(call.workspace, items)
-        taken = hand_on(call.workspace, events, identify_traits(items, call.entry.received_at))
-        counts["ignored"] = len(batch.others) + batch.anonymous - taken
+        counts["changed"] = store.set_traits(workspace, items)
+        counts["ignored"] = len(batch.others) + batch.anonymous - len(events)
     return {"success": True, **counts}
 
 
 def _first_identifies(call: Call, batch: Batch) -> list[Identify]:
-    """The identifies that are no repeats. Raises InvalidUsers."""
-    store.check_users(call.workspace, {item.user_id for item in batch.identifies})
-    if call.request is None:  # replayed by a person, who wants the effect again
+    """The identifies that are no repeats; their ids are noted."""
+    if call.is_replay:  # a person wants the effect again
         return batch.identifies
     if not store.is_first(call.workspace, call.idempotency_key):
         return []
@@ -230,21 +250,20 @@ class AmplitudeEventsView(PartnerView):
 
     @schema.amplitude_events
     def post(self, call: Call) -> Any:
-        now = call.entry.received_at
-        events, traits = amplitude_events(call.document(), call.workspace.max_items, now)
+        events, traits = amplitude_events(call.document(), call.workspace.max_items, call.receipt())
         identifies = [
             Identify(one["user_id"], check_traits("user_properties", one["traits"])) for one in traits
         ]
-        with call.writing() as counts:
-            store.check_users(call.workspace, {item.user_id for item in identifies})
+        store.check_users(call.workspace, {item.user_id for item in identifies})
+        hand_on(call.workspace, events, traits)
+        with call.writing(anything=bool(identifies)) as counts:
             counts["received"] = len(events) + len(traits)
             counts["changed"] = store.set_traits(call.workspace, identifies)
-            taken = hand_on(call.workspace, events, traits)
         return {
             "code": 200,
-            "events_ingested": taken,
+            "events_ingested": len(events),
             "payload_size_bytes": len(call.entry.raw or b""),
-            "server_upload_time": int(now.timestamp() * 1000),
+            "server_upload_time": int(call.entry.received_at.timestamp() * 1000),
         }
 
 

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
@@ -92,7 +93,9 @@ def send_waiting(now: datetime) -> int:
         except (OSError, DeliveryError) as error:
             Alert.objects.filter(pk=alert.pk).update(error=str(error))
         else:
-            sent += Alert.objects.filter(pk=alert.pk).update(sent_at=timezone.now(), error="")
+            sent += Alert.objects.filter(pk=alert.pk).update(
+                sent_at=timezone.now(), sent_to=recipients(), error=""
+            )
     return sent
 
 
@@ -101,6 +104,14 @@ def _claimed(alert: Alert, now: datetime) -> bool:
     later = now + timedelta(minutes=2**alert.tries)
     mine = Alert.objects.filter(pk=alert.pk, tries=alert.tries, sent_at=None)
     return mine.update(tries=alert.tries + 1, next_at=later) == 1
+
+
+def recipients() -> str:
+    """Return who is told; of the webhook the host alone, since its path may be a secret."""
+    webhook = (
+        [f"webhook at {urlsplit(settings.ALERT_WEBHOOK_URL).hostname}"] if settings.ALERT_WEBHOOK_URL else []
+    )
+    return ", ".join([*settings.ALERT_EMAILS, *webhook])
 
 
 def _email(alert: Alert) -> None:

@@ -103,7 +103,7 @@ def drive(
         driver.transport.interrupt()
         return Ended(How.LOST, "Another driver took over.")
     except Exception as error:  # a run's edge: recorded, and tried again later rather than at once
-        log.exception("Driving %s failed.", destination)
+        log.exception("Driving %s failed.", destination, extra={"destination": destination_id})
         driver.transport.interrupt()
         # A connection that the database has cut is no use for saying so.
         connection.close_if_unusable_or_obsolete()
@@ -256,7 +256,8 @@ class Drive:
             except OperationalError as error:
                 if "locked" not in str(error) or self.lease.remaining() < 10:
                     raise
-                log.warning("The database is locked; trying again.")
+                about = {"destination": self.destination.pk}
+                log.warning("The database is locked; trying again.", extra=about)
         if self.durable:
             _relax_durability(True)
         self.durable = False

@@ -357,6 +357,7 @@ class Rejection(models.Model):
 
     class Meta:
         ordering = ["sync", "user_id"]
+        verbose_name = "rejected user"
         constraints = [
             # One row a user and sync; also the index by which a plan leaves these users out, in user order.
             models.UniqueConstraint(fields=["sync", "user_id"], name="rejection_once_per_user"),
@@ -398,6 +399,10 @@ class Driver(models.Model):
 
     objects: ClassVar[models.Manager[Driver]] = DriverQuerySet.as_manager()
 
+    class Meta:
+        verbose_name = "driver of a destination"
+        verbose_name_plural = "drivers of destinations"
+
     def __str__(self) -> str:
         return f"Driver of {self.destination}"
 
@@ -410,6 +415,8 @@ class Alert(models.Model):
     sentence = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
+    # '' when nobody is named; NULL for what was sent before this was recorded.
+    sent_to = models.TextField("to", null=True)
     tries = models.PositiveSmallIntegerField(default=0)
     next_at = models.DateTimeField(auto_now_add=True)
     error = models.TextField(blank=True)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef
+from django.utils.module_loading import import_string
 
 from cohorts import prune as cohort_prune
 from cohorts.models import Cohort
@@ -29,6 +31,11 @@ def prune(*, before: datetime) -> Pruned:
         for cohort in Cohort.objects.filter(version__gt=1)
     )
     return Pruned(intervals, _prune_runs(before))
+
+
+def prune_besides() -> dict[str, dict[str, int]]:
+    """Prune the rooms that are named in the settings; return for each how many rows of what went."""
+    return {room: import_string(dotted)() for room, dotted in settings.PRUNED_BESIDES.items()}
 
 
 def floor_of(cohort: Cohort) -> int:

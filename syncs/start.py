@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from cohorts import calculate
+from cohorts import calculate, owner
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
@@ -225,6 +225,16 @@ def drivable_destinations() -> list[int]:
         .distinct()
     )
     return [destination for destination, _ in found]
+
+
+def undriven(destinations: list[int]) -> list[int]:
+    """Leave out those that a process drives, which stand before the others for a worker that has few slots.
+
+    What a process of this machine held that has died is to be taken over at once.
+    """
+    leases = Driver.objects.filter(pk__in=destinations, until__gt=Now()).values_list("pk", "owner")
+    driven = {pk for pk, process in leases if not owner.is_dead(process)}
+    return [destination for destination in destinations if destination not in driven]
 
 
 def _goes_on(last: Run, sync: Sync) -> bool:

@@ -6,19 +6,22 @@ Each destination is driven in a thread of its own, which has its own database co
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
 from events import compact, folder
 from events.store import workspaces
-from syncs import alerts, start
+from syncs import alerts, reporting, start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
 from syncs.models import Run
@@ -30,6 +33,9 @@ SLOTS = 8
 POLL = 0.5
 # A command waits this long for a partner that asked for it: as long as a run's own retries last.
 PATIENCE = timedelta(seconds=150)
+# How often a worker says that it is there, and where.
+BEAT = 10.0
+BEATS = "sync_worker"
 FOLLOW_UPS = [Trigger.LIST_GONE, Trigger.CAUGHT_UP]
 
 
@@ -117,17 +123,18 @@ def _followed(runs: list[Run]) -> list[Run]:
 def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
     """Be the worker: make the runs that are due, drive what is open, import what was uploaded."""
     driving = Slots(stop, report, slots)
+    began = timezone.now()
+    # Until when a destination's runs that ended have been logged.
+    logged = defaultdict[int, datetime](lambda: began)
     others = [
         threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
-        for deed in (_look_after, _calculate_due, _preview)
+        for deed in (_beat, _look_after, _calculate_due, _preview, *map(_deed_of, settings.WORKER_DEEDS))
     ]
     for thread in others:
         thread.start()
     try:
         while not stop.is_set():
-            for destination, ended in _reaped(driving).items():
-                log.info("destination %s: %s %s", destination, ended.how.value, ended.reason)
-            _without_dying(partial(_fill, driving))
+            _without_dying(_turn, driving, logged)
             stop.wait(POLL)
     finally:
         driving.close()
@@ -135,34 +142,62 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
             thread.join(timeout=30)
 
 
-def _fill(driving: Slots) -> None:
+def _turn(driving: Slots, logged: dict[int, datetime]) -> None:
+    """Say how drivers ended, make the runs that are due, and begin to drive what nobody drives."""
+    for destination, ended in driving.reap().items():
+        about = {"destination": destination}
+        log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
+        logged[destination] = _log_ended(destination, logged[destination])
     start.start_due(timezone.now())
-    driving.fill(start.drivable_destinations())
+    driving.fill(start.undriven(start.drivable_destinations()))
 
 
-def _without_dying(deed: Callable[[], None]) -> None:
+def _without_dying(deed: Callable[..., None], *arguments: object) -> None:
     """Do something that comes again anyway: an error is logged. A database that was away is asked anew."""
     try:
-        deed()
+        deed(*arguments)
     except Exception:
-        log.exception("It is tried again at the next turn.")
+        log.exception("%s failed; it is tried again at the next turn.", deed.__name__)
         connection.close()
-
-
-def _reaped(driving: Slots) -> dict[int, Ended]:
-    """One destination's error is its own: it is logged, and the others go on."""
-    try:
-        return driving.reap()
-    except Exception:
-        log.exception("A driver failed; its runs go on with the next one.")
-        return {}
 
 
 def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], None]) -> None:
     while not stop.is_set():
-        _without_dying(partial(deed, stop))
+        _without_dying(deed, stop)
         stop.wait(POLL)
     connection.close()
+
+
+def _log_ended(destination: int, since: datetime) -> datetime:
+    """Log a destination's runs that ended after `since`; return when the last of them did."""
+    ended = Run.objects.filter(sync__destination=destination, finished_at__gt=since).order_by("finished_at")
+    for run in ended.select_related("sync__cohort", "sync__destination"):
+        about = {"run": run.pk, "sync": str(run.sync), "destination": destination, "state": run.state}
+        log.info("%s", reporting.as_text(run), extra=about)
+        since = run.finished_at or since
+    return since
+
+
+def last_beat() -> datetime | None:
+    """Return when a worker last said that it is there; None if none did."""
+    at: float | None = cache.get(BEATS)
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _beat(stop: threading.Event) -> None:
+    cache.set(BEATS, timezone.now().timestamp(), timeout=None)
+    stop.wait(BEAT)
+
+
+def _deed_of(dotted: str) -> Callable[[threading.Event], None]:
+    """Return another room's deed, by its dotted name, as one of this worker's."""
+    function = import_string(dotted)
+
+    def deed(stop: threading.Event) -> None:
+        function(stop.is_set)
+
+    deed.__name__ = dotted
+    return deed
 
 
 def _look_after(stop: threading.Event) -> None:

@@ -84,3 +84,17 @@ def test_partners_that_fail_do_not_hold_up_a_healthy_one():
     """The limit is wide, since it is one short round on a machine that does other things, too."""
     code, figures = play("neighbours", "--failing", 20, "--batches", 150, "--rounds", 1, "--most", 2.5)
     assert code == 0, figures
+
+
+def test_events_survive_the_death_of_the_server_the_worker_and_the_power():
+    code, figures = play("events", "--seconds", 6, "--rate", 200, "--kills", 3, "--seed", 1)
+    assert code == 0, figures
+    assert figures["killed"] == {"server": 1, "worker": 1, "power": 1}
+
+
+@pytest.mark.parametrize(("variant", "kill"), [("reply-first", "power"), ("remove-first", "worker")])
+def test_events_that_are_not_safe_when_they_are_said_to_be_are_missed(variant, kill):
+    options = ["--seconds", 4, "--rate", 200, "--kills", 3, "--seed", 1]
+    code, figures = play("events", *options, "--variant", variant, "--kill", kill)
+    assert code == 1
+    assert figures["lost"] > 0

@@ -1,9 +1,18 @@
 """A whole definition, and the error of a value that is none."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
-from cohorts.definitions.grammar import CohortReference, Condition, Node, Performed, Sequence, conditions
+from cohorts.definitions.grammar import (
+    CohortReference,
+    Condition,
+    Node,
+    Performed,
+    Sequence,
+    Window,
+    conditions,
+)
 from cohorts.definitions.sentence import phrase
 
 
@@ -41,7 +50,22 @@ class Definition:
                 names.update(name for step in leaf.steps for name in step.events)
         return names
 
+    def longest_window(self) -> timedelta | None:
+        """Return how far back from its instant the definition looks for events.
+
+        None when it looks for none, or a window does not count back from there (dates, at any time).
+        """
+        windows = [_window_of(leaf) for leaf in self.conditions() if isinstance(leaf, (Performed, Sequence))]
+        lengths = [window.older.delta for window in windows if window.older]
+        return max(lengths) if lengths and len(lengths) == len(windows) else None
+
     def sentence(self) -> str:
         """Return the definition as an English sentence."""
         zone = "" if self.timezone == "UTC" else f" (days in {self.timezone})"
         return f"Users who {phrase(self.where)}{zone}."
+
+
+def _window_of(leaf: Performed | Sequence) -> Window:
+    """Return when a condition's event must have been: of "for the first time", when that was."""
+    measure = leaf.measure if isinstance(leaf, Performed) else None
+    return (measure.window if measure else None) or leaf.window

@@ -1,6 +1,7 @@
 """The builder's views, previews by the worker, the page that says why, charts, the right to a query."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cohorts.charts import charts_of
 from cohorts.choices import PreviewState, ScheduleKind, SourceKind
 from cohorts.models import Cohort, Preview
 from events import spool
+from events.catalogue import last_event_at
 from events.compact import compact
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +52,7 @@ def client_of(*permissions: str) -> Client:
 
 @pytest.fixture
 def editor() -> Client:
-    return client_of("view_cohort", "add_cohort", "change_cohort")
+    return client_of("view_cohort", "add_cohort", "change_cohort", "change_cohortversion")
 
 
 def post(client: Client, name: str, body: Any) -> Any:
@@ -116,6 +118,56 @@ def test_a_worker_calculates_a_preview_and_its_page_shows_it(editor: Client) -> 
     assert "Users who performed" in page and "READ_PARQUET" in page
     assert "u1" in editor.get(reverse("admin:cohorts_preview_page", args=[preview.pk])).content.decode()
     assert previewing.run_waiting() == []
+
+
+def previewed(client: Client, definition: Any, as_of: str = "") -> str:
+    body = {"source_kind": "behavioral", "definition": definition, "as_of": as_of}
+    reply = post(client, "preview", body)
+    assert reply.status_code == 201, reply.content
+    assert len(previewing.run_waiting()) == 1
+    return client.get(reply.json()["url"]).content.decode()
+
+
+def test_a_preview_is_as_of_the_instant_that_is_asked_for(editor: Client, settings: Any) -> None:
+    did("u1", "cart", hours_ago=24 * 30)
+    at = (timezone.now() - timedelta(days=29)).strftime("%Y-%m-%dT%H:%M:%S")
+    page = previewed(editor, LEFT, at)
+    assert "1 user<" in page and "<bdi>u1</bdi>" in page and " as of then (" in page
+    assert Preview.objects.get().as_of == datetime.fromisoformat(at).replace(tzinfo=UTC)
+    assert "All events lie before" not in page
+
+
+def test_of_old_events_the_last_ones_time_is_offered(editor: Client) -> None:
+    did("u1", "cart", hours_ago=24 * 30)
+    last = did_last()
+    page = previewed(editor, LEFT)
+    assert "0 users<" in page and "All events lie before the longest window" in page
+    [offered] = re.findall('data-as-of="([^"]+)"', page)
+    assert last < datetime.fromisoformat(offered).replace(tzinfo=UTC) <= last + timedelta(seconds=1)
+    assert "<bdi>u1</bdi>" in previewed(editor, LEFT, offered)
+
+
+def did_last() -> datetime:
+    found = last_event_at("default")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("window", [{"last": "31d"}, "all_time", {"from": "2020-01-01", "to": "2020-02-01"}])
+def test_it_is_not_offered_where_it_would_not_help(editor: Client, window: Any) -> None:
+    did("u1", "cart", hours_ago=24 * 30)
+    other = {"performed": {"event": "x", "window": window}}
+    page = previewed(editor, {"version": 1, "where": {"all": [CARTED, other]}})
+    assert "0 users<" in page and "data-as-of" not in page
+
+
+@pytest.mark.parametrize(
+    "as_of", ["yesterday", "2024-13-01T00:00", "0001-01-01T00:00", "9999-12-31T23:59", 7]
+)
+def test_an_instant_that_is_none_is_told(editor: Client, as_of: Any) -> None:
+    body = {"source_kind": "behavioral", "definition": LEFT, "as_of": as_of}
+    reply = post(editor, "preview", body)
+    assert (reply.status_code, "not a date and time" in reply.json()["error"]) == (400, True)
 
 
 def test_a_preview_that_cannot_be_had_says_why(editor: Client) -> None:

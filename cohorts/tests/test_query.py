@@ -137,6 +137,27 @@ def test_the_parser_refuses_what_is_not_one_harmless_select(folder: Path, sql: s
         "SELECT user_id FROM dblink('', 'DELETE FROM t') AS t(user_id text)",
         "DO $$ BEGIN DELETE FROM query_test.orders; END $$",
         "SELECT query_to_xml('DELETE FROM t', true, true, '')::text AS user_id",
+        "SELECT table_to_xml('t', true, true, '')::text AS user_id",
+        "SELECT pg_catalog.pg_read_file('/etc/passwd') AS user_id",
+        "SELECT \"pg_read_file\"('/etc/passwd') AS user_id",
+        "SELECT U&\"pg_read\\005ffile\"('/etc/passwd') AS user_id",
+        "SELECT ＰＧ_read_file('/etc/passwd') AS user_id",
+        "SELECT lo_export(1, '/tmp/x')::text AS user_id",
+        "SELECT dblink_exec('', 'DELETE FROM t') AS user_id",
+        "SELECT setval('s', 1)::text AS user_id",
+        "SELECT pg_notify('a', 'b')::text AS user_id",
+        "SELECT user_id FROM t LIMIT (SELECT pg_sleep(1)::int)",
+        "SELECT user_id FROM t ORDER BY pg_sleep(1)",
+        "SELECT user_id FROM t WHERE pg_advisory_lock(1) IS NULL",
+        "SELECT user_id FROM t, LATERAL pg_read_file('/etc/passwd') AS f",
+        "SELECT user_id FROM unnest(array(SELECT pg_read_file('/etc/passwd'))) AS t(user_id)",
+        "SELECT user_id FROM ROWS FROM (pg_ls_dir('/')) AS t(user_id)",
+        "SELECT 'pg_authid'::regclass::text AS user_id",
+        "SELECT CAST(i AS regrole)::text AS user_id FROM generate_series(1, 99) AS s(i)",
+        "WITH x AS MATERIALIZED (UPDATE t SET user_id = 'x' RETURNING user_id) SELECT user_id FROM x",
+        "WITH x AS (MERGE INTO t USING t AS p ON true WHEN MATCHED THEN DELETE RETURNING user_id) SELECT user_id FROM x",
+        "COPY t FROM PROGRAM 'id'",
+        "SELECT 'x' AS user_id; /* */ COMMIT; DROP TABLE t",
     ],
 )
 def test_the_parser_refuses_postgresqls_own_ways_out(warehouse: Any, sql: str) -> None:
@@ -197,6 +218,34 @@ def test_the_connections_refuse_by_themselves(folder: Path, warehouse: Any, sett
     assert warehouse.execute(
         "SELECT count(*) FROM pg_largeobject_metadata WHERE oid = %s", [created]
     ).fetchone() == (0,)
+
+
+def test_nothing_that_only_looks_like_text_or_a_comment_is_run(warehouse: Any, settings: Any) -> None:
+    """Whatever the database makes of a backslash, and whatever stands in a comment."""
+    settings.QUERY_DATABASES["warehouse"] += "?options=-c%20standard_conforming_strings%3Doff"
+    for sql in (
+        "SELECT 'a\\' AS user_id WHERE '; DROP TABLE query_test.orders; --' <> ''",
+        "SELECT E'\\'; DROP TABLE query_test.orders; --' AS user_id",
+        "SELECT $q$'; DROP TABLE query_test.orders; --$q$ AS user_id",
+        "SELECT 'x' AS user_id -- /*\n WHERE '*/ ; DROP TABLE query_test.orders; --' <> ''",
+    ):
+        assert len(members("warehouse", sql)) == 1, sql
+    assert members("warehouse", "SELECT 'a\\' AS user_id") == ["a\\"]
+    assert members("warehouse", "SELECT user_id FROM query_test.orders") == ["Z", "b", "é"]
+    compiled = query.compile_query("SELECT 'x' AS user_id /* y */", open_database("postgres://h/d"))
+    assert "/*" not in compiled
+
+
+@pytest.mark.parametrize("database", ["files", "warehouse"])
+def test_a_text_of_a_hundred_megabytes_does_not_come_over(
+    database: str, folder: Path, warehouse: Any, settings: Any
+) -> None:
+    settings.QUERY_DATABASES |= {"files": f"duckdb://{folder}"}
+    compiled = query.compile_query("SELECT repeat('é', 50000000) AS user_id", query.configured(database))
+    [(text,)] = query.configured(database).rows(compiled, {}, LIMITS, folder)
+    assert len(text) == 1_025
+    with pytest.raises(InvalidIds, match="longer than"):
+        members(database, "SELECT repeat('é', 50000000) AS user_id")
 
 
 @pytest.mark.parametrize("database", ["files", "warehouse"])

@@ -181,6 +181,8 @@ CALLS = {
     ("get", "cohorts"): "viewer",
     ("get", "cohorts/buyers"): "viewer",
     ("get", "cohorts/buyers/members"): "viewer",
+    ("get", "cohorts/buyers/calculation"): "viewer",
+    ("post", "cohorts/buyers/calculation"): "operator",
     ("post", "cohorts"): "administrator",
     ("patch", "cohorts/buyers"): "administrator",
     ("put", "cohorts/buyers"): "administrator",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelect2Widget
 
 from cohorts.choices import ScheduleKind
+from cohorts.forms import ScheduledForm
 from cohorts.models import Cohort
 from syncs.models import Sync
 from syncs.state import users
@@ -44,7 +45,7 @@ class CohortChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
         return f"{cohort.name} ({cohort.key}), {size}"
 
 
-class SyncForm(forms.ModelForm):  # type: ignore[type-arg]
+class SyncForm(ScheduledForm):
     """Adding the pair of an archived sync takes that sync up again, with what its partner holds."""
 
     cohort = CohortChoice(
@@ -73,10 +74,6 @@ class SyncForm(forms.ModelForm):  # type: ignore[type-arg]
         if "destination" in self.fields:
             self.fields["destination"].empty_label = "Select a destination"  # type: ignore[attr-defined]
             self.fields["destination"].help_text = "Where to send them. It cannot be changed later."
-        once = self.instance.schedule_once_at
-        if once and "schedule_once_at" in self.fields:
-            # Shown, and read again below, in the schedule's own zone.
-            self.initial["schedule_once_at"] = timezone.make_naive(once, ZoneInfo(self.instance.timezone))
 
     @property
     def takes_up(self) -> bool:
@@ -99,20 +96,14 @@ class SyncForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("schedule_kind") == ScheduleKind.ONCE and cleaned.get("timezone"):
-            self._clean_once(cleaned)
+        if cleaned.get("schedule_kind") == ScheduleKind.ONCE:
+            self._clean_once(cleaned.get("schedule_once_at"))
         if self.instance.pk is None and cleaned.get("cohort") and cleaned.get("destination"):
             self._take_up_archived(cleaned)
         return cleaned
 
-    def _clean_once(self, cleaned: dict[str, Any]) -> None:
-        """Read the time as one of the schedule's zone: the form's own reading was in the site's."""
-        given: datetime | None = cleaned.get("schedule_once_at")
-        if given is None:
-            return
-        at = timezone.make_naive(given).replace(tzinfo=ZoneInfo(cleaned["timezone"]))
-        cleaned["schedule_once_at"] = at
-        if at <= timezone.now() and at != self.instance.schedule_once_at:
+    def _clean_once(self, at: datetime | None) -> None:
+        if at and at <= timezone.now() and at != self.instance.schedule_once_at:
             self.add_error("schedule_once_at", "This time has passed: the sync would never run.")
 
     def _take_up_archived(self, cleaned: dict[str, Any]) -> None:

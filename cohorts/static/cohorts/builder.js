@@ -68,6 +68,12 @@ class Builder {
     this.sentence = make("p", { class: "cs-sentence", role: "status" });
     this.problems = make("ul", { class: "cs-problem", role: "alert" });
     this.panel = make("div", { id: "preview", "aria-live": "polite" });
+    this.asOf = make("input", { type: "datetime-local", step: "1", "data-at": "as-of" });
+    this.panel.previewAsOf = (text) => {
+      this.asOf.value = text;
+      this.asOf.focus(); // the button that was pressed goes away
+      this.preview();
+    };
     this.known = { events: [], users: [], cohorts: [] };
     this.numbers = 0;
     this.asked = 0;
@@ -79,7 +85,8 @@ class Builder {
     this.formPanel = make("div", { role: "tabpanel", id: "cs-form-panel", "aria-labelledby": "cs-form-tab" }, this.body);
     this.jsonPanel = make("div", { role: "tabpanel", id: "cs-json-panel", "aria-labelledby": "cs-json-tab" }, this.textarea);
     frame.append(this.tabs(), this.formPanel, this.jsonPanel, this.sentence, this.problems, this.lists,
-      make("div", { class: "cs-row" }, button("Preview", "preview", () => this.preview())), this.panel);
+      make("div", { class: "cs-row" }, button("Preview", "preview", () => this.preview()),
+        labelled(`as of (${this.urls.timeZone}; empty: now)`, this.asOf, "cs-as-of")), this.panel);
     this.textarea.addEventListener("input", () => this.checkSoon());
     for (const name of ["source_kind", "events_workspace"]) {
       const control = document.getElementById(`id_${name}`);
@@ -540,7 +547,11 @@ class Builder {
   async preview() {
     try {
       const definition = JSON.parse(this.text());
-      await askPreview(this, { source_kind: "behavioral", definition, events_workspace: document.getElementById("id_events_workspace")?.value });
+      if (!this.asOf.validity.valid) throw new Error("the date and time of “as of” are not complete.");
+      await askPreview(this, {
+        source_kind: "behavioral", definition, events_workspace: document.getElementById("id_events_workspace")?.value,
+        as_of: this.asOf.value,
+      });
     } catch (error) {
       this.panel.replaceChildren(make("p", { class: "cs-problem" }, `No preview: ${error.message}`));
     }

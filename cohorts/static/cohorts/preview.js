@@ -11,6 +11,11 @@ async function followPreview(box) {
     const open = text.includes("data-open");
     // What waits is shown once, so that a screen reader does not repeat it.
     if (!open || !box.querySelector("[data-open]")) box.innerHTML = text;
+    const offered = box.querySelector("[data-as-of]");
+    if (offered && box.previewAsOf) { // in the form; a preview's own page has nothing to calculate again
+      offered.parentElement.hidden = false;
+      offered.addEventListener("click", () => box.previewAsOf(offered.dataset.asOf));
+    }
     if (!open) return;
   } catch {
     // The server will answer again.

@@ -7,11 +7,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from syncs.prune import prune
+from syncs.prune import prune, prune_besides
 
 
 class Command(BaseCommand):
-    help = "Delete old runs, and membership of versions that no sync has to be compared with any more."
+    help = (
+        "Delete old runs, membership of versions that no sync has to be compared with any more, and of the "
+        "partners' side what is beyond its workspace's own limits (the request log, message ids)."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--days", type=_days, default=90, help="keep this many days (default: 90)")
@@ -19,13 +22,17 @@ class Command(BaseCommand):
 
     def handle(self, *, days: int, **options: Any) -> None:
         pruned = prune(before=timezone.now() - timedelta(days=days))
+        besides = prune_besides()
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(pruned)))
+            self.stdout.write(json.dumps(asdict(pruned) | besides))
         else:
             self.stdout.write(
                 f"{pruned.runs:,} runs and {pruned.intervals:,} intervals of membership that are older "
                 f"than {days} days were deleted."
             )
+            for room, gone in besides.items():
+                rows = ", ".join(f"{number:,} {what}" for what, number in gone.items())
+                self.stdout.write(f"{room}: {rows} were deleted, by the limits that are set there.")
 
 
 def _days(text: str) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from destinations.secrets import rotate
+from cohortsite import second_factor
+from destinations import secrets
 
 
 class Command(BaseCommand):
@@ -21,7 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            results = list(rotate())
+            results = [*secrets.rotate(), *second_factor.rotate()]
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         unreadable = [f"{row._meta.label} {row}: {field}" for row, field, readable in results if not readable]

@@ -1,0 +1,228 @@
+"""`/metrics` for Prometheus: how it stands, read from the database at each call.
+
+So every process of every server answers alike, and nothing is counted twice or lost at a restart. All are
+gauges: history is pruned, and a total that falls is no counter. Labels are states, never names; queries go
+by indexes, and what could grow is cut.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from cohorts.choices import VersionState
+from cohorts.models import CohortVersion, Upload
+from cohortsite.dashboard import LATEST_BATCHES, MOST_REJECTED, latencies
+from cohortsite.tokens import TokenAuthentication
+from destinations.models import Destination
+from events.store import Folders, workspaces
+from receiving.models import RequestLog
+from syncs.choices import OPEN_RUNS, RejectionState, RunState
+from syncs.models import Rejection, Run, Sync
+from syncs.standing import last_runs
+from syncs.work import last_beat
+
+DAY = timedelta(days=1)
+# Calls of partners that are looked at: of the last minutes, and so many at most.
+RECENT = timedelta(minutes=5)
+LATEST_CALLS = 10_000
+PERMISSION = "syncs.view_run"
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer who sends a token of the REST API whose user may see runs."""
+    try:
+        known = TokenAuthentication().authenticate(Request(request))
+    except AuthenticationFailed:
+        known = None
+    if known is None:
+        said = {"error": {"code": "not_authenticated", "message": "Send Authorization: Bearer cst_…"}}
+        return JsonResponse(said, status=401, headers={"WWW-Authenticate": "Bearer"})
+    if not known[0].has_perm(PERMISSION):  # type: ignore[attr-defined]
+        said = {"error": {"code": "permission_denied", "message": "This token's user may not see runs."}}
+        return JsonResponse(said, status=403)
+    return HttpResponse(
+        generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"}
+    )
+
+
+def gauge(
+    name: str, text: str, values: Iterable[tuple[str, float | None]], label: str = ""
+) -> GaugeMetricFamily:
+    """Return a gauge with a value for each state of `label`, or with one and no label; None is left out."""
+    family = GaugeMetricFamily(f"cohort_sync_{name}", text, labels=[label] if label else [])
+    for state, value in values:
+        if value is not None:
+            family.add_metric([state] if label else [], value)
+    return family
+
+
+class SiteCollector(Collector):
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now = timezone.now()
+        yield from runs(now)
+        yield destinations(now)
+        yield from behind(now)
+        yield from requests()
+        yield calls(now)
+        yield from waiting()
+        yield heartbeat(now)
+
+
+def runs(now: datetime) -> Iterator[GaugeMetricFamily]:
+    counted = dict(
+        Run.objects.filter(state__in=OPEN_RUNS).order_by().values_list("state").annotate(Count("pk"))
+    )
+    yield gauge(
+        "runs_open", "Runs that have not ended.", ((s, counted.get(s, 0)) for s in OPEN_RUNS), "state"
+    )
+    ended = Run.objects.filter(finished_at__gte=now - DAY).order_by()
+    rows = {
+        row["state"]: row
+        for row in ended.values("state").annotate(
+            number=Count("pk"), added=Sum("added"), removed=Sum("removed"), rejected=Sum("rejected")
+        )
+    }
+    states = [state for state in RunState if state not in OPEN_RUNS]
+    yield gauge(
+        "runs_ended_last_day",
+        "Runs that ended in the last 24 hours.",
+        ((state, rows[state]["number"] if state in rows else 0) for state in states),
+        "state",
+    )
+    yield gauge(
+        "users_last_day",
+        "Users that these runs delivered, as added or removed, or that partners rejected.",
+        ((what, sum(row[what] for row in rows.values())) for what in ("added", "removed", "rejected")),
+        "outcome",
+    )
+
+
+def destinations(now: datetime) -> GaugeMetricFamily:
+    parked, sending = Q(driver__next_at__gt=now), Q(driver__until__gt=now)
+    going = Q(paused_at=None)
+    states = Destination.objects.aggregate(
+        paused=Count("pk", filter=~going),
+        parked=Count("pk", filter=going & parked),
+        sending=Count("pk", filter=going & sending),
+        all=Count("pk"),
+    )
+    return gauge("destinations", "Destinations: all, and those in a state.", states.items(), "state")
+
+
+def behind(now: datetime) -> Iterator[GaugeMetricFamily]:
+    """Tell of syncs whose partner holds less than the cohort's latest version, by their last run's state."""
+    missed = CohortVersion.objects.filter(
+        cohort=OuterRef("cohort"), number__gt=OuterRef("settled_version"), state=VersionState.PUBLISHED
+    )
+    syncs = (
+        Sync.objects.filter(archived_at=None)
+        .filter(Q(dirty=True) | Q(settled_version__lt=F("cohort__version")))
+        .order_by()
+        .annotate(
+            last=Coalesce(Subquery(last_runs().values("state")[:1]), Value("none")),
+            since=Subquery(missed.order_by("number").values("finished_at")[:1]),
+        )
+    )
+    rows = {
+        row["last"]: row for row in syncs.values("last").annotate(number=Count("pk"), oldest=Min("since"))
+    }
+    states = ["none", *RunState]
+    yield gauge(
+        "syncs_behind",
+        "Syncs whose partner does not hold the cohort's latest version, by the state of their last run.",
+        ((state, rows[state]["number"] if state in rows else 0) for state in states),
+        "last_run",
+    )
+    yield gauge(
+        "syncs_behind_seconds",
+        "Since when the one that is longest behind lacks a version, by the state of its last run.",
+        ((state, _age(now, rows[state]["oldest"])) for state in states if state in rows),
+        "last_run",
+    )
+
+
+def requests() -> Iterator[GaugeMetricFamily]:
+    p50, p95 = latencies()
+    found = [("0.5", p50), ("0.95", p95)]
+    yield gauge(
+        "request_seconds",
+        f"How long the latest {LATEST_BATCHES:,} requests to partners took.",
+        ((quantile, None if ms is None else ms / 1000) for quantile, ms in found),
+        "quantile",
+    )
+
+
+def calls(now: datetime) -> GaugeMetricFamily:
+    latest: QuerySet[RequestLog] = RequestLog.objects.order_by("-pk").only("pk", "status", "received_at")
+    recent = Q(received_at__gte=now - RECENT)
+    kinds = {
+        "2xx": Q(status__lt=300),
+        "429": Q(status=429),
+        "4xx": Q(status__gte=400, status__lt=500) & ~Q(status=429),
+        "5xx": Q(status__gte=500),
+    }
+    found = latest[:LATEST_CALLS].aggregate(
+        **{f"status_{kind}": Count("pk", filter=recent & wanted) for kind, wanted in kinds.items()}
+    )
+    return gauge(
+        "receiving_calls_last_5_minutes",
+        f"Calls of partners, of the latest {LATEST_CALLS:,} at most, by status.",
+        ((kind, found[f"status_{kind}"]) for kind in kinds),
+        "status",
+    )
+
+
+def waiting() -> Iterator[GaugeMetricFamily]:
+    files = [path for workspace in workspaces() for path in _spooled(workspace)]
+    sizes = [size for path in files if (size := _size(path)) is not None]
+    yield gauge("spool_bytes", "Events that wait to be put into files.", [("", sum(sizes))])
+    uploads = Upload.objects.filter(state__in=["waiting", "importing"]).count()
+    yield gauge("uploads_waiting", "Uploaded files that wait for the worker.", [("", uploads)])
+    open_states = [state for state in RejectionState if state != RejectionState.DISMISSED]
+    rejected = Rejection.objects.filter(state__in=open_states).order_by().values("pk")
+    yield gauge(
+        "rejected_users",
+        f"Users whose membership a partner does not have right; not counted beyond {MOST_REJECTED:,}.",
+        [("", rejected[:MOST_REJECTED].count())],
+    )
+
+
+def heartbeat(now: datetime) -> GaugeMetricFamily:
+    """Left out when there never was a worker: cron may do its work."""
+    return gauge(
+        "worker_seconds", "Since the latest sign of life of a sync_worker.", [("", _age(now, last_beat()))]
+    )
+
+
+def _age(now: datetime, then: datetime | None) -> float | None:
+    return None if then is None else max(0.0, (now - then).total_seconds())
+
+
+def _spooled(workspace: str) -> Iterator[Path]:
+    folders = Folders(workspace)
+    for folder in (folders.spool, folders.sealed):
+        yield from folder.rglob("*.jsonl")
+
+
+def _size(path: Path) -> int | None:
+    """None when a compaction has just taken the file away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(SiteCollector())
