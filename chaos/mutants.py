@@ -83,9 +83,9 @@ MUTANTS = [
     Mutant(
         "only success settles",
         "syncs/drive.py",
-        "Run.objects.end(feed.run.pk, state, reason=reason)\n            then(feed.run)",
-        "Run.objects.end(feed.run.pk, state, reason=reason)\n            "
-        "Sync.objects.settle(feed.run.sync_id, version=feed.run.to_version)\n            then(feed.run)",
+        "or state == RunState.CANCELLED:\n                then(feed.run)",
+        "or state == RunState.CANCELLED:\n                "
+        "Sync.objects.settle(feed.run.sync_id, version=feed.run.to_version)\n                then(feed.run)",
     ),
     Mutant(
         "a list that is gone holds nobody",
@@ -231,9 +231,9 @@ MUTANTS = [
     ),
     Mutant(
         "a new name is filled when the old one is empty",
-        "syncs/drive.py",
-        "start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.FULL, by=run.triggered_by)",
-        "start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.CHANGES, by=run.triggered_by)",
+        "syncs/start.py",
+        "follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.FULL)",
+        "follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.CHANGES)",
         (MODEL, "tests/test_sync_http.py", "syncs/tests/test_deeds.py"),
     ),
     # Versions, secrets, addresses.

@@ -75,9 +75,22 @@ class Verdict:
 
 
 def classify(
-    endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], body: bytes
+    endpoint: Endpoint,
+    request: Request,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    cut: bool = False,
 ) -> Verdict:
-    """Return what the reply to this request means. `headers` is looked up without regard to capitals."""
+    """Return what the reply to this request means. `headers` is looked up without regard to capitals.
+
+    cut: the reply went on after `body`.
+    """
+    if cut and 200 <= status < 300 and request.operation != Operation.CREATE and _reads(endpoint, status):
+        # Whom it names as failed must not pass for delivered: fewer users make a shorter reply.
+        text = f"The partner answered {status}, too long to read whom it names as failed."
+        return Verdict(TooLarge, "long_reply", text, unknown_outcome=True)
     data = parse_reply(body)
     for rule in endpoint.rules:
         if matches(rule, status, data):
@@ -100,10 +113,19 @@ def check_rules(rules: object) -> None:
 
 def matches(rule: Mapping[str, Any], status: int, data: object) -> bool:
     """Say whether the rule is about this reply."""
-    wanted = rule["status"]
-    if wanted != status and wanted != f"{status // 100}xx":
+    if not _is_about(rule, status):
         return False
     return "code" not in rule or str(rule["code"]) in _texts(data, CODE_PLACES)
+
+
+def _is_about(rule: Mapping[str, Any], status: int) -> bool:
+    return rule["status"] in (status, f"{status // 100}xx")
+
+
+def _reads(endpoint: Endpoint, status: int) -> bool:
+    """Say whether a rule about this status asks what the body says."""
+    asking = [rule for rule in endpoint.rules if "code" in rule or rule["then"] == Then.USERS_FAILED]
+    return any(_is_about(rule, status) for rule in asking)
 
 
 def parse_reply(body: bytes) -> object:
@@ -207,8 +229,8 @@ def _failure(
     endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], data: object
 ) -> Verdict:
     codes = _texts(data, CODE_PLACES)
-    code = codes[0][:CODE_LENGTH] if codes and " " not in codes[0] else f"http_{status}"
-    answered = _sentence(status, code, data)
+    code = _head(endpoint, codes[0], CODE_LENGTH) if codes and " " not in codes[0] else f"http_{status}"
+    answered = _sentence(endpoint, status, code, data)
     lowered = {text.lower() for text in codes}
     named = _named(request, data, USER_PLACES)
 
@@ -217,7 +239,7 @@ def _failure(
     if status in RETRIED or (status >= 500 and status not in NEVER):
         return Verdict(Temporary, code, answered, unknown_outcome=_may_be_applied(status))
     if 300 <= status < 400:
-        target = headers.get("Location") or "nowhere"
+        target = _head(endpoint, headers.get("Location") or "nowhere", WORDS_LENGTH)
         text = f"{answered} Redirects are not followed (to {target}): correct the base URL or the path."
         return Verdict(Misconfigured, code, text)
     if request.operation == Operation.CREATE:
@@ -238,8 +260,13 @@ def _may_be_applied(status: int) -> bool:
     return status < 300 or status == 408 or status >= 500
 
 
-def _sentence(status: int, code: str, data: object) -> str:
-    words = next(iter(_texts(data, MESSAGE_PLACES)), "")[:WORDS_LENGTH]
+def _head(endpoint: Endpoint, text: str, length: int) -> str:
+    """Return the beginning of what a partner said. Masked first: half a secret would not be found."""
+    return endpoint.redact(text)[:length]
+
+
+def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
+    words = _head(endpoint, next(iter(_texts(data, MESSAGE_PLACES)), ""), WORDS_LENGTH)
     shown = f"{status}" if code == f"http_{status}" else f"{status} ({code})"
     said = f": {words}" if words and words != code else ""
     return f"The partner answered {shown}{said}" + ("" if said.endswith((".", "!", "?")) else ".")

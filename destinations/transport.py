@@ -149,7 +149,12 @@ class Transport:
 
     def _judge(self, request: Request, response: requests.Response, body: bytes, latency: float) -> Reply:
         verdict = classify(
-            self.endpoint, request, response.status_code, response.headers, body[:READ_AT_MOST]
+            self.endpoint,
+            request,
+            response.status_code,
+            response.headers,
+            body[:READ_AT_MOST],
+            cut=len(body) > READ_AT_MOST,
         )
         reply = Reply(
             status=response.status_code,

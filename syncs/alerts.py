@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from destinations.addresses import parse_networks
 from destinations.endpoint import AuthMode, Endpoint
-from destinations.errors import DeliveryError
+from destinations.errors import DeliveryError, Misconfigured
 from destinations.payloads import Operation, Request
 from destinations.transport import Transport
 from syncs.choices import AlertKind, RunState
@@ -147,6 +147,10 @@ def _webhook(alert: Alert, now: datetime) -> None:
     transport = Transport(endpoint)
     try:
         transport.send(Request(Operation.ADD, "POST", settings.ALERT_WEBHOOK_URL, headers, body, 0))
+    except Misconfigured as error:
+        # Chat programs answer "ok" as a web page; for a partner, that would be its login page.
+        if error.code != "html":
+            raise
     finally:
         transport.close()
 

@@ -34,6 +34,8 @@ class RunState(TextChoices):
 OPEN_RUNS = [RunState.PENDING, RunState.RUNNING, RunState.PARKED, RunState.HELD]
 # What a driver may go on with.
 DRIVABLE_RUNS = [RunState.PENDING, RunState.RUNNING, RunState.PARKED]
+# What nobody is sending: it can be ended without asking a driver.
+UNDRIVEN = [RunState.PENDING, RunState.PARKED, RunState.HELD]
 DONE_RUNS = [RunState.SUCCEEDED, RunState.PARTIAL]
 
 

@@ -26,6 +26,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from cohorts import members
+from cohorts.models import Cohort
 from destinations.endpoint import Endpoint
 from destinations.errors import DeliveryError
 from destinations.models import Destination
@@ -47,8 +48,6 @@ SHORT_WAIT = 5.0
 LOOK_EVERY = 0.5
 RENEW_EVERY = 15.0
 RECOVER_AFTER = 60.0
-# Users whom a note names; it says how many more there are.
-NAMED = 20
 PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
 
 
@@ -283,16 +282,21 @@ class Drive:
         """In a thread of the pool: one request; no database."""
         result: Result
         try:
-            while (wait := not_before - time.monotonic()) > 0 and not self.stop.is_set():
+            while (wait := not_before - time.monotonic()) > 0:
+                if self._called_off(work):
+                    raise leases.NotSent
                 self.stop.wait(min(wait, LOOK_EVERY))
-            if self.stop.is_set() and not_before > time.monotonic():
-                raise leases.NotSent
             if self.lease.remaining() <= self.endpoint.deadline:
                 raise leases.NotSent
             result = self.transport.send(request)
         except Exception as error:  # noqa: BLE001  # a thread's edge: judged by the driver
             result = error
         self.results.put((work, request, result))
+
+    def _called_off(self, work: Work) -> bool:
+        """Say whether a request that waits for its turn shall not be sent now. Asked by its thread."""
+        over = self.ending is not None or work.feed.ended is not None
+        return over or self.stop.is_set() or self.gate > time.monotonic()
 
     def _think_ahead(self) -> None:
         """Plan and encode the next batches while the threads wait for the partner."""
@@ -397,12 +401,18 @@ class Drive:
 
     def _move(self, run: Run) -> bool:
         """A person has agreed to the destination's new place: the partner there holds nothing yet."""
+        emptying = run.mode == RunMode.EMPTY
+        state = RunState.SUCCEEDED if emptying else RunState.CANCELLED
+        what = "nobody is there to be removed." if emptying else "a full run follows."
 
         def write() -> None:
             Sync.objects.forget(run.sync_id)
             Rejection.objects.filter(sync=run.sync_id).delete()
-            Run.objects.end(run.pk, RunState.CANCELLED, reason="The destination moved: a full run follows.")
-            start.create(run.sync, trigger=run.trigger, mode=RunMode.FULL, by=run.triggered_by)
+            Run.objects.end(run.pk, state, reason=f"The destination moved: {what}")
+            if emptying:
+                start.go_on_renamed(run)
+            else:
+                start.follow_up(run, trigger=run.trigger, mode=RunMode.FULL)
 
         self.writes.append(write)
         self._commit()
@@ -434,28 +444,29 @@ class Drive:
         def settle(run: Run) -> None:
             Sync.objects.settle(run.sync_id, version=version)
             rejections.forget(feed.forgotten)
-            sync = Sync.objects.select_related("cohort").get(pk=run.sync_id)
-            if run.mode == RunMode.EMPTY and Sync.objects.adopt_name(sync.pk):
-                run.note = _left_behind(sync)
-                record.counts([run])
-                start.create(sync, trigger=Trigger.RENAMED, mode=RunMode.FULL, by=run.triggered_by)
-            if run.reopened and run.mode == RunMode.CHANGES and sync.cohort.version > run.to_version:
-                start.create(sync, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
+            if run.mode == RunMode.EMPTY:
+                start.go_on_renamed(run)
+            latest = Cohort.objects.values_list("version", flat=True).get(pk=run.sync.cohort_id)
+            if run.reopened and run.mode == RunMode.CHANGES and latest > run.to_version:
+                start.follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
 
         self.end_run(feed, state, reason, settle)
 
     def end_run(
         self, feed: Feed, state: RunState, reason: str, then: Callable[[Run], object] = lambda run: None
     ) -> None:
-        """End a run when what is in flight of it has come back; `then` joins that transaction."""
+        """End a run when what is in flight of it has come back; `then` joins that transaction.
+
+        A run that somebody else has ended meanwhile settles nothing: its sync may have been reset.
+        """
         if feed.ended:
             return
         self.unproven = [work for work in self.unproven if work.feed is not feed]
         self.spent = [work for work in self.spent if work.feed is not feed]
 
         def write() -> None:
-            Run.objects.end(feed.run.pk, state, reason=reason)
-            then(feed.run)
+            if Run.objects.end(feed.run.pk, state, reason=reason) or state == RunState.CANCELLED:
+                then(feed.run)
 
         feed.ended = write
 
@@ -517,23 +528,6 @@ def why_hold(run: Run, plan: Plan) -> str:
     if percent and removes * 100 > percent * max(held, 1):
         return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
     return ""
-
-
-def _left_behind(sync: Sync) -> str:
-    """Say who stays at the partner under the name that the sync just gave up, or ''.
-
-    Their rejections go on under the new name; for the old one nobody is left to try again.
-    """
-    held = Rejection.objects.filter(sync=sync, maybe_held=True).order_by("user_id")
-    count = held.count()
-    if not count:
-        return ""
-    names = ", ".join(held.values_list("user_id", flat=True)[:NAMED])
-    more = f" and {count - NAMED:,} more" if count > NAMED else ""
-    return (
-        f"The partner did not take {count:,} users off the old name, “{sync.external_name}”: {names}{more}. "
-        "Ask the partner to remove them there."
-    )
 
 
 def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:

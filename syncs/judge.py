@@ -37,6 +37,7 @@ SPENT_IN_A_ROW = 3
 PROBE_AFTER = 5 * 60.0
 PROBE_AT_MOST = 3600.0
 HEAD = 512
+EVERYBODY_FAILED = "The partner answered with success and named every user as failed."
 
 
 def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> None:
@@ -54,8 +55,14 @@ def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> Non
     if isinstance(result, Reply) and not result.failed_users:
         _accepted(drive, work, result)
     elif isinstance(result, Reply):
-        _record_attempt(drive, work, request, result, "users_failed", "The partner took all but some users.")
-        _accepted(drive, work, result)
+        everybody = work.narrowing is not None and set(result.failed_users) >= set(work.narrowing.piece)
+        said = EVERYBODY_FAILED if everybody else "The partner took all but some users."
+        _record_attempt(drive, work, request, result, "users_failed", said)
+        if everybody:
+            named = Rejected(said, code="users_failed", reply=result, named_users=result.failed_users)
+            _failed(drive, work, named)
+        else:
+            _accepted(drive, work, result)
     else:
         _record_attempt(drive, work, request, result.reply, result.code, result.message)
         # Only a refusal is certain: one who says "later" may have taken the users all the same. Of a list
@@ -113,7 +120,8 @@ def _created(drive: "Drive", work: Work, reply: Reply) -> None:
         run.note = "A create call got no answer before: a second list of this name may exist at the partner."
 
     def write() -> None:
-        Sync.objects.filter(pk=run.sync_id).update(list_id=reply.list_id)
+        # Not after a reset: a sync that holds nothing has no list.
+        Sync.objects.filter(pk=run.sync_id, dirty=True).update(list_id=reply.list_id)
 
     drive.writes.append(write)
     _end_batch(drive, work, BatchState.DELIVERED)
@@ -154,8 +162,11 @@ def _settle(drive: "Drive", work: Work) -> None:
     narrowing, batch, run = work.narrowing, work.batch, work.feed.run
     assert narrowing
     if narrowing.undelivered and drive.accepted == work.spent_at:
-        # Not one part went through: the partner is down, and nobody is to be marked for it.
-        _open_breaker(drive, "No request went through.")
+        # Not one part went through. Is it these users? Else the partner is down, and nobody is marked.
+        if work.feed.blocked or _canary(drive, work.feed, waiting=None):
+            drive.unproven.append(work)
+        else:
+            _open_breaker(drive, "No request went through.")
         return
     batch.delivered = narrowing.delivered
     if work.retried or not batch.user_ids:  # a canary tells nobody anything new
@@ -290,13 +301,15 @@ def _refuses_everybody(drive: "Drive", feed: Feed) -> None:
 
 def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
     assert work.narrowing
-    size = (len(work.narrowing.piece) + 1) // 2
-    if len(work.narrowing.piece) > 1:
-        row = drive.row
-        row.learned_size = min(row.learned_size or size, size)
-        for feed in drive.feeds:
-            feed.most = min(feed.most, row.learned_size)
-        drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
+    if len(work.narrowing.piece) == 1:
+        # A user like any that is refused: a partner that finds all too large is not asked user by user.
+        _rejected(drive, work, error)
+        return
+    row, size = drive.row, (len(work.narrowing.piece) + 1) // 2
+    row.learned_size = min(row.learned_size or size, size)
+    for feed in drive.feeds:
+        feed.most = min(feed.most, row.learned_size)
+    drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
     work.narrowing.halve(error)
     _go_on(drive, work)
     drive.changed.append(work.batch)
@@ -308,30 +321,38 @@ def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
 def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
     batch = work.batch
     work.error = error
+    drive.changed.append(batch)
+    scale = float(settings.RETRY_TIME_SCALE)
+    decision = retry.decide(batch.tries + 1, error, uniform=random.uniform, scale=scale)
+    if decision.action == retry.Action.PARK:
+        drive.park(decision.wait, f"The partner asked us to wait: {error.message}")
+        return
     if work.narrowing and work.narrowing.once:
+        drive.gate = max(drive.gate, time.monotonic() + (error.retry_after or 0.0) * scale)
         work.narrowing.give_up(error)
         _go_on(drive, work)
-        drive.changed.append(batch)
         return
-    if drive.row.opened:
-        _open_breaker(drive, error.message)
-        drive.changed.append(batch)
+    if _needs_sign_of_life(drive, work):
+        # Not this batch's users shall decide whether the partner is alive, when others can.
+        if work.canary or not _canary(drive, work.feed, waiting=None):
+            _open_breaker(drive, error.message)
+        else:
+            drive.ready.append(work)
         return
     batch.tries += 1
-    decision = retry.decide(
-        batch.tries, error, uniform=random.uniform, scale=float(settings.RETRY_TIME_SCALE)
-    )
-    if decision.action == retry.Action.PARK:
-        batch.tries -= 1
-        drive.park(decision.wait, f"The partner asked us to wait: {error.message}")
-    elif decision.action == retry.Action.RETRY:
+    if decision.action == retry.Action.RETRY:
         work.feed.run.retries += 1
         drive.gate = max(drive.gate, time.monotonic() + decision.wait)
         drive.row.next_reason = error.message
         drive.ready.append(work)
     else:
         _spent(drive, work, error)
-    drive.changed.append(batch)
+
+
+def _needs_sign_of_life(drive: "Drive", work: Work) -> bool:
+    """The breaker is open, or this canary is to tell whether it should: one try must do."""
+    asked = work.canary and any(w.feed is work.feed and w.spent_at is not None for w in drive.unproven)
+    return bool(drive.row.opened) or asked
 
 
 def _spent(drive: "Drive", work: Work, error: Temporary) -> None:
@@ -375,8 +396,10 @@ def _list_gone(drive: "Drive", feed: Feed) -> None:
     def forget(run: Run) -> None:
         Sync.objects.forget(run.sync_id)
         Rejection.objects.filter(sync_id=run.sync_id).delete()
-        if not emptied and not again:
-            start.create(run.sync, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
+        if emptied:
+            start.go_on_renamed(run)
+        elif not again:
+            start.follow_up(run, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
 
     drive.end_run(feed, RunState.SUCCEEDED if emptied else RunState.FAILED, reason, forget)
 

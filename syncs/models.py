@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import models
@@ -182,10 +183,11 @@ class RunQuerySet(models.QuerySet["Run"]):
             == 1
         )
 
-    def end(self, pk: int, state: RunState, *, reason: str) -> bool:
-        return (
-            self.filter(pk=pk, state__in=OPEN_RUNS).update(state=state, reason=reason, finished_at=Now()) == 1
-        )
+    def end(
+        self, pk: int, state: RunState, *, reason: str, among: Sequence[RunState] = tuple(OPEN_RUNS)
+    ) -> bool:
+        """End a run that is in one of the states `among`."""
+        return self.filter(pk=pk, state__in=among).update(state=state, reason=reason, finished_at=Now()) == 1
 
 
 class Run(models.Model):

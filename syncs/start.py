@@ -5,13 +5,16 @@ from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from cohorts import calculate, owner
-from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
 log = logging.getLogger(__name__)
+
+# Users whom a note names; it says how many more there are.
+NAMED = 20
 
 
 class CannotRun(Exception):
@@ -68,13 +71,34 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
     )
 
 
+def follow_up(run: Run, *, trigger: str, mode: str) -> None:
+    """Insert the run that follows from this one, unless its sync was archived meanwhile."""
+    if Sync.objects.filter(pk=run.sync_id, archived_at=None).exists():
+        create(run.sync, trigger=trigger, mode=mode, by=run.triggered_by)
+
+
+def go_on_renamed(run: Run) -> None:
+    """The partner holds nobody any more: if that was for a change of name, fill it under the next one."""
+    sync = Sync.objects.get(pk=run.sync_id)
+    if not sync.next_name:
+        return
+    others = Sync.objects.filter(destination=sync.destination_id).exclude(pk=sync.pk)
+    if others.filter(external_name=sync.next_name).exists():
+        Sync.objects.filter(pk=sync.pk).update(next_name="")
+        run.note = f"Another sync took the name {sync.next_name!r} meanwhile: the old name stays."
+    elif Sync.objects.adopt_name(sync.pk):
+        run.note = _left_behind(sync)
+    Run.objects.filter(pk=run.pk).update(note=run.note)
+    follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.FULL)
+
+
 def cancel(run: Run, *, by: str) -> None:
     """Ask the run's driver to stop; a run that nobody drives ends at once. CannotRun if it has ended."""
     if not Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).update(cancel_requested=True):
         raise CannotRun("The run has ended already.")
     driver = Driver.objects.filter(destination_id=run.sync.destination_id, until__isnull=False).first()
-    if driver is None or run.state in (RunState.PENDING, RunState.HELD, RunState.PARKED):
-        Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Cancelled by {by}.")
+    among = OPEN_RUNS if driver is None else UNDRIVEN
+    Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Cancelled by {by}.", among=among)
 
 
 def approve(run: Run, *, by: str) -> None:
@@ -85,9 +109,7 @@ def approve(run: Run, *, by: str) -> None:
 
 def refuse(run: Run, *, by: str) -> None:
     """End a held run, in the name of a person; the partner keeps what it has. CannotRun if it is not held."""
-    if run.state != RunState.HELD or not Run.objects.end(
-        run.pk, RunState.CANCELLED, reason=f"Refused by {by}."
-    ):
+    if not Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Refused by {by}.", among=[RunState.HELD]):
         raise CannotRun("The run is no longer held: it was decided on already.")
 
 
@@ -97,11 +119,13 @@ def reset(sync: Sync) -> None:
     For a destination whose address or account has changed. Raises CannotRun while a run is under way.
     """
     with transaction.atomic():
+        # The sync's row first, as a driver does that begins a run: one of the two waits for the other.
+        Sync.objects.forget(sync.pk)
+        sync.runs.filter(state__in=[*UNDRIVEN, RunState.FAILED]).update(
+            state=RunState.CANCELLED, reason="The sync was reset.", finished_at=Coalesce("finished_at", Now())
+        )
         if sync.runs.filter(state=RunState.RUNNING).exists():
             raise CannotRun(f"A run of {sync} is under way: cancel it first.")
-        for run in sync.runs.filter(state__in=[*OPEN_RUNS, RunState.FAILED]):
-            Run.objects.filter(pk=run.pk).update(state=RunState.CANCELLED, reason="The sync was reset.")
-        Sync.objects.forget(sync.pk)
         Rejection.objects.filter(sync=sync).delete()
 
 
@@ -134,9 +158,9 @@ def rename(sync: Sync, name: str, *, by: str) -> Run | None:
     untouched = Sync.objects.filter(pk=sync.pk, settled_version=0, dirty=False)
     if untouched.update(external_name=name, list_id=None):
         return None
-    run = start(sync, trigger=Trigger.RENAMED, mode=RunMode.EMPTY, by=by, approved=True)
-    Sync.objects.filter(pk=sync.pk).update(next_name=name)
-    return run
+    with transaction.atomic():
+        Sync.objects.filter(pk=sync.pk).update(next_name=name)
+        return start(sync, trigger=Trigger.RENAMED, mode=RunMode.EMPTY, by=by, approved=True)
 
 
 def restore(sync: Sync) -> None:
@@ -149,11 +173,13 @@ def start_due(now: datetime) -> list[Run]:
     runs = []
     due = Sync.objects.filter(enabled=True, archived_at=None, next_due_at__lte=now)
     for sync in due.select_related("cohort", "destination"):
-        if not Sync.objects.come_due(
-            sync.pk, due_at=sync.next_due_at, next_due_at=sync.schedule().next_after(now)
-        ):
-            continue
-        if sync.cohort.version:
+        next_due_at = sync.schedule().next_after(now)
+        # In one transaction: a sync that runs once would never run if its time were taken without its run.
+        with transaction.atomic():
+            if not Sync.objects.come_due(sync.pk, due_at=sync.next_due_at, next_due_at=next_due_at):
+                continue
+            if not sync.cohort.version:
+                continue
             try:
                 runs.append(start(sync, trigger=Trigger.SCHEDULE))
             except CannotRun as error:
@@ -225,7 +251,26 @@ def _open_run(sync: Sync, mode: str) -> Run | None:
     if run is None or run.mode == mode or (mode == RunMode.CHANGES and run.mode == RunMode.FULL):
         return run
     # A schedule must not undo what a person asked for.
-    if run.state == RunState.RUNNING or mode == RunMode.CHANGES:
+    replaced = mode != RunMode.CHANGES and Run.objects.end(
+        run.pk, RunState.CANCELLED, reason=f"Replaced by a run of mode {mode}.", among=UNDRIVEN
+    )
+    if not replaced:
         raise CannotRun(f"A run of {sync} is under way: wait for it, or cancel it first.")
-    Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Replaced by a run of mode {mode}.")
     return None
+
+
+def _left_behind(sync: Sync) -> str:
+    """Say who stays at the partner under the name that the sync just gave up, or ''.
+
+    Their rejections go on under the new name; for the old one nobody is left to try again.
+    """
+    held = Rejection.objects.filter(sync=sync, maybe_held=True).order_by("user_id")
+    count = held.count()
+    if not count:
+        return ""
+    names = ", ".join(held.values_list("user_id", flat=True)[:NAMED])
+    more = f" and {count - NAMED:,} more" if count > NAMED else ""
+    return (
+        f"The partner did not take {count:,} users off the old name, “{sync.external_name}”: {names}{more}. "
+        "Ask the partner to remove them there."
+    )

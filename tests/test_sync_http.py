@@ -335,11 +335,11 @@ def test_a_dead_partner_is_parked_marks_nobody_and_comes_back_by_itself(partner)
     assert len(partner.calls) <= 4 * 9 + 3
     driver = Driver.objects.get()
     assert driver.opened == 1
-    # The probe: one request, and the next one later.
+    # The probe: the batch that waited, and, since that may be about its users, somebody whom the partner has.
     Driver.objects.update(next_at=None)
     before = len(partner.calls)
     world.go(sync.destination)
-    assert len(partner.calls) == before + 1
+    assert len(partner.calls) == before + 2
     assert Driver.objects.get().opened == 2
     partner.fault = well
     Driver.objects.update(next_at=None)

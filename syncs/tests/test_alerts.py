@@ -37,10 +37,12 @@ def hook(settings):
 
     class Handler(BaseHTTPRequestHandler):
         status = 200
+        content_type = "application/json"
 
         def do_POST(self):
             got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(Handler.status)
+            self.send_header("Content-Type", Handler.content_type)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -129,6 +131,16 @@ def test_an_alert__goes_out_by_mail_and_by_signed_webhook(sync, hook, settings, 
     assert headers["X-Cohort-Sync-Signature"] == f"sha256={expected}"
     assert json.loads(body)["state"] == "paused"
     assert alerts.send_waiting(timezone.now() + timedelta(days=1)) == 0
+
+
+def test_a_webhook_that_answers_with_a_web_page__has_taken_the_alert(sync, hook):
+    """As chat programs do: what is a login page for a partner is an "ok" here."""
+    got, handler = hook
+    handler.content_type = "text/html"
+    Alert.objects.create(sync=sync, kind="paused", sentence="Paused.")
+    assert alerts.send_waiting(timezone.now()) == 1
+    assert alerts.send_waiting(timezone.now() + timedelta(hours=1)) == 0
+    assert len(got) == 1
 
 
 def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(sync, hook):

@@ -1,11 +1,15 @@
 """What a person can do to a sync: approve or refuse a held run, rename, move, archive, restore, reset."""
 
+from datetime import timedelta
+
 import pytest
+from django.db import connection
+from django.utils import timezone
 
 from cohorts import refresh
-from syncs import start
-from syncs.choices import RunState
-from syncs.models import Run, Sync
+from syncs import drive, start
+from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.models import Run, RunQuerySet, Sync
 from tests import world
 from tests.partner import Partner
 
@@ -132,3 +136,102 @@ def test_an_archived_sync_that_is_restored__goes_on_where_it_was(partner, sync):
 def test_a_reset_sync__sends_everybody_again(partner, sync):
     start.reset(sync)
     assert world.run(sync).added == 10
+
+
+# --- two at a time, and what comes in between ---------------------------------------------------
+
+
+def test_emptying_an_archived_sync_after_a_move__sends_nobody_to_the_new_place(sync):
+    with Partner() as elsewhere:
+        sync.destination.base_url = elsewhere.url
+        sync.destination.accepted_place = sync.destination.endpoint().place
+        sync.destination.save()
+        start.archive(sync, by="ann", empty_first=True)
+        world.go(sync.destination)
+        assert elsewhere.calls == []
+        assert not Run.objects.filter(sync=sync, state__in=OPEN_RUNS).exists()
+        sync.refresh_from_db()
+        assert (sync.settled_version, sync.dirty, sync.list_id) == (0, False, None)
+
+
+def test_renaming_after_a_move__fills_the_new_place_under_the_new_name(sync):
+    with Partner() as elsewhere:
+        sync.destination.base_url = elsewhere.url
+        sync.destination.accepted_place = sync.destination.endpoint().place
+        sync.destination.save()
+        start.rename(sync, "VIPs", by="ann")
+        world.go(sync.destination)
+        assert elsewhere.members("VIPs") == set(world.users(10))
+
+
+def test_renaming_a_list_that_the_partner_lost__makes_it_under_the_new_name(partner, sync):
+    partner.lose_lists()
+    start.rename(sync, "VIPs", by="ann")
+    world.go(sync.destination)
+    assert partner.members("VIPs") == set(world.users(10))
+    sync.refresh_from_db()
+    assert (sync.external_name, sync.next_name) == ("VIPs", "")
+
+
+def test_a_new_name_that_another_sync_takes_meanwhile__is_given_up_with_a_word(partner, sync):
+    other = world.sync(world.cohort(world.users(1), name="Other"), sync.destination)
+    emptying = start.rename(sync, world.name_at_partner(other), by="ann")
+    Sync.objects.filter(pk=other.pk).update(external_name=world.name_at_partner(other))
+    assert world.go(sync.destination).how == drive.How.DONE
+    emptying.refresh_from_db()
+    assert "Other" in emptying.note
+    sync.refresh_from_db()
+    assert sync.next_name == ""
+    assert partner.members(sync.external_name) == set(world.users(10))
+
+
+def test_a_reset_during_a_run_that_was_ended_as_it_began__is_not_undone_by_its_end(partner, sync):
+    """No driver was seen when it was cancelled: it has ended, and the driver does not know yet."""
+    seen_pending = start.start(sync, trigger=Trigger.PERSON, mode=RunMode.FULL)
+
+    def cancel_and_reset(call):
+        if call.kind in ("add", "identify"):
+            Run.objects.end(seen_pending.pk, RunState.CANCELLED, reason="Cancelled by ann.")
+            start.reset(Sync.objects.get(pk=sync.pk))
+            connection.close()  # the partner's thread has its own
+
+    partner.fault = cancel_and_reset
+    world.go(sync.destination)
+    partner.fault = lambda call: None
+    sync.refresh_from_db()
+    assert (sync.settled_version, sync.list_id) == (0, None)
+    world.fill(sync.cohort, world.users(12))
+    world.run(sync)
+    assert partner.members(sync.external_name) == set(world.users(12))
+
+
+def test_a_full_run_that_is_asked_for_as_another_begins__does_not_end_what_is_being_sent(
+    partner, sync, monkeypatch
+):
+    world.fill(sync.cohort, world.users(12))
+    open_run = start.start(sync, trigger=Trigger.PERSON)
+    first = Run.objects.get(pk=open_run.pk)
+    Run.objects.filter(pk=open_run.pk).update(state=RunState.RUNNING)
+    monkeypatch.setattr(RunQuerySet, "first", lambda found: first)
+    with pytest.raises(start.CannotRun, match="under way"):
+        start.start(sync, trigger=Trigger.PERSON, mode=RunMode.FULL)
+    open_run.refresh_from_db()
+    assert open_run.state == RunState.RUNNING
+
+
+def test_a_due_time_is_taken_only_together_with_its_run(sync, monkeypatch):
+    """Killed in between, a sync that runs once would never run."""
+    due = timezone.now() - timedelta(minutes=1)
+    Sync.objects.filter(pk=sync.pk).update(next_due_at=due, schedule_kind="once", schedule_once_at=due)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*args, **kwargs):
+        raise Killed
+
+    monkeypatch.setattr(start, "start", die)
+    with pytest.raises(Killed):
+        start.start_due(timezone.now())
+    sync.refresh_from_db()
+    assert sync.next_due_at == due
