@@ -18,3 +18,11 @@ def django_db_modify_db_settings(
         folder = TemporaryDirectory(dir=memory if memory.is_dir() else None)
         request.addfinalizer(folder.cleanup)
         database["TEST"]["NAME"] = f"{folder.name}/test.sqlite3"
+
+
+@pytest.fixture
+def groups(db: None) -> None:
+    """The three roles, even if a test that emptied the tables ran before."""
+    from cohortsite import roles
+
+    roles.grant()

@@ -15,7 +15,7 @@ from cohorts.models import Cohort
 from events import spool
 from events.compact import compact
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("groups")]
 URL = "/api/v1/cohorts/carts/calculation"
 CARTS = {"version": 1, "where": {"performed": {"event": "cart", "window": {"last": "7d"}}}}
 
