@@ -14,6 +14,7 @@ from cohorts.choices import CALCULATED, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, CohortVersion
 from cohorts.references import refresh_order
+from cohorts.schedule import InvalidSchedule
 from cohorts.sources import references_of
 from events.engine import EngineError
 
@@ -101,13 +102,15 @@ def in_order(cohorts: Iterable[Cohort]) -> list[Cohort]:
 def calculate_due(now: datetime) -> list[Cohort]:
     """Calculate the cohorts whose time has come, all as of one instant; of several processes, one does it."""
     due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
-    mine = [
-        cohort
-        for cohort in due
-        if Cohort.objects.come_due(
-            cohort.pk, due_at=cohort.next_due_at, next_due_at=cohort.schedule().next_after(now)
-        )
-    ]
+    mine = []
+    for cohort in due:
+        try:
+            next_due_at = cohort.schedule().next_after(now)
+        except InvalidSchedule as error:  # a zone that the system no longer knows
+            log.error("%s: %s", cohort, error)
+            continue
+        if Cohort.objects.come_due(cohort.pk, due_at=cohort.next_due_at, next_due_at=next_due_at):
+            mine.append(cohort)
     with together(mine, now) as rounds:
         for cohort in in_order(mine):
             try_calculate(cohort, as_of=now, rounds=rounds)

@@ -477,7 +477,9 @@ class Drive:
             self.feeds.remove(feed)
 
     def park(self, seconds: float, reason: str) -> None:
-        """Leave the destination for a while; its runs go on afterwards."""
+        """Leave the destination for a while; its runs go on afterwards. A pause stays a pause."""
+        if self.ending and self.ending.how == How.PAUSED:
+            return
         self.ending = Ended(How.PARKED, reason, timezone.now() + timedelta(seconds=seconds))
 
     def pause(self, reason: str) -> None:

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from cohorts import calculate, owner
+from cohorts.schedule import InvalidSchedule
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
@@ -173,7 +174,11 @@ def start_due(now: datetime) -> list[Run]:
     runs = []
     due = Sync.objects.filter(enabled=True, archived_at=None, next_due_at__lte=now)
     for sync in due.select_related("cohort", "destination"):
-        next_due_at = sync.schedule().next_after(now)
+        try:
+            next_due_at = sync.schedule().next_after(now)
+        except InvalidSchedule as error:  # a zone that the system no longer knows; the sync's page says so
+            log.error("%s: %s", sync, error)
+            continue
         # In one transaction: a sync that runs once would never run if its time were taken without its run.
         with transaction.atomic():
             if not Sync.objects.come_due(sync.pk, due_at=sync.next_due_at, next_due_at=next_due_at):

@@ -1,5 +1,6 @@
 """What a person can do to a sync: approve or refuse a held run, rename, move, archive, restore, reset."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from django.utils import timezone
 
 from cohorts import refresh
 from syncs import drive, start
+from syncs import lease as leases
 from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Run, RunQuerySet, Sync
 from tests import world
@@ -235,3 +237,26 @@ def test_a_due_time_is_taken_only_together_with_its_run(sync, monkeypatch):
         start.start_due(timezone.now())
     sync.refresh_from_db()
     assert sync.next_due_at == due
+
+
+def test_a_sync_whose_zone_is_no_longer_known__does_not_keep_the_others_from_their_time(partner):
+    now = timezone.now()
+    due = [
+        world.sync(world.cohort(["u1"]), world.destination(partner.url)),
+        world.sync(world.cohort(["u1"]), world.destination(partner.url)),
+    ]
+    Sync.objects.update(schedule_kind="hourly", next_due_at=now)
+    Sync.objects.filter(pk=due[0].pk).update(timezone="Mars/Olympus")
+    assert [run.sync_id for run in start.start_due(now)] == [due[1].pk]
+
+
+def test_a_destination_that_was_paused__is_not_parked_by_what_was_still_in_flight(partner, sync):
+    """Else a person who resumes it would wait for the time that it was parked for."""
+    lease = leases.take(sync.destination_id, seconds=60)
+    driver = drive.Drive(
+        lease, sync.destination, sync.destination.endpoint(), threading.Event(), lambda runs: None
+    )
+    driver.pause("The key is refused.")
+    driver.park(600, "The partner asked us to wait.")
+    assert driver.ending.how == drive.How.PAUSED
+    driver.close()
