@@ -329,6 +329,7 @@ def main() -> None:
     os.environ["VAR_DIR"] = os.environ["EVENTS_DIR"] = str(folder)
     os.environ["DATABASE_URL"] = f"sqlite:///{folder}/db.sqlite3"
     os.environ.setdefault("SECRET_KEY", "benchmark")
+    os.environ.setdefault("FIELD_KEYS", "Zm9yIHRlc3RzIG9ubHksIDMyIGJ5dGVzIGxvbmchISE=")
     if options.generate:
         generate(options.events, options.seed)
         return
