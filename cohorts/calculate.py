@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from django.db.models.functions import Now
@@ -20,6 +20,8 @@ from events.engine import EngineError
 
 log = logging.getLogger(__name__)
 
+# After so long, a calculation that was due and has not come to its end is begun again.
+TAKEN_AGAIN = timedelta(minutes=10)
 # What a calculation may fail with; each says why in a sentence for a person.
 FAILURES = (EngineError, DefinitionError, refresh.RefreshError, members.UnreadableVersion)
 
@@ -102,19 +104,25 @@ def in_order(cohorts: Iterable[Cohort]) -> list[Cohort]:
 def calculate_due(now: datetime) -> list[Cohort]:
     """Calculate the cohorts whose time has come, all as of one instant; of several processes, one does it."""
     due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
-    mine = []
+    mine: dict[str, datetime | None] = {}
+    cohorts = []
     for cohort in due:
         try:
             next_due_at = cohort.schedule().next_after(now)
         except InvalidSchedule as error:  # a zone that the system no longer knows
-            log.error("%s: %s", cohort, error)
+            if cohort.calculation_error != error.message:
+                _note(cohort, error.message)
             continue
-        if Cohort.objects.come_due(cohort.pk, due_at=cohort.next_due_at, next_due_at=next_due_at):
-            mine.append(cohort)
-    with together(mine, now) as rounds:
-        for cohort in in_order(mine):
+        # Whoever takes it may be killed before it is calculated: until then, it comes due again.
+        again = now + TAKEN_AGAIN
+        if cohort.come_due(min(next_due_at or again, again)):
+            mine[cohort.key] = next_due_at
+            cohorts.append(cohort)
+    with together(cohorts, now) as rounds:
+        for cohort in in_order(cohorts):
             try_calculate(cohort, as_of=now, rounds=rounds)
-    return mine
+            cohort.come_due(mine[cohort.key])
+    return cohorts
 
 
 def _source(

@@ -6,11 +6,12 @@ have composite keys and millions of rows: the ORM has no join with a list of ids
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection
-from django.db.models import Min, Q, Sum
+from django.db.models import Max, Min, Q
 
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion, Member
@@ -56,10 +57,19 @@ def size_of(cohort_id: int, version: int) -> int:
     return int(CohortVersion.objects.get(cohort_id=cohort_id, number=version).size)
 
 
-def approved_leavers(cohort_id: int, a: int, b: int) -> int:
-    """Return how many users left in those of the versions (a, b] that a person approved."""
-    approved = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
-    return approved.exclude(decided_by="").aggregate(left=Sum("left"))["left"] or 0
+def all_left_approved(cohort_id: int, a: int, b: int, user_ids: Iterator[str]) -> bool:
+    """Say whether a person approved every version of (a, b] that was the last to lose one of the users."""
+    versions = CohortVersion.objects.filter(cohort_id=cohort_id, number__gt=a, number__lte=b)
+    approved = set(versions.exclude(decided_by="").values_list("number", flat=True))
+    left = Member.objects.filter(cohort_id=cohort_id, left_version__gt=a, left_version__lte=b)
+    while page := list(islice(user_ids, PAGE)):
+        if not approved:
+            return False
+        last = left.filter(user_id__in=page).values("user_id").annotate(last=Max("left_version"))
+        versions_left = list(last.values_list("last", flat=True))
+        if len(versions_left) < len(page) or not approved.issuperset(versions_left):
+            return False
+    return True
 
 
 def in_version(cohort_id: int, version: int, *, after: str = "", limit: int | None = None) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -35,10 +35,6 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
             )
             == 1
         )
-
-    def come_due(self, pk: int, *, due_at: datetime | None, next_due_at: datetime | None) -> bool:
-        """Take one due time of the schedule; of several that try, one succeeds."""
-        return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
 
     def renew_claim(self, pk: int, fence: int) -> bool:
         return self._claimed(pk, fence).update(claim_until=Now() + CLAIM_TIME) == 1

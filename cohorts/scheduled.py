@@ -46,6 +46,12 @@ class Scheduled(models.Model):
         """Set the next due time from the schedule; call it before saving a row whose schedule changed."""
         self.next_due_at = self.schedule().next_after(now)
 
+    def come_due(self, next_due_at: datetime | None) -> bool:
+        """Take this row's due time, and set the next; of several processes that try, one succeeds."""
+        due = type(self)._default_manager.filter(pk=self.pk, next_due_at=self.next_due_at)
+        self.next_due_at = next_due_at
+        return due.update(next_due_at=next_due_at) == 1
+
     def schedule(self) -> schedule.Schedule:
         """Return the schedule as a value; raises schedule.InvalidSchedule."""
         return schedule.parse(

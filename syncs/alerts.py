@@ -88,7 +88,10 @@ def send_waiting(now: datetime) -> int:
         if not _claimed(alert, now):
             continue
         try:
-            _email(alert)
+            if alert.emailed_at is None:
+                _email(alert)
+                # A webhook that fails must not send the e-mail again.
+                Alert.objects.filter(pk=alert.pk).update(emailed_at=timezone.now())
             _webhook(alert, now)
         except (OSError, DeliveryError) as error:
             Alert.objects.filter(pk=alert.pk).update(error=str(error))

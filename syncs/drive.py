@@ -185,12 +185,15 @@ class Drive:
             return
         self._looked = now
         self._adopt()
-        paused = Destination.objects.filter(pk=self.destination.pk, paused_at__isnull=False).first()
-        if paused and self.ending is None:
-            self.ending = Ended(How.PAUSED, paused.pause_reason)
+        asked = Destination.objects.get(pk=self.destination.pk)
+        if asked.is_paused and self.ending is None:
+            self.ending = Ended(How.PAUSED, asked.pause_reason)
+        elif asked.updated_at != self.destination.updated_at and self.ending is None:
+            # Whoever drives next goes by the new key, address or rate.
+            self.park(0.0, "The destination was changed.")
         active = {feed.run.pk: feed for feed in self.feeds}
         for pk in Run.objects.filter(pk__in=active, cancel_requested=True).values_list("pk", flat=True):
-            self.end_run(active[pk], RunState.CANCELLED, "Cancelled by a person.", give_up_batches)
+            self.end_run(active[pk], RunState.CANCELLED, "Cancelled by a person.", _give_up)
 
     def _choose(self) -> list[Work]:
         """Take as many works as there are free threads; new ones get their row in this transaction."""
@@ -390,6 +393,9 @@ class Drive:
                 if begun:
                     Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
         except IntegrityError:
+            others = Sync.objects.filter(destination=sync.destination_id).exclude(pk=sync.pk)
+            if not others.filter(external_name=name).exists():
+                raise
             begun = False
         finally:
             _relax_durability(True)
@@ -443,6 +449,8 @@ class Drive:
 
         def settle(run: Run) -> None:
             Sync.objects.settle(run.sync_id, version=version)
+            # Only those are left that had nobody to send any more.
+            _close_batches(run, BatchState.REJECTED, "All of its users were rejected, and are tried apart.")
             rejections.forget(feed.forgotten)
             if run.mode == RunMode.EMPTY:
                 start.go_on_renamed(run)
@@ -489,11 +497,12 @@ class Drive:
 
     def _leave(self, ended: Ended) -> Ended:
         def write() -> None:
-            for feed in self.feeds:
+            running = Run.objects.filter(sync__destination=self.destination, state=RunState.RUNNING)
+            for pk in list(running.values_list("pk", flat=True)):
                 if ended.how == How.STOPPED:
-                    Run.objects.interrupt(feed.run.pk)
+                    Run.objects.interrupt(pk)
                 else:
-                    Run.objects.park(feed.run.pk, reason=ended.reason)
+                    Run.objects.park(pk, reason=ended.reason)
             self.lease.release(next_at=ended.next_at, reason=ended.reason if ended.next_at else "")
 
         self.writes.append(write)
@@ -503,7 +512,6 @@ class Drive:
     def recover(self, reason: str) -> Ended:
         """After an error of ours: drop what was to be written, park, and let somebody try later."""
         self.changed, self.writes = [], []
-        self.feeds = [feed for feed in self.feeds if not feed.ended]
         self.park(RECOVER_AFTER, reason)
         assert self.ending
         return self._leave(self.ending)
@@ -517,10 +525,11 @@ def why_hold(run: Run, plan: Plan) -> str:
     """Return why a person should see this run first, or ''.
 
     A run is held that removes more users than the sync's guard allows (without one, its cohort's),
-    unless a person has approved versions of the cohort from which as many users left.
+    unless each of them left in a version of the cohort that a person has approved.
     """
     sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
-    if removes <= members.approved_leavers(cohort.pk, plan.settled, plan.target):
+    leavers = plan.users(Step.REMOVE)
+    if members.all_left_approved(cohort.pk, plan.settled, plan.target, leavers):
         return ""
     users = cohort.guard_users if sync.guard_users is None else sync.guard_users
     if users is not None and removes > users:
@@ -554,8 +563,13 @@ def _relax_durability(relaxed: bool) -> None:
             cursor.execute(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
 
 
-def give_up_batches(run: Run) -> None:
+def _give_up(run: Run) -> None:
     """What a cancelled run was still to send again is not sent."""
+    _close_batches(run, BatchState.UNDELIVERED, "The run was cancelled.")
+
+
+def _close_batches(run: Run, state: BatchState, message: str) -> None:
+    """End the batches of a run that are to be sent again, and will not be."""
     Batch.objects.filter(run=run, state=BatchState.SENDING).update(
-        state=BatchState.UNDELIVERED, settled_at=Now(), message="The run was cancelled."
+        state=state, settled_at=Now(), message=message
     )

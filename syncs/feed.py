@@ -178,7 +178,12 @@ class Feed:
         """The create call: the row of the one that an earlier driver began, or a new one."""
         begun = self.run.batches.filter(step=Step.CREATE, state=BatchState.SENDING).first()
         if begun is None:
-            return Work(self.new_batch(Step.CREATE, []), self)
+            batch = self.new_batch(Step.CREATE, [])
+            # An earlier run may have made one, and been cancelled before there was an answer.
+            creates = Batch.objects.filter(run__sync=self.run.sync_id, step=Step.CREATE)
+            if (last := creates.order_by("pk").last()) and last.state != BatchState.DELIVERED:
+                batch.unknown_outcome = last.unknown_outcome or last.status is None
+            return Work(batch, self)
         begun.unknown_outcome = True
         return Work(begun, self, stored=True)
 
@@ -190,6 +195,8 @@ class Feed:
         sending = self.run.batches.filter(state=BatchState.SENDING).exclude(step=Step.CREATE)
         for batch in sending.order_by("number"):
             users = batch.user_ids or list(self.users_of(batch))
+            if not users:  # all were rejected since
+                continue
             batch.unknown_outcome = True
             retried = rejections.among(self.run.sync_id, users) if batch.user_ids else {}
             yield self.work_on(batch, users, stored=True, retried=retried)

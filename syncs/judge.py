@@ -37,6 +37,7 @@ SPENT_IN_A_ROW = 3
 PROBE_AFTER = 5 * 60.0
 PROBE_AT_MOST = 3600.0
 HEAD = 512
+SECOND_LIST = "A create call got no answer before: a second list of this name may exist at the partner."
 EVERYBODY_FAILED = "The partner answered with success and named every user as failed."
 
 
@@ -117,7 +118,7 @@ def _created(drive: "Drive", work: Work, reply: Reply) -> None:
     run, batch = work.feed.run, work.batch
     run.sync.list_id = reply.list_id
     if batch.unknown_outcome:
-        run.note = "A create call got no answer before: a second list of this name may exist at the partner."
+        run.note = SECOND_LIST
 
     def write() -> None:
         # Not after a reset: a sync that holds nothing has no list.

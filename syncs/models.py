@@ -66,10 +66,6 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         """Record that people are told of a change of state; of several processes, one does."""
         return self.filter(pk=pk, alerted=before).update(alerted=now) == 1
 
-    def come_due(self, pk: int, *, due_at: Any, next_due_at: Any) -> bool:
-        """Take one due time of the schedule; of several that try, one succeeds."""
-        return self.filter(pk=pk, next_due_at=due_at).update(next_due_at=next_due_at) == 1
-
     def switch_off(self, pk: int) -> bool:
         """From now on the schedule starts nothing; an open run goes on."""
         return self.filter(pk=pk, enabled=True).update(enabled=False) == 1
@@ -417,6 +413,8 @@ class Alert(models.Model):
     sent_at = models.DateTimeField(null=True)
     # '' when nobody is named; NULL for what was sent before this was recorded.
     sent_to = models.TextField("to", null=True)
+    # The e-mail went out; the webhook may have failed since.
+    emailed_at = models.DateTimeField(null=True)
     tries = models.PositiveSmallIntegerField(default=0)
     next_at = models.DateTimeField(auto_now_add=True)
     error = models.TextField(blank=True)

@@ -69,7 +69,7 @@ class Plan:
         """Return how many users a step has; of a version as a whole, its recorded size."""
         if self._source(step) == self._everyone_in_target:
             return members.size_of(self.cohort_id, self.target)
-        return sum(len(page) - len(self._rejected(page)) for page in self._pages(step, ""))
+        return sum(len(page) for page in self._chosen(step, "", None))
 
     def _rejected(self, page: list[str]) -> set[str]:
         if not page:

@@ -82,8 +82,10 @@ def settle(batch: Batch, retried: dict[str, Rejection], kind: str, users: dict[s
     `kind`: a RejectionKind. `users`: each with what the partner said.
     """
     new = []
+    # A canary is about somebody who may have been refused since it was planned.
+    known = retried or among(batch.run.sync_id, list(users))
     for user_id, error in users.items():
-        if old := retried.get(user_id):
+        if old := known.get(user_id):
             _again(old, batch, kind, error)
         else:
             new.append(_first(batch, user_id, kind, error))

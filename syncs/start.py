@@ -176,12 +176,11 @@ def start_due(now: datetime) -> list[Run]:
     for sync in due.select_related("cohort", "destination"):
         try:
             next_due_at = sync.schedule().next_after(now)
-        except InvalidSchedule as error:  # a zone that the system no longer knows; the sync's page says so
-            log.error("%s: %s", sync, error)
+        except InvalidSchedule:  # a zone that the system no longer knows: people are told that it is late
             continue
         # In one transaction: a sync that runs once would never run if its time were taken without its run.
         with transaction.atomic():
-            if not Sync.objects.come_due(sync.pk, due_at=sync.next_due_at, next_due_at=next_due_at):
+            if not sync.come_due(next_due_at):
                 continue
             if not sync.cohort.version:
                 continue

@@ -271,6 +271,37 @@ def test_due_cohorts_are_calculated_once_as_of_one_instant_and_in_order() -> Non
     assert calculate.calculate_due(AS_OF) == []
 
 
+def test_a_worker_that_dies_while_it_calculates_what_was_due_once__leaves_it_due(monkeypatch) -> None:
+    did("u1", "cart")
+    once = behavioral(
+        "once", CARTED, schedule_kind=ScheduleKind.ONCE, schedule_once_at=AS_OF, next_due_at=AS_OF
+    )
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(calculate, "try_calculate", killed)
+    with pytest.raises(SystemExit):
+        calculate.calculate_due(AS_OF)
+    monkeypatch.undo()
+    assert calculate.calculate_due(AS_OF) == [], "it may still be at it"
+    assert calculate.calculate_due(AS_OF + calculate.TAKEN_AGAIN) == [once]
+    assert now_in("once") == ["u1"]
+    once.refresh_from_db()
+    assert once.next_due_at is None
+
+
+def test_a_due_cohort_whose_zone_is_no_longer_known__says_so_and_keeps_no_other_from_its_time() -> None:
+    did("u1", "cart")
+    due = {"schedule_kind": ScheduleKind.HOURLY, "next_due_at": AS_OF}
+    lost = behavioral("a-lost", CARTED, **due)
+    Cohort.objects.filter(pk=lost.pk).update(timezone="Mars/Olympus")
+    well = behavioral("well", CARTED, **due)
+    assert calculate.calculate_due(AS_OF) == [well]
+    lost.refresh_from_db()
+    assert "Mars/Olympus" in lost.calculation_error
+
+
 def test_the_command_takes_an_instant_and_refuses_what_is_none() -> None:
     did("u1", "cart")
     behavioral("carts", CARTED)

@@ -143,7 +143,10 @@ def test_a_webhook_that_answers_with_a_web_page__has_taken_the_alert(sync, hook)
     assert len(got) == 1
 
 
-def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(sync, hook):
+def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(
+    sync, hook, settings, mailoutbox
+):
+    settings.ALERT_EMAILS = ["ops@example.com"]
     got, handler = hook
     handler.status = 500
     Destination.objects.pause(sync.destination_id, "Contract ended")
@@ -155,6 +158,7 @@ def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(sy
     handler.status = 200
     assert alerts.send_waiting(now + timedelta(minutes=2)) == 1
     assert len(got) == 2
+    assert len(mailoutbox) == 1, "the webhook's failure is no reason to write again"
 
 
 def test_a_webhook_at_an_address_that_is_not_allowed__is_refused(sync, hook, settings):

@@ -8,12 +8,13 @@ from django.db import connection
 from django.utils import timezone
 
 from cohorts import refresh
-from syncs import drive, start
+from destinations.errors import Rejected
+from syncs import drive, judge, rejections, start
 from syncs import lease as leases
-from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
-from syncs.models import Run, RunQuerySet, Sync
+from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
+from syncs.models import Batch, Rejection, Run, RunQuerySet, Sync
 from tests import world
-from tests.partner import Partner
+from tests.partner import Fault, Partner
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,6 +74,21 @@ def test_what_was_approved_with_the_cohorts_version__is_not_asked_again(partner,
     refresh.approve(sync.cohort.pk, version.number, by="ann")
     assert world.run(sync).state == RunState.SUCCEEDED
     assert partner.members(world.name_at_partner(sync)) == set(world.users(4))
+
+
+def test_who_left_without_approval__is_not_covered_by_as_many_who_left_with_it_and_came_back(sync):
+    """Two who left were approved, and are back; two others leave now, whom nobody has seen."""
+    Sync.objects.filter(pk=sync.pk).update(guard_users=1)
+    everybody = world.users(10)
+    sync.cohort.guard_users = 1
+    sync.cohort.save()
+    version = refresh.replace(sync.cohort.pk, everybody[2:], source="test")
+    refresh.approve(sync.cohort.pk, version.number, by="ann")
+    type(sync.cohort).objects.update(guard_users=None)
+    world.fill(sync.cohort, everybody)
+    world.fill(sync.cohort, everybody[:8])
+    run = world.run(sync)
+    assert (run.state, run.planned_removes) == (RunState.HELD, 2)
 
 
 def test_renaming__empties_the_old_name_and_fills_the_new_one(partner, sync):
@@ -248,6 +264,8 @@ def test_a_sync_whose_zone_is_no_longer_known__does_not_keep_the_others_from_the
     Sync.objects.update(schedule_kind="hourly", next_due_at=now)
     Sync.objects.filter(pk=due[0].pk).update(timezone="Mars/Olympus")
     assert [run.sync_id for run in start.start_due(now)] == [due[1].pk]
+    due[0].refresh_from_db()
+    assert due[0].next_due_at == now, "it is late, and people are told so"
 
 
 def test_a_destination_that_was_paused__is_not_parked_by_what_was_still_in_flight(partner, sync):
@@ -260,3 +278,69 @@ def test_a_destination_that_was_paused__is_not_parked_by_what_was_still_in_fligh
     driver.park(600, "The partner asked us to wait.")
     assert driver.ending.how == drive.How.PAUSED
     driver.close()
+
+
+def test_a_destination_that_is_changed_while_it_is_driven__goes_on_as_changed(partner, monkeypatch):
+    to = world.destination(partner.url, batch_size=1, threads=1)
+    run = start.start(world.sync(world.cohort(world.users(40)), to), trigger=Trigger.COMMAND)
+    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+
+    def change(runs):
+        if to.batch_size == 1 and len(partner.calls) > 3:
+            to.batch_size = 20
+            to.save()
+
+    ended = drive.drive(to.pk, stop=threading.Event(), report=change)
+    assert (ended.how, ended.reason) == (drive.How.PARKED, "The destination was changed.")
+    world.go(to)
+    run.refresh_from_db()
+    assert (run.state, run.added) == (RunState.SUCCEEDED, 40)
+    assert len(partner.calls) < 12
+
+
+def test_an_error_of_ours_as_a_run_ends__leaves_no_run_that_seems_to_run(sync, monkeypatch):
+    world.fill(sync.cohort, world.users(8))
+    monkeypatch.setattr(drive.Sync.objects.__class__, "settle", lambda *a, **k: 1 / 0, raising=True)
+    run = world.run(sync)
+    assert run.state == RunState.PARKED
+    assert "ZeroDivisionError" in run.reason
+
+
+def test_a_list_that_may_have_been_made_before_a_cancel__is_told_of_when_the_next_is_made(partner):
+    sync = world.sync(world.cohort(world.users(3)), world.destination(partner.url))
+    partner.fault = lambda call: Fault(how="reset", apply=True) if call.kind == "create" else None
+    run = start.start(sync, trigger=Trigger.COMMAND)
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    world.go(sync.destination, stop=stop)
+    start.cancel(run, by="ann")
+    partner.fault = lambda call: None
+    world.mend(sync.destination)
+    assert world.run(sync).note == judge.SECOND_LIST
+    assert len(partner.lists) > 1
+
+
+def test_a_batch_whose_users_were_all_rejected_since__is_not_sent_empty(partner, sync):
+    world.fill(sync.cohort, world.users(12))
+    run = start.start(sync, trigger=Trigger.COMMAND)
+    new = world.users(2, first=10)
+    Batch.objects.create(run=run, number=1, step="add", first_user=new[0], last_user=new[-1], size=2)
+    for user in new:
+        Rejection.objects.create(
+            sync=sync, user_id=user, wanted=True, run=run, due_at_run=9, last_at=timezone.now()
+        )
+    calls = len(partner.calls)
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert run.state in (RunState.SUCCEEDED, RunState.PARTIAL)
+    assert len(partner.calls) == calls
+    assert run.batches.get().state == BatchState.REJECTED
+
+
+def test_somebody_refused_as_a_canary_who_is_rejected_already__is_one_row(sync):
+    run = sync.runs.first()
+    Rejection.objects.create(sync=sync, user_id="u1", wanted=True, run=run, last_at=timezone.now())
+    batch = Batch(run=run, step="add")
+    rejections.settle(batch, {}, "rejected", {"u1": Rejected("No.", code="no")})
+    row = Rejection.objects.get(sync=sync)
+    assert (row.tries, row.message) == (2, "No.")

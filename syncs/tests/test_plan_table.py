@@ -82,11 +82,14 @@ def test_a_part_of_a_plan_is_found_again_by_its_first_and_last_user(sync, page):
 
 def test_rejected_users_are_left_out_of_every_step(sync):
     run = Run.objects.create(sync=sync, trigger=Trigger.PERSON, from_version=2, to_version=4)
-    for user in ("enters", "leaves", "stays"):
+    for user in ("enters", "leaves", "leaves it", "stays"):
         Rejection.objects.create(sync=sync, user_id=user, wanted=True, run=run, last_at=timezone.now())
     assert list(plan(sync, RunMode.FULL, 2, False).users(Step.ADD)) == ["comes back", "in and out"]
     assert list(plan(sync, RunMode.CHANGES, 2, False).users(Step.REMOVE)) == ["leaves late"]
     assert "stays" not in set(plan(sync, RunMode.EMPTY, 2, False).users(Step.REMOVE))
+    # Whoever is rejected and would not be named anyway is not taken off the count a second time.
+    assert plan(sync, RunMode.CHANGES, 2, False).count(Step.REMOVE) == 1
+    assert plan(sync, RunMode.EMPTY, 2, False).count(Step.REMOVE) == 4
 
 
 def test_an_emptying_run_wants_nobody(sync):
