@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", ".env", "*.sqlite3*")
 MODEL = "syncs/tests/test_plan.py"
 MACHINE = "syncs/tests/test_machine.py"
+DEEDS = "syncs/tests/test_deeds.py"
+HTTP = "tests/test_sync_http.py"
+ODD = "tests/test_odd_partner.py"
 # Enough for each mistake below to show itself; a test that has failed stops there.
 HISTORIES = "600"
 
@@ -79,6 +82,7 @@ MUTANTS = [
         "syncs/models.py",
         'held = {"settled_version": 0} if emptying else {}',
         "held: dict[str, int] = {}",
+        (HTTP,),
     ),
     Mutant(
         "only success settles",
@@ -130,14 +134,14 @@ MUTANTS = [
         "syncs/feed.py",
         "            yield from self._planned(step)\n            yield BARRIER",
         "            yield from self._planned(step)",
-        ("tests/test_sync_http.py",),
+        (DEEDS,),
     ),
     Mutant(
         "a run ends when what is in flight of it has come back",
         "syncs/drive.py",
         "if feed.ended and not feed.flying",
         "if feed.ended",
-        (MACHINE, MODEL),
+        (DEEDS,),
     ),
     Mutant(
         "nothing is recorded as delivered before the reply",
@@ -169,6 +173,7 @@ MUTANTS = [
         "syncs/rejections.py",
         "if rejection.wanted != want or run.mode != RunMode.CHANGES:",
         "if run.mode != RunMode.CHANGES:",
+        (DEEDS,),
     ),
     Mutant(
         "a rejected user waits for their turn",
@@ -199,7 +204,7 @@ MUTANTS = [
         "syncs/judge.py",
         "elif (work.narrowing.rejected or work.narrowing.undelivered) and not work.feed.accepted:",
         "elif False:",
-        ("tests/test_sync_http.py",),
+        (HTTP, ODD, MODEL),
     ),
     Mutant(
         "the good half of a refused batch is sent",
@@ -224,17 +229,14 @@ MUTANTS = [
         "syncs/drive.py",
         "if self.lease.remaining() <= self.endpoint.deadline:",
         "if False:",
-        (
-            "syncs/tests/test_lease.py",
-            "tests/test_chaos.py::test_a_driver_that_was_frozen_past_its_lease_writes_nothing",
-        ),
+        (DEEDS,),
     ),
     Mutant(
         "a new name is filled when the old one is empty",
         "syncs/start.py",
         "follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.FULL)",
-        "follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.CHANGES)",
-        (MODEL, "tests/test_sync_http.py", "syncs/tests/test_deeds.py"),
+        "run.refresh_from_db()",
+        (DEEDS,),
     ),
     # Versions, secrets, addresses.
     Mutant(

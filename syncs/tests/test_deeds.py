@@ -1,5 +1,6 @@
 """What a person can do to a sync: approve or refuse a held run, rename, move, archive, restore, reset."""
 
+import json
 import threading
 from datetime import timedelta
 
@@ -9,6 +10,8 @@ from django.utils import timezone
 
 from cohorts import refresh
 from destinations.errors import Rejected
+from destinations.models import Destination
+from destinations.payloads import Operation, Request
 from syncs import drive, judge, rejections, start
 from syncs import lease as leases
 from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
@@ -344,3 +347,66 @@ def test_somebody_refused_as_a_canary_who_is_rejected_already__is_one_row(sync):
     rejections.settle(batch, {}, "rejected", {"u1": Rejected("No.", code="no")})
     row = Rejection.objects.get(sync=sync)
     assert (row.tries, row.message) == (2, "No.")
+
+
+def test_a_cancelled_run__ends_when_what_is_in_flight_has_come_back(partner, monkeypatch):
+    sync = world.sync(world.cohort(world.users(8)), world.destination(partner.url, batch_size=1, threads=2))
+    run = start.start(sync, trigger=Trigger.COMMAND)
+    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+    partner.delay = 0.2
+    in_flight_at_end = []
+
+    def look(runs):
+        if len(partner.calls) >= 4:
+            Run.objects.filter(pk=run.pk).update(cancel_requested=True)
+        if Run.objects.get(pk=run.pk).state == RunState.CANCELLED:
+            in_flight_at_end.append(partner.in_flight)
+
+    drive.drive(sync.destination_id, stop=threading.Event(), report=look)
+    assert in_flight_at_end
+    assert in_flight_at_end[0] == 0
+
+
+def test_a_rejected_user_whose_membership_changes__is_told_at_once(partner, sync):
+    """The partner may hold them: they have left, and their next try by the calendar is far."""
+    gone = world.users(1)[0]
+    name = world.name_at_partner(sync)
+    values = {"wanted": True, "maybe_held": True, "due_at_run": 99, "last_at": timezone.now()}
+    Rejection.objects.create(sync=sync, user_id=gone, run=sync.runs.first(), **values)
+    world.fill(sync.cohort, world.users(9, first=1))
+    assert world.run(sync).state == RunState.SUCCEEDED
+    assert gone not in partner.members(name)
+    assert not world.rejected(sync)
+
+
+def test_all_adds_are_answered_before_the_first_remove(partner, sync):
+    """A list does not fall below a size that its partner asks for, on the way to a larger one."""
+    Destination.objects.update(batch_size=2, threads=4)
+    seen = []
+    partner.fault = lambda call: seen.append((call.kind, len(call.users), partner.in_flight))
+    partner.delay = 0.1
+    partner.calls.clear()
+    world.fill(sync.cohort, world.users(10, first=4))
+    sync.destination.refresh_from_db()
+    assert world.run(sync).state == RunState.SUCCEEDED
+    adds = [partner.calls.index(call) for call in partner.calls if _adds(call)]
+    removes = [call for call in partner.calls if not _adds(call)]
+    assert (len(adds), len(removes)) == (2, 2)
+    assert max(adds) == 1
+    assert removes[0].at - partner.calls[1].at >= partner.delay
+
+
+def _adds(call) -> bool:
+    return call.kind == "add" or ": true" in json.dumps(call.body)
+
+
+def test_a_thread__starts_no_request_that_may_outlast_the_lease(partner, sync):
+    lease = leases.take(sync.destination_id, seconds=5)
+    driver = drive.Drive(
+        lease, sync.destination, sync.destination.endpoint(), threading.Event(), lambda runs: None
+    )
+    calls = len(partner.calls)
+    driver._send(None, Request(Operation.ADD, "POST", partner.url, {}, b"{}", 1), 0.0)
+    driver.close()
+    assert isinstance(driver.results.get()[2], leases.NotSent)
+    assert len(partner.calls) == calls
