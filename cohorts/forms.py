@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import UTC
 from itertools import islice
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.conf import settings
@@ -23,6 +23,7 @@ from unfold.widgets import (
 
 from cohorts import csv_file
 from cohorts.choices import SourceKind, UploadMode
+from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from cohorts.sources import USE_QUERY, sets_query
 
@@ -72,7 +73,7 @@ class ScheduledForm(forms.ModelForm):  # type: ignore[type-arg]
     def full_clean(self) -> None:
         name = str(self.data.get(self.add_prefix("timezone"), self.instance.timezone)).strip()
         # A zone that does not exist is an error of its own field; the time is then any one.
-        with timezone.override(name if name in available_timezones() else UTC):
+        with timezone.override(name if name in timezones() else UTC):
             super().full_clean()
 
 

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
 
 class CohortsiteConfig(AppConfig):
@@ -6,3 +7,8 @@ class CohortsiteConfig(AppConfig):
 
     name = "cohortsite"
     verbose_name = "Cohort Sync"
+
+
+class AdminConfig(DjangoAdminConfig):
+    default_site = "cohortsite.site.Site"
+    default = False

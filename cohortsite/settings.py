@@ -35,9 +35,9 @@ X_FRAME_OPTIONS = "DENY"
 # --- What the program is made of ----------------------------------------------------------
 INSTALLED_APPS = [
     "cohortsite.apps.CohortsiteConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "cohortsite.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

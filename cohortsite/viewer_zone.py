@@ -6,13 +6,14 @@ The REST API, downloads and schedules do not depend on who asks.
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache
 from urllib.parse import unquote
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+
+from cohorts.definitions.parse import timezones
 
 COOKIE = "zone"
 PAGES = ("/admin/", "/account/")
@@ -34,10 +35,4 @@ def viewer_zone(
 def zone_of(request: HttpRequest) -> ZoneInfo | None:
     """Return the zone that the browser has said, if there is such a zone."""
     name = unquote(request.COOKIES.get(COOKIE, ""))
-    return ZoneInfo(name) if name in _zones() else None
-
-
-@cache
-def _zones() -> set[str]:
-    """Read from the disk once: the names are some hundred files."""
-    return available_timezones()
+    return ZoneInfo(name) if name in timezones() else None

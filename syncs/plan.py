@@ -67,9 +67,13 @@ class Plan:
 
     def count(self, step: Step) -> int:
         """Return how many users a step has; of a version as a whole, its recorded size."""
-        if self._source(step) == self._everyone_in_target:
+        if self.is_recorded(step):
             return members.size_of(self.cohort_id, self.target)
         return sum(len(page) for page in self._chosen(step, "", None))
+
+    def is_recorded(self, step: Step) -> bool:
+        """Whether the number of a step's users is written down: they are a version as a whole."""
+        return self._source(step) == self._everyone_in_target
 
     def _rejected(self, page: list[str]) -> set[str]:
         if not page:

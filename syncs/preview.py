@@ -1,6 +1,6 @@
 """What a run would do, without doing it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -9,7 +9,7 @@ from destinations.payloads import external_name
 from destinations.transport import describe
 from syncs import rejections
 from syncs.choices import RunMode, Step
-from syncs.feed import SINGLES, Feed
+from syncs.feed import Feed
 from syncs.models import Run, Sync
 from syncs.plan import Plan
 from syncs.start import CannotRun
@@ -19,7 +19,7 @@ SAMPLE = 20
 
 @dataclass(frozen=True)
 class Preview:
-    """Counts are of users; samples hold the first of them in user order.
+    """Counts are of users, exact but for those that `at_least` names; samples hold the first, in user order.
 
     `first_request` is the request as it would be sent, the credential masked; '' when there is none.
     """
@@ -36,14 +36,17 @@ class Preview:
     external_name: str
     creates_list: bool
     first_request: str
+    at_least: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As a command shows it, whose counts are whole."""
+        return {name: value for name, value in asdict(self).items() if name != "at_least"}
 
 
-def preview(sync: Sync, *, mode: str = RunMode.CHANGES) -> Preview:
+def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None) -> Preview:
     """Return what a run of the sync would send now. Writes nothing and sends nothing.
 
+    With `most`, it counts no further when there are so many: a page does not wait for a whole plan.
     Raises CannotRun, payloads.TemplateError or secrets.SecretUnreadable, with a sentence for a person.
     """
     if sync.cohort.version == 0:
@@ -59,27 +62,51 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES) -> Preview:
         from_dirty=sync.dirty,
     )
     plan = Plan.of(run)
+    feed = Feed(run, endpoint, None)
     creates = endpoint.kind == Kind.LIST and sync.list_id is None and mode != RunMode.EMPTY
+    adds, first_adds = _counted(plan, Step.ADD, most, max(SAMPLE, feed.most))
+    removes, first_removes = _counted(plan, Step.REMOVE, most, max(SAMPLE, feed.most))
+    counts = {"adds": adds, "removes": removes, "retries": _retries(run, plan, most)}
+    recorded = {"adds"} if plan.is_recorded(Step.ADD) else set()
     return Preview(
         sync=str(sync),
         mode=mode,
         from_version=run.from_version,
         to_version=run.to_version,
-        adds=plan.count(Step.ADD),
-        removes=plan.count(Step.REMOVE),
-        retries=sum(len(users) for _, users in rejections.due(run, plan, forget=lambda keys: None)),
-        sample_adds=list(islice(plan.users(Step.ADD), SAMPLE)),
-        sample_removes=list(islice(plan.users(Step.REMOVE), SAMPLE)),
+        **counts,
+        sample_adds=first_adds[:SAMPLE],
+        sample_removes=first_removes[:SAMPLE],
         external_name=sync.external_name,
         creates_list=creates,
-        first_request=_first_request(Feed(run, endpoint, None), plan, creates),
+        first_request=_first_request(feed, {Step.ADD: first_adds, Step.REMOVE: first_removes}, creates),
+        at_least=tuple(
+            name for name, n in counts.items() if most is not None and n >= most and name not in recorded
+        ),
     )
 
 
-def _first_request(feed: Feed, plan: Plan, creates: bool) -> str:
+def _counted(plan: Plan, step: Step, most: int | None, wanted: int) -> tuple[int, list[str]]:
+    """Return how many users a step has (`most`: there may be more) and the first of them, read once."""
+    if plan.is_recorded(step):
+        return plan.count(step), list(islice(replace(plan, page=wanted).users(step), wanted))
+    users = plan.users(step)
+    first = list(islice(users, wanted))
+    return len(first) + sum(1 for _ in islice(users, None if most is None else max(most - wanted, 0))), first
+
+
+def _retries(run: Run, plan: Plan, most: int | None) -> int:
+    found = 0
+    for _, users in rejections.due(run, plan, forget=lambda keys: None):
+        found += len(users)
+        if most is not None and found >= most:
+            break
+    return found
+
+
+def _first_request(feed: Feed, first: dict[Step, list[str]], creates: bool) -> str:
     if creates:
         return describe(feed.encode(Step.CREATE, []), feed.endpoint)
-    for step in (Step.ADD, Step.REMOVE):
-        if users := list(islice(plan.users(step), min(feed.most, SINGLES if feed.single else feed.most))):
-            return describe(feed.encode(step, users), feed.endpoint)
+    for step, users in first.items():
+        if users:
+            return describe(feed.encode(step, users[: feed.most]), feed.endpoint)
     return ""

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError as ModelError
 from django.db import IntegrityError, transaction
@@ -11,6 +10,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from cohorts.choices import ScheduleKind
+from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from destinations.models import Destination
 from syncs import start
@@ -133,7 +133,7 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
         return super().to_representation(instance)
 
     def validate_timezone(self, name: str) -> str:
-        if name not in available_timezones():
+        if name not in timezones():
             raise serializers.ValidationError(f"There is no time zone “{name}”. Example: Europe/Berlin.")
         return name
 

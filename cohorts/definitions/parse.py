@@ -66,6 +66,7 @@ def parse(value: object) -> Definition:
 
 @cache
 def timezones() -> frozenset[str]:
+    """Read from the disk once: the names are some hundred files."""
     return frozenset(available_timezones())
 
 

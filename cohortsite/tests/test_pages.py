@@ -6,11 +6,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from cohortsite import site
 from cohortsite.tests.test_roles import admin_urls
 from receiving.keys import create_key
-from receiving.models import Workspace
+from receiving.models import RequestLog, Trait, Workspace
 from syncs.choices import RejectionKind, RunState
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 from tests import world
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.django_db
 MANY = 150
 # A query without a LIMIT may bring as many rows as a list shows, and no more when there are more.
 ROWS_AT_MOST = 120
+# A list of more than one page asks for its page's keys first.
+KEYS = 1
 # Rejected users within one page of a plan, which has a LIMIT itself.
 BOUNDED = "FROM syncs_rejection"
 # Its two selects hold every cohort with its size, and every destination: a person searches them by typing.
@@ -59,6 +63,16 @@ def grow(first, last):
             last_at=timezone.now(),
         )
     world.fill(first_run.sync.cohort, [f"user-{number}" for number in range(last)])
+    workspace = Workspace.objects.order_by("pk").first()
+    for _ in range(first, last):
+        RequestLog.objects.create(
+            workspace=workspace,
+            received_at=timezone.now(),
+            duration_ms=1,
+            method="POST",
+            path="/lists",
+            status=200,
+        )
 
 
 def pages():
@@ -94,7 +108,7 @@ def test_no_page_takes_more_queries_or_unbounded_rows_when_there_is_more_of_ever
     wrong = []
     for url, (queries, _) in few.items():
         after, rows = many[url]
-        if after > queries:
+        if after > queries + KEYS:
             wrong.append(f"{url}: {queries} queries, then {after}")
         if rows > max(ROWS_AT_MOST, few[url][1]) and url != CHOOSES_AMONG_ALL:
             wrong.append(f"{url}: a query of {rows} rows")
@@ -128,3 +142,61 @@ def _rows(cursor, sql, params):
     again = connection.connection.cursor()
     again.execute(sql % tuple(["?"] * sql.count("%s")) if params else sql, params or ())
     return len(again.fetchall())
+
+
+RUNS = "/admin/syncs/run/"
+
+
+def test_a_late_page_passes_the_earlier_rows_by_their_keys_alone(admin_client):
+    grow(1, MANY)
+    with CaptureQueriesContext(connection) as asked:
+        reply = admin_client.get(RUNS, {"p": 3})
+    expected = list(Run.objects.order_by("-pk").values_list("pk", flat=True)[100:150])
+    assert [run.pk for run in reply.context["cl"].result_list] == expected
+    late = [query["sql"] for query in asked if "OFFSET" in query["sql"]]
+    assert len(late) == 1
+    assert "JOIN" not in late[0]
+
+
+def test_a_long_list_is_counted_as_far_as_one_looks_and_says_so(admin_client, monkeypatch):
+    monkeypatch.setattr(site, "MOST", 60)
+    grow(1, MANY)
+    with CaptureQueriesContext(connection) as asked:
+        first = admin_client.get(RUNS).content.decode()
+    counts = [query["sql"] for query in asked if re.search(r"COUNT.*syncs_run", query["sql"])]
+    assert counts
+    assert all("LIMIT 61" in sql for sql in counts)
+    assert "more than 60 runs" in " ".join(first.split())
+    assert "more than 60 results" in " ".join(first.split())
+    assert "?p=2" in first
+    # The last page that was counted is not the last one; behind it, the list goes on.
+    second = admin_client.get(RUNS, {"p": 2}).content.decode()
+    assert "?p=3" in second
+    last = admin_client.get(RUNS, {"p": 3})
+    shown = " ".join(last.content.decode().split())
+    assert "149 runs" in shown
+    assert "more than" not in shown
+    assert len(last.context["cl"].result_list) == 49
+
+
+def test_a_list_with_actions_counts_what_select_all_would_take(admin_client, monkeypatch):
+    monkeypatch.setattr(site, "MOST", 60)
+    grow(1, MANY)
+    assert "Select all 149" in " ".join(admin_client.get("/admin/syncs/rejection/").content.decode().split())
+
+
+def test_the_question_before_a_workspace_goes_counts_what_goes_with_it(admin_client):
+    grow(1, 4)
+    workspace = Workspace.objects.order_by("pk").first()
+    url = f"/admin/receiving/workspace/{workspace.pk}/delete/"
+    # Keys and the log are kept: their own pages delete none, and neither does this one.
+    refused = admin_client.get(url)
+    assert refused.context["perms_lacking"] == {"API key", "request"}
+    assert dict(refused.context["model_count"]) == {"API keys": 1, "requests": 3}
+    assert admin_client.post(url, {"post": "yes"}).status_code == 403
+    empty = Workspace.objects.create(slug="empty")
+    Trait.objects.create(workspace=empty, name="t")
+    url = f"/admin/receiving/workspace/{empty.pk}/delete/"
+    assert dict(admin_client.get(url).context["model_count"]) == {"traits": 1}
+    assert admin_client.post(url, {"post": "yes"}).status_code == 302
+    assert not Workspace.objects.filter(pk=empty.pk).exists()

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Any, ClassVar
-from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -13,6 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelect2Widget
 
 from cohorts.choices import ScheduleKind
+from cohorts.definitions.parse import timezones
 from cohorts.forms import ScheduledForm
 from cohorts.models import Cohort
 from syncs.models import Sync
@@ -84,7 +84,7 @@ class SyncForm(ScheduledForm):
 
     def clean_timezone(self) -> str:
         name: str = self.cleaned_data["timezone"].strip()
-        if name not in available_timezones():
+        if name not in timezones():
             raise ValidationError(f"There is no time zone “{name}”. Example: Europe/Berlin.")
         return name
 

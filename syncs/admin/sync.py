@@ -1,7 +1,6 @@
 """Syncs in the admin: how they stand, their form, and what a person can do to them."""
 
 from typing import Any
-from zoneinfo import available_timezones
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -17,6 +16,7 @@ from unfold.decorators import display
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
@@ -37,6 +37,8 @@ from syncs.state import RUN_TONES, state_of
 RECENT_RUNS = 10
 CHARTED_RUNS = 40
 TIMES = 5
+# Of what a run would send, a page counts this many one by one, and says "at least" of more.
+MOST_COUNTED = 10_000
 
 
 class StateFilter(DropdownFilter):
@@ -237,7 +239,7 @@ class SyncAdmin(DeedsAdmin):
         return HttpResponseRedirect(columns.sync_url(obj.pk))
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        context["time_zones"] = sorted(available_timezones())
+        context["time_zones"] = sorted(timezones())
         sync = kwargs.get("obj")
         if sync is not None and sync.pk:
             context |= _page(sync)
@@ -273,7 +275,7 @@ class SyncAdmin(DeedsAdmin):
             "back": reverse("admin:syncs_sync_change", args=[sync.pk]),
         }
         try:
-            context["preview"] = preview(sync, mode=mode)
+            context["preview"] = preview(sync, mode=mode, most=MOST_COUNTED)
         except (start.CannotRun, TemplateError, SecretUnreadable) as error:
             context["problem"] = str(error)
         return TemplateResponse(request, "syncs/dry_run.html", context)
@@ -317,7 +319,7 @@ def _planned(form: SyncForm) -> dict[str, Any]:
         if sync.pk is None:
             sync = Sync(pk=0, cohort=given["cohort"], destination=given["destination"])
         try:
-            context["preview"] = preview(sync)
+            context["preview"] = preview(sync, most=MOST_COUNTED)
         except (start.CannotRun, TemplateError, SecretUnreadable) as error:
             context["problems"].append(str(error))
     return context

@@ -537,6 +537,25 @@ def test_a_dry_run_shows_everything_and_sends_nothing(admin_client):
     assert Sync.objects.get().external_name == ""
 
 
+def test_a_dry_run_counts_one_by_one_up_to_a_limit_and_says_so(admin_client, monkeypatch):
+    made = make_sync([f"u{number:03}" for number in range(60)])
+    Sync.objects.update(settled_version=1)
+    world.fill(made.cohort, [f"u{number:03}" for number in range(30, 100)])
+    url = reverse("admin:syncs_sync_dry_run", args=[made.pk])
+    page = text_of(admin_client.get(url))
+    assert "<dt>Adds</dt><dd>40</dd>" in page
+    assert "<dt>Removes</dt><dd>30</dd>" in page
+    monkeypatch.setattr("syncs.preview.SAMPLE", 2)
+    monkeypatch.setattr("syncs.admin.sync.MOST_COUNTED", 35)
+    Destination.objects.update(batch_size=2)
+    page = text_of(admin_client.get(url))
+    assert "<dt>Adds</dt><dd>at least 35</dd>" in page
+    assert "<dt>Removes</dt><dd>30</dd>" in page
+    # What a version has recorded is told whole.
+    page = text_of(admin_client.get(url, {"mode": "full"}))
+    assert "<dt>Adds</dt><dd>70</dd>" in page
+
+
 def test_a_dry_run_of_what_cannot_run_says_why(admin_client):
     made = make_sync(users=())
     page = text_of(
