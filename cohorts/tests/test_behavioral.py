@@ -85,7 +85,7 @@ def test_a_preview_shows_size_sample_sentence_sql_and_unknown_events() -> None:
     assert found.sentence.startswith(
         'Users who performed "cart" in the last 7 days and did not perform "bye"'
     )
-    assert "READ_PARQUET" in found.sql and "EXCEPT" in found.sql
+    assert "READ_PARQUET" in found.sql and "ANTI JOIN" in found.sql
     assert found.unknown == ["bye"]
 
 
