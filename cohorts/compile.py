@@ -1,8 +1,9 @@
 """From a definition to one query, by set operations: one set of users for each condition.
 
 A condition is a set of users, or, when it holds for someone without events ("did not", "or never",
-"is not"), the complement of one. Groups join sets by INTERSECT, UNION and EXCEPT (or semi and anti joins
-where an engine is faster so), and complements by De Morgan. What is a complement in the end needs to know all users.
+"is not"), the complement of one. Groups join sets by INTERSECT, UNION and EXCEPT (semi and anti joins where
+an engine is faster so), and complements by De Morgan. What is a complement in the end needs to know all
+users.
 
 What `all` joins need not be computed for everybody: conditions on frequent events count only the users of
 the one on the rarest, where the engine knows how frequent events are.
@@ -149,7 +150,7 @@ class Compiler:
 
     @contextmanager
     def narrowed(self, node: All) -> Iterator[None]:
-        """Compute the condition on the rarest events once, first, and those on more of them among its users."""
+        """Compute the condition on the rarest events first, and those on more events among its users."""
         plain = [c for c in node.nodes if isinstance(c, Performed) and not is_complement(c)]
         rows = {c: self.rows(c) for c in plain}
         base = min(rows, key=lambda c: rows[c], default=None)
