@@ -142,7 +142,7 @@ def generate(events: int, seed: int) -> None:
     setup()
     from events import convert
     from events.compact import Prepared, limits, publish
-    from events.convert import Written
+    from events.convert import Counted, Written
     from events.engine import connect
     from events.models import FileKind, PropertyColumn
     from events.store import Folders
@@ -162,6 +162,12 @@ def generate(events: int, seed: int) -> None:
             f"SELECT event, user_id, time, NULL::VARCHAR AS insert_id, {selected} FROM ({rows(events, seed)})"
         )
         count = convert.copy(connection, f"{query} ORDER BY event, user_id, time", target)
+        counts = [
+            Counted(event, None, number, 0, 0, AS_OF)
+            for event, number in connection.execute(
+                f"SELECT event, count(*) FROM read_parquet('{target}') GROUP BY event"
+            ).fetchall()
+        ]
         users = f"SELECT DISTINCT user_id FROM read_parquet('{target}')"
         plan = "CASE hash(user_id) % 4 WHEN 0 THEN 'pro' WHEN 1 THEN 'team' ELSE 'free' END"
         traits = f"""
@@ -175,7 +181,7 @@ def generate(events: int, seed: int) -> None:
     for number, name in enumerate(("category", "country", "amount")):
         PropertyColumn.objects.get_or_create(workspace="default", name=name, number=number)
     files = [
-        Prepared(FileKind.EVENTS, "benchmark-events.parquet", Written(count, tuple(columns))),
+        Prepared(FileKind.EVENTS, "benchmark-events.parquet", Written(count, tuple(columns)), counts),
         Prepared(FileKind.TRAITS, "benchmark-traits.parquet", Written(known, ())),
     ]
     publish("default", folders, files)

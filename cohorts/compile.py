@@ -1,11 +1,16 @@
 """From a definition to one query, by set operations: one set of users for each condition.
 
 A condition is a set of users, or, when it holds for someone without events ("did not", "or never",
-"is not"), the complement of one. Groups join sets by INTERSECT, UNION and EXCEPT, and complements by
-De Morgan. What is a complement in the end needs to know all users.
+"is not"), the complement of one. Groups join sets by INTERSECT, UNION and EXCEPT (semi and anti joins where
+an engine is faster so), and complements by De Morgan. What is a complement in the end needs to know all
+users.
+
+What `all` joins need not be computed for everybody: conditions on frequent events count only the users of
+the one on the rarest, where the engine knows how frequent events are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,7 +47,7 @@ def compile_members(
     compiler = Compiler(definition, as_of, dialect, computed or {})
     users = compiler.users(definition.where)
     if users.complement:
-        users = Users(minus(compiler.everyone(), users.query))
+        users = Users(compiler.minus([compiler.everyone(), users.query]))
     ordered = exp.Ordered(this=dialect.ordered(exp.column("user_id")), nulls_first=True)
     query = compiler.with_shared(exp.select("user_id").from_(users.query.subquery("members")))
     return Compiled(query.order_by(ordered), dialect)
@@ -72,20 +77,14 @@ def is_complement(condition: Condition) -> bool:
 
 @dataclass(frozen=True)
 class Users:
+    """A query of distinct ids."""
+
     query: exp.Query
     complement: bool = False
 
 
 def union(queries: list[exp.Query]) -> exp.Query:
     return join(exp.union, queries)
-
-
-def intersection(queries: list[exp.Query]) -> exp.Query:
-    return join(exp.intersect, queries)
-
-
-def minus(left: exp.Query, right: exp.Query) -> exp.Query:
-    return join(exp.except_, [left, right])
 
 
 def join(operation: Callable[..., exp.Query], queries: list[exp.Query]) -> exp.Query:
@@ -102,6 +101,25 @@ def alone(query: exp.Query) -> exp.Query:
     return query
 
 
+def filtered(kind: str, queries: list[exp.Query]) -> exp.Query:
+    """The ids of the first set that are in each of the others ("semi"), or in none of them ("anti").
+
+    As INTERSECT and EXCEPT, which would make ids distinct once more.
+    """
+    result = exp.select("user_id").from_(queries[0].subquery("s"))
+    for number, query in enumerate(queries[1:], start=1):
+        result = result.join(query.subquery(f"s{number}"), join_type=kind, using=["user_id"])
+    return result
+
+
+@dataclass(frozen=True)
+class Among:
+    """Users outside of this set cannot be members; `rows` events made it."""
+
+    users: exp.Query
+    rows: int
+
+
 class Compiler:
     def __init__(
         self,
@@ -115,6 +133,7 @@ class Compiler:
         all_conditions = list(conditions(definition.where))
         self.repeated = {c for c in all_conditions if all_conditions.count(c) > 1}
         self.shared: dict[Condition, exp.Query] = {}
+        self.among: Among | None = None
 
     # --- The tree ---------------------------------------------------------------------------
 
@@ -122,9 +141,34 @@ class Compiler:
         if isinstance(node, Not):
             inner = self.users(node.node)
             return Users(inner.query, not inner.complement)
-        if isinstance(node, (All, AnyOf)):
-            return self.group([self.users(child) for child in node.nodes], isinstance(node, All))
+        if isinstance(node, All):
+            with self.narrowed(node):
+                return self.group([self.users(child) for child in node.nodes], True)
+        if isinstance(node, AnyOf):
+            return self.group([self.users(child) for child in node.nodes], False)
         return Users(self.once(node, self.condition(node)), is_complement(node))
+
+    @contextmanager
+    def narrowed(self, node: All) -> Iterator[None]:
+        """Compute the condition on the rarest events first, and those on more events among its users."""
+        plain = [c for c in node.nodes if isinstance(c, Performed) and not is_complement(c)]
+        rows = {c: self.rows(c) for c in plain}
+        base = min(rows, key=lambda c: rows[c], default=None)
+        if self.among or base is None or all(self.rows(c) <= rows[base] for c in conditions(node)):
+            yield
+            return
+        self.repeated.add(base)
+        self.among = Among(self.once(base, self.condition(base)), rows[base])
+        yield
+        self.among = None
+
+    def rows(self, condition: Condition) -> int:
+        """Roughly how many events a condition reads; 0 when that is not known."""
+        if isinstance(condition, Performed):
+            return self.dialect.rows(condition.events)
+        if isinstance(condition, Sequence):
+            return sum(self.dialect.rows(step.events) for step in condition.steps)
+        return 0
 
     def group(self, sets: list[Users], everything: bool) -> Users:
         """all: (∩ plain) − (∪ complemented). any: the complement of (∩ complemented) − (∪ plain)."""
@@ -136,8 +180,16 @@ class Compiler:
             inside, outside, combined = complemented, plain, True
         if not inside:
             return Users(union(outside), not combined)
-        result = intersection(inside)
-        return Users(minus(result, union(outside)) if outside else result, combined)
+        result = self.intersection(inside)
+        return Users(self.minus([result, *outside]) if outside else result, combined)
+
+    def intersection(self, queries: list[exp.Query]) -> exp.Query:
+        if self.dialect.semi_joins and len(queries) > 1:
+            return filtered("semi", queries)
+        return join(exp.intersect, queries)
+
+    def minus(self, queries: list[exp.Query]) -> exp.Query:
+        return filtered("anti", queries) if self.dialect.semi_joins else join(exp.except_, queries)
 
     def once(self, node: Condition, query: exp.Query) -> exp.Query:
         """A condition that stands more than once in the definition is computed once."""
@@ -153,7 +205,7 @@ class Compiler:
 
     def everyone(self) -> exp.Query:
         """The users table, and whoever has an event before the instant."""
-        known = self.dialect.known_users()
+        known = self.dialect.known_users().distinct()
         if not self.dialect.has_events:
             return known
         active = self.on.ids(self.dialect.events().where(self.on.before(self.as_of))).distinct()
@@ -163,10 +215,13 @@ class Compiler:
         """The users for whom a condition holds; those for whom it does not, if it is a complement."""
         if node in self.computed:
             return self.computed[node].copy()
+        on = self.on
+        if self.among and node not in self.repeated and self.rows(node) > self.among.rows:
+            on = on.narrowed(self.among.users)
         if isinstance(node, Performed):
-            return self.on.performed(node)
+            return on.performed(node)
         if isinstance(node, Sequence):
-            return SequenceQuery(node, self.on).query()
+            return SequenceQuery(node, on).query()
         if isinstance(node, UserProperty):
             return self.on.user(node.property)
         return self.dialect.members(node.key)

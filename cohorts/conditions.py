@@ -14,10 +14,20 @@ from cohorts.zones import local_day, local_days
 class Conditions:
     """The parts of a query over events and users, as of an instant."""
 
-    def __init__(self, dialect: Dialect, as_of: datetime, zone: ZoneInfo) -> None:
-        self.dialect, self.as_of, self.zone = dialect, as_of, zone
+    def __init__(
+        self, dialect: Dialect, as_of: datetime, zone: ZoneInfo, among: exp.Query | None = None
+    ) -> None:
+        """With `among`, a set of users, only their events are read."""
+        self.dialect, self.as_of, self.zone, self.among = dialect, as_of, zone, among
+
+    def narrowed(self, among: exp.Query) -> "Conditions":
+        return Conditions(self.dialect, self.as_of, self.zone, among)
 
     # --- Rows -------------------------------------------------------------------------------
+
+    def events(self) -> exp.Select:
+        rows = self.dialect.events()
+        return rows if self.among is None else rows.where(self.dialect.user_id().isin(query=self.among))
 
     def ids(self, rows: exp.Select) -> exp.Select:
         return rows.select(exp.alias_(self.dialect.user_id(), "user_id"))
@@ -69,7 +79,7 @@ class Conditions:
     def counted(self, node: Performed) -> exp.Select:
         """The events that a condition counts: a SELECT without columns."""
         start, end = node.window.bounds(self.as_of, self.zone)
-        rows = self.dialect.events().where(*self.matching(node.events, node.where), self.before(end))
+        rows = self.events().where(*self.matching(node.events, node.where), self.before(end))
         return rows.where(self.dialect.time() >= self.dialect.instant(start)) if start else rows
 
     def performed(self, node: Performed) -> exp.Query:

@@ -51,6 +51,8 @@ class Dialect(ABC):
 
     name: str
     has_events = True
+    # Whether the engine has SEMI and ANTI JOIN, and they are faster than INTERSECT and EXCEPT.
+    semi_joins = False
 
     def __init__(self, cohorts: Mapping[str, str] | None = None, user: str | None = None) -> None:
         """`cohorts` gives, for each key a definition refers to, the relation that holds its ids."""
@@ -84,6 +86,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def user_number(self, name: str) -> exp.Expr: ...
+
+    def rows(self, events: tuple[str, ...]) -> int:
+        """Roughly how many events of these names there are, of all names if none; 0: not known."""
+        return 0
 
     def event_name(self) -> exp.Expr:
         return exp.column("event")
@@ -140,6 +146,7 @@ class DuckDB(Dialect):
     """Our own files: see `events/layout.py` for their columns."""
 
     name = "duckdb"
+    semi_joins = True
 
     def __init__(
         self, layout: Layout, cohorts: Mapping[str, str] | None = None, user: str | None = None
@@ -152,6 +159,10 @@ class DuckDB(Dialect):
         if not self.layout.events:
             raise MissingTable("No events have come in yet. Import some with import_events, or send them.")
         return self.narrowed(exp.Select().from_(parquet(self.layout.events)))
+
+    def rows(self, events: tuple[str, ...]) -> int:
+        counts = self.layout.counts
+        return sum(counts.get(name, 0) for name in events) if events else sum(counts.values())
 
     def traits(self) -> exp.Select:
         if not self.layout.traits:

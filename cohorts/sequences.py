@@ -36,7 +36,7 @@ class SequenceQuery:
         on, present = self.on, self.present
         start, end = self.node.window.bounds(on.as_of, on.zone)
         within = self.node.within.delta if self.node.within else None
-        rows = on.ids(self.dialect.events()).select(exp.alias_(self.dialect.micros(), "t"))
+        rows = on.ids(on.events()).select(exp.alias_(self.dialect.micros(), "t"))
         first = [*on.matching(present[0].events, present[0].where), on.before(end)]
         flags: list[tuple[str, exp.Expr]] = [("m1", exp.and_(*first))]
         flags += [(f"m{i}", self.step([step])) for i, step in enumerate(present[1:], start=2)]

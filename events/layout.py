@@ -43,7 +43,8 @@ class Layout:
     """What a query reads: files, and which columns they have.
 
     `columns` gives the number of each property that has one; `present` the columns that at least one
-    file has; `has_rest` whether any file has properties without a number.
+    file has; `has_rest` whether any file has properties without a number; `counts` how many events of
+    each name came in, which decides what is computed first and nothing else.
     """
 
     events: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Layout:
     columns: Mapping[str, int] = field(default_factory=dict)
     present: frozenset[str] = frozenset()
     has_rest: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def text_column(self, name: str) -> str | None:
         return self._column("s", name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 from events.layout import Layout
-from events.models import EventFile, FileKind, PropertyColumn
+from events.models import CatalogueEntry, EventFile, FileKind, PropertyColumn
 
 DEFAULT_WORKSPACE = "default"
 
@@ -51,6 +51,7 @@ def read_layout(workspace: str) -> Layout:
     folder = Folders(workspace).files
     events = list(EventFile.objects.live(workspace, FileKind.EVENTS).values_list("name", "columns"))
     traits = EventFile.objects.live(workspace, FileKind.TRAITS).values_list("name", flat=True)
+    counts = CatalogueEntry.objects.filter(workspace=workspace, property_name="").exclude(event="")
     present = frozenset(column for _, columns in events for column in columns)
     return Layout(
         events=tuple(str(folder / name) for name, _ in events),
@@ -58,4 +59,5 @@ def read_layout(workspace: str) -> Layout:
         columns=column_numbers(workspace),
         present=present,
         has_rest="rest" in present,
+        counts=dict(counts.values_list("event", "count")),
     )

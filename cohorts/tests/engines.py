@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,11 @@ def duckdb_layout(world: World, folder: Path, numbers: Mapping[str, int]) -> Lay
         (folder / "events.jsonl").write_bytes(b"".join(map(event_line, rows)))
         convert.load_events(connection, [folder / "events.jsonl"])
         target = folder / "events.parquet"
-        written = convert.write_events(connection, numbers, convert.count_events(connection), target)
+        counted = convert.count_events(connection)
+        written = convert.write_events(connection, numbers, counted, target)
         present = frozenset(written.columns)
-        layout = Layout((str(target),), (), numbers, present, "rest" in present)
+        counts = {c.event: c.count for c in counted if c.property is None}
+        layout = Layout((str(target),), (), numbers, present, "rest" in present, counts)
     if world.users:
         traits = [
             {"user_id": user, "time": AS_OF.isoformat(), "traits": traits}
@@ -42,9 +45,7 @@ def duckdb_layout(world: World, folder: Path, numbers: Mapping[str, int]) -> Lay
         (folder / "traits.jsonl").write_bytes(b"".join(map(traits_line, traits)))
         convert.load_traits(connection, [folder / "traits.jsonl"])
         convert.write_traits(connection, folder / "traits.parquet")
-        layout = Layout(
-            layout.events, (str(folder / "traits.parquet"),), numbers, layout.present, layout.has_rest
-        )
+        layout = replace(layout, traits=(str(folder / "traits.parquet"),))
     connection.close()
     return layout
 

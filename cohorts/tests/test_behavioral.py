@@ -68,6 +68,21 @@ def test_a_later_event_moves_a_user_out() -> None:
     assert members(LEFT_A_CART) == ["u2"]
 
 
+def test_conditions_on_frequent_events_read_only_the_users_of_the_one_on_the_rarest() -> None:
+    store(*(did(user, "play", n) for user in ("u1", "u2", "u3") for n in (1, 2)), did("u1", "buy", 0.5))
+    store(did("u2", "buy", 0.5), did("u2", "play", 3))
+    often = {"performed": {"event": "play", "count": {">=": 3}}}
+    once = {"performed": {"event": "buy"}}
+    for where, expected in (
+        ({"all": [often, once]}, ["u2"]),
+        ({"all": [once, {"not": often}]}, ["u1"]),
+        ({"any": [{"all": [once, often]}, {"all": [often, once]}]}, ["u2"]),
+    ):
+        sql = behavioral.compiled_query(parse({"version": 1, "where": where}), AS_OF).sql
+        assert sql.count("user_id IN (SELECT user_id FROM shared") == (0 if "any" in where else 1), sql
+        assert members(where) == expected
+
+
 def test_cohorts_are_read_as_they_are_given() -> None:
     store(did("u1", "cart"), did("u2", "cart"), did("u3", "buy"))
     given = {"vip": ["stranger", "u1"], "staff": ["u2"]}
@@ -85,7 +100,7 @@ def test_a_preview_shows_size_sample_sentence_sql_and_unknown_events() -> None:
     assert found.sentence.startswith(
         'Users who performed "cart" in the last 7 days and did not perform "bye"'
     )
-    assert "READ_PARQUET" in found.sql and "EXCEPT" in found.sql
+    assert "READ_PARQUET" in found.sql and "ANTI JOIN" in found.sql
     assert found.unknown == ["bye"]
 
 
