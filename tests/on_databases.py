@@ -1,4 +1,6 @@
-"""`./run test`: pytest on SQLite and on PostgreSQL, and a line for each that says what became of it.
+"""`./run test`: pytest on SQLite and on PostgreSQL, side by side, and a line for each with its result.
+
+SQLite's tests print as they go, PostgreSQL's when those have ended: each keeps one core busy.
 
 PostgreSQL is TEST_POSTGRES_URL, or DATABASE_URL if that is one, or user postgres at 127.0.0.1:5432. Its
 server must be there in CI (CI=true); elsewhere the summary says that it was not tested.
@@ -8,8 +10,11 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import psycopg
 
@@ -37,13 +42,18 @@ class Outcome:
 def main(arguments: list[str]) -> int:
     """Return 0 when all tests passed on each database, and in CI on both."""
     url = postgres_url(os.environ)
-    outcomes = [run_pytest("SQLite", "", arguments)]
     reason = why_unreachable(url)
-    outcomes.append(
-        Outcome("PostgreSQL", reason=f"{reason}; {HINT}")
-        if reason
-        else run_pytest("PostgreSQL", url, arguments)
-    )
+    with TemporaryFile() as output, ThreadPoolExecutor() as beside:
+        later = None if reason else beside.submit(run_pytest, "PostgreSQL", url, arguments, output)
+        print("\n--- Tests on SQLite ---", flush=True)
+        outcomes = [run_pytest("SQLite", "sqlite:///:memory:", arguments)]
+        if later is None:
+            outcomes.append(Outcome("PostgreSQL", reason=f"{reason}; {HINT}"))
+        else:
+            print("\n--- Tests on PostgreSQL ---", flush=True)
+            outcomes.append(later.result())
+            output.seek(0)
+            print(output.read().decode(errors="replace"), flush=True)
     print("\n--- Databases ---", *(outcome.line() for outcome in outcomes), sep="\n", flush=True)
     return exit_code(outcomes, in_ci=os.environ.get("CI", "") not in ("", "false", "0"))
 
@@ -69,14 +79,15 @@ def why_unreachable(url: str) -> str:
         return " ".join(str(error).split())
 
 
-def run_pytest(database: str, url: str, arguments: list[str]) -> Outcome:
-    """Run pytest, which prints as it goes; `url` is empty for SQLite."""
-    print(f"\n--- Tests on {database} ---", flush=True)
+def run_pytest(database: str, url: str, arguments: list[str], output: IO[bytes] | None = None) -> Outcome:
+    """Run pytest on the database of this address; it prints as it goes, or into `output`."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url or "sqlite:///:memory:"},
+        env={**os.environ, "DATABASE_URL": url},
+        stdout=output,
+        stderr=output and subprocess.STDOUT,
         check=False,
     )
     return Outcome(database, done.returncode, time.monotonic() - began)
