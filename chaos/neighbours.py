@@ -5,7 +5,6 @@
 The worker is the real one, and waits are as long as in life. The time is from making the run to its end.
 """
 
-import threading
 import time
 
 from chaos import stage
@@ -38,20 +37,19 @@ def _median(values):
 
 def _play(failing: int, batches: int) -> float:
     """Return the seconds that the healthy sync took; its partner answers after 50 ms."""
-    from syncs import start, work
-    from syncs.choices import DONE_RUNS, OPEN_RUNS, RunState, Trigger
+    from syncs import start
+    from syncs.choices import OPEN_RUNS, RunState, Trigger
     from syncs.models import Run, Sync
     from tests import world
     from tests.partner import Fault, Partner
 
     Run.objects.filter(state__in=OPEN_RUNS).update(state=RunState.CANCELLED)
-    stop = threading.Event()
     with Partner(delay=0.05) as healthy, Partner() as sick:
         sick.fault = lambda call: Fault(503, {}) if len(sick.calls) % 2 else Fault(how="reset")
         cohort = world.cohort(world.users(batches * 100))
         small = world.cohort(world.users(100))
-        worker = threading.Thread(target=work.work, kwargs={"stop": stop})
-        worker.start()
+        worker = stage.worker()
+        _wait(start.start(world.sync(small, world.destination(healthy.url)), trigger=Trigger.SCHEDULE))
         for _ in range(failing):
             start.start(world.sync(small, world.destination(sick.url)), trigger=Trigger.SCHEDULE)
         sync: Sync = world.sync(cohort, world.destination(healthy.url, batch_size=100))
@@ -60,13 +58,19 @@ def _play(failing: int, batches: int) -> float:
             time.sleep(0.05)
         began = time.monotonic()
         run = start.start(sync, trigger=Trigger.SCHEDULE)
-        while not Run.objects.filter(pk=run.pk, state__in=DONE_RUNS).exists():
-            time.sleep(0.01)
+        _wait(run)
         took = time.monotonic() - began
-        stop.set()
-        worker.join()
+        worker.terminate()
+        worker.wait()
         assert healthy.members(world.name_at_partner(Sync.objects.get(pk=sync.pk))) == world.wanted(sync)
     return took
+
+
+def _wait(run) -> None:
+    from syncs.choices import DONE_RUNS
+
+    while type(run).objects.filter(pk=run.pk).exclude(state__in=DONE_RUNS).exists():
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,7 @@ PostgreSQL only: it is what a restart of its server, or a firewall, does. The wo
 both sides must end equal. A driver that was cut leaves its lease; it is taken over when it has run out.
 """
 
-import os
 import random
-import subprocess
-import sys
 import time
 
 from chaos import stage
@@ -41,7 +38,7 @@ def _play(options):
             world.cohort(world.users(options.users)),
             world.destination(partner.url, batch_size=options.users // 400, deadline=DEADLINE),
         )
-        worker = subprocess.Popen([sys.executable, "manage.py", "sync_worker"], env=dict(os.environ))
+        worker = stage.worker()
         try:
             while cuts < options.cuts and worker.poll() is None:
                 run = start.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)

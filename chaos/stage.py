@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import secrets
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -86,6 +87,11 @@ def processes() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["chaos.child"])
     return context
+
+
+def worker() -> subprocess.Popen[bytes]:
+    """Start the worker, as an operator would."""
+    return subprocess.Popen([sys.executable, "manage.py", "sync_worker"], env=dict(os.environ))
 
 
 def ended(process: BaseProcess, seconds: float = 120.0) -> int:

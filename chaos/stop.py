@@ -7,10 +7,7 @@ free, and the next driver must send nothing twice. Another one, whose partner is
 it must be gone at once.
 """
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from random import Random
 
@@ -58,7 +55,7 @@ def _play(chance, users):
             world.destination(partner.url, "amplitude-list", batch_size=users // 200, threads=THREADS),
         )
         start.start(sync, trigger=Trigger.COMMAND)
-        worker = _worker()
+        worker = stage.worker()
         _wait_for(partner, chance.randrange(2, 120))
         time.sleep(chance.uniform(0, 0.05))
         began = time.monotonic()
@@ -93,7 +90,7 @@ def _twice(users: int) -> float:
     with Partner(delay=3.0) as partner:
         sync = world.sync(world.cohort(world.users(users)), world.destination(partner.url))
         run = start.start(sync, trigger=Trigger.COMMAND)
-        worker = _worker()
+        worker = stage.worker()
         while not partner.in_flight:
             time.sleep(0.01)
         worker.send_signal(signal.SIGTERM)
@@ -105,10 +102,6 @@ def _twice(users: int) -> float:
         Run.objects.end(run.pk, RunState.CANCELLED, reason="The round is over.")
         assert code == 128 + signal.SIGTERM, code
     return seconds
-
-
-def _worker() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "manage.py", "sync_worker"], env=dict(os.environ))
 
 
 def _wait_for(partner, calls: int) -> None:
