@@ -238,6 +238,20 @@ MUTANTS = [
         "run.refresh_from_db()",
         (DEEDS,),
     ),
+    Mutant(
+        "a plan counts just whom it names",
+        "syncs/plan.py",
+        'sum(len(page) for page in self._chosen(step, "", None))',
+        'sum(len(page) - len(self._rejected(page)) for page in self._pages(step, ""))',
+        ("syncs/tests/test_plan_table.py",),
+    ),
+    Mutant(
+        "approval is of users, not of so many",
+        "cohorts/members.py",
+        "len(versions_left) < len(page) or not approved.issuperset(versions_left)",
+        "len(versions_left) < len(page) and not approved.issuperset(versions_left)",
+        (DEEDS,),
+    ),
     # Versions, secrets, addresses.
     Mutant(
         "every transaction of a refresh checks its claim",

@@ -189,8 +189,7 @@ class Drive:
         if asked.is_paused and self.ending is None:
             self.ending = Ended(How.PAUSED, asked.pause_reason)
         elif asked.updated_at != self.destination.updated_at and self.ending is None:
-            # Whoever drives next goes by the new key, address or rate.
-            self.park(0.0, "The destination was changed.")
+            self.begin_anew()
         active = {feed.run.pk: feed for feed in self.feeds}
         for pk in Run.objects.filter(pk__in=active, cancel_requested=True).values_list("pk", flat=True):
             self.end_run(active[pk], RunState.CANCELLED, "Cancelled by a person.", _give_up)
@@ -489,6 +488,10 @@ class Drive:
         if self.ending and self.ending.how == How.PAUSED:
             return
         self.ending = Ended(How.PARKED, reason, timezone.now() + timedelta(seconds=seconds))
+
+    def begin_anew(self) -> None:
+        """Leave at once: whoever drives next goes by the destination's new key, address or rate."""
+        self.park(0.0, "The destination was changed.")
 
     def pause(self, reason: str) -> None:
         """Stop sending to this destination until a person resumes it."""

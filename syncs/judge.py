@@ -20,6 +20,7 @@ from destinations.errors import (
     Temporary,
     TooLarge,
 )
+from destinations.models import Destination
 from destinations.payloads import Request
 from destinations.transport import Reply, describe
 from syncs import lease as leases
@@ -407,10 +408,15 @@ def _list_gone(drive: "Drive", feed: Feed) -> None:
 
 def _stop_and_tell(drive: "Drive", work: Work, error: DeliveryError) -> None:
     """Nothing more makes sense before a person has changed something: pause, and say why."""
+    drive.changed.append(work.batch)
+    as_driven = Destination.objects.filter(pk=drive.destination.pk, updated_at=drive.destination.updated_at)
+    if not as_driven.exists():
+        # They have, since this driver began: the refusal is of the key of before.
+        drive.begin_anew()
+        return
     reason = error.message if isinstance(error, Refused) else f"Something is set up wrong: {error.message}"
     drive.pause(reason)
     drive.end_run(work.feed, RunState.FAILED, reason)
-    drive.changed.append(work.batch)
 
 
 # --- what is written of a batch -----------------------------------------------------------------

@@ -301,6 +301,22 @@ def test_a_destination_that_is_changed_while_it_is_driven__goes_on_as_changed(pa
     assert len(partner.calls) < 12
 
 
+def test_a_key_that_is_refused_after_it_was_replaced__pauses_nothing(partner):
+    to = world.destination(partner.url, threads=1)
+    run = start.start(world.sync(world.cohort(world.users(4)), to), trigger=Trigger.COMMAND)
+    to.credential = "a new key"
+
+    def replace(runs):
+        if partner.key == world.KEY:
+            partner.key = "a new key"
+            to.save()
+
+    assert drive.drive(to.pk, stop=threading.Event(), report=replace).how == drive.How.PARKED
+    assert world.go(to).how == drive.How.DONE
+    run.refresh_from_db()
+    assert (run.state, run.added) == (RunState.SUCCEEDED, 4)
+
+
 def test_an_error_of_ours_as_a_run_ends__leaves_no_run_that_seems_to_run(sync, monkeypatch):
     world.fill(sync.cohort, world.users(8))
     monkeypatch.setattr(drive.Sync.objects.__class__, "settle", lambda *a, **k: 1 / 0, raising=True)
