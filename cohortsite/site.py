@@ -25,8 +25,12 @@ class KeysFirst(Paginator):  # type: ignore[type-arg]
         return page  # type: ignore[no-any-return]
 
 
-class Bounded(KeysFirst):
-    """Counts at most MOST rows, or so many behind the page that is asked for."""
+class InfinitePaginator(KeysFirst):
+    """Counts at most MOST rows, or so many behind the page that is asked for.
+
+    The name is one that unfold knows: it leaves the number out at the head of the page, where it could not
+    say "more than".
+    """
 
     template_name = "cohortsite/pagination.html"
 
@@ -61,5 +65,5 @@ class Site(UnfoldAdminSite):  # type: ignore[misc]
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Give each list its paginator. One with actions tells exactly how many rows "select all" means."""
         exact = admin_class is None or admin_class.show_full_result_count or admin_class.actions
-        options.setdefault("paginator", KeysFirst if exact else Bounded)
+        options.setdefault("paginator", KeysFirst if exact else InfinitePaginator)
         super().register(model_or_iterable, admin_class, **options)
