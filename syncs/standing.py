@@ -20,14 +20,16 @@ def states_of(syncs: Iterable[Sync], now: datetime) -> dict[int, State]:
 
 
 def facts_of(syncs: Iterable[Sync], now: datetime) -> dict[int, Facts]:
-    """Return the facts of each sync, by key. Two queries, if cohort and destination__driver are selected."""
+    """Return the facts of each sync, by key. Two queries, if cohort and destination__driver are selected.
+
+    Runs are read before what they settle: one that ends meanwhile is told as still running, which the next
+    look corrects, and never as ended with the partner not equal, which would be an alarm about nothing.
+    """
     by_key = {sync.pk: sync for sync in syncs}
-    rows = list(_numbers(Sync.objects.filter(pk__in=by_key)))
-    runs = Run.objects.in_bulk([row["last_run"] for row in rows if row["last_run"]])
-    return {
-        row["pk"]: _facts(by_key[row["pk"]], runs.get(row["last_run"]), row["held"], row["open"], now)
-        for row in rows
-    }
+    chosen = Sync.objects.filter(pk__in=by_key)
+    last = chosen.order_by().annotate(last_run=Subquery(last_runs().values("pk")[:1])).values("last_run")
+    runs = {run.sync_id: run for run in Run.objects.filter(pk__in=last)}
+    return {row["pk"]: _facts(by_key[row["pk"]], runs.get(row["pk"]), row, now) for row in _numbers(chosen)}
 
 
 def last_runs() -> QuerySet[Run]:
@@ -42,25 +44,24 @@ def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
     return (
         syncs.order_by()
         .annotate(
-            last_run=Subquery(last_runs().values("pk")[:1]),
             held=Coalesce(Subquery(settled.values("size")[:1]), 0),
             open=Coalesce(Subquery(number), 0, output_field=IntegerField()),
         )
-        .values("pk", "last_run", "held", "open")
+        .values("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "held", "open")
     )
 
 
-def _facts(sync: Sync, run: Run | None, held: int, rejected: int, now: datetime) -> Facts:
-    destination, cohort = sync.destination, sync.cohort
+def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) -> Facts:
+    destination = sync.destination
     driver: Driver | None = getattr(destination, "driver", None)
     return Facts(
         now=now,
-        version=cohort.version,
-        size=cohort.size,
-        settled=sync.settled_version,
-        held=held,
-        dirty=sync.dirty,
-        rejected=rejected,
+        version=numbers["cohort__version"],
+        size=numbers["cohort__size"],
+        settled=numbers["settled_version"],
+        held=numbers["held"],
+        dirty=numbers["dirty"],
+        rejected=numbers["open"],
         enabled=sync.enabled,
         archived=sync.archived_at is not None,
         next_due_at=sync.next_due_at if sync.enabled else None,

@@ -1,6 +1,7 @@
 """`./run test`: pytest on SQLite and on PostgreSQL, side by side, and a line for each with its result.
 
-SQLite's tests print as they go, PostgreSQL's when those have ended: each keeps one core busy.
+SQLite's tests print as they go, PostgreSQL's when those have ended: each keeps one core busy. What has
+nothing to do with the database (the mark "once") runs with SQLite's alone.
 
 PostgreSQL is TEST_POSTGRES_URL, or DATABASE_URL if that is one, or user postgres at 127.0.0.1:5432. Its
 server must be there in CI (CI=true); elsewhere the summary says that it was not tested.
@@ -44,7 +45,8 @@ def main(arguments: list[str]) -> int:
     url = postgres_url(os.environ)
     reason = why_unreachable(url)
     with TemporaryFile() as output, ThreadPoolExecutor() as beside:
-        later = None if reason else beside.submit(run_pytest, "PostgreSQL", url, arguments, output)
+        each = ["-m", "not once", *arguments]
+        later = None if reason else beside.submit(run_pytest, "PostgreSQL", url, each, output)
         print("\n--- Tests on SQLite ---", flush=True)
         outcomes = [run_pytest("SQLite", "sqlite:///:memory:", arguments)]
         if later is None:

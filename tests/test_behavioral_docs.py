@@ -13,6 +13,8 @@ from django.conf import settings
 
 from cohorts.definitions import json_schema, parse
 
+pytestmark = pytest.mark.once
+
 DOCS = settings.BASE_DIR / "docs"
 PAGE = (DOCS / "behavioral.md").read_text()
 BLOCKS = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]

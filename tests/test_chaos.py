@@ -92,6 +92,7 @@ def test_events_survive_the_death_of_the_server_the_worker_and_the_power():
     assert figures["killed"] == {"server": 1, "worker": 1, "power": 1}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("variant", "kill"), [("reply-first", "power"), ("remove-first", "worker")])
 def test_events_that_are_not_safe_when_they_are_said_to_be_are_missed(variant, kill):
     options = ["--seconds", 4, "--rate", 200, "--kills", 3, "--seed", 1]

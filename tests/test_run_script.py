@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 # Says that it is recent enough, makes `.venv` with itself in it, and notes whatever else it is asked.
 PYTHON = """\

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from cohorts.definitions import DefinitionError, json_schema, parse
 from cohorts.tests import strategies
 
+pytestmark = pytest.mark.once
+
 DOWNLOADED = {"performed": {"event": "app_download", "window": {"last": "90d"}}}
 SIGNED_UP = {"performed": {"event": "signup_complete"}}
 

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from cohorts.definitions import parse
 from cohorts.tests import engines, oracle, strategies
 from cohorts.tests.oracle import NeedsUsers, World
 from events.engine import MissingTable
+
+pytestmark = pytest.mark.once
 
 drawn = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 

@@ -17,6 +17,8 @@ from cohorts.tests import engines, oracle
 from cohorts.tests.oracle import Event, World
 from events.layout import Layout
 
+pytestmark = pytest.mark.once
+
 DEMO = settings.BASE_DIR / "demo"
 
 

@@ -14,6 +14,8 @@ from destinations.payloads import Encoder
 from destinations.tests.partner import answer, partner, says
 from destinations.transport import KEEP_AT_MOST, Transport, describe, excerpt
 
+pytestmark = pytest.mark.once
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 

@@ -284,10 +284,11 @@ class SyncAdmin(DeedsAdmin):
 def _page(sync: Sync) -> dict[str, Any]:
     """Return what a sync's page shows above its form."""
     now = timezone.now()
-    facts = standing.facts_of([sync], now)[sync.pk]
     driver = getattr(sync.destination, "driver", None)
-    runs = list(sync.runs.all()[:CHARTED_RUNS])
+    # Before the state: of a run that ends meanwhile, the page then still watches the end, and loads again.
     open_run = sync.runs.filter(state__in=OPEN_RUNS).first()
+    runs = list(sync.runs.all()[:CHARTED_RUNS])
+    facts = standing.facts_of([sync], now)[sync.pk]
     progress = Progress.of(open_run, now) if open_run else None
     return {
         "chart": chart_of(runs),

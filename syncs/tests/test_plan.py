@@ -22,7 +22,7 @@ from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world
 from tests.partner import Fault, Partner
 
-HISTORIES = int(os.environ.get("HISTORIES", "100"))
+HISTORIES = int(os.environ.get("HISTORIES", "60"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1"))
 UNIVERSE = [f"u{number:02d}" for number in range(14)]
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
+TELEPHONE: ViewportSize = {"width": 390, "height": 844}
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
 # What is let pass, all of it: (rule, a part of the element's HTML): the reason.
 EXCEPTIONS: dict[tuple[str, str], str] = {
@@ -12,6 +13,12 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "Swagger UI, in the API's documentation, puts the link of a call within the button that opens it"
     ),
 }
+# What is half faded in has the contrast of neither before nor after. It begins a frame after the press.
+SETTLED = """async () => {
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+    const ending = document.getAnimations().filter(one => one.effect.getComputedTiming().endTime < Infinity);
+    await Promise.allSettled(ending.map(one => one.finished));
+}"""
 _axe = Axe()
 
 
@@ -20,9 +27,27 @@ def violations(page: Page, *rules: str) -> list[str]:
     only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": TAGS}
     if not page.evaluate("'axe' in window"):
         page.evaluate(_axe.axe_script)
+    page.evaluate(SETTLED)
     options = {"runOnly": only, "resultTypes": ["violations"]}
     found = page.evaluate("options => axe.run(options).then(result => result.violations)", options)
     return [_line(rule, node) for rule in found for node in rule["nodes"] if not _is_excepted(rule, node)]
+
+
+def everywhere(page: Page) -> list[str]:
+    """Return what is wrong on the page in both themes, and on a telephone: it must not scroll there."""
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    found += [f"dark: {line}" for line in violations(page, "color-contrast", "link-in-text-block")]
+    before = page.viewport_size
+    assert before
+    page.set_viewport_size(TELEPHONE)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    if width > TELEPHONE["width"]:
+        found.append(f"{width} pixels wide on a telephone")
+    found += [f"telephone: {line}" for line in violations(page, "target-size")]
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(before)
+    return found
 
 
 def _is_excepted(rule: dict[str, Any], node: dict[str, Any]) -> bool:

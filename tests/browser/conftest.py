@@ -121,13 +121,17 @@ def partner() -> Iterator[Partner]:
 
 @pytest.fixture
 def open_page(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Return a function that opens a window for somebody of a role, and watches what goes wrong in it."""
+    """Return a function that opens a window for somebody of a role, and watches what goes wrong in it.
+
+    Who has no role has not logged in.
+    """
     windows: list[tuple[BrowserContext, Page]] = []
     wrong: list[str] = []
 
     def open_as(role: str = "administrator") -> Page:
         context = browser.new_context(base_url=site, viewport=DESK, locale="en-US")
-        context.add_cookies([{"name": "sessionid", "value": session_of(role), "url": site}])
+        if role:
+            context.add_cookies([{"name": "sessionid", "value": session_of(role), "url": site}])
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         watch(page, wrong)

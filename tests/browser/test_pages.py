@@ -7,12 +7,9 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.urls import reverse
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser import axe, stage
-from tests.browser.conftest import DESK
-
-TELEPHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @pytest.fixture
@@ -33,6 +30,7 @@ def lists_and_forms(page: Page) -> dict[str, str]:
     return found
 
 
+@pytest.mark.once
 @pytest.mark.timeout(900)
 def test_every_page_is_readable_by_everybody(looked_at):
     """axe, in both themes; no scrolling to the side on a telephone, where targets are large enough too."""
@@ -43,16 +41,7 @@ def test_every_page_is_readable_by_everybody(looked_at):
         assert reply and reply.status == 200, url
         if name == "API docs":
             expect(page.get_by_role("heading", name="Cohort Sync")).to_be_visible()
-        found = axe.violations(page)
-        page.emulate_media(color_scheme="dark")
-        found += [f"dark: {line}" for line in axe.violations(page, "color-contrast", "link-in-text-block")]
-        page.set_viewport_size(TELEPHONE)
-        width = page.evaluate("document.documentElement.scrollWidth")
-        if width > TELEPHONE["width"]:
-            found.append(f"{width} pixels wide on a telephone")
-        found += [f"telephone: {line}" for line in axe.violations(page, "target-size")]
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size(DESK)
+        found = axe.everywhere(page)
         if page.title() == "taken":
             found.append("markup was run")
         wrong += [f"{name} ({url}): {line}" for line in found]
@@ -111,6 +100,7 @@ def press(page: Page, name: str | re.Pattern[str]) -> None:
     page.get_by_role("button", name=name).first.press("Enter")
 
 
+@pytest.mark.once
 def test_what_opens_is_readable_by_everybody_too(looked_at):
     """Dialogs, the panel of filters, the menu of the person, an open select, the menu on a telephone."""
     page, made = looked_at
@@ -151,7 +141,7 @@ def test_what_opens_is_readable_by_everybody_too(looked_at):
         page.get_by_role("link", name="Change password").or_(page.get_by_text("Log out")).first
     ).to_be_visible()
     look("the menu of the person")
-    page.set_viewport_size(TELEPHONE)
+    page.set_viewport_size(axe.TELEPHONE)
     page.goto("/admin/")
     press(page, "Menu")
     expect(page.get_by_role("link", name="Rejected users").last).to_be_visible()
