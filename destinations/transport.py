@@ -342,12 +342,25 @@ class _TLSSocket(_Patient, ssl.SSLSocket):
         super().do_handshake(block)
 
 
+class _Response(http.client.HTTPResponse):
+    """Passes over every interim reply (RFC 9110, 15.2), where Python passes over "100 Continue" alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        interim = 102 <= status < 200  # 101 would be final, and was not asked for
+        return version, http.client.CONTINUE if interim else status, reason
+
+
 class _Connection(HTTPConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connect(_active.now(), self._dns_host, self.port)
 
 
 class _TLSConnection(HTTPSConnection):
+    response_class = _Response
+
     def _new_conn(self) -> socket.socket:
         return _connect(_active.now(), self._dns_host, self.port)
 

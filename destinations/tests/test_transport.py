@@ -4,6 +4,7 @@ import ssl
 import threading
 import time
 import tracemalloc
+from contextlib import suppress
 
 import pytest
 
@@ -160,6 +161,24 @@ def test_interrupt_breaks_off_what_is_in_flight_and_refuses_what_follows(make_en
         ("interrupted", True),
         ("interrupted", False),
     ]
+
+
+def test_interim_replies_are_not_the_reply(make_endpoint, add_request):
+    interim = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+    body = HEAD + b"Content-Length: 2\r\n\r\n{}"
+    assert success(make_endpoint, add_request, says(interim + body)).status == 200
+    refused = failure(make_endpoint, add_request, says(interim + b"HTTP/1.1 503 Busy\r\n\r\n"))
+    assert refused.reply.status == 503
+
+
+def test_interim_replies_without_end_meet_the_deadline(make_endpoint, add_request):
+    def hint(sock: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                sock.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+    error = failure(make_endpoint, add_request, hint, deadline=0.3)
+    assert (error.code, error.unknown_outcome) == ("deadline", True)
 
 
 def test_at_most_64_kib_are_read_of_a_huge_reply(make_endpoint, add_request):
