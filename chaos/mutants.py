@@ -64,6 +64,20 @@ MUTANTS = [
         (MODEL, "syncs/tests/test_plan_table.py"),
     ),
     Mutant(
+        "a partner that holds nobody is asked to remove nobody",
+        "syncs/plan.py",
+        "first = self.settled == 0",
+        "first = self.mode == RunMode.CHANGES and self.settled == 0",
+        ("syncs/tests/test_plan_table.py",),
+    ),
+    Mutant(
+        "batches that wait are sent in their order",
+        "syncs/drive.py",
+        "            for work in waiting:",
+        "            for work in reversed(waiting):",
+        ("tests/test_odd_partner.py",),
+    ),
+    Mutant(
         "a full run adds everyone in the target",
         "syncs/plan.py",
         "if first or self.mode == RunMode.FULL else self._entered",

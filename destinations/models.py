@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from destinations import validators
+from destinations import payloads, validators
 from destinations.addresses import parse_networks
 from destinations.endpoint import AuthMode, Delivery, Endpoint, Kind, to_json
 from destinations.payloads import COHORT, KNOWN
@@ -441,8 +441,17 @@ class Destination(models.Model):
         holders = ["item_template", f"{outer}_path"] + (["batch_template"] if batched else [])
         if all(lacks(place, *NAMES_COHORT) for place in holders):
             yield "item_template", "Use $external_name, or all cohorts share one property."
+        # Else whoever has the property under the name of before keeps it when the cohort is renamed.
+        elif "item_template" in used and "cohort_name" in self._variables_in_keys():
+            yield "item_template", "Name the property by $external_name: it stays when a cohort is renamed."
+        elif all(lacks(place, *(NAMES_COHORT - {"cohort_name"})) for place in holders):
+            yield "item_template", "Use $external_name: it stays when a cohort is renamed."
         if batched and lacks("batch_template", "items"):
             yield "batch_template", '"$items" is missing: no user would be sent.'
+
+    def _variables_in_keys(self) -> set[str]:
+        keys = payloads.keys(payloads.parse_template(str(self.item_template), "item_template"))
+        return payloads.check_known(keys, "item_template")
 
     def _credential_problems(self) -> Iterable[tuple[str, str]]:
         """Yield field and problem of what is sent as the credential."""

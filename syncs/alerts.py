@@ -17,7 +17,7 @@ import orjson
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from destinations.addresses import parse_networks
@@ -25,11 +25,13 @@ from destinations.endpoint import AuthMode, Endpoint
 from destinations.errors import DeliveryError, Misconfigured
 from destinations.payloads import Operation, Request
 from destinations.transport import Transport
-from syncs.choices import AlertKind, RunState
+from syncs.choices import OPEN_RUNS, UNDRIVEN, AlertKind, RunMode, RunState
 from syncs.models import Alert, Run, Sync
 
 # A run that begins this much after its time has missed it.
 GRACE = timedelta(minutes=15)
+# A run that waits for its partner, or for a worker, this long after it was made needs somebody.
+PATIENCE = timedelta(hours=6)
 TRIES = 8
 
 
@@ -48,13 +50,19 @@ def _tell(sync: Sync, kind: str, sentence: str) -> Alert | None:
 def _changed(now: datetime) -> Iterator[tuple[Sync, str, str]]:
     runs = Run.objects.filter(sync=OuterRef("pk")).order_by("-pk")
     ended = runs.filter(finished_at__isnull=False).exclude(state=RunState.CANCELLED)
-    syncs = Sync.objects.filter(archived_at=None).select_related("cohort", "destination__driver")
-    for sync in syncs.annotate(
+    opened = runs.filter(state__in=OPEN_RUNS)
+    syncs = Sync.objects.annotate(
         last_state=Subquery(ended.values("state")[:1]),
         last_reason=Subquery(ended.values("reason")[:1]),
-        held=Subquery(runs.filter(state=RunState.HELD).values("reason")[:1]),
-        parked=Exists(runs.filter(state=RunState.PARKED)),
-    ):
+        open_state=Subquery(opened.values("state")[:1]),
+        open_reason=Subquery(opened.values("reason")[:1]),
+        open_since=Subquery(opened.values("created_at")[:1]),
+        open_again=Subquery(opened.values("reopened")[:1]),
+        last_mode=Subquery(runs.values("mode")[:1]),
+    )
+    # Of what is archived, people want to know whether its partner was emptied.
+    told = Q(archived_at=None) | Q(last_mode=RunMode.EMPTY) | ~Q(alerted="")
+    for sync in syncs.filter(told).select_related("cohort", "destination__driver"):
         kind, sentence = _standing(sync, now)
         if kind != sync.alerted:
             yield sync, kind, sentence
@@ -67,17 +75,28 @@ def _standing(sync: Sync, now: datetime) -> tuple[str, str]:
     driver = getattr(sync.destination, "driver", None)
     if sync.destination.is_paused:
         return AlertKind.PAUSED, sync.destination.pause_reason
-    if said["held"]:
-        return AlertKind.HELD, said["held"]
-    if sync.cohort.held_number:
+    if said["open_state"] == RunState.HELD:
+        return AlertKind.HELD, said["open_reason"]
+    if sync.cohort.held_number and not sync.archived_at:
         return AlertKind.HELD, f"Version {sync.cohort.held_number} of the cohort waits for approval."
     if said["last_state"] == RunState.FAILED:
         return AlertKind.FAILING, said["last_reason"]
-    if driver and driver.opened and said["parked"]:
-        return AlertKind.FAILING, driver.next_reason
+    late = said["open_since"] is not None and said["open_since"] < now - PATIENCE
+    if driver and driver.opened and said["open_state"]:
+        # A probe that is under way is no recovery.
+        return AlertKind.FAILING, driver.next_reason or "The partner does not answer as it should."
+    if late and said["open_state"] in UNDRIVEN:
+        return AlertKind.FAILING, f"Its run waits since {_utc(said['open_since'])}. {said['open_reason']}"
+    if sync.alerted == AlertKind.FAILING and (late or said["open_again"]):
+        return AlertKind.FAILING, "It is being tried again."
     if sync.enabled and sync.next_due_at and sync.next_due_at < now - GRACE:
-        return AlertKind.MISSED, f"It was due at {sync.next_due_at:%Y-%m-%d %H:%M} UTC and has not run."
+        why = "" if sync.cohort.version else " Its cohort is not calculated yet."
+        return AlertKind.MISSED, f"It was due at {_utc(sync.next_due_at)} and has not run.{why}"
     return "", "All is well again."
+
+
+def _utc(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def send_waiting(now: datetime) -> int:
@@ -145,6 +164,8 @@ def _webhook(alert: Alert, now: datetime) -> None:
         name="alerts",
         base_url=settings.ALERT_WEBHOOK_URL,
         auth_mode=AuthMode.NONE,
+        # Sent nowhere, and masked in what an answer says: chat programs' secret is the path.
+        credential=settings.ALERT_WEBHOOK_URL.partition("://")[2].partition("/")[2],
         allow_nets=parse_networks(settings.OUTBOUND_ALLOW_NETS),
     )
     transport = Transport(endpoint)

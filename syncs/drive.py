@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from cohorts import members
+from cohorts import calculate, members
 from cohorts.models import Cohort
 from destinations.endpoint import Endpoint
 from destinations.errors import DeliveryError
@@ -143,6 +143,8 @@ class Drive:
     # For the next transaction: batches that are about to be sent or were judged, and everything else.
     changed: list[Batch] = field(default_factory=list)
     writes: list[Callable[[], object]] = field(default_factory=list)
+    # Calculations of cohorts before their runs, by the run's key.
+    refreshes: dict[int, Future[object]] = field(default_factory=dict)
     durable: bool = False
     accepted: int = 0
     in_flight: int = 0
@@ -151,6 +153,7 @@ class Drive:
     def __post_init__(self) -> None:
         self.transport = Transport(self.endpoint)
         self.pool = ThreadPoolExecutor(self.endpoint.threads, thread_name_prefix="send")
+        self.calculator = ThreadPoolExecutor(1, thread_name_prefix="calculate")
         self.results: queue.SimpleQueue[tuple[Work, Request, Result]] = queue.SimpleQueue()
         self.row = Driver.objects.get(pk=self.destination.pk)
         self.gate = 0.0
@@ -209,14 +212,14 @@ class Drive:
         return chosen
 
     def _next(self) -> Work | None:
+        """Take the first work that may be sent. The others keep their order: see `Feed.stored`."""
         for waiting in (self.ready, self.ahead):
-            for _ in range(len(waiting)):
-                work = waiting.popleft()
-                if work.feed.ended:
-                    continue
+            for work in [work for work in waiting if work.feed.ended]:
+                waiting.remove(work)
+            for work in waiting:
                 if not work.feed.blocked or work.canary:
+                    waiting.remove(work)
                     return work
-                waiting.append(work)
         return self._from_feeds()
 
     def _from_feeds(self) -> Work | None:
@@ -231,6 +234,7 @@ class Drive:
 
     def _store(self, work: Work) -> None:
         work.stored = True
+        work.feed.stored(work.batch)
         self.changed.append(work.batch)
         # A lost row of a create call would make a second list of which nobody is told.
         self.durable |= bool(work.retried) or work.narrowing is None
@@ -313,7 +317,8 @@ class Drive:
         """Wait for a reply, the gate, a stop or the next look; judge all replies that are there."""
         wait = LOOK_EVERY
         if not self.in_flight:
-            wait = min(max(self.gate - time.monotonic(), 0), LOOK_EVERY)
+            idle = not (self.ready or self.ahead or self.feeds)
+            wait = LOOK_EVERY if idle else min(max(self.gate - time.monotonic(), 0), LOOK_EVERY)
             if wait and self.stop.wait(wait):
                 return
             wait = 0
@@ -341,7 +346,8 @@ class Drive:
             self.park(self.gate - time.monotonic(), self.row.next_reason)
         self._drop_ended()
         self._commit()
-        return self.ending is None and bool(self.ready or self.ahead or self.feeds)
+        more = self.ready or self.ahead or self.feeds or self._calculating()
+        return self.ending is None and bool(more)
 
     @property
     def _stopped(self) -> bool:
@@ -353,13 +359,21 @@ class Drive:
         """Take on the destination's open runs that are not yet active; return whether there was one."""
         if self.ending:
             return False
-        active = [feed.run.pk for feed in self.feeds]
+        active = [feed.run.pk for feed in self.feeds] + self._calculating()
         runs = Run.objects.filter(sync__destination=self.destination, state__in=DRIVABLE_RUNS)
         new = runs.exclude(pk__in=active).exclude(sync__in=[feed.run.sync_id for feed in self.feeds])
         adopted = False
         for run in new.select_related("sync__cohort").order_by("pk"):
-            adopted |= self._begin(run)
+            if run.pk not in self.refreshes and start.wants_refresh(run):
+                self.refreshes[run.pk] = self.calculator.submit(_refresh, run.sync.cohort)
+                adopted = True
+            else:
+                adopted |= self._begin(run)
         return adopted
+
+    def _calculating(self) -> list[int]:
+        """Return the runs that wait for their cohort to be calculated, while others are sent."""
+        return [pk for pk, refresh in self.refreshes.items() if not refresh.done()]
 
     def _begin(self, run: Run) -> bool:
         """Mark the run running and its sync dirty, in one durable transaction before its first request."""
@@ -513,15 +527,27 @@ class Drive:
         return ended
 
     def recover(self, reason: str) -> Ended:
-        """After an error of ours: drop what was to be written, park, and let somebody try later."""
-        self.changed, self.writes = [], []
+        """After an error of ours: drop what was to be written, park, and let somebody try later.
+
+        The runs' counts go with the batches that they count, which are sent and counted again.
+        """
+        self.changed, self.writes, self.feeds = [], [], []
         self.park(RECOVER_AFTER, reason)
         assert self.ending
         return self._leave(self.ending)
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
+        self.calculator.shutdown(wait=True, cancel_futures=True)
         self.transport.close()
+
+
+def _refresh(cohort: Cohort) -> None:
+    """In a thread of its own. What goes wrong is kept with the cohort; its last version is sent then."""
+    try:
+        calculate.try_calculate(cohort)
+    finally:
+        connection.close()
 
 
 def why_hold(run: Run, plan: Plan) -> str:

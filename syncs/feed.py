@@ -82,6 +82,8 @@ class Feed:
         self.touched = False
         # The run ends with this write when nothing of it is under way.
         self.ended: Callable[[], None] | None = None
+        # The last user of each step's planned batches whose rows are written.
+        self._stored: dict[str, str] = {}
         self._at_barrier = False
         self._encoder_list: str | None = None
         self._number = Batch.objects.filter(run_id=run.pk).aggregate(last=Max("number"))["last"] or 0
@@ -122,6 +124,16 @@ class Feed:
             user_ids=users if keep_ids else None,
             size=len(users),
         )
+
+    def stored(self, batch: Batch) -> None:
+        """Note that a batch gets its row. A step's planned batches must come in user order: a later driver
+        goes on behind the last of them, and would leave out one that was overtaken (RuntimeError).
+        """
+        if batch.step == Step.CREATE or batch.user_ids is not None:
+            return
+        if batch.first_user <= self._stored.get(batch.step, ""):
+            raise RuntimeError(f"Batch {batch.number} comes after one that was planned behind it.")
+        self._stored[batch.step] = batch.last_user
 
     def users_of(self, batch: Batch) -> Iterator[str]:
         """Yield the users of a batch that was planned by range, but for those who were rejected."""

@@ -243,6 +243,11 @@ class Run(models.Model):
     def __str__(self) -> str:
         return f"Run {self.pk} of {self.sync}"
 
+    @property
+    def versions(self) -> str:
+        """From what to what it brings the partner, in words."""
+        return f"{self.from_version} → {'nobody' if self.mode == RunMode.EMPTY else self.to_version}"
+
 
 class Batch(models.Model):
     """One request's worth of users of a run; written before it is sent, settled after the reply.
@@ -318,6 +323,10 @@ class RejectionQuerySet(models.QuerySet["Rejection"]):
     def dismiss(self) -> int:
         """Try them no more until their membership changes, and count them no more."""
         return self.exclude(state=RejectionState.DISMISSED).update(state=RejectionState.DISMISSED)
+
+    def maybe_held(self) -> RejectionQuerySet:
+        """Those who may be at the partner, whatever the partner was asked."""
+        return self.filter(maybe_held=True)
 
     def open(self) -> RejectionQuerySet:
         """Those that a person has not dismissed."""

@@ -7,6 +7,9 @@
 | full                  | everyone in the target            | touched since, and not in the target       |
 | emptying              | nobody                            | in the settled version, or touched since   |
 
+Where the partner holds nobody (settled 0, clean: a first run, a list that was lost, a move, a new
+name), changes and full name the whole target, and nobody is to be removed.
+
 "Touched since": entered or left at all in (settled, target], so that whatever a run that did not
 finish has sent is put right. Users with a Rejection are left out: they are tried on their own.
 The same question asked twice gives the same users, which is how a batch is found again after a
@@ -96,10 +99,10 @@ class Plan:
                 yield page
 
     def _source(self, step: Step) -> Callable[[str], Page] | None:
+        # The partner holds nobody: the difference is the target itself.
+        first = self.settled == 0 and not self.dirty
         if self.mode == RunMode.EMPTY:
-            return self._emptied if step == Step.REMOVE else None
-        # A first run: the partner holds nobody, and the difference is the target itself.
-        first = self.mode == RunMode.CHANGES and self.settled == 0 and not self.dirty
+            return None if first or step == Step.ADD else self._emptied
         if step == Step.REMOVE:
             return None if first else self._left
         return self._everyone_in_target if first or self.mode == RunMode.FULL else self._entered

@@ -36,8 +36,7 @@ def as_text(run: Run) -> str:
         did += f", {run.rejected:,} rejected"
     if run.finished_at and run.started_at:
         did += f", {(run.finished_at - run.started_at).total_seconds():.1f} s"
-    versions = f"version {run.from_version} → {run.to_version}"
-    said = f"{run.sync}: {run.get_state_display()}, {versions}: {did}, {run.requests:,} requests."
+    said = f"{run.sync}: {run.get_state_display()}, version {run.versions}: {did}, {run.requests:,} requests."
     return f"{said} {run.reason}".strip()
 
 

@@ -39,16 +39,27 @@ def last_runs() -> QuerySet[Run]:
 
 def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
     settled = CohortVersion.objects.filter(cohort=OuterRef("cohort"), number=OuterRef("settled_version"))
-    rejected = Rejection.objects.open().filter(sync=OuterRef("pk")).order_by().values("sync")
-    number = rejected.annotate(number=Count("pk")).values("number")
-    return (
+    numbers: QuerySet[Any, Any] = (
         syncs.order_by()
         .annotate(
             held=Coalesce(Subquery(settled.values("size")[:1]), 0),
-            open=Coalesce(Subquery(number), 0, output_field=IntegerField()),
+            open=_number_of(Rejection.objects.open()),
+            maybe_held=_number_of(
+                Rejection.objects.open().maybe_held().filter(sync__settled_version=0, sync__dirty=False)
+            ),
         )
-        .values("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "held", "open")
+        .values(
+            *("pk", "cohort__version", "cohort__size", "settled_version", "dirty"),
+            *("held", "open", "maybe_held"),
+        )
     )
+    return numbers
+
+
+def _number_of(rejections: QuerySet[Rejection]) -> Coalesce:
+    of_sync = rejections.filter(sync=OuterRef("pk")).order_by().values("sync")
+    number = of_sync.annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(number), 0, output_field=IntegerField())
 
 
 def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) -> Facts:
@@ -62,6 +73,7 @@ def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) 
         held=numbers["held"],
         dirty=numbers["dirty"],
         rejected=numbers["open"],
+        maybe_held=numbers["maybe_held"],
         enabled=sync.enabled,
         archived=sync.archived_at is not None,
         next_due_at=sync.next_due_at if sync.enabled else None,

@@ -1,18 +1,16 @@
 """Making runs, taking failed ones up again, and ending those that a person does not want."""
 
-import logging
+from contextlib import suppress
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from cohorts import calculate, owner
+from cohorts import owner
 from cohorts.schedule import InvalidSchedule
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
-
-log = logging.getLogger(__name__)
 
 # Users whom a note names; it says how many more there are.
 NAMED = 20
@@ -32,7 +30,7 @@ def start(
     on with its own target.
     """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
-    if sync.archived_at:
+    if sync.archived_at and mode != RunMode.EMPTY:
         raise CannotRun(f"{sync} is archived.")
     if sync.cohort.version == 0 and mode != RunMode.EMPTY:
         raise CannotRun(f"{sync.cohort.name} is not calculated yet: give it members first.")
@@ -142,8 +140,16 @@ def archive(sync: Sync, *, by: str, empty_first: bool) -> Run | None:
     if run is None:
         for opened in sync.runs.filter(state__in=OPEN_RUNS):
             cancel(opened, by=by)
-    Sync.objects.filter(pk=sync.pk).update(archived_at=Now(), enabled=False, next_due_at=None)
+    # People need not be told of it any more, unless the emptying fails.
+    Sync.objects.filter(pk=sync.pk).update(archived_at=Now(), enabled=False, next_due_at=None, alerted="")
     return run
+
+
+def holds_somebody(sync: Sync) -> bool:
+    """Say whether the partner may hold users of the sync, those included that it did not let go."""
+    if sync.settled_version or sync.dirty:
+        return True
+    return Rejection.objects.maybe_held().filter(sync=sync).exists()
 
 
 def rename(sync: Sync, name: str, *, by: str) -> Run | None:
@@ -157,7 +163,7 @@ def rename(sync: Sync, name: str, *, by: str) -> Run | None:
     if Sync.objects.filter(taken, destination=sync.destination_id).exclude(pk=sync.pk).exists():
         raise CannotRun(f"Another sync of this destination has the name {name!r}.")
     untouched = Sync.objects.filter(pk=sync.pk, settled_version=0, dirty=False)
-    if untouched.update(external_name=name, list_id=None):
+    if not holds_somebody(sync) and untouched.update(external_name=name, list_id=None):
         return None
     with transaction.atomic():
         Sync.objects.filter(pk=sync.pk).update(next_name=name)
@@ -172,41 +178,26 @@ def restore(sync: Sync) -> None:
 def start_due(now: datetime) -> list[Run]:
     """Make the runs of all syncs whose time has come; of several processes that try, one makes each."""
     runs = []
-    due = Sync.objects.filter(enabled=True, archived_at=None, next_due_at__lte=now)
+    due = Sync.objects.filter(enabled=True, archived_at=None, next_due_at__lte=now, cohort__version__gt=0)
     for sync in due.select_related("cohort", "destination"):
         try:
             next_due_at = sync.schedule().next_after(now)
         except InvalidSchedule:  # a zone that the system no longer knows: people are told that it is late
             continue
         # In one transaction: a sync that runs once would never run if its time were taken without its run.
-        with transaction.atomic():
-            if not sync.come_due(next_due_at):
-                continue
-            if not sync.cohort.version:
-                continue
-            try:
+        # While it cannot run, its time stays: it runs as soon as it can, and people are told that it is late.
+        with suppress(CannotRun), transaction.atomic():
+            if sync.come_due(next_due_at):
                 runs.append(start(sync, trigger=Trigger.SCHEDULE))
-            except CannotRun as error:
-                log.info("%s", error)
     return runs
 
 
-def refresh_before(destination_id: int) -> None:
-    """Calculate the cohorts that want it before each run, for the destination's runs that have not begun.
-
-    What goes wrong is kept with the cohort; the run then sends the latest version that there is.
-    """
-    waiting = Run.objects.filter(
-        sync__destination=destination_id,
-        sync__cohort__refresh_before_sync=True,
-        state=RunState.PENDING,
-        started_at=None,
-        approved_by="",
-    )
-    for run in waiting.select_related("sync__cohort"):
-        cohort = run.sync.cohort
-        if not cohort.versions.filter(started_at__gte=run.created_at).exists():
-            calculate.try_calculate(cohort)
+def wants_refresh(run: Run) -> bool:
+    """Say whether the cohort is to be calculated before this run; it has not begun, nor was it approved."""
+    cohort = run.sync.cohort
+    if not cohort.refresh_before_sync or run.mode == RunMode.EMPTY or run.started_at or run.approved_by:
+        return False
+    return not cohort.versions.filter(started_at__gte=run.created_at).exists()
 
 
 def drivable_destinations() -> list[int]:
@@ -268,7 +259,7 @@ def _left_behind(sync: Sync) -> str:
 
     Their rejections go on under the new name; for the old one nobody is left to try again.
     """
-    held = Rejection.objects.filter(sync=sync, maybe_held=True).order_by("user_id")
+    held = Rejection.objects.maybe_held().filter(sync=sync).order_by("user_id")
     count = held.count()
     if not count:
         return ""

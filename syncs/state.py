@@ -70,6 +70,7 @@ class Facts:
 
     `paused`: why the destination is paused, or None. `parked_until`: no request before then.
     `rejected`: users whom the partner does not have right, but for those that a person dismissed.
+    `maybe_held`: when the partner holds nobody else, those of them who may be there.
     """
 
     now: datetime
@@ -79,6 +80,7 @@ class Facts:
     held: int
     dirty: bool = False
     rejected: int = 0
+    maybe_held: int = 0
     enabled: bool = True
     archived: bool = False
     next_due_at: datetime | None = None
@@ -213,9 +215,9 @@ def _standing(facts: Facts) -> State:
 def _nothing_held(facts: Facts) -> State:
     run = facts.run
     if run and run.mode == RunMode.EMPTY:
-        return State(
-            "Emptied", Tone.QUIET, f"The partner was emptied {ago(run.at, facts.now)}{_next(facts)}."
-        )
+        label, tone = ("Emptied but for some", Tone.CARE) if facts.maybe_held else ("Emptied", Tone.QUIET)
+        text = f"The partner was emptied {ago(run.at, facts.now)}{_not_let_go(facts)}"
+        return State(label, tone, f"{text}{_next(facts)}.")
     text = f"Nothing was sent yet; {users(facts.size)} wait for the first run"
     return State("Not sent yet", Tone.BUSY, f"{text}{_next(facts)}.")
 
@@ -244,8 +246,12 @@ def _holds(facts: Facts) -> str:
         since = f"what came after version {facts.settled}" if facts.settled else "the cohort"
         return f"the partner may hold any part of {since}"
     if facts.settled == 0:
-        return "the partner holds nobody"
+        return f"the partner holds nobody{_not_let_go(facts)}"
     return f"the partner holds version {facts.settled}, {users(facts.held)}"
+
+
+def _not_let_go(facts: Facts) -> str:
+    return f", but for {users(facts.maybe_held)} that it did not let go" if facts.maybe_held else ""
 
 
 def _next(facts: Facts, words: str = "; next run {}") -> str:

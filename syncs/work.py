@@ -70,7 +70,6 @@ class Slots:
 
     def _drive(self, destination: int) -> Ended:
         try:
-            start.refresh_before(destination)
             return drive(destination, stop=self.stop, report=self.report)
         finally:
             connection.close()

@@ -1,5 +1,6 @@
 """What an odd or malicious partner may answer, over real HTTP: little is sent, nobody is recorded wrong."""
 
+import itertools
 import threading
 import time
 
@@ -7,9 +8,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from syncs import drive, start
+from syncs import drive, record, start
 from syncs.choices import RunState, Trigger
-from syncs.models import Attempt, Driver, Rejection, Run
+from syncs.models import Attempt, Batch, Driver, Rejection, Run
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -46,6 +47,30 @@ def test_a_partner_whose_success_names_everybody_as_failed__marks_nobody(partner
     assert "refused every user" in run.reason
     assert world.rejected(sync) == set()
     assert len(partner.calls) <= 30
+
+
+def test_batches_that_wait_for_a_canary__are_sent_in_their_order(partner):
+    """Else a driver that is stopped just then leaves one out: the next goes on behind the last of them."""
+    to = world.destination(partner.url, batch_size=5)
+    cohort = world.cohort(world.users(400))
+    syncs = [world.sync(cohort, to), world.sync(world.cohort(world.users(400)), to)]
+    bad = set(world.users(400)[7::20])
+
+    def fault(call):
+        if call.kind == "add":
+            time.sleep(0.004)
+            return Fault(404, {}) if call.path.startswith("/lists/1/") and bad & set(call.users) else None
+        return None
+
+    partner.fault = fault
+    runs = [start.start(sync, trigger=Trigger.PERSON) for sync in syncs]
+    assert world.go(to).how == drive.How.DONE
+    assert Batch.objects.filter(step="add", size=1, user_ids__isnull=False).exists(), "no canary was sent"
+    for run in runs:
+        planned = Batch.objects.filter(run=run, step="add", user_ids__isnull=True).order_by("pk")
+        firsts = list(planned.values_list("first_user", flat=True))
+        assert firsts == sorted(firsts)
+        assert len(firsts) == 80
 
 
 def test_a_success_too_long_to_read_whole__delivers_nobody_whom_it_names_as_failed(partner):
@@ -112,6 +137,25 @@ def test_while_the_breaker_is_open__a_long_retry_after_is_heeded(partner):
     assert ended.next_at is not None
     run.refresh_from_db()
     assert (ended.next_at - before).total_seconds() >= 79  # RETRY_TIME_SCALE is 0.001
+
+
+def test_batches_whose_transaction_failed__are_not_counted_twice(partner, monkeypatch):
+    sync = setup(partner, world.users(200), batch_size=10)
+    started = start.start(sync, trigger=Trigger.PERSON)
+    real, calls = record.batches, itertools.count(1)
+
+    def fails_once(changed):
+        if next(calls) == 5:
+            raise ValueError("a mistake of ours")
+        real(changed)
+
+    monkeypatch.setattr(record, "batches", fails_once)
+    assert "a mistake of ours" in world.go(sync.destination).reason
+    world.mend(sync.destination)
+    world.go(sync.destination)
+    started.refresh_from_db()
+    assert (started.state, started.added) == (RunState.SUCCEEDED, 200)
+    assert partner.members(world.name_at_partner(sync)) == world.wanted(sync)
 
 
 def test_what_waits_for_its_turn_by_the_rate__is_not_sent_after_a_cancel(partner):

@@ -1,20 +1,24 @@
 """A cohort that is calculated before each of its runs, and a partner who gets the result over HTTP."""
 
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+from cohorts import calculate
 from cohorts.choices import SourceKind
 from cohorts.models import Cohort
 from events import spool
 from events.compact import compact
 from syncs import start
 from syncs.choices import RunState, Trigger
-from syncs.models import Sync
+from syncs.drive import How
+from syncs.models import Run, Sync
 from syncs.work import drive_runs
 from tests import world
 from tests.partner import Partner
@@ -66,6 +70,40 @@ def test_members_move_at_the_partner_as_people_do_things() -> None:
         assert run(sync) == RunState.SUCCEEDED
         assert partner.members(world.name_at_partner(sync)) == {"u2", "u3"}
         assert (partner.sent("remove"), sorted(partner.sent("add"))) == (["u1"], ["u1", "u2", "u3"])
+
+
+def test_a_destination_that_is_being_driven__goes_on_while_a_cohort_is_calculated(monkeypatch: Any) -> None:
+    """The run that asks for a calculation comes while its destination is driven, and gets the new version."""
+    did("u2", "cart")
+    calculating, sent = threading.Event(), threading.Event()
+    real = calculate.try_calculate
+
+    def slow(cohort: Cohort) -> Any:
+        calculating.set()
+        assert sent.wait(20), "nothing was sent meanwhile"
+        return real(cohort)
+
+    monkeypatch.setattr(calculate, "try_calculate", slow)
+    with Partner() as partner:
+        other = world.sync(world.cohort(world.users(300)), world.destination(partner.url, batch_size=1))
+        sync = world.sync(carts(refresh_before_sync=True), other.destination)
+        runs = [start.start(other, trigger=Trigger.COMMAND)]
+
+        def fault(call: Any) -> None:
+            if len(partner.calls) == 20:
+                start.start(sync, trigger=Trigger.COMMAND)
+                connection.close()
+            time.sleep(0.005)
+            if calculating.is_set() and len(partner.calls) > 100:
+                sent.set()
+
+        partner.fault = fault
+        assert world.go(other.destination).how == How.DONE
+        assert calculating.is_set()
+        assert {run.state for run in Run.objects.all()} == {RunState.SUCCEEDED}
+        assert len(runs) + 1 == Run.objects.count()
+        sync.refresh_from_db()
+        assert partner.members(world.name_at_partner(sync)) == {"u2"}
 
 
 def test_without_it_a_run_sends_the_version_that_there_is() -> None:

@@ -141,6 +141,21 @@ def test_bad_input_is_an_error_on_its_field(field, value, problem):
         ),
         ({"item_template": '{"userId": "$user_id", "p": "$external_name"}'}, "item_template", "value"),
         ({"item_template": '{"userId": "$user_id", "on": "$value"}'}, "item_template", "external_name"),
+        (
+            {"item_template": '{"userId": "$user_id", "traits": {"$cohort_name": "$value"}}'},
+            "item_template",
+            "stays when a cohort is renamed",
+        ),
+        (
+            {"item_template": '{"id": "$user_id", "x": "$cohort_id", "a": {"in $cohort_name": "$value"}}'},
+            "item_template",
+            "stays when a cohort is renamed",
+        ),
+        (
+            {"item_template": '{"id": "$user_id", "of": "$cohort_name", "on": "$value"}'},
+            "item_template",
+            "stays when a cohort is renamed",
+        ),
         ({"batch_template": '{"batch": []}'}, "batch_template", "items"),
     ],
 )

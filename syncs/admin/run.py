@@ -68,7 +68,10 @@ def _obstacle(run: Run) -> str:
     return ""
 
 
-def _is_latest(run: Run) -> bool:
+def _may_go_on(run: Run) -> bool:
+    """Whether it is its sync's latest; of an archived sync only the emptying goes on."""
+    if run.sync.archived_at and run.mode != RunMode.EMPTY:
+        return False
     return not Run.objects.filter(sync=run.sync_id, pk__gt=run.pk).exists()
 
 
@@ -98,7 +101,7 @@ DEEDS = (
         "Resume",
         "play_arrow",
         _resume,
-        lambda run: run.state == RunState.FAILED and not run.sync.archived_at and _is_latest(run),
+        lambda run: run.state == RunState.FAILED and _may_go_on(run),
         variant="primary",
     ),
     Deed(

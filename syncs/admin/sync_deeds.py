@@ -28,7 +28,8 @@ def _obstacle(sync: Sync) -> str:
 
 def _empty(sync: Sync, by: str) -> str:
     said = _run(RunMode.EMPTY)(sync, by)
-    Sync.objects.switch_off(sync.pk)
+    if not Sync.objects.switch_off(sync.pk):
+        return said
     return f"{said} The sync is paused, so that its schedule does not fill the partner again."
 
 
@@ -80,10 +81,6 @@ def _is_live(sync: Sync) -> bool:
     return sync.archived_at is None
 
 
-def _holds_something(sync: Sync) -> bool:
-    return bool(sync.settled_version or sync.dirty)
-
-
 DEEDS = (
     Deed("run", "Run now", "play_arrow", _run(RunMode.CHANGES), _is_live, variant="primary"),
     Deed(
@@ -115,7 +112,8 @@ DEEDS = (
         "Empty the partner",
         "delete_sweep",
         _empty,
-        lambda sync: _is_live(sync) and _holds_something(sync),
+        # Of an archived one, too: its emptying may have failed.
+        start.holds_somebody,
         question="Remove everybody from the partner?",
         consequence="Every user that this sync has put there is removed: from the list, or by setting the "
         "property to false. The sync is paused as well, so that its schedule does not fill it again.",
@@ -139,7 +137,7 @@ DEEDS = (
         "Start over",
         "ink_eraser",
         _reset,
-        lambda sync: _is_live(sync) and (_holds_something(sync) or bool(sync.place)),
+        lambda sync: _is_live(sync) and (start.holds_somebody(sync) or bool(sync.place)),
         question="Forget what the partner holds?",
         consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
         "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
@@ -164,7 +162,7 @@ DEEDS = (
         "Empty the partner, then archive",
         "delete_sweep",
         _empty_and_archive,
-        lambda sync: _is_live(sync) and _holds_something(sync),
+        lambda sync: _is_live(sync) and start.holds_somebody(sync),
         question="Empty the partner, and archive this sync?",
         consequence="Everybody whom this sync has put there is removed by one last run.",
         permission="syncs.delete_sync",

@@ -707,6 +707,19 @@ def test_resuming_a_failed_emptying_empties(admin_client, sync):
     assert said(answer) == [f"Run {new.pk} takes over."]
 
 
+def test_a_failed_emptying_of_an_archived_sync_is_resumed_and_emptied_again(admin_client, sync):
+    Sync.objects.filter(pk=sync.pk).update(dirty=True, archived_at=timezone.now())
+    changes = make_run(sync, RunState.FAILED)
+    assert "/do/resume/" not in admin_client.get(change(changes)).content.decode()
+    run = make_run(sync, RunState.FAILED, mode=RunMode.EMPTY)
+    admin_client.post(do(run, "resume"))
+    new = Run.objects.get(state=RunState.PENDING)
+    assert new.mode == RunMode.EMPTY
+    new.delete()
+    admin_client.post(do(sync, "empty"))
+    assert Run.objects.get(state=RunState.PENDING).mode == RunMode.EMPTY
+
+
 def test_try_a_parked_run_again_now(admin_client, sync):
     Driver.objects.create(destination=sync.destination, next_at=timezone.now() + timedelta(hours=1))
     run = make_run(sync, RunState.PARKED)

@@ -6,13 +6,14 @@ import json
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 from django.utils import timezone
 
 from destinations.models import Destination
-from syncs import alerts
-from syncs.models import Alert, Sync
+from syncs import alerts, start
+from syncs.models import Alert, Run, Sync
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -38,12 +39,15 @@ def hook(settings):
     class Handler(BaseHTTPRequestHandler):
         status = 200
         content_type = "application/json"
+        more: ClassVar[dict[str, str]] = {}
 
         def do_POST(self):
             got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(Handler.status)
             self.send_header("Content-Type", Handler.content_type)
             self.send_header("Content-Length", "0")
+            for name, value in Handler.more.items():
+                self.send_header(name, value)
             self.end_headers()
 
         def log_message(self, *arguments):
@@ -103,6 +107,45 @@ def test_a_partner_that_is_down__is_failing(partner, sync):
     assert kinds() == ["failing"]
 
 
+def test_a_probe_of_a_partner_that_is_down__is_no_recovery(partner, sync):
+    partner.fault = lambda call: Fault(503, {})
+    run = world.run(sync)
+    look()
+    Run.objects.filter(pk=run.pk).update(state="running")
+    look()
+    assert kinds() == ["failing"]
+
+
+def test_a_failed_run_that_is_taken_up_again__is_told_as_well_only_when_it_is(partner, sync):
+    world.run(sync)
+    world.fill(sync.cohort, world.users(20))
+    partner.fault = lambda call: Fault(400, {}) if call.kind == "add" else None
+    for _ in range(3):
+        world.run(sync)
+        look()
+        start.start(sync, trigger="schedule")
+        look()
+    assert kinds() == ["failing"]
+    partner.fault = lambda call: None
+    assert world.run(sync).state == "succeeded"
+    look()
+    assert kinds() == ["failing", "recovered"]
+
+
+def test_a_partner_that_asks_for_patience_again_and_again__is_told_after_hours(partner, sync):
+    partner.fault = lambda call: Fault(429, {}, {"Retry-After": "3600"})
+    run = world.run(sync)
+    look()
+    assert (run.state, kinds()) == ("parked", [])
+    Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(hours=6, minutes=1))
+    look()
+    assert kinds() == ["failing"]
+    assert "asked us to wait" in Alert.objects.get().sentence
+    Run.objects.filter(pk=run.pk).update(state="running")
+    look()
+    assert kinds() == ["failing"]
+
+
 def test_a_held_run__is_told(sync):
     world.run(sync)
     Sync.objects.filter(pk=sync.pk).update(guard_users=3)
@@ -117,6 +160,34 @@ def test_a_due_time_that_has_passed__is_told_after_a_grace(sync, minutes, told):
     Sync.objects.filter(pk=sync.pk).update(next_due_at=timezone.now() - timedelta(minutes=minutes))
     look()
     assert kinds() == told
+
+
+def test_a_sync_whose_cohort_is_not_calculated_at_its_time__runs_as_soon_as_it_is(sync):
+    """A sync that runs once would never run otherwise, and nobody would know."""
+    now = timezone.now()
+    waiting = world.sync(world.cohort(), sync.destination)
+    Sync.objects.filter(pk=waiting.pk).update(
+        schedule_kind="once",
+        schedule_once_at=now - timedelta(minutes=20),
+        next_due_at=now - timedelta(minutes=20),
+    )
+    assert start.start_due(now) == []
+    look()
+    assert kinds() == ["missed"]
+    assert "not calculated yet" in Alert.objects.get().sentence
+    world.fill(waiting.cohort, world.users(3))
+    assert [run.sync for run in start.start_due(now)] == [waiting]
+    assert start.start_due(now) == []
+
+
+def test_a_sync_that_is_due_while_its_partner_is_emptied__runs_afterwards(sync):
+    world.run(sync)
+    emptying = start.start(sync, trigger="person", mode="empty")
+    Run.objects.filter(pk=emptying.pk).update(state="running")
+    Sync.objects.filter(pk=sync.pk).update(next_due_at=timezone.now())
+    assert start.start_due(timezone.now()) == []
+    Run.objects.filter(pk=emptying.pk).update(state="succeeded")
+    assert len(start.start_due(timezone.now())) == 1
 
 
 def test_an_alert__goes_out_by_mail_and_by_signed_webhook(sync, hook, settings, mailoutbox):
@@ -159,6 +230,18 @@ def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(
     assert alerts.send_waiting(now + timedelta(minutes=2)) == 1
     assert len(got) == 2
     assert len(mailoutbox) == 1, "the webhook's failure is no reason to write again"
+
+
+def test_a_webhook_that_redirects__does_not_give_away_its_secret_path(sync, hook, settings):
+    settings.ALERT_WEBHOOK_URL = settings.ALERT_WEBHOOK_URL.replace("/hook", "/services/T0/s3cret")
+    hook[1].status = 302
+    hook[1].more = {"Location": "https://login.example/?next=%2Fservices%2FT0%2Fs3cret"}
+    Destination.objects.pause(sync.destination_id, "Contract ended")
+    look()
+    alerts.send_waiting(timezone.now())
+    error = Alert.objects.get().error
+    assert "login.example" in error
+    assert "s3cret" not in error
 
 
 def test_a_webhook_at_an_address_that_is_not_allowed__is_refused(sync, hook, settings):

@@ -12,10 +12,10 @@ from cohorts import refresh
 from destinations.errors import Rejected
 from destinations.models import Destination
 from destinations.payloads import Operation, Request
-from syncs import drive, judge, rejections, start
+from syncs import alerts, drive, judge, rejections, standing, start
 from syncs import lease as leases
 from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
-from syncs.models import Batch, Rejection, Run, RunQuerySet, Sync
+from syncs.models import Alert, Batch, Rejection, Run, RunQuerySet, Sync
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -143,6 +143,68 @@ def test_archiving_with_emptying__leaves_nobody_at_the_partner(partner, sync):
     assert (sync.archived_at is not None, sync.enabled, sync.settled_version) == (True, False, 0)
     with pytest.raises(start.CannotRun, match="archived"):
         world.run(sync)
+
+
+def never_let_go(bad):
+    """A partner that removes nobody of `bad`, whatever the protocol."""
+
+    def fault(call):
+        remove = call.kind == "remove" or call.kind == "identify" and not _is_add(call.body)
+        return Fault(400, {"error": "no"}) if remove and set(bad) & set(call.users) else None
+
+    return fault
+
+
+def _is_add(body):
+    return any(item["traits"][name] for item in body["batch"] for name in item["traits"])
+
+
+def test_who_was_not_let_go_by_an_emptying__is_asked_for_again_and_nobody_else(partner, sync):
+    bad = world.users(2, first=4)
+    partner.fault = never_let_go(bad)
+    assert world.run(sync, RunMode.EMPTY).state == RunState.PARTIAL
+    state = standing.states_of(Sync.objects.filter(pk=sync.pk), timezone.now())[sync.pk]
+    assert (state.label, "2 users that it did not let go" in state.sentence) == ("Emptied but for some", True)
+    sync.refresh_from_db()
+    assert start.holds_somebody(sync)
+    partner.fault = lambda call: None
+    calls = len(partner.calls)
+    assert world.run(sync, RunMode.EMPTY).state == RunState.SUCCEEDED
+    assert sorted(user for call in partner.calls[calls:] for user in call.users) == bad
+    assert partner.members(sync.external_name) == set()
+    assert not start.holds_somebody(sync)
+
+
+def test_renaming_after_an_emptying_that_left_some__tries_them_under_the_old_name(partner, sync):
+    bad = world.users(1, first=4)
+    partner.fault = never_let_go(bad)
+    world.run(sync, RunMode.EMPTY)
+    partner.fault = lambda call: None
+    old = sync.external_name
+    assert start.rename(sync, "VIPs", by="ann") is not None
+    world.go(sync.destination)
+    assert partner.members(old) == set()
+    assert partner.members("VIPs") == set(world.users(10))
+
+
+def test_archiving_with_emptying_that_fails__is_told_and_can_be_done_again(partner, sync):
+    partner.fault = lambda call: Fault(401, {})
+    start.archive(sync, by="ann", empty_first=True)
+    world.go(sync.destination)
+    alerts.tell_changes(timezone.now())
+    partner.fault = lambda call: Fault(400, {})
+    world.mend(sync.destination)
+    start.start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by="ann", approved=True)
+    world.go(sync.destination)
+    alerts.tell_changes(timezone.now())
+    partner.fault = lambda call: None
+    start.start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by="ann", approved=True)
+    world.go(sync.destination)
+    alerts.tell_changes(timezone.now())
+    alerts.tell_changes(timezone.now())
+    told = Alert.objects.filter(sync=sync).order_by("pk").values_list("kind", flat=True)
+    assert list(told) == ["paused", "failing", "recovered"]
+    assert partner.members(sync.external_name) == set()
 
 
 def test_an_archived_sync_that_is_restored__goes_on_where_it_was(partner, sync):

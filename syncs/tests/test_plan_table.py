@@ -36,12 +36,19 @@ TABLE = [
     ),
     (RunMode.EMPTY, 2, False, set(), set(HISTORY) - {"left before"}),
     (RunMode.CHANGES, 0, False, {"stays", "enters", "comes back", "in and out"}, set()),
+    (RunMode.FULL, 0, False, {"stays", "enters", "comes back", "in and out"}, set()),
+    (
+        *(RunMode.FULL, 0, True),
+        {"stays", "enters", "comes back", "in and out"},
+        {"leaves", "leaves late", "flashes", "left before"},
+    ),
     (
         *(RunMode.CHANGES, 0, True),
         {"stays", "enters", "comes back", "in and out"},
         {"leaves", "leaves late", "flashes", "left before"},
     ),
     (RunMode.EMPTY, 0, True, set(), set(HISTORY)),
+    (RunMode.EMPTY, 0, False, set(), set()),
     (RunMode.CHANGES, 4, False, set(), set()),
 ]
 

@@ -126,6 +126,18 @@ CASES = [
         "Nothing was sent yet; 23,570 users wait for the first run.",
     ),
     (
+        facts(RunState.PARTIAL, settled=0, held=0, maybe_held=3, run={"mode": RunMode.EMPTY}),
+        "Emptied but for some",
+        Tone.CARE,
+        "The partner was emptied 12 minutes ago, but for 3 users that it did not let go.",
+    ),
+    (
+        facts(RunState.PARTIAL, settled=0, held=0, maybe_held=1, archived=True),
+        "Archived",
+        Tone.QUIET,
+        "Archived; the partner holds nobody, but for 1 user that it did not let go.",
+    ),
+    (
         facts(RunState.SUCCEEDED, settled=0, held=0, run={"mode": RunMode.EMPTY}),
         "Emptied",
         Tone.QUIET,
