@@ -71,6 +71,13 @@ MUTANTS = [
         ("syncs/tests/test_plan_table.py",),
     ),
     Mutant(
+        "what a failed transaction counted is dropped with it",
+        "syncs/drive.py",
+        "self.changed, self.writes, self.feeds = [], [], []",
+        "self.changed, self.writes = [], []",
+        ("tests/test_odd_partner.py",),
+    ),
+    Mutant(
         "batches that wait are sent in their order",
         "syncs/drive.py",
         "            for work in waiting:",
