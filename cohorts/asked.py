@@ -61,3 +61,15 @@ def state_of(cohort: Cohort, asked_at: datetime) -> Calculation:
     waits = cohort.next_due_at is not None and cohort.next_due_at <= timezone.now()
     state = CalculationState.WAITING if waits else CalculationState.CALCULATING
     return Calculation(cohort.key, asked_at, state)
+
+
+def was_calculated_since(cohort: Cohort, since: datetime) -> bool:
+    """Say whether the cohort was calculated as of then or later, or whether that failed since."""
+    if cohort.versions.filter(as_of__gte=since).exists():
+        return True
+    return Cohort.objects.filter(pk=cohort.pk, calculation_failed_at__gte=since).exists()
+
+
+def any_due(now: datetime) -> bool:
+    """Say whether there is a cohort to calculate: by its schedule, or because somebody asked."""
+    return Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED).exists()

@@ -1,6 +1,8 @@
 """Calculating cohorts: from what people did, or by a query, as of one instant."""
 
 import logging
+import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -9,19 +11,23 @@ from types import MappingProxyType
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from cohorts import behavioral, members, query, refresh
+from cohorts import asked, behavioral, members, query, refresh
 from cohorts.choices import CALCULATED, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, CohortVersion
 from cohorts.references import refresh_order
 from cohorts.schedule import InvalidSchedule
 from cohorts.sources import references_of
+from events import arrivals
 from events.engine import EngineError
 
 log = logging.getLogger(__name__)
 
 # After so long, a calculation that was due and has not come to its end is begun again.
 TAKEN_AGAIN = timedelta(minutes=10)
+# Seconds that a run waits for a calculation of its cohort that another process is at.
+WAIT = 60.0
+_locks = defaultdict[int, threading.Lock](threading.Lock)
 # What a calculation may fail with; each says why in a sentence for a person.
 FAILURES = (EngineError, DefinitionError, refresh.RefreshError, members.UnreadableVersion)
 
@@ -76,15 +82,48 @@ def calculate(
     return version
 
 
+def bring_up_to_date(cohort: Cohort, since: datetime) -> None:
+    """Calculate what the cohort's definition names, and then the cohort itself, as a run wants them.
+
+    Events that have arrived are taken in first. What was calculated since `since` (when the round of runs
+    began) is left as it is: cohorts of one round share what they name. What fails is kept with its cohort.
+    """
+    try:
+        chain = in_order(with_named(cohort))
+        for workspace in {one.events_workspace for one in chain if one.source_kind == SourceKind.BEHAVIORAL}:
+            arrivals.take_in(workspace)
+    except Exception as error:  # a calculation's edge: the cohort says so
+        log.exception("%s was not calculated.", cohort.key)
+        _note(cohort, f"Events that have arrived could not be taken in: {error}")
+        return
+    for one in chain:
+        # Two destinations of this process that want it at once get it calculated once.
+        with _locks[one.pk]:
+            if not asked.was_calculated_since(one, since):
+                try_calculate(one, wait=WAIT)
+
+
+def with_named(cohort: Cohort) -> list[Cohort]:
+    """Return the cohort and all that its definition names, directly and by others."""
+    found = {cohort.key: cohort}
+    wanted = references_of(cohort.definition)
+    while wanted:
+        found |= {named.key: named for named in Cohort.objects.filter(key__in=wanted)}
+        wanted = {key for named in found.values() for key in references_of(named.definition)} - set(found)
+        wanted &= set(Cohort.objects.filter(key__in=wanted).values_list("key", flat=True))
+    return list(found.values())
+
+
 def try_calculate(
     cohort: Cohort,
     *,
     as_of: datetime | None = None,
     rounds: Mapping[str, behavioral.Round] = MappingProxyType({}),
+    wait: float = 0.0,
 ) -> CohortVersion | None:
     """Calculate; None when that failed, and the cohort says why."""
     try:
-        return calculate(cohort, as_of=as_of, rounds=rounds)
+        return calculate(cohort, as_of=as_of, rounds=rounds, wait=wait)
     except FAILURES as error:
         log.warning("%s was not calculated: %s", cohort.key, error)
         return None
@@ -120,7 +159,7 @@ def calculate_due(now: datetime) -> list[Cohort]:
             cohorts.append(cohort)
     with together(cohorts, now) as rounds:
         for cohort in in_order(cohorts):
-            try_calculate(cohort, as_of=now, rounds=rounds)
+            try_calculate(cohort, as_of=now, rounds=rounds, wait=WAIT)
             cohort.come_due(mine[cohort.key])
     return cohorts
 
@@ -151,6 +190,10 @@ def published_members(key: str) -> Iterator[str]:
         )
     if cohort.version == 0:
         raise refresh.RefreshError(f"It refers to {cohort.name}, which is not calculated yet.")
+    if cohort.calculation_error and not cohort.held_number:
+        raise refresh.RefreshError(
+            f"It refers to {cohort.name}, which could not be calculated: {cohort.calculation_error}"
+        )
     return members.in_version(cohort.pk, cohort.version)
 
 

@@ -365,7 +365,7 @@ class Drive:
         adopted = False
         for run in new.select_related("sync__cohort").order_by("pk"):
             if run.pk not in self.refreshes and start.wants_refresh(run):
-                self.refreshes[run.pk] = self.calculator.submit(_refresh, run.sync.cohort)
+                self.refreshes[run.pk] = self.calculator.submit(_refresh, run.sync.cohort, run.created_at)
                 adopted = True
             else:
                 adopted |= self._begin(run)
@@ -542,10 +542,10 @@ class Drive:
         self.transport.close()
 
 
-def _refresh(cohort: Cohort) -> None:
+def _refresh(cohort: Cohort, since: datetime) -> None:
     """In a thread of its own. What goes wrong is kept with the cohort; its last version is sent then."""
     try:
-        calculate.try_calculate(cohort)
+        calculate.bring_up_to_date(cohort, since)
     finally:
         connection.close()
 

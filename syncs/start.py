@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from cohorts import owner
+from cohorts import asked, owner
 from cohorts.schedule import InvalidSchedule
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
@@ -197,7 +197,7 @@ def wants_refresh(run: Run) -> bool:
     cohort = run.sync.cohort
     if not cohort.refresh_before_sync or run.mode == RunMode.EMPTY or run.started_at or run.approved_by:
         return False
-    return not cohort.versions.filter(started_at__gte=run.created_at).exists()
+    return not asked.was_calculated_since(cohort, run.created_at)
 
 
 def drivable_destinations() -> list[int]:

@@ -19,8 +19,7 @@ from django.utils.module_loading import import_string
 
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
-from events import compact, folder
-from events.store import workspaces
+from events import arrivals
 from syncs import alerts, reporting, start
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
@@ -212,12 +211,9 @@ def _look_after(stop: threading.Event) -> None:
 
 def _calculate_due(stop: threading.Event) -> None:
     """Take in events that arrived, then calculate the cohorts whose time has come."""
-    for workspace in workspaces():
-        for taken in folder.scan(workspace):
-            log.info("%s: %s", workspace, taken)
-        compact.compact(workspace)
-        if stop.is_set():
-            return
+    arrivals.take_in_all(stop.is_set)
+    if stop.is_set():
+        return
     calculate.calculate_due(timezone.now())
 
 

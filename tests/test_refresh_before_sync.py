@@ -78,10 +78,10 @@ def test_a_destination_that_is_being_driven__goes_on_while_a_cohort_is_calculate
     calculating, sent = threading.Event(), threading.Event()
     real = calculate.try_calculate
 
-    def slow(cohort: Cohort) -> Any:
+    def slow(cohort: Cohort, **how: Any) -> Any:
         calculating.set()
         assert sent.wait(20), "nothing was sent meanwhile"
-        return real(cohort)
+        return real(cohort, **how)
 
     monkeypatch.setattr(calculate, "try_calculate", slow)
     with Partner() as partner:

@@ -13,6 +13,7 @@ from cohorts import calculate, remove
 from cohorts.choices import UploadState
 from cohorts.importing import import_waiting
 from cohorts.models import Cohort, Upload
+from events import arrivals
 from events.engine import EngineError
 
 Row = dict[str, Any]
@@ -34,6 +35,7 @@ class Command(BaseCommand):
     def handle(self, *, keys: list[str], **options: Any) -> None:
         cohorts = _chosen(keys)
         remove.drain()
+        taken_in = arrivals.take_in_all()
         rows = []
         for row in [*self._imported(keys), *self._calculated(cohorts, options)]:
             rows.append(row)
@@ -43,6 +45,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(rows))
         elif not rows:
             self.stdout.write("Nothing to do: no cohort is calculated, and no uploaded file waits.")
+        if not taken_in:
+            raise CommandError("Events that have arrived could not be taken in; the log says why.")
         if failed := sum(row["error"] != "" for row in rows):
             raise CommandError(f"{failed} of {len(rows)} refreshes came to nothing.")
 

@@ -5,6 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from cohorts import asked
+from events import arrivals
 from syncs import alerts, reporting
 from syncs.choices import DRIVABLE_RUNS
 from syncs.models import Run
@@ -14,12 +16,17 @@ from syncs.work import drive_runs
 
 
 class Command(BaseCommand):
-    help = "Run the syncs whose time has come, and what was left open. For cron; safe to start twice."
+    help = (
+        "Take in events that have arrived, calculate the cohorts and run the syncs whose time has come, "
+        "and what was left open. For cron; safe to start twice."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true")
 
     def handle(self, **options: Any) -> None:
+        arrivals.take_in_all()
+        _calculate_due()
         alerts.tell_changes(timezone.now())
         start_due(timezone.now())
         open_runs = Run.objects.filter(
@@ -38,3 +45,12 @@ class Command(BaseCommand):
             if not runs:
                 self.stdout.write("Nothing is due.")
         sys.exit(reporting.exit_code(runs))
+
+
+def _calculate_due() -> None:
+    if not asked.any_due(timezone.now()):
+        return
+    # Here and not above: a command that finds nothing due has no use for the engines.
+    from cohorts import calculate
+
+    calculate.calculate_due(timezone.now())

@@ -1,0 +1,76 @@
+"""What has arrived becomes events that count: files of the watched folder, and what came by HTTP.
+
+The worker asks again and again, commands that cron starts ask once; with nothing there, that costs a look
+at some folders, and DuckDB is not even loaded.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from events.models import EventFile
+from events.store import Folders, workspaces
+
+log = logging.getLogger(__name__)
+
+
+def take_in_all(stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Take in what has arrived for each workspace; return whether all went well.
+
+    What fails for one workspace is logged, and keeps no other from its events: it is tried again next time.
+    """
+    well = True
+    for workspace in workspaces():
+        if stopped():
+            break
+        try:
+            take_in(workspace)
+        except Exception:  # a workspace's edge
+            log.exception("%s: what has arrived was not taken in.", workspace)
+            well = False
+    return well
+
+
+def take_in(workspace: str) -> None:
+    """Import what lies in the workspace's watched folder, and publish what came by HTTP.
+
+    Waits for another process that is at it. Raises what a compaction raises: EngineError, OSError.
+    """
+    if not waits(workspace):
+        return
+    # Here and not above: a command that finds nothing has no use for DuckDB.
+    from events import compact, folder
+
+    for taken in folder.scan(workspace):
+        log.info("%s: %s", workspace, taken)
+    compact.compact(workspace)
+
+
+def waits(workspace: str) -> bool:
+    """Say whether something waits to be taken in, or files that nobody reads any more to be removed."""
+    folders = Folders(workspace)
+    inbox = folders.root / "inbox"
+    arrived = any(path.is_file() for path in inbox.iterdir()) if inbox.is_dir() else False
+    return arrived or oldest_arrival(workspace) is not None or _has_retired(workspace)
+
+
+def oldest_arrival(workspace: str) -> float | None:
+    """Return since when something that came by HTTP waits to be taken in, in Unix seconds; or None."""
+    folders = Folders(workspace)
+    found = []
+    for folder in (folders.spool, folders.sealed):
+        for path in folder.rglob("*.jsonl"):
+            try:
+                found.append(path.stat().st_mtime)
+            except FileNotFoundError:  # just taken in
+                found.append(time.time())
+    return min(found, default=None)
+
+
+def _has_retired(workspace: str) -> bool:
+    before = timezone.now() - timedelta(seconds=2 * settings.EVENTS_SECONDS + 600)
+    return EventFile.objects.filter(workspace=workspace, retired_at__lt=before).exists()
