@@ -229,5 +229,11 @@ class CohortAdmin(ModelAdmin):
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
         """Say how much goes, not each version by its name: there may be thousands."""
         _, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        protected += [
+            f"{cohort}, whose definition names it" for of in objs for cohort in remove.dependants(of)
+        ]
+        if protected:
+            # That nobody may delete a sync is not what keeps this cohort.
+            lacking = set()
         gone = [f"{cohort}: {cohort.size:,} users, {cohort.versions.count():,} versions" for cohort in objs]
         return gone, counts, lacking, protected
