@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tables import Table
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 AS_OF = datetime(2024, 10, 1, tzinfo=UTC)
 RUNS = 5
@@ -329,6 +331,7 @@ def main() -> None:
         "--postgres", help="an address with a scratch database; the schema benchmark is replaced"
     )
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--land", action="store_true", help="write the ratios into landed.json")
     parser.add_argument("--generate", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = (options.folder / f"{options.events}-{options.seed}").resolve()
@@ -363,19 +366,19 @@ def report(options: argparse.Namespace, results: dict[str, Any], other: dict[str
     if options.json:
         print(json.dumps({"events": options.events, "peak_mb": peak, "duckdb": results, "postgresql": other}))
         return
-    print(f"{options.events:,} events, seed {options.seed}; peak memory {peak} MB; seconds, best of {RUNS}")
-    print(
-        f"{'cohort':32}{'members':>10}{'query':>9}{'scan':>9}{'ratio':>7}{'whole':>9}{'postgres':>10}{'times':>7}"
-    )
+    print(f"{options.events:,} events, seed {options.seed}; peak memory {peak} MB; seconds, best of {RUNS}\n")
+    columns = ("cohort", "members", "query", "scan", "ratio", "whole", "PostgreSQL", "times")
+    table = Table(f"behavioral, {options.events:,} events", *columns, watched="ratio")
     factors = []
     for name, found in results.items():
-        line = f"{name:32}{found['members']:>10,}{found['query']:>9.3f}{found['scan']:>9.3f}"
-        line += f"{found['query'] / found['scan']:>7.2f}{found['whole']:>9.3f}"
+        beside = ["", ""]
         if name in other:
             assert other[name]["members"] == found["members"], f"{name}: PostgreSQL has other members"
             factors.append(other[name]["query"] / found["query"])
-            line += f"{other[name]['query']:>10.3f}{factors[-1]:>7.1f}"
-        print(line)
+            beside = [f"{other[name]['query']:.3f}", f"{factors[-1]:.1f}"]
+        seconds = [f"{found[what]:.3f}" for what in ("query", "scan")]
+        ratio = f"{found['query'] / found['scan']:.2f}"
+        table.row(name, f"{found['members']:,}", *seconds, ratio, f"{found['whole']:.3f}", *beside)
     if factors:
         print(
             f"PostgreSQL takes {min(factors):.1f} times as long at least, "

@@ -12,7 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import delivery
-from delivery import DATABASES, header, median, row
+from delivery import DATABASES, median
+from tables import Table
 
 STEPS = {
     "import": "import from CSV, unsorted",
@@ -46,10 +47,12 @@ def main() -> None:
     for database in DATABASES:
         print(f"\n{database}, seconds, {rounds} rounds in turn\n")
         found = [results[database, case] for case in cases]
-        header("", *(f"{users:,} users, {changed:,} move" for users, changed in cases), "second ÷ first")
+        columns = [f"{users:,} users, {changed:,} move" for users, changed in cases]
+        name = f"steps of a cohort, {database}, {large:,} users"
+        table = Table(name, "step", *columns, "second ÷ first", watched=columns[2])
         for step, label in STEPS.items():
             took = [median(each, step) for each in found]
-            row(label, *(f"{seconds:.3f}" for seconds in took), f"{took[1] / took[0]:.1f}")
+            table.row(label, *(f"{seconds:.3f}" for seconds in took), f"{took[1] / took[0]:.1f}")
 
 
 if __name__ == "__main__":

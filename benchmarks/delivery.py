@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import sink
+from tables import Table
 
 HERE = Path(__file__).resolve().parent
 THREADS, BATCH = 4, 1000
@@ -90,7 +90,8 @@ def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
     print(
         f"\nA full sync of {stage.users:,} users to a sink that only answers 200, {rounds} rounds in turn\n"
     )
-    header("kind", "sender", "seconds", "users/s", "times bare", "times dlt", "CPU s")
+    columns = ("kind", "sender", "seconds", "users/s", "times bare", "times dlt", "CPU s")
+    table = Table(f"full sync, {stage.users:,} users", *columns, watched="times bare", keys=2)
     peaks: dict[str, float] = {}
     for kind in ("list", "property"):
         results = defaultdict(list)
@@ -107,7 +108,7 @@ def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
                 f"{took / seconds[other]:.2f}" if other in seconds else ""
                 for other in ("bare requests", "dlt")
             ]
-            row(
+            table.row(
                 kind,
                 sender,
                 f"{took:.2f}",
@@ -124,7 +125,9 @@ def slow_partner(stage: Stage, delay: float, rounds: int) -> None:
     """Print what share of four threads' time is spent waiting for a partner that takes its time."""
     what = f"A partner that answers after {delay * 1000:.0f} ms"
     print(f"\n{what}: {stage.users:,} users, {rounds} rounds in turn\n")
-    header("database", "seconds", "in theory", "share")
+    table = Table(
+        f"share at {delay * 1000:.0f} ms", "database", "seconds", "in theory", "share", watched="share"
+    )
     # The create call, then batches by fours.
     theory = delay * (1 + -(-stage.users // (BATCH * THREADS)))
     took = defaultdict(list)
@@ -134,31 +137,23 @@ def slow_partner(stage: Stage, delay: float, rounds: int) -> None:
                 took[name].append(stage.ours(name, url, "list"))
     for name in DATABASES:
         seconds = median(took[name], "seconds")
-        row(name, f"{seconds:.2f}", f"{theory:.2f}", f"{theory / seconds:.1%}")
+        table.row(name, f"{seconds:.2f}", f"{theory:.2f}", f"{theory / seconds:.1%}")
 
 
 def memory(small: Stage, large: Stage, rounds: int, peaks: dict[str, float]) -> None:
     """Print the sender's peak memory for both sizes (property batches, the larger bodies)."""
     print("\nThe sender's peak memory (ru_maxrss of its process)\n")
-    header("database", f"{small.users:,} users", f"{large.users:,} users", "ratio")
+    columns = ("database", f"{small.users:,} users", f"{large.users:,} users", "ratio")
+    table = Table("sender's peak memory", *columns, watched=columns[2])
     for database in DATABASES:
         with sink.running() as url:
             few = statistics.median(small.ours(database, url, "property")["peak_mb"] for _ in range(rounds))
         many = peaks[database]
-        row(database, f"{few:.0f} MB", f"{many:.0f} MB", f"{many / few:.2f}")
+        table.row(database, f"{few:.0f} MB", f"{many:.0f} MB", f"{many / few:.2f}")
 
 
 def median(results: list[dict[str, float]], name: str) -> float:
     return statistics.median(result[name] for result in results)
-
-
-def header(*names: str) -> None:
-    row(*names)
-    row(*["---"] * len(names))
-
-
-def row(*cells: Any) -> None:
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def about() -> None:
@@ -184,7 +179,10 @@ def arguments(about: str | None) -> argparse.Namespace:
         "--postgres", default="postgres://postgres@127.0.0.1:5432", help="a server, without a database"
     )
     parser.add_argument("--rounds", type=int, help="5, or 1 with --quick")
+    parser.add_argument("--land", action="store_true", help="write the figures into landed.json")
     asked = parser.parse_args()
+    if asked.land and asked.quick:
+        parser.error("figures of small sizes do not land: --land without --quick")
     asked.rounds = asked.rounds or (1 if asked.quick else 5)
     return asked
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from tables import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTIONS = 4
@@ -217,15 +218,15 @@ def report(kind: str, rates: Any, answers: Any, before: float, after: float) -> 
     print(
         f"\n{kind}: users a second, medians; workers' memory {before:.0f} MB before, {after:.0f} MB after\n"
     )
-    print("| call | receiver | bare function | ratio | 99 % answered within |")
-    print("|---|---|---|---|---|")
+    columns = ("call", "receiver", "bare function", "ratio", "99 % answered within")
+    table = Table(f"receiving, {kind}", *columns, watched="ratio")
     good = True
     for name, both in rates.items():
         ours, bare = (statistics.median(both[who]) for who in ("receiver", "bare"))
         late = statistics.quantiles(answers[name], n=100)[98]
         aim = next((value for verb, value in AIMS.items() if name.startswith(verb)), 0.0)
         good = good and ours / bare >= aim and late < 1
-        print(f"| {name} | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} | {late * 1000:.0f} ms |")
+        table.row(name, f"{ours:,.0f}", f"{bare:,.0f}", f"{ours / bare:.2f}", f"{late * 1000:.0f} ms")
     medians = {name: statistics.median(both["receiver"]) for name, both in rates.items()}
     for verb in ("add", "remove"):
         thousand = medians.get(f"{verb} 1,000 new", medians.get(f"{verb} 1,000", 0))
@@ -243,6 +244,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["SQLite", "PostgreSQL"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=60)
+    parser.add_argument("--land", action="store_true", help="write the ratios into landed.json")
     options = parser.parse_args()
     kinds = ["SQLite", *(["PostgreSQL"] if options.postgres else [])]
     results = [
