@@ -163,4 +163,5 @@ class Source:
             return cls(Embedded(), DuckDB(read_layout(workspace), relations, user), relations, temp)
         database = open_database(settings.EVENTS_URL)
         dialect = {"postgres": PostgreSQL, "clickhouse": ClickHouse}[database.dialect]
-        return cls(database, dialect(Tables(**settings.EVENTS_TABLES), relations, user), relations, temp)
+        tables = Tables(**settings.EVENTS_TABLES)
+        return cls(database, dialect(tables, relations, user, workspace), relations, temp)

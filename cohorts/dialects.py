@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from events.engine import MissingTable
 from events.layout import NUMBER_PATTERN, Layout
+from events.store import DEFAULT_WORKSPACE
 
 USER = exp.column("user_id")
 DAY = 86_400_000_000
@@ -44,6 +45,8 @@ class Tables:
     event: str = "event"
     time: str = "time"
     properties: str = "properties"
+    # The column that tells workspaces apart, in both tables; without one, all events are `default`'s.
+    workspace: str | None = None
 
 
 class Dialect(ABC):
@@ -245,9 +248,16 @@ class TableDialect(Dialect):
         tables: Tables | None = None,
         cohorts: Mapping[str, str] | None = None,
         user: str | None = None,
+        workspace: str = DEFAULT_WORKSPACE,
     ) -> None:
         super().__init__(cohorts, user)
         self.tables = tables or Tables()
+        self.workspace = workspace
+        if self.tables.workspace is None and workspace != DEFAULT_WORKSPACE:
+            raise MissingTable(
+                f"The events at EVENTS_URL are those of the workspace {DEFAULT_WORKSPACE!r}, not of "
+                f"{workspace!r}: name the column that tells them apart as `workspace` in EVENTS_TABLES."
+            )
 
     @abstractmethod
     def json_text(self, name: str) -> exp.Expr: ...
@@ -268,12 +278,19 @@ class TableDialect(Dialect):
         return self.column(self.tables.time)
 
     def events(self) -> exp.Select:
-        return self.narrowed(exp.Select().from_(table(self.tables.events)), self.user_id())
+        return self.rows_of(self.tables.events)
 
     def users(self) -> exp.Select:
         if self.tables.users is None:
             raise MissingTable("This needs a table of users, and none is configured for this database.")
-        return self.narrowed(exp.Select().from_(table(self.tables.users)), self.user_id())
+        return self.rows_of(self.tables.users)
+
+    def rows_of(self, name: str) -> exp.Select:
+        """The workspace's rows of a table."""
+        rows = self.narrowed(exp.Select().from_(table(name)), self.user_id())
+        if self.tables.workspace is None:
+            return rows
+        return rows.where(self.column(self.tables.workspace).eq(text(self.workspace)))
 
     def users_with(self, name: str) -> exp.Select:
         return self.users()

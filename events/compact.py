@@ -5,6 +5,7 @@ carries the batch's name: a crash at any point leaves either segments that are n
 and are compacted again, or segments that are, and are removed.
 """
 
+import hashlib
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -215,7 +216,9 @@ def merge(workspace: str, folders: Folders, kind: FileKind) -> int:
 
 
 def merge_files(workspace: str, folders: Folders, kind: FileKind, files: Sequence[EventFile]) -> None:
-    name = file_name(uuid.uuid4().hex, kind)
+    # Named after what it holds: the next try of a merge that died writes the same file once more.
+    parents = "\n".join(file.name for file in files)
+    name = file_name(hashlib.sha256(parents.encode()).hexdigest()[:32], kind)
     paths = [str(folders.files / file.name) for file in files]
     merger = convert.merge_events if kind == FileKind.EVENTS else convert.merge_traits
     with connect(limits(), folders.temp) as connection:
@@ -226,7 +229,10 @@ def merge_files(workspace: str, folders: Folders, kind: FileKind, files: Sequenc
 
 
 def clean(workspace: str, folders: Folders) -> None:
-    """Remove what a crash left, and retired files that no query can be reading any more."""
+    """Remove what a crash left in the working folders, and retired files that no query can be reading.
+
+    A file that is not listed stays: the database may be an older one, or another site's.
+    """
     remove_abandoned(folders.temp)
     remove_abandoned(folders.staging)
     for path in folders.temp.glob("*.parquet"):
@@ -235,7 +241,3 @@ def clean(workspace: str, folders: Folders) -> None:
     for file in EventFile.objects.filter(workspace=workspace, retired_at__lt=before):
         (folders.files / file.name).unlink(missing_ok=True)
         file.delete()
-    listed = set(EventFile.objects.filter(workspace=workspace).values_list("name", flat=True))
-    for path in folders.files.iterdir():
-        if path.name not in listed:
-            path.unlink()

@@ -12,7 +12,7 @@ from pathlib import Path
 from events.engine import EngineError
 from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, import_file
-from events.store import Folders
+from events.store import Folders, Refused
 
 SETTLED = 5.0
 
@@ -47,7 +47,7 @@ def settled(folder: Path, now: float) -> Iterator[Path]:
 def take(workspace: str, path: Path) -> Taken:
     try:
         imported = import_file(workspace, path, Mapped(traits=path.name.startswith(("users", "traits"))))
-    except (UnreadableFile, EngineError, OSError) as error:
+    except (UnreadableFile, EngineError, Refused, OSError) as error:
         move(path, "failed", str(error))
         return Taken(path.name, None, str(error))
     move(path, "done", "\n".join(imported.problems))

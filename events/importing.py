@@ -1,6 +1,7 @@
 """Import files of events or of users' properties: a file whole or not at all, each content once."""
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,9 +14,9 @@ from django.db import transaction
 from events import compact
 from events.formats import Bad, Progress, Record, UnreadableFile, read
 from events.locks import locked, own_folder
-from events.models import FileKind, ImportedFile
+from events.models import EventFile, FileKind, ImportedFile
 from events.records import InvalidRecord, event_line, traits_line
-from events.store import Folders
+from events.store import Folders, check_kept_here
 
 # What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
 GUESSES = {
@@ -28,6 +29,7 @@ GUESSES = {
 }
 # Of the fifty columns of Amplitude's export, what a cohort may ask about, kept as properties.
 AMPLITUDE = ("platform", "os_name", "device_type", "version_name", "country", "region", "city", "language")
+OBJECTS = ("properties", "traits")
 SHOWN_PROBLEMS = 20
 
 
@@ -74,10 +76,11 @@ def import_file(
     again: bool = False,
     progress: Progress = lambda done: None,
 ) -> Imported:
-    """Import one file. Raises UnreadableFile and OSError, with nothing imported.
+    """Import one file. Raises UnreadableFile, Refused and OSError, with nothing imported.
 
     A content that was imported before, in the same way, is left alone unless `again`.
     """
+    check_kept_here()
     mapped = mapped or Mapped()
     digest = digest_of(path, mapped)
     imported = Imported(path.name)
@@ -120,6 +123,7 @@ def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes
     fields = record.fields
     found = {name: mapped.column(name, fields) for name in GUESSES}
     value: dict[str, Any] = {name: fields.get(column) for name, column in found.items() if column}
+    table = {column for field in OBJECTS if (column := objects_from_text(field, value, found))}
     value |= mapped.constants
     value["time"] = moment(value.get("time"))
     used = {column for column in found.values() if column}
@@ -130,12 +134,29 @@ def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes
         return
     if not isinstance(value.get("properties"), dict):
         value["properties"] = rest
+    elif table and "event_type" not in fields:
+        value["properties"] = rest | value["properties"]
     elif "event_type" in fields:
         value["properties"] = {n: fields[n] for n in AMPLITUDE if n in fields} | value["properties"]
     event = event_line({**value, "insert_id": text_id(value.get("insert_id"))})
     if isinstance(value.get("traits"), dict) and value["traits"]:
         traits.write(traits_line(value))
     events.write(event)
+
+
+def objects_from_text(field: str, value: dict[str, Any], found: Mapping[str, str | None]) -> str | None:
+    """Read the JSON text of an object, as tables export it. Returns its column; raises InvalidRecord."""
+    text = value.get(field)
+    if not isinstance(text, str) or not text.strip():
+        return None
+    try:
+        read = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord(f"the column {found[field]!r} is not JSON: {error}") from None
+    if read is not None and not isinstance(read, dict):
+        raise InvalidRecord(f"the column {found[field]!r} is not a JSON object")
+    value[field] = read or {}
+    return found[field]
 
 
 def text_id(value: object) -> object:
@@ -155,9 +176,16 @@ def moment(value: object) -> object:
         raise InvalidRecord(f"the time {value} is not a number of seconds since 1970") from None
 
 
+def batch_of(workspace: str, digest: str) -> str:
+    """Name an import after its content, so that the next try of one that died writes the same files."""
+    name = digest[:32]
+    taken = EventFile.objects.filter(workspace=workspace, name__startswith=name).exists()
+    return uuid.uuid4().hex if taken else name
+
+
 def publish(workspace: str, folders: Folders, staging: Path, digest: str, imported: Imported) -> None:
     """List the file's events, its users' properties and its content, in one transaction."""
-    prepared = compact.prepare(workspace, folders, staging, staging.name)
+    prepared = compact.prepare(workspace, folders, staging, batch_of(workspace, digest))
     events = [p for p in prepared if p.kind == FileKind.EVENTS]
     imported.rows, imported.repeats = sum(p.written.rows for p in events), sum(p.repeats for p in events)
     imported.users = sum(p.users for p in prepared)

@@ -16,9 +16,9 @@ from typing import Any
 from events.convert import make_durable
 from events.models import FileKind
 from events.records import InvalidRecord, event_line, traits_line
-from events.store import Folders
+from events.store import Folders, Refused, check_kept_here
 
-__all__ = ["InvalidRecord", "append", "append_both", "append_traits"]
+__all__ = ["InvalidRecord", "Refused", "append", "append_both", "append_traits"]
 
 
 def append(workspace: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -40,7 +40,11 @@ def append_traits(workspace: str, traits: Sequence[Mapping[str, Any]]) -> None:
 def append_both(
     workspace: str, events: Sequence[Mapping[str, Any]], traits: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Append what one call brought; all of it is valid, or nothing is stored. As `append` otherwise."""
+    """Append what one call brought; all of it is valid, or nothing is stored. As `append` otherwise.
+
+    Raises Refused when this site keeps no events itself.
+    """
+    check_kept_here()
     encoded = {FileKind.EVENTS: _lines(events, event_line), FileKind.TRAITS: _lines(traits, traits_line)}
     for kind, lines in encoded.items():
         if lines:

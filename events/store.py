@@ -19,6 +19,19 @@ from events.models import CatalogueEntry, EventFile, FileKind, PropertyColumn
 DEFAULT_WORKSPACE = "default"
 
 
+class Refused(Exception):
+    """Events cannot be taken in: the message says why, and what to do."""
+
+
+def check_kept_here() -> None:
+    """Raise Refused when this site reads its events from another database: nobody would count them."""
+    if settings.EVENTS_URL:
+        raise Refused(
+            "This site reads its events from the database at EVENTS_URL: nothing was stored. "
+            "Write them to that database, or take EVENTS_URL out of the settings."
+        )
+
+
 class Folders:
     """Raises ValueError when a workspace's name is not a slug: it becomes a folder's name."""
 

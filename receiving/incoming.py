@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
+from django.conf import settings
+
 from events import spool
 from events.user_ids import InvalidUserId, check_user_id
-from receiving.errors import BadRequest
+from receiving.errors import ApiError, BadRequest
 from receiving.models import Workspace
 from receiving.shapes import Identify, read_items
 
@@ -62,11 +64,17 @@ def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits])
     call's transaction: whoever finds a message id in the database may then believe that its events are on
     disk, and no lock of the database waits for the disk. If the process dies in between, the sender has no
     reply and sends again; ids make that harmless. Raises BadRequest for what cannot be stored.
+
+    With EVENTS_URL, traits are only read back from here: the users of cohorts are in that database.
     """
+    if settings.EVENTS_URL and not events:
+        return
     try:
         spool.append_both(workspace.slug, events, traits)
     except spool.InvalidRecord as error:
         raise BadRequest(f"{error}.") from None
+    except spool.Refused as error:
+        raise ApiError(str(error), code="events_not_kept_here", status=501) from None
 
 
 def _stamp(moment: datetime) -> str:

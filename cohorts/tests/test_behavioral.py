@@ -346,6 +346,21 @@ def test_events_in_postgresql_are_read_where_they_are(warehouse: None) -> None:
         members({"not": BOUGHT})
 
 
+def test_workspaces_in_a_database_are_kept_apart(warehouse: None, settings: Any) -> None:
+    definition = parse({"version": 1, "where": LEFT_A_CART})
+
+    def found(workspace: str) -> list[str]:
+        return list(behavioral.members(definition, AS_OF, cohorts=no_cohorts, workspace=workspace))
+
+    with pytest.raises(MissingTable, match="those of the workspace 'default', not of 'shop'"):
+        found("shop")
+    with psycopg.connect(settings.EVENTS_URL, autocommit=True) as connection:
+        connection.execute("ALTER TABLE behavioral_test.log ADD COLUMN tenant text NOT NULL DEFAULT 'shop'")
+        connection.execute("UPDATE behavioral_test.log SET tenant = 'default' WHERE who = 'u1'")
+    settings.EVENTS_TABLES = settings.EVENTS_TABLES | {"workspace": "tenant"}
+    assert (found("default"), found("shop"), found("other")) == (["u1"], ["u3"], [])
+
+
 def test_events_in_clickhouse_are_read_where_they_are(settings: Any, clickhouse: Any) -> None:
     time = (AS_OF - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
     rows = [("u1", "cart"), ("u2", "cart"), ("u2", "buy"), ("u3", "cart")]

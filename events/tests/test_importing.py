@@ -139,6 +139,41 @@ def test_bad_lines_of_csv(tmp_path: Path) -> None:
     assert [problem.split(":")[0] for problem in imported.problems] == ["line 3", "line 4", "line 5"]
 
 
+def test_json_text_in_a_column_is_read_as_the_object_that_it_is(tmp_path: Path, stored: Stored) -> None:
+    content = (
+        "user_id,event,time,properties,user_properties,country\n"
+        'u1,buy,2024-05-01,"{""sku"": ""a"", ""price"": 2.5}","{""plan"": ""pro""}",DE\n'
+        "u2,buy,2024-05-01,,,FR\n"
+        "u3,buy,2024-05-01,{broken,,\n"
+        "u4,buy,2024-05-01,[1],,\n"
+        "u5,buy,2024-05-01,null,,\n"
+    )
+    imported = import_file("default", written(tmp_path, "a.csv", content))
+    assert [problem[:48] for problem in imported.problems] == [
+        "line 4: the column 'properties' is not JSON: une",
+        "line 5: the column 'properties' is not a JSON ob",
+    ]
+    columns = ", ".join(row[0] for row in stored("DESCRIBE e") if row[0].startswith(("s", "n")))
+    assert columns == "s0_country, s1_price, n1_price, s2_sku"
+    assert stored(f"SELECT user_id, {columns} FROM e ORDER BY 1") == [
+        ("u1", "DE", "2.5", 2.5, "a"), ("u2", "FR", None, None, None), ("u5", None, None, None, None),
+    ]  # fmt: skip
+    assert stored("SELECT user_id, s FROM t WHERE name = 'plan'") == [("u1", "pro")]
+
+
+def test_json_text_in_parquet_and_in_a_table_of_users(tmp_path: Path, stored: Stored) -> None:
+    path, users = tmp_path / "a.parquet", tmp_path / "users.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 'u' AS user_id, 'a' AS event, DATE '2024-05-01' AS time, "
+            f"""'{{"x": 1}}' AS event_properties) TO '{path}'"""
+        )
+        connection.execute(f"""COPY (SELECT 'u' AS user_id, '{{"plan": "pro"}}' AS traits) TO '{users}'""")
+    assert import_file("default", path).rows == 1 and import_file("default", users, Mapped(traits=True)).users
+    assert stored("SELECT n0_x FROM e") == [(1.0,)]
+    assert stored("SELECT name, s FROM t ORDER BY 1") == [("", ""), ("plan", "pro")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -222,6 +257,12 @@ def test_commands_report_as_text_and_as_json(tmp_path: Path) -> None:
     assert "imported before" in run(*arguments)[0]
     assert "buy: 1 times" in run("list_events")[0]
     assert json.loads(run("compact_events", "--json")[0])["events"] == 0
+
+
+def test_an_import_is_refused_where_cohorts_read_another_database(settings: Any, tmp_path: Path) -> None:
+    settings.EVENTS_URL = "postgres://127.0.0.1:1/events"
+    with pytest.raises(CommandError, match=r"Nothing of a.csv was imported: .* EVENTS_URL"):
+        call_command("import_events", str(written(tmp_path, "a.csv", CSV)))
 
 
 def test_commands_refuse_what_they_do_not_know(tmp_path: Path) -> None:

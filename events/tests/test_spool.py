@@ -219,6 +219,25 @@ def test_a_compaction_that_dies_anywhere_is_finished_by_the_next(
     assert {path.name for path in folders.files.iterdir()} == listed
 
 
+def test_a_file_that_the_database_does_not_know_is_left_alone(stored: Stored) -> None:
+    """As after a switch from SQLite to PostgreSQL, or when last night's database was restored."""
+    spool.append("default", [event(1)])
+    compact("default")
+    [path] = Folders("default").files.iterdir()
+    content = path.read_bytes()
+    EventFile.objects.all().delete()
+    spool.append("default", [event(2)])
+    compact("default")
+    assert path.read_bytes() == content
+
+
+def test_events_are_refused_where_cohorts_read_another_database(settings: Any) -> None:
+    settings.EVENTS_URL = "clickhouse://127.0.0.1:1/events"
+    with pytest.raises(spool.Refused, match="EVENTS_URL: nothing was stored"):
+        spool.append("default", [event(1)])
+    assert not Folders("default").root.exists()
+
+
 def test_small_files_are_merged_and_stay_readable_for_running_queries(stored: Stored) -> None:
     for number in range(8):
         spool.append("default", [event(number, properties={"number": number, f"p{number}": "x"})])

@@ -57,6 +57,15 @@ WITHOUT_ID = {"type": "track", "userId": "u", "event": "play"}
 AMPLITUDE = {"events": [{"user_id": "u", "event_type": "play"}]}
 
 
+def test_events_that_nobody_would_count_are_refused_and_identifies_go_on(key: str, settings: Any) -> None:
+    settings.EVENTS_URL = "clickhouse://127.0.0.1:1/events"
+    answers = [post(key, "/v1/track", TRACK), post(key, "/2/httpapi", AMPLITUDE)]
+    assert [answer.status_code for answer in answers] == [501, 501]
+    assert "EVENTS_URL" in answers[0].json()["error"]["message"]
+    assert post(key, "/v1/batch", {"batch": [IDENTIFY]}).status_code == 200
+    assert UserTrait.objects.count() == 1
+
+
 def test_the_disk_is_waited_for_without_a_lock_of_the_database(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

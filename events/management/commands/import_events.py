@@ -12,7 +12,7 @@ from rich.progress import Progress
 from events.engine import EngineError
 from events.formats import KINDS, UnreadableFile
 from events.importing import GUESSES, Imported, Mapped, import_file
-from events.store import DEFAULT_WORKSPACE
+from events.store import DEFAULT_WORKSPACE, Refused
 
 PARTLY = 3
 
@@ -65,7 +65,7 @@ class Command(BaseCommand):
                     again=options["again"],
                     progress=lambda done: bar.update(task, completed=done),
                 )
-        except (UnreadableFile, EngineError, OSError, ValueError) as error:
+        except (UnreadableFile, EngineError, Refused, OSError, ValueError) as error:
             raise CommandError(f"Nothing of {path.name} was imported: {error}") from None
         if not options["json"]:
             self.report(imported)
