@@ -25,8 +25,8 @@ from cohorts.models import Cohort  # noqa: E402
 from destinations.models import Destination  # noqa: E402
 from syncs.choices import RunState, Trigger  # noqa: E402
 from syncs.drive import drive  # noqa: E402
+from syncs.lifecycle import start  # noqa: E402
 from syncs.models import Sync  # noqa: E402
-from syncs.start import start  # noqa: E402
 
 
 def main(url: str, kind: str, delivered: int) -> None:

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _play(partner, seed, options):
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import OPEN_RUNS, Trigger
     from syncs.models import Run
     from syncs.work import drive_runs
@@ -70,7 +70,7 @@ def _play(partner, seed, options):
     partner.fault = fault
     for first in (0, options.users // 3):
         world.fill(cohort, world.users(options.users, first=first))
-        run = start.start(sync, trigger=Trigger.COMMAND)
+        run = lifecycle.start(sync, trigger=Trigger.COMMAND)
         while Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).exists():
             drive_runs([run], stop=threading.Event())
     sync.refresh_from_db()

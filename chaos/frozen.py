@@ -38,7 +38,7 @@ def main() -> None:
 
 def _play(partner, chance, users):
     from chaos.child import drive_once
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import Trigger
     from tests import world
 
@@ -46,7 +46,7 @@ def _play(partner, chance, users):
     sync = world.sync(
         world.cohort(world.users(users)), world.destination(partner.url, "amplitude-list", **fields)
     )
-    start.start(sync, trigger=Trigger.COMMAND)
+    lifecycle.start(sync, trigger=Trigger.COMMAND)
     frozen = stage.processes().Process(target=drive_once, args=(sync.destination_id, "", MARGIN))
     frozen.start()
     freeze_after = chance.randrange(2, 150)

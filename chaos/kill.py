@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _play(options):
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import OPEN_RUNS, RunMode, Trigger
     from syncs.models import Batch, Run
     from tests import world
@@ -56,7 +56,7 @@ def _play(options):
         while kills < options.kills:
             partner.calls.clear()
             _turn_round(partner, sync, left)
-            run = start.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
+            run = lifecycle.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
             process = drive()
             target = chance.randrange(1, 100)
             while len(partner.calls) < target and process.exitcode is None:

@@ -76,7 +76,7 @@ def work(job: str, seconds: float, outcomes) -> None:
 
 
 def _drive(number):
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import RunMode, RunState, Trigger
     from syncs.drive import How, drive
     from syncs.models import Sync
@@ -84,7 +84,7 @@ def _drive(number):
     sync = Sync.objects.get(cohort__key=f"busy-{number}")
 
     def act() -> None:
-        run = start.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
+        run = lifecycle.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
         ended = drive(sync.destination_id, stop=threading.Event())
         run.refresh_from_db()
         assert ended.how == How.DONE, ended.reason

@@ -254,7 +254,7 @@ MUTANTS = [
     ),
     Mutant(
         "a new name is filled when the old one is empty",
-        "syncs/start.py",
+        "syncs/lifecycle.py",
         "follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.FULL)",
         "run.refresh_from_db()",
         (DEEDS,),

@@ -37,7 +37,7 @@ def _median(values):
 
 def _play(failing: int, batches: int) -> float:
     """Return the seconds that the healthy sync took; its partner answers after 50 ms."""
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import OPEN_RUNS, RunState, Trigger
     from syncs.models import Run, Sync
     from tests import world
@@ -49,15 +49,15 @@ def _play(failing: int, batches: int) -> float:
         cohort = world.cohort(world.users(batches * 100))
         small = world.cohort(world.users(100))
         worker = stage.worker()
-        _wait(start.start(world.sync(small, world.destination(healthy.url)), trigger=Trigger.SCHEDULE))
+        _wait(lifecycle.start(world.sync(small, world.destination(healthy.url)), trigger=Trigger.SCHEDULE))
         for _ in range(failing):
-            start.start(world.sync(small, world.destination(sick.url)), trigger=Trigger.SCHEDULE)
+            lifecycle.start(world.sync(small, world.destination(sick.url)), trigger=Trigger.SCHEDULE)
         sync: Sync = world.sync(cohort, world.destination(healthy.url, batch_size=100))
         # Each of the failing ones has been tried: from here on they come back, again and again.
         while Run.objects.filter(sync__cohort=small, started_at=None).exists():
             time.sleep(0.05)
         began = time.monotonic()
-        run = start.start(sync, trigger=Trigger.SCHEDULE)
+        run = lifecycle.start(sync, trigger=Trigger.SCHEDULE)
         _wait(run)
         took = time.monotonic() - began
         worker.terminate()

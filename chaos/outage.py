@@ -25,7 +25,7 @@ def main() -> None:
 def _play(options):
     from django.db import connection
 
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import OPEN_RUNS, RunMode, Trigger
     from syncs.models import Driver, Run
     from tests import world
@@ -41,7 +41,7 @@ def _play(options):
         worker = stage.worker()
         try:
             while cuts < options.cuts and worker.poll() is None:
-                run = start.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
+                run = lifecycle.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
                 until = time.monotonic() + 120
                 while Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).exists():
                     if time.monotonic() > until:

@@ -43,7 +43,7 @@ def main() -> None:
 
 def _play(chance, users):
     from chaos.child import drive_once
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import BatchState, Trigger
     from syncs.models import Batch, Driver
     from tests import world
@@ -54,7 +54,7 @@ def _play(chance, users):
             world.cohort(world.users(users)),
             world.destination(partner.url, "amplitude-list", batch_size=users // 200, threads=THREADS),
         )
-        start.start(sync, trigger=Trigger.COMMAND)
+        lifecycle.start(sync, trigger=Trigger.COMMAND)
         worker = stage.worker()
         _wait_for(partner, chance.randrange(2, 120))
         time.sleep(chance.uniform(0, 0.05))
@@ -81,7 +81,7 @@ def _play(chance, users):
 
 def _twice(users: int) -> float:
     """Return the seconds that a worker lives after a second signal, while its partner takes its time."""
-    from syncs import start
+    from syncs import lifecycle
     from syncs.choices import RunState, Trigger
     from syncs.models import Run
     from tests import world
@@ -89,7 +89,7 @@ def _twice(users: int) -> float:
 
     with Partner(delay=3.0) as partner:
         sync = world.sync(world.cohort(world.users(users)), world.destination(partner.url))
-        run = start.start(sync, trigger=Trigger.COMMAND)
+        run = lifecycle.start(sync, trigger=Trigger.COMMAND)
         worker = stage.worker()
         while not partner.in_flight:
             time.sleep(0.01)

@@ -26,8 +26,8 @@ from cohortsite.config import SCHEDULE, SECTIONS, SOURCE_FIELDS, Configured, Sec
 from cohortsite.config_file import InvalidConfig
 from destinations.models import Destination, JsonTextField
 from destinations.secrets import SecretUnreadable
+from syncs.lifecycle import CannotRun, reset
 from syncs.models import Sync
-from syncs.start import CannotRun, reset
 
 NO_CREDENTIAL = "The configuration file came without a credential: enter it, then resume."
 SIGNS = {"create": "+", "update": "~", "none": "="}

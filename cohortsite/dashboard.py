@@ -22,8 +22,8 @@ from syncs.admin import columns
 from syncs.alerts import GRACE
 from syncs.choices import DONE_RUNS, RunState
 from syncs.models import Batch, Rejection, Run, Sync
-from syncs.standing import last_runs, states_of
-from syncs.state import RUN_TONES, Tone
+from syncs.status.facts import last_runs, states_of
+from syncs.status.state import RUN_TONES, Tone
 
 DAYS = 14
 # Requests that the latencies are told of, and runs that the strips are cut from.

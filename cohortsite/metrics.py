@@ -29,7 +29,7 @@ from events.store import Folders, workspaces
 from receiving.models import RequestLog
 from syncs.choices import OPEN_RUNS, RejectionState, RunState
 from syncs.models import Rejection, Run, Sync
-from syncs.standing import last_runs
+from syncs.status.facts import last_runs
 from syncs.work import last_beat
 
 DAY = timedelta(days=1)

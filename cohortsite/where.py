@@ -25,7 +25,7 @@ from receiving.models import Workspace
 from syncs.admin import columns
 from syncs.choices import DONE_RUNS, Step
 from syncs.models import Batch, Rejection, Sync
-from syncs.standing import last_runs
+from syncs.status.facts import last_runs
 
 # Of each kind, this many are shown.
 MOST = 100

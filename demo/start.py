@@ -14,7 +14,7 @@ from rich.table import Table
 from demo import servers, story
 from demo.prepare import ADMIN, make_admin
 from destinations.secrets import SecretUnreadable
-from syncs.start import CannotRun
+from syncs.lifecycle import CannotRun
 
 
 class Start:

@@ -28,8 +28,8 @@ from receiving.keys import Credential, create_key, find_key
 from receiving.models import Workspace
 from syncs import reporting
 from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.lifecycle import start
 from syncs.models import Run, Sync
-from syncs.start import start
 from syncs.work import drive_runs
 
 CONFIG = Path(__file__).with_name("config.yaml")

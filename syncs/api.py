@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from events.user_ids import InvalidUserId, check_user_id
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import RejectionState, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 from syncs.preview import preview
@@ -154,8 +154,8 @@ class SyncViewSet(
     def perform_destroy(self, instance: Sync) -> None:
         empty = serializers.BooleanField().run_validation(self.request.query_params.get("empty", "false"))
         try:
-            start.archive(instance, by=str(self.request.user), empty_first=empty)
-        except start.CannotRun as error:
+            lifecycle.archive(instance, by=str(self.request.user), empty_first=empty)
+        except lifecycle.CannotRun as error:
             raise NotNow(str(error)) from None
 
     @extend_schema(
@@ -194,7 +194,7 @@ class SyncViewSet(
         body.is_valid(raise_exception=True)
         try:
             found = preview(sync, mode=body.validated_data["mode"])
-        except (start.CannotRun, TemplateError, SecretUnreadable) as error:
+        except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
             raise NotNow(str(error)) from None
         return Response(PreviewSerializer(found).data)
 
@@ -312,19 +312,19 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, **names: Any) -> Response:
         """What is in flight comes to its end, nothing more is sent; what was sent stays."""
-        return self._decided(request, start.cancel)
+        return self._decided(request, lifecycle.cancel)
 
     @extend_schema(summary="Approve a held run", request=None, responses={202: RunSerializer})
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, **names: Any) -> Response:
         """Let it do what it was held for."""
-        return self._decided(request, start.approve)
+        return self._decided(request, lifecycle.approve)
 
     @extend_schema(summary="Refuse a held run", request=None, responses={202: RunSerializer})
     @action(detail=True, methods=["post"])
     def refuse(self, request: Request, **names: Any) -> Response:
         """End it unsent; the partner keeps what it has."""
-        return self._decided(request, start.refuse)
+        return self._decided(request, lifecycle.refuse)
 
     @extend_schema(summary="Resume a run", request=None, responses={202: RunSerializer})
     @action(detail=True, methods=["post"])
@@ -343,7 +343,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         run = self.get_object()
         try:
             decide(run, by=str(request.user))
-        except start.CannotRun as error:
+        except lifecycle.CannotRun as error:
             raise NotNow(str(error)) from None
         return _accepted(self.get_object())
 
@@ -354,8 +354,8 @@ def _started(sync: Sync, mode: str, by: str) -> Run:
     The sync is then paused, as in the admin, so that its schedule does not fill the partner again.
     """
     try:
-        run = start.start(sync, trigger=Trigger.API, mode=mode, by=by, approved=mode == RunMode.EMPTY)
-    except start.CannotRun as error:
+        run = lifecycle.start(sync, trigger=Trigger.API, mode=mode, by=by, approved=mode == RunMode.EMPTY)
+    except lifecycle.CannotRun as error:
         raise NotNow(str(error)) from None
     if mode == RunMode.EMPTY:
         Sync.objects.switch_off(sync.pk)

@@ -33,7 +33,7 @@ from destinations.models import Destination
 from destinations.payloads import Request, TemplateError, external_name
 from destinations.secrets import SecretUnreadable
 from destinations.transport import Reply, Transport
-from syncs import judge, record, rejections, start
+from syncs import due, judge, lifecycle, record, rejections
 from syncs import lease as leases
 from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.feed import Feed, Work
@@ -364,7 +364,7 @@ class Drive:
         new = runs.exclude(pk__in=active).exclude(sync__in=[feed.run.sync_id for feed in self.feeds])
         adopted = False
         for run in new.select_related("sync__cohort").order_by("pk"):
-            if run.pk not in self.refreshes and start.wants_refresh(run):
+            if run.pk not in self.refreshes and due.wants_refresh(run):
                 self.refreshes[run.pk] = self.calculator.submit(_refresh, run.sync.cohort, run.created_at)
                 adopted = True
             else:
@@ -429,9 +429,9 @@ class Drive:
             Rejection.objects.filter(sync=run.sync_id).delete()
             Run.objects.end(run.pk, state, reason=f"The destination moved: {what}")
             if emptying:
-                start.go_on_renamed(run)
+                lifecycle.go_on_renamed(run)
             else:
-                start.follow_up(run, trigger=run.trigger, mode=RunMode.FULL)
+                lifecycle.follow_up(run, trigger=run.trigger, mode=RunMode.FULL)
 
         self.writes.append(write)
         self._commit()
@@ -466,10 +466,10 @@ class Drive:
             _close_batches(run, BatchState.REJECTED, "All of its users were rejected, and are tried apart.")
             rejections.forget(feed.forgotten)
             if run.mode == RunMode.EMPTY:
-                start.go_on_renamed(run)
+                lifecycle.go_on_renamed(run)
             latest = Cohort.objects.values_list("version", flat=True).get(pk=run.sync.cohort_id)
             if run.reopened and run.mode == RunMode.CHANGES and latest > run.to_version:
-                start.follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
+                lifecycle.follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
 
         self.end_run(feed, state, reason, settle)
 

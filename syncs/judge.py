@@ -24,7 +24,7 @@ from destinations.models import Destination
 from destinations.payloads import Request
 from destinations.transport import Reply, describe
 from syncs import lease as leases
-from syncs import rejections, start
+from syncs import lifecycle, rejections
 from syncs.choices import BatchState, RejectionKind, RunMode, RunState, Step, Trigger
 from syncs.feed import Feed, Work
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
@@ -399,9 +399,9 @@ def _list_gone(drive: "Drive", feed: Feed) -> None:
         Sync.objects.forget(run.sync_id)
         Rejection.objects.filter(sync_id=run.sync_id).delete()
         if emptied:
-            start.go_on_renamed(run)
+            lifecycle.go_on_renamed(run)
         elif not again:
-            start.follow_up(run, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
+            lifecycle.follow_up(run, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
 
     drive.end_run(feed, RunState.SUCCEEDED if emptied else RunState.FAILED, reason, forget)
 

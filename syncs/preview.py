@@ -10,9 +10,9 @@ from destinations.transport import describe
 from syncs import rejections
 from syncs.choices import RunMode, Step
 from syncs.feed import Feed
+from syncs.lifecycle import CannotRun
 from syncs.models import Run, Sync
 from syncs.plan import Plan
-from syncs.start import CannotRun
 
 SAMPLE = 20
 

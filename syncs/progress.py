@@ -7,7 +7,7 @@ from django.db.models import Max, Min, Sum
 
 from syncs.choices import OPEN_RUNS, BatchState, RunState
 from syncs.models import Run
-from syncs.state import RUN_TONES, Tone
+from syncs.status.state import RUN_TONES, Tone
 
 # The pace is that of the last batches: the whole run's would count the time that it was parked.
 RECENT = 20

@@ -13,12 +13,12 @@ from cohorts.choices import ScheduleKind
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from destinations.models import Destination
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import OPEN_RUNS, RunMode
 from syncs.models import Rejection, Run, Sync
 from syncs.progress import planned_of
-from syncs.standing import facts_of
-from syncs.state import State, state_of
+from syncs.status.facts import facts_of
+from syncs.status.state import State, state_of
 
 
 class AwareDateTimeField(serializers.DateTimeField):
@@ -171,7 +171,7 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
         pair = {name: validated_data[name] for name in ("cohort", "destination")}
         sync = Sync.objects.exclude(archived_at=None).filter(**pair).first()
         if sync:
-            start.restore(sync)
+            lifecycle.restore(sync)
             sync.refresh_from_db()
             return self.update(sync, {"enabled": True, **validated_data})
         sync = Sync(**validated_data)

@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
 from events import arrivals
-from syncs import alerts, reporting, start
+from syncs import alerts, due, reporting
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
 from syncs.models import Run
@@ -146,8 +146,8 @@ def _turn(driving: Slots, logged: dict[int, datetime]) -> None:
         about = {"destination": destination}
         log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
         logged[destination] = _log_ended(destination, logged[destination])
-    start.start_due(timezone.now())
-    driving.fill(start.undriven(start.drivable_destinations()))
+    due.start_due(timezone.now())
+    driving.fill(due.undriven(due.drivable_destinations()))
 
 
 def _without_dying(deed: Callable[..., None], *arguments: object) -> None:

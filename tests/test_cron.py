@@ -14,7 +14,7 @@ from cohorts.choices import ScheduleKind, SourceKind
 from cohorts.models import Cohort
 from events import arrivals, spool
 from events.store import Folders
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.models import Sync
 from tests import world
@@ -136,7 +136,7 @@ def test_a_cohort_whose_part_cannot_be_calculated__is_not_calculated_from_the_ol
     Cohort.objects.filter(pk=base.pk).update(definition={"version": 1, "where": {"nonsense": 1}})
     with Partner() as partner:
         sync = world.sync(top, world.destination(partner.url))
-        run = start.start(sync, trigger=Trigger.COMMAND)
+        run = lifecycle.start(sync, trigger=Trigger.COMMAND)
         world.go(sync.destination)
         run.refresh_from_db()
         assert run.state == RunState.SUCCEEDED

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from syncs import drive, record, start
+from syncs import drive, lifecycle, record
 from syncs.choices import RunState, Trigger
 from syncs.models import Attempt, Batch, Driver, Rejection, Run
 from tests import world
@@ -63,7 +63,7 @@ def test_batches_that_wait_for_a_canary__are_sent_in_their_order(partner):
         return None
 
     partner.fault = fault
-    runs = [start.start(sync, trigger=Trigger.PERSON) for sync in syncs]
+    runs = [lifecycle.start(sync, trigger=Trigger.PERSON) for sync in syncs]
     assert world.go(to).how == drive.How.DONE
     assert Batch.objects.filter(step="add", size=1, user_ids__isnull=False).exists(), "no canary was sent"
     for run in runs:
@@ -126,7 +126,7 @@ def test_parts_that_get_one_try__wait_as_long_as_the_partner_asks(partner, setti
 
 def test_while_the_breaker_is_open__a_long_retry_after_is_heeded(partner):
     sync = setup(partner, world.users(10))
-    run = start.start(sync, trigger=Trigger.COMMAND)
+    run = lifecycle.start(sync, trigger=Trigger.COMMAND)
     partner.fault = lambda call: Fault(503, {})
     world.go(sync.destination)
     Driver.objects.update(next_at=None)
@@ -141,7 +141,7 @@ def test_while_the_breaker_is_open__a_long_retry_after_is_heeded(partner):
 
 def test_batches_whose_transaction_failed__are_not_counted_twice(partner, monkeypatch):
     sync = setup(partner, world.users(200), batch_size=10)
-    started = start.start(sync, trigger=Trigger.PERSON)
+    started = lifecycle.start(sync, trigger=Trigger.PERSON)
     real, calls = record.batches, itertools.count(1)
 
     def fails_once(changed):
@@ -160,7 +160,7 @@ def test_batches_whose_transaction_failed__are_not_counted_twice(partner, monkey
 
 def test_what_waits_for_its_turn_by_the_rate__is_not_sent_after_a_cancel(partner):
     sync = setup(partner, world.users(40), batch_size=10, rate=0.5)
-    run = start.start(sync, trigger=Trigger.COMMAND)
+    run = lifecycle.start(sync, trigger=Trigger.COMMAND)
 
     def go():
         world.go(sync.destination)
@@ -171,7 +171,7 @@ def test_what_waits_for_its_turn_by_the_rate__is_not_sent_after_a_cancel(partner
     thread.start()
     while not partner.sent("add") and time.monotonic() < deadline:
         time.sleep(0.05)
-    start.cancel(Run.objects.get(pk=run.pk), by="anna")
+    lifecycle.cancel(Run.objects.get(pk=run.pk), by="anna")
     at = time.monotonic()
     thread.join(timeout=20)
     assert time.monotonic() - at < 1.9

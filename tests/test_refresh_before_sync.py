@@ -15,7 +15,7 @@ from cohorts.choices import SourceKind
 from cohorts.models import Cohort
 from events import spool
 from events.compact import compact
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.drive import How
 from syncs.models import Run, Sync
@@ -52,7 +52,7 @@ def carts(**values: Any) -> Cohort:
 
 
 def run(sync: Sync) -> str:
-    [ended] = drive_runs([start.start(sync, trigger=Trigger.COMMAND)], stop=threading.Event())
+    [ended] = drive_runs([lifecycle.start(sync, trigger=Trigger.COMMAND)], stop=threading.Event())
     sync.refresh_from_db()
     return ended.state
 
@@ -87,11 +87,11 @@ def test_a_destination_that_is_being_driven__goes_on_while_a_cohort_is_calculate
     with Partner() as partner:
         other = world.sync(world.cohort(world.users(300)), world.destination(partner.url, batch_size=1))
         sync = world.sync(carts(refresh_before_sync=True), other.destination)
-        runs = [start.start(other, trigger=Trigger.COMMAND)]
+        runs = [lifecycle.start(other, trigger=Trigger.COMMAND)]
 
         def fault(call: Any) -> None:
             if len(partner.calls) == 20:
-                start.start(sync, trigger=Trigger.COMMAND)
+                lifecycle.start(sync, trigger=Trigger.COMMAND)
                 connection.close()
             time.sleep(0.005)
             if calculating.is_set() and len(partner.calls) > 100:

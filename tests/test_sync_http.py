@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from destinations import retry
 from destinations.errors import Temporary
-from syncs import drive, start
+from syncs import drive, due, lifecycle
 from syncs.choices import BatchState, RejectionState, RunMode, RunState, Step, Trigger
 from syncs.drive import How
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
@@ -148,8 +148,8 @@ def test_two_destinations_stand_at_different_versions_of_one_cohort(partner):
 def test_two_cohorts_at_one_destination_have_requests_of_their_own(partner):
     first = setup(partner, world.users(100))
     second = world.sync(world.cohort(world.users(50, first=90)), first.destination)
-    start.start(first, trigger=Trigger.COMMAND)
-    start.start(second, trigger=Trigger.COMMAND)
+    lifecycle.start(first, trigger=Trigger.COMMAND)
+    lifecycle.start(second, trigger=Trigger.COMMAND)
     world.go(first.destination)
     assert_equal(first, partner)
     assert_equal(second, partner)
@@ -161,7 +161,7 @@ def test_eight_that_start_at_once_make_one_run(partner):
 
     def begin():
         barrier.wait()
-        runs.append(start.start(sync, trigger=Trigger.SCHEDULE).pk)
+        runs.append(lifecycle.start(sync, trigger=Trigger.SCHEDULE).pk)
         connection.close()
 
     threads = [threading.Thread(target=begin) for _ in range(8)]
@@ -179,7 +179,7 @@ def test_eight_that_ask_what_is_due_make_one_run_each(partner):
 
     def ask():
         barrier.wait()
-        runs.extend(run.pk for run in start.start_due(now))
+        runs.extend(run.pk for run in due.start_due(now))
         connection.close()
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
@@ -190,9 +190,9 @@ def test_eight_that_ask_what_is_due_make_one_run_each(partner):
 
 def test_one_sync_that_cannot_run_does_not_stop_the_others_that_are_due(partner):
     emptied, other = (setup(partner, world.users(10)) for _ in range(2))
-    start.start(emptied, trigger=Trigger.PERSON, mode=RunMode.EMPTY)
+    lifecycle.start(emptied, trigger=Trigger.PERSON, mode=RunMode.EMPTY)
     Sync.objects.update(schedule_kind="hourly", next_due_at=timezone.now())
-    runs = start.start_due(timezone.now())
+    runs = due.start_due(timezone.now())
     assert [run.sync_id for run in runs] == [other.pk]
     assert emptied.runs.get().mode == RunMode.EMPTY
 
@@ -245,7 +245,7 @@ def test_the_waits_are_those_of_the_protocol_by_an_injected_clock(partner, monke
         return Fault(503, {})
 
     partner.fault = fail
-    start.start(sync, trigger=Trigger.COMMAND)
+    lifecycle.start(sync, trigger=Trigger.COMMAND)
     stop = threading.Event()
     for _ in range(12):
         # In one process a wait passes by the clock; a longer one is over when its time has come.
@@ -690,7 +690,7 @@ def test_a_stop_sends_nothing_new_records_what_is_in_flight_and_frees_the_lease(
     sync = setup(partner, world.users(2000), batch_size=50)
     stop = threading.Event()
     partner.fault = lambda call: stop.set() if len(partner.calls) == 9 else None
-    start.start(sync, trigger=Trigger.COMMAND)
+    lifecycle.start(sync, trigger=Trigger.COMMAND)
     ended = world.go(sync.destination, stop=stop)
     assert ended.how == How.STOPPED
     assert len(partner.calls) <= 9 + 4
@@ -713,7 +713,7 @@ def test_a_stop_ends_a_wait_within_a_second_and_the_wait_is_kept(partner, settin
         return Fault(503, {}, headers={"Retry-After": "4"})
 
     partner.fault = fail
-    start.start(sync, trigger=Trigger.COMMAND)
+    lifecycle.start(sync, trigger=Trigger.COMMAND)
     began = time.monotonic()
     world.go(sync.destination, stop=stop)
     assert time.monotonic() - began < 1.5
@@ -735,7 +735,7 @@ def test_a_driver_that_lost_its_lease_writes_nothing_more(partner):
         return
 
     partner.fault = take_over
-    start.start(sync, trigger=Trigger.COMMAND)
+    lifecycle.start(sync, trigger=Trigger.COMMAND)
     assert world.go(sync.destination).how == How.LOST
     assert list(Batch.objects.order_by("pk").values_list("pk", "state")) == at_takeover["rows"]
     assert Run.objects.get().state == RunState.RUNNING
@@ -751,7 +751,7 @@ def test_a_request_may_take_longer_than_the_usual_lease(partner):
     sync = setup(partner, world.users(20), deadline=300.0)
     stop = threading.Event()
     threading.Timer(5, stop.set).start()
-    start.start(sync, trigger=Trigger.COMMAND)
+    lifecycle.start(sync, trigger=Trigger.COMMAND)
     assert world.go(sync.destination, stop=stop).how == How.DONE
     assert_equal(sync, partner)
 

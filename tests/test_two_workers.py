@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.models import Driver, Run
 from tests import world
@@ -74,7 +74,7 @@ def test_two_workers_share_the_destinations_and_each_run_is_made_once(tmp_path: 
         partner.fault = lambda call: None if opened.wait(120) else Fault(status=503)
         cohort = world.cohort(ids)
         syncs = [world.sync(cohort, world.destination(partner.url)) for _ in range(DESTINATIONS)]
-        runs = [start.start(sync, trigger=Trigger.SCHEDULE) for sync in syncs]
+        runs = [lifecycle.start(sync, trigger=Trigger.SCHEDULE) for sync in syncs]
         workers = [Worker(tmp_path, name) for name in ("one", "two")]
         try:
             owners = until(lambda: _owners() if len(_owners()) == DESTINATIONS else None)

@@ -7,7 +7,7 @@ from cohorts import members, refresh
 from cohorts.models import Cohort
 from destinations.models import Destination
 from destinations.payloads import external_name
-from syncs import drive, start
+from syncs import drive, lifecycle
 from syncs.choices import RunMode, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
@@ -64,7 +64,7 @@ def users(count: int, first: int = 0) -> list[str]:
 
 def run(of: Sync, mode: str = RunMode.CHANGES, **more) -> Run:
     """Start a run and drive it until its driver leaves; return it as it is then."""
-    started = start.start(of, trigger=Trigger.COMMAND, mode=mode)
+    started = lifecycle.start(of, trigger=Trigger.COMMAND, mode=mode)
     go(of.destination, **more)
     started.refresh_from_db()
     return started

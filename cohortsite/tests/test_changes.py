@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from cohortsite.records import changes_of
 from destinations.models import Destination
-from syncs import start
+from syncs import lifecycle
 from syncs.models import Sync
 from tests import world
 
@@ -63,7 +63,7 @@ def test_what_changes_by_itself_leaves_no_record():
     Sync.objects.settle(sync.pk, version=1)
     sync.reschedule(timezone.now())
     sync.save(update_fields=["next_due_at"])
-    start.start(sync, trigger="person")
+    lifecycle.start(sync, trigger="person")
     assert [row.history.count() for row in rows] == before
 
 

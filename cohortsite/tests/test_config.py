@@ -14,7 +14,7 @@ from cohortsite.apply import apply
 from cohortsite.config import export
 from cohortsite.config_file import InvalidConfig, dump, load
 from destinations.models import Destination
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.models import Rejection, Run, Sync
 
@@ -344,7 +344,7 @@ def test_a_destination_that_moves_lets_its_syncs_begin_anew(applied):
     sync = Sync.objects.get(schedule_kind="daily")
     hold_users(sync)
     Cohort.objects.filter(key="buyers").update(version=3, last_number=3)
-    run = start.start(sync, trigger=Trigger.COMMAND)
+    run = lifecycle.start(sync, trigger=Trigger.COMMAND)
     Rejection.objects.create(
         sync=sync,
         user_id="u",
@@ -367,7 +367,7 @@ def test_a_run_under_way_forbids_the_move(applied):
     sync = Sync.objects.get(schedule_kind="daily")
     hold_users(sync)
     Cohort.objects.filter(key="buyers").update(version=3, last_number=3)
-    Run.objects.start(start.start(sync, trigger=Trigger.COMMAND).pk)
+    Run.objects.start(lifecycle.start(sync, trigger=Trigger.COMMAND).pk)
     told = errors(changed("destinations.0.base_url", "https://elsewhere.example"), reset_moved=True)
     assert "under way" in told[0]
 
@@ -380,7 +380,7 @@ def test_a_change_that_moves_nothing_needs_no_reset(applied):
 def test_an_archived_sync_that_the_file_names_is_taken_up_again(applied):
     sync = Sync.objects.get(schedule_kind="daily")
     hold_users(sync)
-    start.archive(sync, by="somebody", empty_first=False)
+    lifecycle.archive(sync, by="somebody", empty_first=False)
     assert len(export()["syncs"]) == 2
     change = apply(load(FILE.encode()))[7]
     sync.refresh_from_db()

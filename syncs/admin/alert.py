@@ -14,7 +14,7 @@ from syncs.admin import columns
 from syncs.admin.deeds import ReadOnlyAdmin
 from syncs.alerts import TRIES
 from syncs.models import Alert
-from syncs.state import Tone
+from syncs.status.state import Tone
 
 
 @admin.register(Alert)

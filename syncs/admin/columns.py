@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from syncs.models import Driver, Run, Sync
-from syncs.state import State, ago
+from syncs.status.state import State, ago
 
 OWNER_PARTS = 5
 

@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods
 from unfold.admin import ModelAdmin
 
-from syncs.start import CannotRun
+from syncs.lifecycle import CannotRun
 
 # Whoever has it may run, stop, pause and resume syncs, and decide about rejected users.
 MAY_RUN = "syncs.run_sync"

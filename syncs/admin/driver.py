@@ -12,9 +12,9 @@ from unfold.decorators import display
 from syncs.admin import columns
 from syncs.admin.deeds import Deed, ReadOnlyAdmin
 from syncs.choices import OPEN_RUNS
+from syncs.lifecycle import CannotRun
 from syncs.models import Driver, Run
-from syncs.start import CannotRun
-from syncs.state import Tone
+from syncs.status.state import Tone
 
 
 def _try_now(driver: Driver, by: str) -> str:

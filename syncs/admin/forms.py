@@ -16,7 +16,7 @@ from cohorts.definitions.parse import timezones
 from cohorts.forms import ScheduledForm
 from cohorts.models import Cohort
 from syncs.models import Sync
-from syncs.state import users
+from syncs.status.state import users
 
 
 class LongSelect(UnfoldAdminSelect2Widget):

@@ -16,9 +16,9 @@ from syncs import rejected_csv
 from syncs.admin import columns
 from syncs.admin.deeds import Deed, ReadOnlyAdmin
 from syncs.choices import RejectionState
+from syncs.lifecycle import CannotRun
 from syncs.models import Rejection, Sync
-from syncs.start import CannotRun
-from syncs.state import REJECTION_TONES
+from syncs.status.state import REJECTION_TONES
 
 RETRIED = "will be tried again at the next run of their sync"
 DISMISSED = "dismissed: tried no more until they enter or leave the cohort, or in a full run"

@@ -16,14 +16,14 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
-from syncs import start
+from syncs import lifecycle
 from syncs.admin import columns
 from syncs.admin.deeds import Deed, ReadOnlyAdmin
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.plan import Plan
 from syncs.progress import Progress, span
-from syncs.state import BATCH_TONES, RUN_TONES
+from syncs.status.state import BATCH_TONES, RUN_TONES
 
 BATCHES = 50
 SAMPLE = 20
@@ -33,14 +33,14 @@ SAMPLE = 20
 
 
 def _cancel(run: Run, by: str) -> str:
-    start.cancel(run, by=by)
+    lifecycle.cancel(run, by=by)
     return "The run is being cancelled: what is in flight comes to its end, nothing more is sent."
 
 
 def _resume(run: Run, by: str) -> str:
     emptying = run.mode == RunMode.EMPTY
     mode = RunMode.EMPTY if emptying else RunMode.CHANGES
-    taken = start.start(run.sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=emptying)
+    taken = lifecycle.start(run.sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=emptying)
     if taken.pk != run.pk:
         return f"Run {taken.pk} takes over. {_obstacle(run)}".strip()
     return f"The run goes on where it stopped, with its own target. {_obstacle(run)}".strip()
@@ -48,17 +48,17 @@ def _resume(run: Run, by: str) -> str:
 
 def _try_now(run: Run, by: str) -> str:
     if not Driver.objects.try_now(run.sync.destination_id):
-        raise start.CannotRun("Its destination is not parked any more.")
+        raise lifecycle.CannotRun("Its destination is not parked any more.")
     return f"The wait is over: the worker goes on. {_obstacle(run)}".strip()
 
 
 def _approve(run: Run, by: str) -> str:
-    start.approve(run, by=by)
+    lifecycle.approve(run, by=by)
     return "Approved: the worker sends it."
 
 
 def _refuse(run: Run, by: str) -> str:
-    start.refuse(run, by=by)
+    lifecycle.refuse(run, by=by)
     return "Refused: nothing of it is sent."
 
 

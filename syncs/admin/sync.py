@@ -22,7 +22,7 @@ from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
-from syncs import standing, start
+from syncs import lifecycle
 from syncs.admin import columns
 from syncs.admin.chart import chart_of
 from syncs.admin.deeds import DeedsAdmin
@@ -32,7 +32,8 @@ from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
 from syncs.progress import Progress
-from syncs.state import RUN_TONES, state_of
+from syncs.status.facts import facts_of, last_runs
+from syncs.status.state import RUN_TONES, state_of
 
 RECENT_RUNS = 10
 CHARTED_RUNS = 40
@@ -75,7 +76,7 @@ class StateFilter(DropdownFilter):
             queryset = queryset.filter(archived_at=None)
         if chosen not in self.QUERIES:
             return queryset
-        queryset = queryset.annotate(last_state=Subquery(standing.last_runs().values("state")[:1]))
+        queryset = queryset.annotate(last_state=Subquery(last_runs().values("state")[:1]))
         return queryset.filter(self.QUERIES[chosen][1])
 
 
@@ -90,7 +91,7 @@ class SyncChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         now = timezone.now()
-        facts = standing.facts_of(self.result_list, now)
+        facts = facts_of(self.result_list, now)
         for sync in self.result_list:
             sync.facts = facts[sync.pk]
 
@@ -216,7 +217,7 @@ class SyncAdmin(DeedsAdmin):
         """Save only what the form is about: a driver writes the same row."""
         fields = [name for name in SyncForm.Meta.fields if name in form.cleaned_data]
         if form.takes_up:
-            start.restore(obj)
+            lifecycle.restore(obj)
             messages.info(
                 request, "This pair was archived: it is taken up again, with what its partner holds."
             )
@@ -276,7 +277,7 @@ class SyncAdmin(DeedsAdmin):
         }
         try:
             context["preview"] = preview(sync, mode=mode, most=MOST_COUNTED)
-        except (start.CannotRun, TemplateError, SecretUnreadable) as error:
+        except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
             context["problem"] = str(error)
         return TemplateResponse(request, "syncs/dry_run.html", context)
 
@@ -288,7 +289,7 @@ def _page(sync: Sync) -> dict[str, Any]:
     # Before the state: of a run that ends meanwhile, the page then still watches the end, and loads again.
     open_run = sync.runs.filter(state__in=OPEN_RUNS).first()
     runs = list(sync.runs.all()[:CHARTED_RUNS])
-    facts = standing.facts_of([sync], now)[sync.pk]
+    facts = facts_of([sync], now)[sync.pk]
     progress = Progress.of(open_run, now) if open_run else None
     return {
         "chart": chart_of(runs),
@@ -321,7 +322,7 @@ def _planned(form: SyncForm) -> dict[str, Any]:
             sync = Sync(pk=0, cohort=given["cohort"], destination=given["destination"])
         try:
             context["preview"] = preview(sync, most=MOST_COUNTED)
-        except (start.CannotRun, TemplateError, SecretUnreadable) as error:
+        except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
             context["problems"].append(str(error))
     return context
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.utils import timezone
 
-from syncs import start
+from syncs import lifecycle
 from syncs.admin.deeds import Deed
 from syncs.choices import RunMode, Trigger
 from syncs.models import Sync
@@ -14,7 +14,7 @@ def _run(mode: RunMode) -> Callable[[Sync, str], str]:
     def perform(sync: Sync, by: str) -> str:
         # Who asks for emptying has read that everybody goes: a guard need not ask again.
         asked = mode == RunMode.EMPTY
-        run = start.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
+        run = lifecycle.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
         return f"Run {run.pk} is waiting: the worker sends it. {_obstacle(sync)}".strip()
 
     return perform
@@ -35,43 +35,43 @@ def _empty(sync: Sync, by: str) -> str:
 
 def _pause(sync: Sync, by: str) -> str:
     if not Sync.objects.switch_off(sync.pk):
-        raise start.CannotRun("It was paused already.")
+        raise lifecycle.CannotRun("It was paused already.")
     return "The sync is paused: its schedule starts nothing."
 
 
 def _resume(sync: Sync, by: str) -> str:
     sync.reschedule(timezone.now())
     if not Sync.objects.switch_on(sync.pk, next_due_at=sync.next_due_at):
-        raise start.CannotRun("It was not paused.")
+        raise lifecycle.CannotRun("It was not paused.")
     return "The sync follows its schedule again."
 
 
 def _archive(sync: Sync, by: str) -> str:
-    start.archive(sync, by=by, empty_first=False)
+    lifecycle.archive(sync, by=by, empty_first=False)
     return "The sync is archived; the partner keeps what it has."
 
 
 def _empty_and_archive(sync: Sync, by: str) -> str:
-    start.archive(sync, by=by, empty_first=True)
+    lifecycle.archive(sync, by=by, empty_first=True)
     return "The sync is archived; the worker empties the partner."
 
 
 def _restore(sync: Sync, by: str) -> str:
-    start.restore(sync)
+    lifecycle.restore(sync)
     sync.reschedule(timezone.now())
     sync.save(update_fields=["next_due_at"])
     return "The sync is taken up again, from what its partner holds."
 
 
 def _reset(sync: Sync, by: str) -> str:
-    start.reset(sync)
+    lifecycle.reset(sync)
     return "Forgotten: the next run sends everybody, to a new list if the destination has lists."
 
 
 def _rename(sync: Sync, by: str, name: str) -> str:
     if name == sync.external_name:
-        raise start.CannotRun("That is its name already.")
-    run = start.rename(sync, name, by=by)
+        raise lifecycle.CannotRun("That is its name already.")
+    run = lifecycle.rename(sync, name, by=by)
     if run is None:
         return "Renamed: nothing was sent under the old name."
     return f"Run {run.pk} empties the partner under the old name; a full run under the new one follows."
@@ -113,7 +113,7 @@ DEEDS = (
         "delete_sweep",
         _empty,
         # Of an archived one, too: its emptying may have failed.
-        start.holds_somebody,
+        lifecycle.holds_somebody,
         question="Remove everybody from the partner?",
         consequence="Every user that this sync has put there is removed: from the list, or by setting the "
         "property to false. The sync is paused as well, so that its schedule does not fill it again.",
@@ -137,7 +137,7 @@ DEEDS = (
         "Start over",
         "ink_eraser",
         _reset,
-        lambda sync: _is_live(sync) and (start.holds_somebody(sync) or bool(sync.place)),
+        lambda sync: _is_live(sync) and (lifecycle.holds_somebody(sync) or bool(sync.place)),
         question="Forget what the partner holds?",
         consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
         "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
@@ -162,7 +162,7 @@ DEEDS = (
         "Empty the partner, then archive",
         "delete_sweep",
         _empty_and_archive,
-        lambda sync: _is_live(sync) and start.holds_somebody(sync),
+        lambda sync: _is_live(sync) and lifecycle.holds_somebody(sync),
         question="Empty the partner, and archive this sync?",
         consequence="Everybody whom this sync has put there is removed by one last run.",
         permission="syncs.delete_sync",

@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from destinations.models import Destination
-from syncs import alerts, start
+from syncs import alerts, due, lifecycle
 from syncs.models import Alert, Run, Sync
 from tests import world
 from tests.partner import Fault, Partner
@@ -123,7 +123,7 @@ def test_a_failed_run_that_is_taken_up_again__is_told_as_well_only_when_it_is(pa
     for _ in range(3):
         world.run(sync)
         look()
-        start.start(sync, trigger="schedule")
+        lifecycle.start(sync, trigger="schedule")
         look()
     assert kinds() == ["failing"]
     partner.fault = lambda call: None
@@ -171,23 +171,23 @@ def test_a_sync_whose_cohort_is_not_calculated_at_its_time__runs_as_soon_as_it_i
         schedule_once_at=now - timedelta(minutes=20),
         next_due_at=now - timedelta(minutes=20),
     )
-    assert start.start_due(now) == []
+    assert due.start_due(now) == []
     look()
     assert kinds() == ["missed"]
     assert "not calculated yet" in Alert.objects.get().sentence
     world.fill(waiting.cohort, world.users(3))
-    assert [run.sync for run in start.start_due(now)] == [waiting]
-    assert start.start_due(now) == []
+    assert [run.sync for run in due.start_due(now)] == [waiting]
+    assert due.start_due(now) == []
 
 
 def test_a_sync_that_is_due_while_its_partner_is_emptied__runs_afterwards(sync):
     world.run(sync)
-    emptying = start.start(sync, trigger="person", mode="empty")
+    emptying = lifecycle.start(sync, trigger="person", mode="empty")
     Run.objects.filter(pk=emptying.pk).update(state="running")
     Sync.objects.filter(pk=sync.pk).update(next_due_at=timezone.now())
-    assert start.start_due(timezone.now()) == []
+    assert due.start_due(timezone.now()) == []
     Run.objects.filter(pk=emptying.pk).update(state="succeeded")
-    assert len(start.start_due(timezone.now())) == 1
+    assert len(due.start_due(timezone.now())) == 1
 
 
 def test_an_alert__goes_out_by_mail_and_by_signed_webhook(sync, hook, settings, mailoutbox):

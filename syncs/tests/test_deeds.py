@@ -12,10 +12,11 @@ from cohorts import refresh
 from destinations.errors import Rejected
 from destinations.models import Destination
 from destinations.payloads import Operation, Request
-from syncs import alerts, drive, judge, rejections, standing, start
+from syncs import alerts, drive, due, judge, lifecycle, rejections
 from syncs import lease as leases
 from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
 from syncs.models import Alert, Batch, Rejection, Run, RunQuerySet, Sync
+from syncs.status.facts import states_of
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -51,7 +52,7 @@ def test_an_approved_run__does_what_was_shown_and_no_more(partner, sync):
     world.fill(sync.cohort, world.users(4))
     run = world.run(sync)
     world.fill(sync.cohort, world.users(1))
-    start.approve(run, by="ann")
+    lifecycle.approve(run, by="ann")
     world.go(sync.destination)
     run.refresh_from_db()
     assert (run.state, run.approved_by, run.removed) == (RunState.SUCCEEDED, "ann", 6)
@@ -62,11 +63,11 @@ def test_a_refused_run__ends_and_the_next_one_asks_again(partner, sync):
     Sync.objects.filter(pk=sync.pk).update(guard_users=5)
     world.fill(sync.cohort, world.users(4))
     run = world.run(sync)
-    start.refuse(run, by="ann")
+    lifecycle.refuse(run, by="ann")
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.CANCELLED, "Refused by ann.")
-    with pytest.raises(start.CannotRun):
-        start.approve(run, by="bob")
+    with pytest.raises(lifecycle.CannotRun):
+        lifecycle.approve(run, by="bob")
     assert world.run(sync).state == RunState.HELD
 
 
@@ -96,7 +97,7 @@ def test_who_left_without_approval__is_not_covered_by_as_many_who_left_with_it_a
 
 def test_renaming__empties_the_old_name_and_fills_the_new_one(partner, sync):
     old = sync.external_name
-    start.rename(sync, "VIPs", by="ann")
+    lifecycle.rename(sync, "VIPs", by="ann")
     world.go(sync.destination)
     assert partner.members(old) == set()
     assert partner.members("VIPs") == set(world.users(10))
@@ -111,8 +112,8 @@ def test_renaming__to_a_name_that_another_sync_has__is_refused(sync):
     other = world.sync(world.cohort(world.users(1), name="Other"), sync.destination)
     world.run(other)
     other.refresh_from_db()
-    with pytest.raises(start.CannotRun, match="Another sync"):
-        start.rename(sync, other.external_name, by="ann")
+    with pytest.raises(lifecycle.CannotRun, match="Another sync"):
+        lifecycle.rename(sync, other.external_name, by="ann")
 
 
 def test_a_destination_that_moved_without_a_word__stops_the_sync(sync):
@@ -136,12 +137,12 @@ def test_a_destination_that_moved_with_consent__is_filled_anew(sync):
 
 
 def test_archiving_with_emptying__leaves_nobody_at_the_partner(partner, sync):
-    start.archive(sync, by="ann", empty_first=True)
+    lifecycle.archive(sync, by="ann", empty_first=True)
     world.go(sync.destination)
     assert partner.members(sync.external_name) == set()
     sync.refresh_from_db()
     assert (sync.archived_at is not None, sync.enabled, sync.settled_version) == (True, False, 0)
-    with pytest.raises(start.CannotRun, match="archived"):
+    with pytest.raises(lifecycle.CannotRun, match="archived"):
         world.run(sync)
 
 
@@ -163,16 +164,16 @@ def test_who_was_not_let_go_by_an_emptying__is_asked_for_again_and_nobody_else(p
     bad = world.users(2, first=4)
     partner.fault = never_let_go(bad)
     assert world.run(sync, RunMode.EMPTY).state == RunState.PARTIAL
-    state = standing.states_of(Sync.objects.filter(pk=sync.pk), timezone.now())[sync.pk]
+    state = states_of(Sync.objects.filter(pk=sync.pk), timezone.now())[sync.pk]
     assert (state.label, "2 users that it did not let go" in state.sentence) == ("Emptied but for some", True)
     sync.refresh_from_db()
-    assert start.holds_somebody(sync)
+    assert lifecycle.holds_somebody(sync)
     partner.fault = lambda call: None
     calls = len(partner.calls)
     assert world.run(sync, RunMode.EMPTY).state == RunState.SUCCEEDED
     assert sorted(user for call in partner.calls[calls:] for user in call.users) == bad
     assert partner.members(sync.external_name) == set()
-    assert not start.holds_somebody(sync)
+    assert not lifecycle.holds_somebody(sync)
 
 
 def test_renaming_after_an_emptying_that_left_some__tries_them_under_the_old_name(partner, sync):
@@ -181,7 +182,7 @@ def test_renaming_after_an_emptying_that_left_some__tries_them_under_the_old_nam
     world.run(sync, RunMode.EMPTY)
     partner.fault = lambda call: None
     old = sync.external_name
-    assert start.rename(sync, "VIPs", by="ann") is not None
+    assert lifecycle.rename(sync, "VIPs", by="ann") is not None
     world.go(sync.destination)
     assert partner.members(old) == set()
     assert partner.members("VIPs") == set(world.users(10))
@@ -189,16 +190,16 @@ def test_renaming_after_an_emptying_that_left_some__tries_them_under_the_old_nam
 
 def test_archiving_with_emptying_that_fails__is_told_and_can_be_done_again(partner, sync):
     partner.fault = lambda call: Fault(401, {})
-    start.archive(sync, by="ann", empty_first=True)
+    lifecycle.archive(sync, by="ann", empty_first=True)
     world.go(sync.destination)
     alerts.tell_changes(timezone.now())
     partner.fault = lambda call: Fault(400, {})
     world.mend(sync.destination)
-    start.start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by="ann", approved=True)
+    lifecycle.start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by="ann", approved=True)
     world.go(sync.destination)
     alerts.tell_changes(timezone.now())
     partner.fault = lambda call: None
-    start.start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by="ann", approved=True)
+    lifecycle.start(sync, trigger=Trigger.PERSON, mode=RunMode.EMPTY, by="ann", approved=True)
     world.go(sync.destination)
     alerts.tell_changes(timezone.now())
     alerts.tell_changes(timezone.now())
@@ -208,16 +209,16 @@ def test_archiving_with_emptying_that_fails__is_told_and_can_be_done_again(partn
 
 
 def test_an_archived_sync_that_is_restored__goes_on_where_it_was(partner, sync):
-    start.archive(sync, by="ann", empty_first=False)
+    lifecycle.archive(sync, by="ann", empty_first=False)
     world.fill(sync.cohort, world.users(12))
-    start.restore(sync)
+    lifecycle.restore(sync)
     run = world.run(sync)
     assert (run.added, run.removed) == (2, 0)
     assert partner.members(sync.external_name) == set(world.users(12))
 
 
 def test_a_reset_sync__sends_everybody_again(partner, sync):
-    start.reset(sync)
+    lifecycle.reset(sync)
     assert world.run(sync).added == 10
 
 
@@ -229,7 +230,7 @@ def test_emptying_an_archived_sync_after_a_move__sends_nobody_to_the_new_place(s
         sync.destination.base_url = elsewhere.url
         sync.destination.accepted_place = sync.destination.endpoint().place
         sync.destination.save()
-        start.archive(sync, by="ann", empty_first=True)
+        lifecycle.archive(sync, by="ann", empty_first=True)
         world.go(sync.destination)
         assert elsewhere.calls == []
         assert not Run.objects.filter(sync=sync, state__in=OPEN_RUNS).exists()
@@ -242,14 +243,14 @@ def test_renaming_after_a_move__fills_the_new_place_under_the_new_name(sync):
         sync.destination.base_url = elsewhere.url
         sync.destination.accepted_place = sync.destination.endpoint().place
         sync.destination.save()
-        start.rename(sync, "VIPs", by="ann")
+        lifecycle.rename(sync, "VIPs", by="ann")
         world.go(sync.destination)
         assert elsewhere.members("VIPs") == set(world.users(10))
 
 
 def test_renaming_a_list_that_the_partner_lost__makes_it_under_the_new_name(partner, sync):
     partner.lose_lists()
-    start.rename(sync, "VIPs", by="ann")
+    lifecycle.rename(sync, "VIPs", by="ann")
     world.go(sync.destination)
     assert partner.members("VIPs") == set(world.users(10))
     sync.refresh_from_db()
@@ -258,7 +259,7 @@ def test_renaming_a_list_that_the_partner_lost__makes_it_under_the_new_name(part
 
 def test_a_new_name_that_another_sync_takes_meanwhile__is_given_up_with_a_word(partner, sync):
     other = world.sync(world.cohort(world.users(1), name="Other"), sync.destination)
-    emptying = start.rename(sync, world.name_at_partner(other), by="ann")
+    emptying = lifecycle.rename(sync, world.name_at_partner(other), by="ann")
     Sync.objects.filter(pk=other.pk).update(external_name=world.name_at_partner(other))
     assert world.go(sync.destination).how == drive.How.DONE
     emptying.refresh_from_db()
@@ -270,12 +271,12 @@ def test_a_new_name_that_another_sync_takes_meanwhile__is_given_up_with_a_word(p
 
 def test_a_reset_during_a_run_that_was_ended_as_it_began__is_not_undone_by_its_end(partner, sync):
     """No driver was seen when it was cancelled: it has ended, and the driver does not know yet."""
-    seen_pending = start.start(sync, trigger=Trigger.PERSON, mode=RunMode.FULL)
+    seen_pending = lifecycle.start(sync, trigger=Trigger.PERSON, mode=RunMode.FULL)
 
     def cancel_and_reset(call):
         if call.kind in ("add", "identify"):
             Run.objects.end(seen_pending.pk, RunState.CANCELLED, reason="Cancelled by ann.")
-            start.reset(Sync.objects.get(pk=sync.pk))
+            lifecycle.reset(Sync.objects.get(pk=sync.pk))
             connection.close()  # the partner's thread has its own
 
     partner.fault = cancel_and_reset
@@ -292,20 +293,20 @@ def test_a_full_run_that_is_asked_for_as_another_begins__does_not_end_what_is_be
     partner, sync, monkeypatch
 ):
     world.fill(sync.cohort, world.users(12))
-    open_run = start.start(sync, trigger=Trigger.PERSON)
+    open_run = lifecycle.start(sync, trigger=Trigger.PERSON)
     first = Run.objects.get(pk=open_run.pk)
     Run.objects.filter(pk=open_run.pk).update(state=RunState.RUNNING)
     monkeypatch.setattr(RunQuerySet, "first", lambda found: first)
-    with pytest.raises(start.CannotRun, match="under way"):
-        start.start(sync, trigger=Trigger.PERSON, mode=RunMode.FULL)
+    with pytest.raises(lifecycle.CannotRun, match="under way"):
+        lifecycle.start(sync, trigger=Trigger.PERSON, mode=RunMode.FULL)
     open_run.refresh_from_db()
     assert open_run.state == RunState.RUNNING
 
 
 def test_a_due_time_is_taken_only_together_with_its_run(sync, monkeypatch):
     """Killed in between, a sync that runs once would never run."""
-    due = timezone.now() - timedelta(minutes=1)
-    Sync.objects.filter(pk=sync.pk).update(next_due_at=due, schedule_kind="once", schedule_once_at=due)
+    time = timezone.now() - timedelta(minutes=1)
+    Sync.objects.filter(pk=sync.pk).update(next_due_at=time, schedule_kind="once", schedule_once_at=time)
 
     class Killed(BaseException):
         pass
@@ -313,24 +314,24 @@ def test_a_due_time_is_taken_only_together_with_its_run(sync, monkeypatch):
     def die(*args, **kwargs):
         raise Killed
 
-    monkeypatch.setattr(start, "start", die)
+    monkeypatch.setattr(due, "start", die)
     with pytest.raises(Killed):
-        start.start_due(timezone.now())
+        due.start_due(timezone.now())
     sync.refresh_from_db()
-    assert sync.next_due_at == due
+    assert sync.next_due_at == time
 
 
 def test_a_sync_whose_zone_is_no_longer_known__does_not_keep_the_others_from_their_time(partner):
     now = timezone.now()
-    due = [
+    syncs = [
         world.sync(world.cohort(["u1"]), world.destination(partner.url)),
         world.sync(world.cohort(["u1"]), world.destination(partner.url)),
     ]
     Sync.objects.update(schedule_kind="hourly", next_due_at=now)
-    Sync.objects.filter(pk=due[0].pk).update(timezone="Mars/Olympus")
-    assert [run.sync_id for run in start.start_due(now)] == [due[1].pk]
-    due[0].refresh_from_db()
-    assert due[0].next_due_at == now, "it is late, and people are told so"
+    Sync.objects.filter(pk=syncs[0].pk).update(timezone="Mars/Olympus")
+    assert [run.sync_id for run in due.start_due(now)] == [syncs[1].pk]
+    syncs[0].refresh_from_db()
+    assert syncs[0].next_due_at == now, "it is late, and people are told so"
 
 
 def test_a_destination_that_was_paused__is_not_parked_by_what_was_still_in_flight(partner, sync):
@@ -347,7 +348,7 @@ def test_a_destination_that_was_paused__is_not_parked_by_what_was_still_in_fligh
 
 def test_a_destination_that_is_changed_while_it_is_driven__goes_on_as_changed(partner, monkeypatch):
     to = world.destination(partner.url, batch_size=1, threads=1)
-    run = start.start(world.sync(world.cohort(world.users(40)), to), trigger=Trigger.COMMAND)
+    run = lifecycle.start(world.sync(world.cohort(world.users(40)), to), trigger=Trigger.COMMAND)
     monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
 
     def change(runs):
@@ -365,7 +366,7 @@ def test_a_destination_that_is_changed_while_it_is_driven__goes_on_as_changed(pa
 
 def test_a_key_that_is_refused_after_it_was_replaced__pauses_nothing(partner):
     to = world.destination(partner.url, threads=1)
-    run = start.start(world.sync(world.cohort(world.users(4)), to), trigger=Trigger.COMMAND)
+    run = lifecycle.start(world.sync(world.cohort(world.users(4)), to), trigger=Trigger.COMMAND)
     to.credential = "a new key"
 
     def replace(runs):
@@ -390,11 +391,11 @@ def test_an_error_of_ours_as_a_run_ends__leaves_no_run_that_seems_to_run(sync, m
 def test_a_list_that_may_have_been_made_before_a_cancel__is_told_of_when_the_next_is_made(partner):
     sync = world.sync(world.cohort(world.users(3)), world.destination(partner.url))
     partner.fault = lambda call: Fault(how="reset", apply=True) if call.kind == "create" else None
-    run = start.start(sync, trigger=Trigger.COMMAND)
+    run = lifecycle.start(sync, trigger=Trigger.COMMAND)
     stop = threading.Event()
     threading.Timer(1.0, stop.set).start()
     world.go(sync.destination, stop=stop)
-    start.cancel(run, by="ann")
+    lifecycle.cancel(run, by="ann")
     partner.fault = lambda call: None
     world.mend(sync.destination)
     assert world.run(sync).note == judge.SECOND_LIST
@@ -403,7 +404,7 @@ def test_a_list_that_may_have_been_made_before_a_cancel__is_told_of_when_the_nex
 
 def test_a_batch_whose_users_were_all_rejected_since__is_not_sent_empty(partner, sync):
     world.fill(sync.cohort, world.users(12))
-    run = start.start(sync, trigger=Trigger.COMMAND)
+    run = lifecycle.start(sync, trigger=Trigger.COMMAND)
     new = world.users(2, first=10)
     Batch.objects.create(run=run, number=1, step="add", first_user=new[0], last_user=new[-1], size=2)
     for user in new:
@@ -429,7 +430,7 @@ def test_somebody_refused_as_a_canary_who_is_rejected_already__is_one_row(sync):
 
 def test_a_cancelled_run__ends_when_what_is_in_flight_has_come_back(partner, monkeypatch):
     sync = world.sync(world.cohort(world.users(8)), world.destination(partner.url, batch_size=1, threads=2))
-    run = start.start(sync, trigger=Trigger.COMMAND)
+    run = lifecycle.start(sync, trigger=Trigger.COMMAND)
     monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
     partner.delay = 0.2
     in_flight_at_end = []

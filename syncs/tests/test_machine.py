@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from syncs import drive, start
+from syncs import drive, lifecycle
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RunMode, Trigger
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
@@ -80,8 +80,8 @@ class Syncs(RuleBasedStateMachine):
         sync = self.syncs[which]
         self.fates = iter(fates)
         try:
-            run = start.start(sync, trigger=Trigger.COMMAND, mode=mode)
-        except start.CannotRun:
+            run = lifecycle.start(sync, trigger=Trigger.COMMAND, mode=mode)
+        except lifecycle.CannotRun:
             return
         points = itertools.count(1)
 
@@ -125,10 +125,10 @@ class Syncs(RuleBasedStateMachine):
                 world.mend(sync.destination)
                 self.drive(sync)
                 if not Run.objects.filter(sync=sync, state__in=OPEN_RUNS).exists():
-                    start.start(sync, trigger=Trigger.COMMAND)
+                    lifecycle.start(sync, trigger=Trigger.COMMAND)
                     self.drive(sync)
             Rejection.objects.filter(sync=sync).retry()
-            start.start(sync, trigger=Trigger.COMMAND)
+            lifecycle.start(sync, trigger=Trigger.COMMAND)
             self.drive(sync)
             assert not world.rejected(sync)
             assert self.held(sync) == world.wanted(sync)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from cohorts import members
 from cohorts import prune as cohort_prune
-from syncs import drive, prune, rejections, start
+from syncs import drive, lifecycle, prune, rejections
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, Trigger
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
@@ -147,14 +147,14 @@ class History:
     def reset(self) -> None:
         """Only of a list: a new one begins empty. Whoever has a property keeps it."""
         if self.to.kind == "list":
-            with suppress(start.CannotRun):
-                start.reset(self.sync)
+            with suppress(lifecycle.CannotRun):
+                lifecycle.reset(self.sync)
                 self.log.append("a person resets the sync")
 
     def rename(self) -> None:
         name = f"name {self.random.random()}"
-        with suppress(start.CannotRun):
-            start.rename(self.sync, name, by="a person")
+        with suppress(lifecycle.CannotRun):
+            lifecycle.rename(self.sync, name, by="a person")
             self.log.append(f"a person renames it to {name}")
 
     def play_run(self) -> None:
@@ -165,8 +165,8 @@ class History:
         )[0]
         mode = chance.choices([RunMode.CHANGES, RunMode.FULL, RunMode.EMPTY], [7, 1, 2])[0]
         try:
-            run = start.start(self.sync, trigger=Trigger.COMMAND, mode=mode)
-        except start.CannotRun:
+            run = lifecycle.start(self.sync, trigger=Trigger.COMMAND, mode=mode)
+        except lifecycle.CannotRun:
             return
         crash = chance.choice([0, 0, 0.02, 0.1])
         cancel_at = chance.randint(1, 12) if chance.random() < 0.2 else 0
@@ -288,7 +288,7 @@ class History:
             world.mend(self.to)
             if left := Run.objects.filter(sync=self.sync, state__in=OPEN_RUNS).first():
                 self.drive(left)
-            run = start.start(self.sync, trigger=Trigger.COMMAND, mode=mode)
+            run = lifecycle.start(self.sync, trigger=Trigger.COMMAND, mode=mode)
             self.drive(run)
             sync = Sync.objects.get(pk=self.sync.pk)
             mode = RunMode.CHANGES

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from syncs.choices import BatchState, RejectionState, RunMode, RunState
-from syncs.state import BATCH_TONES, REJECTION_TONES, RUN_TONES, Facts, LastRun, Tone, ago, state_of
+from syncs.status.state import BATCH_TONES, REJECTION_TONES, RUN_TONES, Facts, LastRun, Tone, ago, state_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=12)

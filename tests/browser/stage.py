@@ -18,7 +18,7 @@ from events.compact import compact
 from receiving import store
 from receiving.keys import create_key
 from receiving.models import BodySearch, List, RequestLog, Workspace
-from syncs import start
+from syncs import lifecycle
 from syncs.choices import RunState, Step, Trigger
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 from tests import world
@@ -103,7 +103,7 @@ def set_up(partner: Partner, person: User) -> Stage:
         planned_adds=100,
         planned_removes=0,
     )
-    waiting = start.start(sync, trigger=Trigger.PERSON, by=SCRIPT)
+    waiting = lifecycle.start(sync, trigger=Trigger.PERSON, by=SCRIPT)
     parked = world.destination(partner.url, name="parked", title="Parked partner")
     world.sync(calculated, parked)
     Driver.objects.create(

@@ -10,9 +10,9 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import reporting
 from syncs.choices import RunMode, Trigger
+from syncs.lifecycle import CannotRun, start
 from syncs.models import Run, Sync
 from syncs.preview import Preview, preview
-from syncs.start import CannotRun, start
 from syncs.stopping import stop_on_signals
 from syncs.work import drive_runs
 

@@ -9,8 +9,8 @@ from cohorts import asked
 from events import arrivals
 from syncs import alerts, reporting
 from syncs.choices import DRIVABLE_RUNS
+from syncs.due import drivable_destinations, start_due
 from syncs.models import Run
-from syncs.start import drivable_destinations, start_due
 from syncs.stopping import stop_on_signals
 from syncs.work import drive_runs
 

@@ -1,4 +1,4 @@
-"""Gathers what state.py tells a sync's state from, for any number of syncs in a fixed number of queries."""
+"""Gathers what a sync's state is told from, for any number of syncs in a fixed number of queries."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,7 +11,7 @@ from cohorts.models import CohortVersion
 from syncs.choices import RunState
 from syncs.models import Driver, Rejection, Run, Sync
 from syncs.progress import planned_of
-from syncs.state import Facts, LastRun, State, state_of
+from syncs.status.state import Facts, LastRun, State, state_of
 
 
 def states_of(syncs: Iterable[Sync], now: datetime) -> dict[int, State]:
