@@ -82,7 +82,7 @@ class CohortAdmin(ModelAdmin):
         ),
         (
             "Hold a refresh for a person",
-            {"fields": ["hold_if_emptied", "guard_percent", "guard_users"]},
+            {"fields": ["hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"]},
         ),
     ]
 

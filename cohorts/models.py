@@ -126,6 +126,12 @@ class Cohort(Scheduled):
         default=True,
         help_text="A refresh that would empty the cohort waits for a person to approve it.",
     )
+    hold_if_halved = models.BooleanField(
+        "hold when halved",
+        default=True,
+        help_text="A refresh, or a file that replaces, after which half of more than 100 members or more "
+        "would be gone waits for a person. A limit of your own below takes its place.",
+    )
     guard_percent = models.PositiveSmallIntegerField(
         "hold above percent",
         null=True,

@@ -28,6 +28,8 @@ WRITES = 5_000
 RENEW_EVERY = 20.0
 # Above this many changes, PostgreSQL's planner should be told.
 BULK = 50_000
+# A cohort with more members than this is not halved unseen (`hold_if_halved`).
+HALVED_ABOVE = 100
 
 
 class RefreshError(Exception):
@@ -283,6 +285,13 @@ def _why_hold(cohort: Cohort, size: int, left: int) -> str:
     """Return why a person should see this version first, or ''."""
     if cohort.hold_if_emptied and size == 0 and cohort.size:
         return f"It would empty the cohort: all {cohort.size:,} users would leave."
+    halved = cohort.size > HALVED_ABOVE and left * 2 >= cohort.size
+    unlimited = cohort.guard_percent is None and cohort.guard_users is None
+    if cohort.hold_if_halved and unlimited and halved:
+        return (
+            f"{left:,} of {cohort.size:,} users would leave, half of them or more. If such a change is "
+            "usual here, switch “hold when halved” off or set a limit of your own."
+        )
     if cohort.guard_percent and left * 100 > cohort.guard_percent * cohort.size:
         share = left * 100 / cohort.size
         would = f"{left:,} of {cohort.size:,} users ({share:.1f} %) would leave"

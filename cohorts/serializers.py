@@ -29,6 +29,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             "refresh_before_sync",
             *SCHEDULE,
             "hold_if_emptied",
+            "hold_if_halved",
             "guard_percent",
             "guard_users",
             "version",

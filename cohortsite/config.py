@@ -86,7 +86,8 @@ SECTIONS = {
         names=("key",),
         always=("name", "source_kind"),
         flat=(
-            *("key", "name", "description", "hold_if_emptied", "guard_percent", "guard_users"),
+            *("key", "name", "description", "hold_if_emptied", "hold_if_halved", "guard_percent"),
+            "guard_users",
             *("events_workspace", "refresh_before_sync"),
         ),
         groups={

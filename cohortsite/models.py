@@ -22,7 +22,7 @@ GUARDS = ("guard_percent", "guard_users")
 for model, configured in {
     Cohort: (
         *("key", "name", "description", "source_kind", "definition", "query_database", "query_sql"),
-        *("refresh_before_sync", "hold_if_emptied"),
+        *("refresh_before_sync", "hold_if_emptied", "hold_if_halved"),
         *GUARDS,
         *SCHEDULE,
     ),

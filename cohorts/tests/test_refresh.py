@@ -41,6 +41,36 @@ def test_the_guard_holds_a_version_that_loses_too_many(guard, stay, reason):
     assert cohort.version == (1 if reason else 2)
 
 
+MANY = [f"u{n:03}" for n in range(101)]
+
+
+@pytest.mark.parametrize(
+    ("users", "guard", "stay", "held"),
+    [
+        (101, {}, 50, True),
+        (101, {}, 51, False),
+        (100, {}, 1, False),
+        (101, {"hold_if_halved": False}, 1, False),
+        (101, {"guard_percent": 90}, 20, False),
+        (101, {"guard_percent": 90}, 5, True),
+        (101, {"guard_users": 100}, 1, False),
+    ],
+)
+def test_half_of_more_than_a_hundred_gone_waits_for_a_person_unless_it_is_switched_off(
+    users, guard, stay, held
+):
+    cohort = make_cohort(**guard)
+    refresh.replace(cohort.pk, MANY[:users], source="test")
+    version = refresh.replace(cohort.pk, [*MANY[:stay], "x"], source="test")
+    assert (version.state == VersionState.HELD) is held
+    assert (version.entered, version.left) == (1, users - stay)
+    if not guard and held:
+        assert version.reason == (
+            "51 of 101 users would leave, half of them or more. If such a change is usual here, "
+            "switch “hold when halved” off or set a limit of your own."
+        )
+
+
 def test_the_first_version_and_what_a_person_names_are_not_guarded():
     cohort = make_cohort(guard_users=0)
     assert refresh.replace(cohort.pk, [], source="test").state == VersionState.PUBLISHED
