@@ -18,7 +18,13 @@ KEY = "partner-key"
 def cohort(user_ids=(), **values) -> Cohort:
     number = next(_numbers)
     made = Cohort.objects.create(
-        **{"key": f"cohort-{number}", "name": "Buyers", "hold_if_emptied": False, **values}
+        **{
+            "key": f"cohort-{number}",
+            "name": "Buyers",
+            "hold_if_emptied": False,
+            "hold_if_halved": False,
+            **values,
+        }
     )
     if user_ids:
         fill(made, user_ids)
