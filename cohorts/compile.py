@@ -130,6 +130,7 @@ class Compiler:
     ) -> None:
         self.as_of, self.dialect, self.computed = as_of, dialect, computed
         self.on = Conditions(dialect, as_of, definition.zone)
+        self.cohort_keys = sorted(definition.cohort_keys())
         all_conditions = list(conditions(definition.where))
         self.repeated = {c for c in all_conditions if all_conditions.count(c) > 1}
         self.shared: dict[Condition, exp.Query] = {}
@@ -204,12 +205,11 @@ class Compiler:
         return query
 
     def everyone(self) -> exp.Query:
-        """The users table, and whoever has an event before the instant."""
-        known = self.dialect.known_users().distinct()
-        if not self.dialect.has_events:
-            return known
-        active = self.on.ids(self.dialect.events().where(self.on.before(self.as_of))).distinct()
-        return union([known, active])
+        """The users table, whoever has an event before the instant, and who is in a cohort that is named."""
+        known: list[exp.Query] = [self.dialect.known_users().distinct()]
+        if self.dialect.has_events:
+            known.append(self.on.ids(self.dialect.events().where(self.on.before(self.as_of))).distinct())
+        return union([*known, *map(self.dialect.members, self.cohort_keys)])
 
     def condition(self, node: Condition) -> exp.Query:
         """The users for whom a condition holds; those for whom it does not, if it is a complement."""

@@ -161,13 +161,18 @@ class PostgreSQLServer(Database):
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
+    @contextmanager
+    def connected(self) -> Iterator[psycopg.Connection[Any]]:
+        """Closed without a commit: whatever a function may have done is undone."""
         try:
             connection = psycopg.connect(self.url, connect_timeout=10)
         except psycopg.OperationalError as error:
             raise Unavailable(f"The database does not answer: {str(error).strip()}") from None
-        # Closed without a commit: whatever a function may have done is undone.
-        with closing(connection), deadline(connection.cancel_safe, limits.seconds):
+        with closing(connection):
+            yield connection
+
+    def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
+        with self.connected() as connection, deadline(connection.cancel_safe, limits.seconds):
             try:
                 self.load_cohorts(connection, cohorts)
                 connection.read_only = True

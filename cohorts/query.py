@@ -1,44 +1,26 @@
 """Members by a query of a person's own: one SELECT on a configured database, read-only.
 
-Guarded twice. The parser lets through one SELECT without any statement that writes, any function that is
-not known to be harmless, any file and any system table; what runs is written again from the parsed tree,
-so that nothing the parser did not see can run. The connection is read-only, cannot reach files and is
-stopped when time is over. Give the database's own user no more than SELECT on what cohorts may see.
+Guarded twice. The parser lets through one SELECT of tables, by functions of a list (query_guard.py). The
+connection is read-only, cannot reach files and is stopped when time is over; on PostgreSQL, its role must be
+one that can do nothing else (query_role.py).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from django.conf import settings
-from sqlglot import exp, parse
-from sqlglot.errors import SqlglotError
+from sqlglot import exp
 
-from cohorts.databases import Database, FileFolder, open_database
-from events.engine import EngineError, Limits
+from cohorts.databases import Database, FileFolder, PostgreSQLServer, open_database
+from cohorts.query_columns import calls_by_a_dot
+from cohorts.query_guard import RefusedQuery, guard
+from cohorts.query_role import check_role
+from events.engine import Limits
 from events.user_ids import MAX_BYTES
 
-MAX_LENGTH = 100_000
-# Known to sqlglot, and able to reach beyond the rows of a table.
-REFUSED = (
-    exp.Command, exp.DDL, exp.DML, exp.Into, exp.Lock, exp.Parameter, exp.Placeholder,
-    exp.ReadCSV, exp.ReadParquet, exp.ToFile, exp.NextValueFor, exp.Predict, exp.NetFunc, exp.XMLTable,
-    exp.GenerateTable, exp.AIAgg, exp.AIClassify, exp.AIEmbed, exp.AIForecast, exp.AIGenerate,
-    exp.AISimilarity, exp.AISummarizeAgg, exp.VectorSearch,
-)  # fmt: skip
-# Not known to sqlglot by a name of its own, and harmless.
-HARMLESS = {
-    "age", "bit_count", "btrim", "cityhash64", "date_bin", "epoch_ms", "epoch_us", "hashtext", "ifnull",
-    "isnull", "isnotnull", "json_extract_string", "jsonb_extract_path_text", "jsonextractbool",
-    "jsonextractfloat", "jsonextractint", "jsonextractraw", "jsonextractstring", "jsonhas", "jsontype",
-    "make_timestamp", "map_extract_value", "match", "md5_number", "notempty", "nullif", "position",
-    "regexp_full_match", "siphash64", "to_timestamp", "todate", "todatetime", "todatetime64",
-    "tofloat64ornull", "toint64ornull", "tostring", "touint64ornull", "touuid", "tuple", "xxhash64",
-}  # fmt: skip
-SYSTEM = {"pg_catalog", "information_schema", "system", "pg_toast", "sqlite_master", "duckdb_internal"}
-
-
-class RefusedQuery(EngineError):
-    code = "refused_query"
+__all__ = ["RefusedQuery", "check_query", "compile_query", "configured", "guard", "members"]
 
 
 def members(database: str, sql: str, *, limits: Limits | None = None) -> Iterator[str]:
@@ -49,6 +31,8 @@ def members(database: str, sql: str, *, limits: Limits | None = None) -> Iterato
     """
     source = configured(database)
     compiled = compile_query(sql, source)
+    if isinstance(source, PostgreSQLServer):
+        check_on_postgresql(source, guard(sql, "postgres"))
     temp = Path(settings.EVENTS_DIR) / "temp"
     temp.mkdir(parents=True, exist_ok=True)
     with source.ids(compiled, {}, limits or Limits.configured(), temp) as ids:
@@ -58,6 +42,25 @@ def members(database: str, sql: str, *, limits: Limits | None = None) -> Iterato
 def check_query(database: str, sql: str) -> None:
     """Raise RefusedQuery unless the database is configured and the query one that may run."""
     compile_query(sql, configured(database))
+
+
+def check_on_postgresql(server: PostgreSQLServer, query: exp.Query) -> None:
+    """Raise UnsafeRole or RefusedQuery: what the parser cannot know, the database is asked for."""
+    with server.connected() as connection:
+        check_role(connection)
+        called = calls_by_a_dot(query, lambda table: columns_of(connection, table))
+    if called:
+        raise RefusedQuery(f"{called} is not plainly a column, and PostgreSQL might call a function by it.")
+
+
+def columns_of(connection: psycopg.Connection[Any], table: str) -> list[str]:
+    """Return a table's columns in their order, and the system's after them."""
+    rows = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND NOT attisdropped "
+        "ORDER BY attnum < 0, attnum",
+        [table],
+    )
+    return [row[0] for row in rows]
 
 
 def configured(name: str) -> Database:
@@ -84,58 +87,3 @@ def compile_query(sql: str, database: Database) -> str:
     whole = exp.select("user_id").from_(rows.subquery("ids")).order_by(ordered)
     # Without the comments: no two parsers agree about what is inside of one.
     return whole.sql(database.dialect, comments=False)
-
-
-def guard(sql: str, dialect: str, tables: set[str] | None = None) -> exp.Query:
-    """Return the query as a tree, or raise RefusedQuery with the reason.
-
-    `tables`, if given, are the only ones that may be named.
-    """
-    if len(sql) > MAX_LENGTH:
-        raise RefusedQuery(f"The query is longer than {MAX_LENGTH:,} characters.")
-    try:
-        statements = [statement for statement in parse(sql, dialect=dialect) if statement is not None]
-    except (SqlglotError, RecursionError) as error:
-        raise RefusedQuery(f"The query cannot be understood: {str(error).splitlines()[0][:300]}") from None
-    if len(statements) != 1:
-        raise RefusedQuery(f"A query is exactly one SELECT; these are {len(statements)} statements.")
-    [query] = statements
-    if not isinstance(query, exp.Query) or isinstance(query, (exp.Values, exp.Table)):
-        raise RefusedQuery(f"A query is a SELECT, not {type(query).__name__.upper()}.")
-    if query.named_selects != ["user_id"]:
-        raise RefusedQuery("The query must return one column, called user_id: SELECT … AS user_id FROM …")
-    known = {cte.alias for cte in query.find_all(exp.CTE)}
-    for node in query.walk():
-        refuse(node, None if tables is None else tables | known)
-    return query
-
-
-def refuse(node: exp.Expr, tables: set[str] | None) -> None:
-    if isinstance(node, REFUSED):
-        raise RefusedQuery(f"A query may only read; {type(node).__name__} is not allowed.")
-    if isinstance(node, exp.Query) and (node.args.get("settings") or node.args.get("format")):
-        raise RefusedQuery("SETTINGS and FORMAT are not allowed in a query.")
-    if isinstance(node, (exp.Anonymous, exp.AnonymousAggFunc)) and node.name.lower() not in HARMLESS:
-        raise RefusedQuery(f"The function {node.name} is not known to be harmless, so it is not allowed.")
-    if isinstance(node, exp.DataType) and node.sql("postgres").lower().startswith("reg"):
-        raise RefusedQuery(f"{node.sql('postgres')} reads a system table, which is not allowed.")
-    if isinstance(node, exp.Table):
-        refuse_table(node, tables)
-
-
-def refuse_table(table: exp.Table, tables: set[str] | None) -> None:
-    if not isinstance(table.this, exp.Identifier):
-        if isinstance(table.this, (exp.GenerateSeries, exp.ExplodingGenerateSeries)):
-            return
-        raise RefusedQuery(f"A query reads tables; {table.sql()[:80]} is a function that reads elsewhere.")
-    name, schema = table.name, table.db.lower()
-    if (
-        schema in SYSTEM
-        or table.catalog.lower() in SYSTEM
-        or name.lower() in SYSTEM
-        or name.lower().startswith("pg_")
-    ):
-        raise RefusedQuery(f"{table.sql()} is a system table.")
-    if tables is not None and (schema or name not in tables):
-        listed = ", ".join(sorted(tables)[:20])
-        raise RefusedQuery(f"There is no table {table.sql()} here; there are: {listed}.")

@@ -19,12 +19,17 @@ USE_QUERY = "cohorts.use_query_source"
 
 
 def sets_query(values: Mapping[str, Any], old: "Cohort | None") -> bool:
-    """Say whether the new values of a cohort's fields make it a query, or change the one that it is."""
-    kind = values.get("source_kind", old.source_kind if old else "")
-    if kind != SourceKind.QUERY:
-        return False
-    asked = ("source_kind", "query_database", "query_sql")
-    return old is None or any(name in values and values[name] != getattr(old, name) for name in asked)
+    """Say whether the new values of a cohort's fields set a query, or change the one that it is.
+
+    A text of a query counts in a cohort of any source: it is what the cohort runs when its source is changed.
+    """
+    texts = ("query_database", "query_sql")
+    changed = [name for name in texts if name in values and values[name] != getattr(old, name, "")]
+    if any(values[name] for name in changed):
+        return True
+    is_query = values.get("source_kind", old.source_kind if old else "") == SourceKind.QUERY
+    becomes = "source_kind" in values and (old is None or old.source_kind != SourceKind.QUERY)
+    return is_query and bool(changed or becomes)
 
 
 def check(cohort: "Cohort") -> None:

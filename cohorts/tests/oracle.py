@@ -54,8 +54,11 @@ def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[st
     if world.users is None and ('"user":' in json.dumps(definition) or for_everyone):
         raise NeedsUsers
     known = set(done) | set(world.users or {})
-    # Somebody who is only in a cohort is found by that cohort, not by the absence of events.
-    candidates = known if for_everyone else known.union(*world.cohorts.values())
+    # Who is in a cohort that the definition names is somebody, with or without events.
+    named = json.dumps(definition)
+    candidates = known.union(
+        *(ids for key, ids in world.cohorts.items() if json.dumps({"cohort": key}) in named)
+    )
     return {user for user in candidates if is_true(where, user, done.get(user, []), as_of, zone, world)}
 
 

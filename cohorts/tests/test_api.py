@@ -406,3 +406,19 @@ def test_a_query_needs_a_right_of_its_own(client, settings, tmp_path):
     assert client.patch(f"{COHORTS}/carts", change, format="json").status_code == 200
     reply = client.patch(f"{COHORTS}/carts", {"query_sql": "DROP TABLE orders"}, format="json")
     assert (reply.status_code, "A query is a SELECT" in reply.content.decode()) == (400, True)
+
+
+@pytest.mark.parametrize("kind", ["upload", "behavioral"])
+@pytest.mark.parametrize("name", ["query_sql", "query_database"])
+def test_a_text_of_a_query_needs_the_right_in_a_cohort_of_any_source(client, settings, tmp_path, kind, name):
+    """It is what the cohort runs as soon as its source is changed."""
+    settings.QUERY_DATABASES = {"shop": f"duckdb://{tmp_path}"}
+    definition = {"version": 1, "where": {"performed": {"event": "a"}}} if kind == "behavioral" else None
+    row = Cohort.objects.create(key="carts", name="Carts", source_kind=kind, definition=definition)
+    text = {"query_sql": "SELECT user_id FROM orders", "query_database": "shop"}[name]
+    reply = client.patch(f"{COHORTS}/carts", {name: text}, format="json")
+    assert (reply.status_code, "right" in reply.content.decode()) == (403, True)
+    assert made(client, key="new", source_kind="upload", **{name: text}).status_code == 403
+    row.refresh_from_db()
+    assert (row.query_sql, row.query_database) == ("", "")
+    assert client.patch(f"{COHORTS}/carts", {name: ""}, format="json").status_code == 200

@@ -90,6 +90,27 @@ def test_cohorts_are_read_as_they_are_given() -> None:
     assert members(where, cohorts=lambda key: iter(given[key])) == ["stranger", "u1"]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"not": CARTED},
+        {"user": {"property": "plan", "!=": "pro"}},
+        {"user": {"property": "plan", "is_not_set": True}},
+    ],
+)
+def test_who_is_in_a_named_cohort_is_in_whatever_stands_beside_it(other: dict[str, Any]) -> None:
+    store(did("u1", "cart"), did("u2", "buy"), u1={"plan": "pro"}, u2={"plan": "free"})
+    given = {"c1": ["stranger", "u1"], "c2": ["lone"]}
+    for where, expected in (
+        ({"any": [{"cohort": "c1"}, other]}, {"stranger", "u1"}),
+        ({"not": {"all": [{"not": {"cohort": "c1"}}, {"not": other}]}}, {"stranger", "u1"}),
+        ({"any": [{"cohort": "c2"}, {"any": [{"cohort": "c1"}, other]}]}, {"lone", "stranger", "u1"}),
+        ({"all": [{"any": [{"cohort": "c1"}, other]}, {"not": {"cohort": "c2"}}]}, {"stranger", "u1"}),
+    ):
+        found = members(where, cohorts=lambda key: iter(given[key]))
+        assert expected <= set(found) and ("lone" in found) == ("lone" in expected), where
+
+
 def test_a_preview_shows_size_sample_sentence_sql_and_unknown_events() -> None:
     store(*(did(f"u{n:03}", "cart") for n in range(100)))
     definition = parse({"version": 1, "where": {"all": [CARTED, {"not": {"performed": {"event": "bye"}}}]}})

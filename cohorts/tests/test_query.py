@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import psycopg
@@ -16,6 +17,7 @@ from django.core.checks import run_checks
 
 from cohorts import query
 from cohorts.databases import InvalidIds, QueryFailed, Unavailable, open_database
+from cohorts.query_role import UnsafeRole
 from cohorts.tests.clickhouse_http import ClickHouseHTTP
 from events.engine import Limits, TimedOut
 
@@ -42,19 +44,41 @@ def folder(tmp_path: Path, settings: Any) -> Path:
 
 
 @pytest.fixture
-def warehouse(settings: Any, tmp_path: Path, postgresql: Any) -> Iterator[psycopg.Connection[Any]]:
+def owner(tmp_path: Path, settings: Any, postgresql: Any) -> Iterator[psycopg.Connection[Any]]:
+    """The database's owner, and a role that may read what cohorts may see, as docs/behavioral.md makes it."""
     url = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
-    settings.QUERY_DATABASES = {"warehouse": url}
+    role = f"query_test_{os.getpid()}"
+    settings.QUERY_DATABASES = {"warehouse": read_only(url, role), "powerful": url}
     settings.EVENTS_DIR = tmp_path / "events"
     with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS query_test CASCADE")
         connection.execute("CREATE SCHEMA query_test")
         connection.execute("CREATE SEQUENCE query_test.s")
         connection.execute("CREATE TABLE query_test.orders (user_id text, amount int)")
         connection.execute(
             "INSERT INTO query_test.orders VALUES ('b', 1), ('Z', 2), ('b', 3), (NULL, 4), ('é', 5)"
         )
-        yield connection
-        connection.execute("DROP SCHEMA query_test CASCADE")
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'")
+        connection.execute(f"GRANT USAGE ON SCHEMA query_test TO {role}")
+        connection.execute(f"GRANT SELECT ON query_test.orders TO {role}")
+        connection.execute(f"GRANT USAGE ON SEQUENCE query_test.s TO {role}")
+        try:
+            yield connection
+        finally:
+            connection.execute("DROP SCHEMA query_test CASCADE")
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def warehouse(owner: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    return owner
+
+
+def read_only(url: str, role: str) -> str:
+    parts = urlsplit(url)
+    where = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{role}:reader@{where}").geturl()
 
 
 def members(database: str, sql: str, limits: Limits = LIMITS) -> list[str]:
@@ -188,7 +212,7 @@ def test_the_parser_refuses_clickhouses_own_ways_out(sql: str) -> None:
 def test_the_connections_refuse_by_themselves(folder: Path, warehouse: Any, settings: Any) -> None:
     """The second guard: what a gap in the parser would let through."""
     files = open_database(f"duckdb://{folder}")
-    server = open_database(settings.QUERY_DATABASES["warehouse"])
+    server = open_database(settings.QUERY_DATABASES["powerful"])
     for database, sql, reason in (
         (files, f"SELECT * FROM read_csv('{folder.parent}/secret.csv')", "disabled by configuration"),
         (files, "SELECT * FROM read_text('/etc/passwd')", "disabled by configuration"),
@@ -298,3 +322,99 @@ def test_a_mistake_in_an_address_is_told_at_start_without_the_password(settings:
     assert sorted(map(str, said)) == ["cohorts.E001", "cohorts.E002", "cohorts.E003"]
     assert "QUERY_DATABASES, old: 'mysql' is no kind of database" in said["cohorts.E001"]
     assert "hidden" not in " ".join(said.values())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT ('/etc/hostname'::text).pg_read_file AS user_id",
+        "SELECT (o.user_id).upper AS user_id FROM query_test.orders o",
+        "SELECT o.f AS user_id FROM query_test.orders o",
+        "SELECT orders.f AS user_id FROM query_test.orders",
+        "SELECT query_test.orders.f AS user_id FROM query_test.orders",
+        "SELECT (o).f AS user_id FROM query_test.orders o",
+        "SELECT (o.*).f AS user_id FROM query_test.orders o",
+        "SELECT (SELECT o).f AS user_id FROM query_test.orders o",
+        "SELECT (array[o])[1].f AS user_id FROM query_test.orders o",
+        "SELECT user_id FROM query_test.orders o WHERE o.f IS NOT NULL",
+        "SELECT user_id FROM query_test.orders o ORDER BY o.f",
+        "SELECT user_id FROM query_test.orders o, LATERAL o.f",
+        "SELECT user_id FROM query_test.orders o GROUP BY user_id HAVING count(o.f) > 0",
+        "SELECT q.f AS user_id FROM (SELECT * FROM query_test.orders) AS q",
+        "WITH q AS (SELECT * FROM query_test.orders) SELECT q.f AS user_id FROM q",
+        "SELECT o.user_id FROM query_test.orders AS o(f, amount)",
+        "SELECT (SELECT p.f FROM query_test.orders p LIMIT 1) AS user_id FROM query_test.orders AS q(f)",
+        "SELECT query_test.f(o) AS user_id FROM query_test.orders o",
+        "SELECT query_test.lower(user_id) AS user_id FROM query_test.orders",
+        "SELECT user_id OPERATOR(query_test.+) user_id AS user_id FROM query_test.orders",
+        "SELECT (user_id::query_test.d)::text AS user_id FROM query_test.orders",
+        "SELECT current_user AS user_id",
+        "SELECT version() AS user_id",
+        "SELECT current_setting('data_directory') AS user_id",
+    ],
+)
+def test_no_notation_calls_a_function_that_is_not_on_the_list(warehouse: Any, sql: str) -> None:
+    """PostgreSQL calls f(t) for `t.f` where t has no column f, and f(x) for `(x).f`."""
+    warehouse.execute(
+        "CREATE FUNCTION query_test.f(query_test.orders) RETURNS text LANGUAGE sql AS $$ SELECT 'called' $$"
+    )
+    with pytest.raises(query.RefusedQuery, match="function|no type|not allowed"):
+        members("warehouse", sql)
+
+
+def test_a_column_by_the_name_of_its_table_is_a_column(warehouse: Any) -> None:
+    for sql, expected in (
+        ("SELECT o.user_id FROM query_test.orders AS o WHERE o.amount > 2", ["b", "é"]),
+        ("SELECT orders.user_id FROM query_test.orders", ["Z", "b", "é"]),
+        ('SELECT "o"."user_id" FROM query_test.orders AS O', ["Z", "b", "é"]),
+        ("SELECT p.x AS user_id FROM query_test.orders AS p(x) WHERE p.amount = 1", ["b"]),
+        ("SELECT q.user_id FROM (SELECT * FROM query_test.orders) AS q", ["Z", "b", "é"]),
+        ("SELECT q.u AS user_id FROM (SELECT o.user_id AS u FROM query_test.orders o) AS q", ["Z", "b", "é"]),
+        ("WITH q AS (SELECT o.* FROM query_test.orders o) SELECT q.user_id FROM q", ["Z", "b", "é"]),
+        (
+            "WITH q(u) AS (SELECT user_id FROM query_test.orders) SELECT q.u AS user_id FROM q",
+            ["Z", "b", "é"],
+        ),
+        ("SELECT s.i::text AS user_id FROM generate_series(1, 2) AS s(i)", ["1", "2"]),
+        (
+            "SELECT l.u AS user_id FROM query_test.orders o, LATERAL (SELECT o.user_id AS u) l",
+            ["Z", "b", "é"],
+        ),
+        (
+            "SELECT o.user_id FROM query_test.orders o WHERE EXISTS "
+            "(SELECT 1 FROM query_test.orders p WHERE p.user_id = o.user_id AND p.amount = 5)",
+            ["é"],
+        ),
+        (
+            "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT r.n + 1 FROM r WHERE r.n < 2) "
+            "SELECT r.n::text AS user_id FROM r",
+            ["1", "2"],
+        ),
+    ):
+        assert members("warehouse", sql) == expected, sql
+
+
+@pytest.mark.parametrize(
+    ("grant", "said"),
+    [
+        ("GRANT INSERT ON query_test.orders TO {}", "may change the table query_test.orders"),
+        ("GRANT CREATE ON SCHEMA query_test TO {}", "may create things in the schema query_test"),
+        ("GRANT pg_read_server_files TO {}", "is a member of pg_read_server_files"),
+        ("ALTER ROLE {} CREATEROLE", "may make roles"),
+        (
+            "CREATE FUNCTION query_test.g(text) RETURNS text LANGUAGE sql SECURITY DEFINER AS $$ SELECT $1 $$",
+            r"may call query_test\.g\(text\)",
+        ),
+    ],
+)
+def test_a_role_that_can_do_more_than_read_runs_no_query(warehouse: Any, grant: str, said: str) -> None:
+    sql = "SELECT user_id FROM query_test.orders"
+    assert members("warehouse", sql) == ["Z", "b", "é"]
+    warehouse.execute(grant.format(f"query_test_{os.getpid()}"))
+    with pytest.raises(UnsafeRole, match=said):
+        members("warehouse", sql)
+
+
+def test_a_superuser_runs_no_query_of_a_person(warehouse: Any) -> None:
+    with pytest.raises(UnsafeRole, match=r"superuser.*A query instead"):
+        members("powerful", "SELECT user_id FROM query_test.orders")
