@@ -28,9 +28,9 @@ from cohorts.previewing import older_events
 from cohorts.sources import USE_QUERY
 from events.catalogue import event_names, event_properties, user_properties
 from events.engine import EngineError
-from events.records import EPOCH as EARLIEST
-from events.records import LATEST
 from events.store import DEFAULT_WORKSPACE
+from events.times import EPOCH as EARLIEST
+from events.times import LATEST
 
 if TYPE_CHECKING:
     from cohorts.admin import CohortAdmin

@@ -12,7 +12,8 @@ from pathlib import Path
 import duckdb
 
 from events.layout import NUMBER_PATTERN, column_stem
-from events.records import EPOCH, MAX_LINE
+from events.records import MAX_LINE
+from events.times import EPOCH
 
 Connection = duckdb.DuckDBPyConnection
 # Rows are pruned by row group: smaller ones prune better, larger ones have fewer footers to read.

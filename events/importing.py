@@ -23,7 +23,7 @@ GUESSES = {
     "user_id": ("user_id", "userId", "distinct_id", "customer_id"),
     "event": ("event", "event_type", "event_name"),
     "time": ("time", "timestamp", "event_time", "originalTimestamp"),
-    "insert_id": ("insert_id", "$insert_id", "messageId"),
+    "insert_id": ("insert_id", "$insert_id", "messageId", "uuid"),
     "properties": ("properties", "event_properties"),
     "traits": ("traits", "user_properties"),
 }
@@ -44,7 +44,11 @@ class Mapped:
     def column(self, name: str, record: Mapping[str, Any]) -> str | None:
         if name in self.columns:
             return self.columns[name]
-        return next((guess for guess in GUESSES[name] if guess in record), None)
+        present = [guess for guess in GUESSES[name] if guess in record]
+        # Amplitude's export names an insert id of null in each row, and a uuid that is one.
+        return next(
+            (guess for guess in present if record[guess] not in (None, "")), present[0] if present else None
+        )
 
     def digest(self) -> bytes:
         return orjson.dumps([self.columns, self.constants, self.traits], option=orjson.OPT_SORT_KEYS)
@@ -125,7 +129,6 @@ def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes
     value: dict[str, Any] = {name: fields.get(column) for name, column in found.items() if column}
     table = {column for field in OBJECTS if (column := objects_from_text(field, value, found))}
     value |= mapped.constants
-    value["time"] = moment(value.get("time"))
     used = {column for column in found.values() if column}
     rest = {name: item for name, item in fields.items() if name not in used}
     if mapped.traits or fields.get("type") == "identify":
@@ -161,19 +164,6 @@ def objects_from_text(field: str, value: dict[str, Any], found: Mapping[str, str
 
 def text_id(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def moment(value: object) -> object:
-    """Numbers of seconds, milliseconds or microseconds since 1970 become times; texts stay."""
-    if isinstance(value, str) and value.isascii() and value.replace(".", "", 1).isdigit() and len(value) > 8:
-        value = float(value) if "." in value else int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    unit = 1e6 if value >= 1e14 else 1e3 if value >= 1e11 else 1
-    try:
-        return datetime.fromtimestamp(value / unit, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise InvalidRecord(f"the time {value} is not a number of seconds since 1970") from None
 
 
 def batch_of(workspace: str, digest: str) -> str:

@@ -6,16 +6,14 @@ object of texts); traits have u, t and p.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from events.layout import text_of
+from events.times import UnreadableTime, micros, read_time
 from events.user_ids import InvalidUserId, check_user_id
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 # Two names and a workspace fit into one entry of PostgreSQL's index.
 MAX_NAME = 255
 MAX_PROPERTIES = 1_000
@@ -90,16 +88,10 @@ def texts_of(value: object, what: str, *, keep_null: bool) -> dict[str, str | No
 
 
 def micros_of(value: object) -> int:
-    """Return microseconds since 1970 of an ISO-8601 text; one without a zone is UTC."""
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise InvalidRecord(f"the time {value[:40]!r} is not ISO 8601") from None
-    if not isinstance(moment, datetime):
-        raise InvalidRecord("the time is missing or not ISO 8601")
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    if not EPOCH <= moment < LATEST:
-        raise InvalidRecord(f"the time {moment.isoformat()} is not between 1970 and 2199")
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    """Return microseconds since 1970 of a time as it came: see times.py."""
+    if value is None:
+        raise InvalidRecord("the time is missing")
+    try:
+        return micros(read_time(value))
+    except UnreadableTime as error:
+        raise InvalidRecord(str(error)) from None

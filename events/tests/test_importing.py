@@ -271,3 +271,29 @@ def test_commands_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         call_command("import_events", str(path), "--map", "who=x")
     with pytest.raises(CommandError, match=r"Nothing of none.csv was imported"):
         call_command("import_events", str(tmp_path / "none.csv"))
+
+
+def test_rows_without_an_insert_id_are_told_by_their_uuid(tmp_path: Path, stored: Stored) -> None:
+    """Two exports of Amplitude overlap by an hour; `$insert_id` is null in both."""
+    rows = [
+        {"user_id": "u", "event_type": "play", "event_time": f"2024-05-01 1{hour}:00:00", "$insert_id": none,
+         "uuid": f"id-{hour}"}
+        for hour, none in enumerate([None, None, "", ""])
+    ]  # fmt: skip
+    import_file("default", written(tmp_path, "a.jsonl", jsonl(*rows[:3])))
+    again = import_file("default", written(tmp_path, "b.jsonl", jsonl(*rows[1:])))
+    assert (again.rows, again.repeats) == (1, 2)
+    assert stored("SELECT insert_id FROM e ORDER BY 1") == [(f"id-{n}",) for n in range(4)]
+
+
+def test_times_in_a_file_are_read_or_their_lines_are_named(tmp_path: Path, stored: Stored) -> None:
+    said = [1577836800, "1577836800000", "1577836800000000", 1577836800000000000,
+            "2020-01-01 00:00:00 UTC", "2020-01-01T00:00:00+0000",
+            "Wed, 01 Jan 2020 00:00:00 GMT"]  # fmt: skip
+    lines = [
+        {"userId": "u", "event": "e", "timestamp": when, "messageId": str(n)} for n, when in enumerate(said)
+    ]
+    lines.append({"userId": "u", "event": "e", "timestamp": "soon", "messageId": "bad"})
+    imported = import_file("default", written(tmp_path, "a.jsonl", jsonl(*lines)))
+    assert imported.problems == ["line 8: the time 'soon' cannot be read"]
+    assert stored("SELECT DISTINCT time::VARCHAR FROM e") == [("2020-01-01 00:00:00",)]

@@ -65,7 +65,7 @@ def test_rows_are_sorted_by_event_user_and_time(stored: Stored) -> None:
         ({"user_id": " "}, "item 1: the user id is blank"),
         ({"event": ""}, "item 1: the event's name is missing"),
         ({"event": "a\x00"}, "item 1: the event's name is longer than 255 characters or contains NUL"),
-        ({"time": "yesterday"}, "item 1: the time 'yesterday' is not ISO 8601"),
+        ({"time": "yesterday"}, "item 1: the time 'yesterday' cannot be read"),
         ({"time": "1969-12-31T23:59:59Z"}, "item 1: the time 1969-12-31T23:59:59+00:00 is not between"),
         ({"time": None}, "item 1: the time is missing"),
         ({"properties": ["a"]}, "item 1: the properties are not an object"),
