@@ -81,6 +81,8 @@ def settle(batch: Batch, retried: dict[str, Rejection], kind: str, users: dict[s
 
     `kind`: a RejectionKind. `users`: each with what the partner said.
     """
+    if not users:  # nearly each batch: the database is not asked about nobody
+        return
     new = []
     # A canary is about somebody who may have been refused since it was planned.
     known = retried or among(batch.run.sync_id, list(users))
