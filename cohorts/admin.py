@@ -199,6 +199,7 @@ class CohortAdmin(ModelAdmin):
             at("why/", pages.why, "why", "view_cohort"),
             at("refresh/", pages.refresh_now, "refresh_now", "change_cohortversion", "POST"),
             at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
+            at("upload/look/", pages.upload_look, "upload_look", "add_upload", "POST"),
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
             at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),
             at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "add_upload", "POST"),

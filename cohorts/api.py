@@ -2,7 +2,8 @@
 
 import io
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import IO, Any
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from cohorts import asked, csv_file, importing, members, ndjson_file, refresh, remove
+from cohorts import asked, file_of_ids, importing, members, refresh, remove
 from cohorts.choices import SourceKind, VersionState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.serializers import (
@@ -25,10 +26,13 @@ from cohorts.serializers import (
     CalculationSerializer,
     CohortSerializer,
     MembersPageSerializer,
+    ReplacedSerializer,
     ReplaceSerializer,
     VersionSerializer,
 )
 from cohorts.sorting import sorted_distinct
+from events.tables import Hints, InvalidTable, Suspicions, Unsure
+from events.tables.understood import ENCODINGS, SEPARATOR_NAMES
 from events.user_ids import InvalidUserId, check_user_id
 
 MAY_CALCULATE = "cohorts.change_cohortversion"
@@ -42,6 +46,14 @@ EXAMPLE_CALCULATION = {
 }
 MOST_IDS = 100_000
 LARGEST_PAGE = 10_000
+# What settles the question that a body leaves open, by the field of Hints.
+SETTLED_BY = {
+    "heading": "Send heading=true or heading=false in the query.",
+    "column": "Send column=NAME in the query.",
+    "separator": f"Send separator, one of {', '.join(SEPARATOR_NAMES)}, in the query.",
+    "encoding": "Send encoding=windows-1252 in the query.",
+    "kind": "",
+}
 # Seconds that a request waits for a refresh that is running, and that deleting goes on in a request.
 WAIT = 10.0
 
@@ -202,14 +214,42 @@ class MembersView(APIView):
             "text/csv": {"type": "string", "format": "binary"},
             "application/x-ndjson": {"type": "string", "format": "binary"},
         },
-        responses={200: VersionSerializer, 202: VersionSerializer},
+        parameters=[
+            OpenApiParameter("column", str, description="The column with the ids, by its heading or number."),
+            OpenApiParameter("heading", bool, description="Whether the first line of a CSV is a heading."),
+            OpenApiParameter("separator", str, enum=list(SEPARATOR_NAMES)),
+            OpenApiParameter("encoding", str, enum=list(ENCODINGS)),
+            OpenApiParameter("refuse_suspicious", bool, description="Refuse `null`, `8.2E+17` and the like."),
+        ],
+        responses={200: ReplacedSerializer, 202: ReplacedSerializer},
     )
     def put(self, request: Request, key: str) -> Response:
-        """Make the ids of the body the members. 202: the version is held for a person to approve."""
+        """Make the ids of the body the members. 202: the version is held for a person to approve.
+
+        What a CSV leaves open (is its first line a heading, which column has the ids) is found out, and
+        refused (`unsure_file`) where it is not certain.
+        """
         cohort = _for_api(key)
+        suspicions = Suspicions()
+
+        def replace(ids: Iterable[str]) -> CohortVersion:
+            return refresh.replace(cohort.pk, ids, source=_source(request), wait=WAIT)
+
+        if not _is_streamed(request):
+            ids = _replacement(request.data)
+            suspicions.look(ids, "\n".join(ids))
+            return _answer(lambda: replace(ids), suspicions)
         with tempfile.TemporaryFile() as file:
-            ids = self._streamed(request, file) if _is_streamed(request) else _replacement(request.data)
-            return _answer(lambda: refresh.replace(cohort.pk, ids, source=_source(request), wait=WAIT))
+            _store(request, file)
+            refuse = _truth(request, "refuse_suspicious") or False
+            hints = _hints(request)
+
+            def replace_by_file() -> CohortVersion:
+                with file_of_ids.opened(file, hints=hints, suspicions=suspicions) as opened:
+                    blocks = opened.blocks(refuse_suspicious=refuse)
+                    return replace(sorted_distinct(chain.from_iterable(blocks)))
+
+            return _answer(replace_by_file, suspicions)
 
     @extend_schema(request=AmendSerializer, responses=VersionSerializer)
     def patch(self, request: Request, key: str) -> Response:
@@ -225,24 +265,44 @@ class MembersView(APIView):
             lambda: refresh.amend(cohort.pk, add=add, remove=leave, source=_source(request), wait=WAIT)
         )
 
-    @staticmethod
-    def _streamed(request: Request, file: IO[bytes]) -> Iterator[str]:
-        """Store the body, then return its ids, sorted and distinct."""
-        left = settings.MAX_UPLOAD_BYTES
-        body: Any = request.data or io.BytesIO()  # without a body there is no stream
-        while chunk := body.read(1 << 16):
-            left -= len(chunk)
-            if left < 0:
-                raise TooMany(f"The body is larger than {settings.MAX_UPLOAD_BYTES:,} bytes.")
-            file.write(chunk)
-        file.seek(0)
-        is_csv = request.content_type.startswith(CsvBody.media_type)
-        ids = (
-            csv_file.read_ids(file, column=request.query_params.get("column", ""))
-            if is_csv
-            else ndjson_file.read_ids(file)
-        )
-        return sorted_distinct(ids)
+
+def _store(request: Request, file: IO[bytes]) -> None:
+    """Store the body. Raises TooMany."""
+    left = settings.MAX_UPLOAD_BYTES
+    body: Any = request.data or io.BytesIO()  # without a body there is no stream
+    while chunk := body.read(1 << 16):
+        left -= len(chunk)
+        if left < 0:
+            raise TooMany(f"The body is larger than {settings.MAX_UPLOAD_BYTES:,} bytes.")
+        file.write(chunk)
+    file.seek(0)
+
+
+def _hints(request: Request) -> Hints:
+    """Return what the call says about its body. Raises ValidationError."""
+    said = request.query_params
+    if not request.content_type.startswith(CsvBody.media_type):
+        return Hints(column=said.get("column", ""), kind="jsonl")
+    return Hints(
+        column=said.get("column", ""),
+        heading=_truth(request, "heading"),
+        separator=_one_of(request, "separator", SEPARATOR_NAMES),
+        encoding=_one_of(request, "encoding", {name: name for name in ENCODINGS}),
+        kind="csv",
+    )
+
+
+def _truth(request: Request, name: str) -> bool | None:
+    return {"": None, "true": True, "false": False}[
+        _one_of(request, name, {"true": "true", "false": "false"})
+    ]
+
+
+def _one_of(request: Request, name: str, known: Mapping[str, str]) -> str:
+    text = request.query_params.get(name, "")
+    if text and text not in known:
+        raise exceptions.ValidationError({name: f"Send one of {', '.join(known)}."})
+    return known.get(text, "")
 
 
 def _for_api(key: str) -> Cohort:
@@ -305,16 +365,21 @@ def _number(request: Request, name: str, *, default: int, least: int, most: int)
     return int(text)
 
 
-def _answer(write: Any) -> Response:
+def _answer(write: Callable[[], CohortVersion], suspicions: Suspicions | None = None) -> Response:
     """Make a version and return it; 202 while a person must approve it first."""
     try:
-        version: CohortVersion = write()
-    except csv_file.InvalidFile as error:
+        version = write()
+    except Unsure as error:
+        raise exceptions.ValidationError(f"{error} {SETTLED_BY[error.asks]}", "unsure_file") from None
+    except InvalidTable as error:
         raise exceptions.ValidationError(str(error), "invalid_file") from None
     except refresh.RefreshError as error:
         raise _conflict(error) from None
     held = version.state == VersionState.HELD
-    return Response(VersionSerializer(version).data, status.HTTP_202_ACCEPTED if held else status.HTTP_200_OK)
+    answer = VersionSerializer(version).data
+    if suspicions is not None:
+        answer |= {"suspicious": suspicions.as_json()}
+    return Response(answer, status.HTTP_202_ACCEPTED if held else status.HTTP_200_OK)
 
 
 def _conflict(error: refresh.RefreshError) -> Conflict:

@@ -1,16 +1,18 @@
 """Bringing a file of user ids into a cohort: at once for a command, by the worker for the browser."""
 
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator
-from typing import IO
+from itertools import chain
+from typing import IO, Any, NamedTuple
 
 from django.db import transaction
 
-from cohorts import csv_file, owner, refresh
+from cohorts import file_of_ids, owner, refresh
 from cohorts.choices import SourceKind, UploadMode, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.sorting import sorted_distinct
+from events.tables import Hints, InvalidTable, Understood
+from events.tables.packing import size_of
 
 # Seconds to wait for a refresh of the same cohort.
 WAIT = 60.0
@@ -34,43 +36,56 @@ def check_source(cohort: Cohort, kind: SourceKind) -> None:
         )
 
 
+class Imported(NamedTuple):
+    """What became of a file: `ids` are distinct; `suspicious` as `Suspicions.as_json` gives them."""
+
+    version: CohortVersion
+    ids: int
+    understood: Understood
+    suspicious: list[dict[str, Any]]
+
+
 def import_file(
     cohort: Cohort,
     file: IO[bytes],
     *,
     mode: str,
-    column: str = "",
     source: str,
+    name: str = "",
+    hints: Hints | None = None,
+    refuse_suspicious: bool = False,
     replace_held: bool = False,
     progress: Progress = lambda fraction: None,
-) -> tuple[CohortVersion, int]:
-    """Bring the ids of a CSV file into a cohort; return the version and how many distinct ids there were.
+) -> Imported:
+    """Bring the ids of a file into a cohort.
 
-    `mode`: an UploadMode. `progress` is told a fraction from 0 to 1. Raises csv_file.InvalidFile, with
-    nothing changed, or refresh.RefreshError; among these WrongSource.
+    `mode`: an UploadMode. `name`: what the person calls the file. `progress` is told a fraction from
+    0 to 1. Raises InvalidTable, with nothing changed, or refresh.RefreshError; among these WrongSource.
     """
     check_source(cohort, SourceKind.UPLOAD)
-    total = os.fstat(file.fileno()).st_size or 1
-    counted = _Counted(
-        sorted_distinct(
-            csv_file.read_ids(file, column=column, progress=lambda position: progress(position / total / 2))
-        )
-    )
-    expected = max(1, cohort.size)
+    total = size_of(file) or 1
+    with file_of_ids.opened(file, name=name, hints=hints) as opened:
 
-    def compared(users: int) -> None:
-        progress(0.5 + min(0.5, users / max(expected, counted.count) / 2))
+        def step() -> None:
+            progress(min(1.0, file.tell() / total) / 2 if total > 1 else 0)
 
-    if mode == UploadMode.REPLACE:
-        version = refresh.replace(
-            cohort.pk, counted, source=source, replace_held=replace_held, wait=WAIT, progress=compared
-        )
-    else:
-        add, remove = (counted, ()) if mode == UploadMode.ADD else ((), counted)
-        version = refresh.amend(
-            cohort.pk, add=add, remove=remove, source=source, wait=WAIT, progress=compared
-        )
-    return version, counted.count
+        blocks = opened.blocks(refuse_suspicious=refuse_suspicious, step=step)
+        counted = _Counted(sorted_distinct(chain.from_iterable(blocks)))
+        expected = max(1, cohort.size)
+
+        def compared(users: int) -> None:
+            progress(0.5 + min(0.5, users / max(expected, counted.count) / 2))
+
+        if mode == UploadMode.REPLACE:
+            version = refresh.replace(
+                cohort.pk, counted, source=source, replace_held=replace_held, wait=WAIT, progress=compared
+            )
+        else:
+            add, remove = (counted, ()) if mode == UploadMode.ADD else ((), counted)
+            version = refresh.amend(
+                cohort.pk, add=add, remove=remove, source=source, wait=WAIT, progress=compared
+            )
+        return Imported(version, counted.count, opened.understood, opened.suspicions.as_json())
 
 
 def import_upload(upload: Upload) -> bool:
@@ -91,11 +106,13 @@ def import_upload(upload: Upload) -> bool:
 
     try:
         with upload.file.open("rb") as file:
-            version, ids = import_file(
+            imported = import_file(
                 upload.cohort,
                 file,
                 mode=upload.mode,
-                column=upload.column,
+                name=upload.original_name,
+                hints=upload.hints(),
+                refuse_suspicious=upload.refuse_suspicious,
                 source=_in_words(upload),
                 progress=renew,
             )
@@ -105,7 +122,7 @@ def import_upload(upload: Upload) -> bool:
     except FileNotFoundError:
         Upload.objects.fail(upload.pk, attempt, error="The stored file is gone. Upload it again.")
         return False
-    except (csv_file.InvalidFile, refresh.RefreshError, OSError) as error:
+    except (InvalidTable, refresh.RefreshError, OSError) as error:
         Upload.objects.fail(upload.pk, attempt, error=str(error))
         return False
     except Exception as error:  # noqa: BLE001  # the edge of a run: the next upload must not wait for this one
@@ -113,7 +130,9 @@ def import_upload(upload: Upload) -> bool:
         said = f"Unexpected: {type(error).__name__}. The server's log says more."
         Upload.objects.fail(upload.pk, attempt, error=said)
         return False
-    if Upload.objects.finish(upload.pk, attempt, ids=ids, version=version.number):
+    found = {"understood": imported.understood.sentence(), "suspicious": imported.suspicious}
+    version = imported.version.number
+    if Upload.objects.finish(upload.pk, attempt, ids=imported.ids, version=version, **found):
         upload.file.delete(save=False)
     return True
 

@@ -15,6 +15,7 @@ from cohorts import owner, sources
 from cohorts.choices import PreviewState, SourceKind, UploadMode, UploadState, VersionState
 from cohorts.scheduled import Scheduled
 from events.store import DEFAULT_WORKSPACE
+from events.tables import Hints
 from events.user_ids import UserIdField
 
 CLAIM_TIME = timedelta(seconds=120)
@@ -289,8 +290,8 @@ class UploadQuerySet(models.QuerySet["Upload"]):
     def renew(self, pk: int, attempt: int, *, percent: int) -> bool:
         return self._claimed(pk, attempt).update(claim_until=Now() + CLAIM_TIME, percent=percent) == 1
 
-    def finish(self, pk: int, attempt: int, *, ids: int, version: int) -> bool:
-        return self._end(pk, attempt, state=UploadState.DONE, ids=ids, version=version, percent=100)
+    def finish(self, pk: int, attempt: int, *, ids: int, version: int, **found: Any) -> bool:
+        return self._end(pk, attempt, state=UploadState.DONE, ids=ids, version=version, percent=100, **found)
 
     def fail(self, pk: int, attempt: int, *, error: str) -> bool:
         return self._end(pk, attempt, state=UploadState.FAILED, error=error)
@@ -317,6 +318,11 @@ class Upload(models.Model):
     original_name = models.CharField(max_length=255)
     mode = models.CharField(max_length=20, choices=UploadMode, default=UploadMode.REPLACE)
     column = models.CharField(max_length=200, blank=True)
+    # What the person said about the file beside the column: fields of Hints by name.
+    said = models.JSONField(default=dict)
+    refuse_suspicious = models.BooleanField(default=False)
+    understood = models.TextField(blank=True, help_text="How the file was read, in a sentence.")
+    suspicious = models.JSONField(default=list, help_text="Kinds of odd ids, with counts and samples.")
     state = models.CharField(max_length=20, choices=UploadState, default=UploadState.WAITING)
     percent = models.PositiveSmallIntegerField(default=0)
     ids = models.PositiveBigIntegerField(default=0, help_text="Distinct user ids in the file.")
@@ -345,6 +351,9 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return self.original_name
+
+    def hints(self) -> Hints:
+        return Hints(column=self.column, **self.said)
 
 
 class PreviewQuerySet(models.QuerySet["Preview"]):

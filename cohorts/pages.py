@@ -32,8 +32,8 @@ from cohorts.charts import charts_of
 from cohorts.choices import CALCULATED, SourceKind, UploadState
 from cohorts.definitions import parse
 from cohorts.explain import explain
-from cohorts.forms import UploadForm
 from cohorts.models import Cohort, CohortVersion, Upload
+from cohorts.upload_form import LOOKED_AT, LookForm, UploadForm
 from events.user_ids import InvalidUserId, check_user_id
 
 if TYPE_CHECKING:
@@ -78,10 +78,20 @@ def upload(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResp
             original_name=data["file"].name[:255],
             mode=data["mode"],
             column=data["column"],
+            said=form.said(),
+            refuse_suspicious=data["refuse_suspicious"],
             created_by_id=request.user.pk,
         )
         return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, stored.pk]))
     return _render(admin, request, cohort, "upload", f"Upload users: {cohort.name}", form=form)
+
+
+def upload_look(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """A part of the upload's page: what the file that was chosen is, before it is sent."""
+    form = LookForm(request.POST, request.FILES)
+    if not form.is_valid() or (form.cleaned_data["file"].size or 0) > LOOKED_AT:
+        return HttpResponse("The beginning of a file is missing.", status=400)
+    return TemplateResponse(request, "cohorts/upload_look.html", form.look())
 
 
 def upload_state(

@@ -121,6 +121,21 @@ class VersionSerializer(serializers.ModelSerializer[CohortVersion]):
         read_only_fields = fields
 
 
+class SuspiciousSerializer(serializers.Serializer[Any]):
+    kind = serializers.CharField()
+    words = serializers.CharField(help_text="What is odd about these ids.")
+    count = serializers.IntegerField()
+    samples = serializers.ListField(child=serializers.CharField(), help_text="Up to three of them.")
+
+
+class ReplacedSerializer(VersionSerializer):
+    suspicious = SuspiciousSerializer(many=True, read_only=True)
+
+    class Meta(VersionSerializer.Meta):
+        fields = [*VersionSerializer.Meta.fields, "suspicious"]
+        read_only_fields = fields
+
+
 class CalculationSerializer(serializers.Serializer[Any]):
     cohort = serializers.CharField()
     asked_at = serializers.DateTimeField(help_text="Names the calculation: send it back to ask for it.")

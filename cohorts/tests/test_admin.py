@@ -170,14 +170,22 @@ def test_a_file_is_added_and_taken_away(admin, cohort):
 @pytest.mark.parametrize(
     ("content", "fields", "field", "message"),
     [
-        (b"a\xff\n", {}, "file", "The file is not valid UTF-8 (invalid start byte). Save it as UTF-8."),
+        (b"a\xff\n", {}, "encoding", "Line 1: the file is not UTF-8, and 'aÿ' is right only if"),
+        (b"a\xff\n", {"encoding": "utf-8"}, "file", "Line 1: the file is not valid UTF-8 (invalid start"),
         (b"", {}, "file", "The submitted file is empty."),
         (b"user_id\n", {}, "file", "The file holds no user ids."),
-        (b"\xff\xfea\0", {}, "file", "The file is UTF-16. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."),
-        (b"PK\x03\x04", {}, "file", "The file is a zip archive or a spreadsheet. Export it as CSV."),
+        (b"PK\x03\x04", {}, "file", "The archive cannot be unpacked: File is not a zip file."),
+        (b"distinct\nu1\nu2\n", {}, "heading", "Is the first line, 'distinct', a heading or a user id?"),
+        (b"u1;Ann\nu2;Bob\n", {}, "column", "The file has 2 columns, of which none is known to hold"),
+        (b"u1;Ann\nu2;Bob\n", {"column": "1"}, "heading", "Is the first line (u1, Ann) a heading, or"),
         (b"\x1f\x8bnonsense", {}, "file", "The file cannot be unpacked: "),
         (b"a\0\n", {}, "file", "Line 1 contains a NUL character: this is not a text file."),
-        (b"id,name\n1,x\n", {}, "file", "Line 1 has 2 columns; name the one with the ids."),
+        (
+            b"a,b\n1,x\n",
+            {},
+            "column",
+            "The file has 2 columns, of which none is known to hold user ids: a, b.",
+        ),
         (
             b"id,name\n1,x\n",
             {"column": "uid"},
@@ -200,11 +208,49 @@ def test_what_the_head_of_a_file_shows_is_said_at_once(
     assert not Upload.objects.exists()
 
 
+def look(client, cohort, content, **fields):
+    file = SimpleUploadedFile("beginning", content)
+    return client.post(at("upload_look", cohort), {"file": file, "name": "users.csv", **fields})
+
+
+def test_a_file_is_shown_as_it_is_understood_before_it_is_sent(admin, cohort):
+    def html(*args, **fields):
+        return " ".join(look(admin, cohort, *args, **fields).content.decode().split())
+
+    text = html(b"name;user_id\nAnn;<b>\nBob;nu", column="")
+    assert "Text in utf-8, separated by semicolons, with the heading name, user_id." in text
+    assert "&lt;b&gt;" in text and "Bob" not in text
+    assert 'data-column="name" aria-pressed="false"' in text
+    assert 'data-column="user_id" aria-pressed="true"' in text
+    text = html(b"u1;Ann\nnull;Bob\n", column="1", heading="no", whole="on")
+    assert "1 with a word for nothing" in text and "<code" in text
+    text = html(b"u1;Ann\nu2;Bob\n")
+    assert "none is known to hold user ids: u1, Ann" in text and 'data-asks="column"' in text
+    assert 'data-column="2"' in text and "Bob" in text
+    assert not Upload.objects.exists()
+
+
+def test_a_look_without_a_file_is_refused(admin, cohort):
+    assert admin.post(at("upload_look", cohort), {}).status_code == 400
+
+
+def test_who_may_not_upload_gets_no_look(viewer, cohort):
+    assert look(viewer, cohort, b"a\n").status_code == 403
+
+
+def test_what_was_said_in_the_form_is_kept_for_the_worker(admin, cohort):
+    give(admin, cohort, b"kunde;x\n1;\n2;\n", column="1", heading="yes", refuse_suspicious="on")
+    upload = Upload.objects.get()
+    assert (upload.said, upload.refuse_suspicious) == ({"heading": True}, True)
+    call_command("refresh_cohorts")
+    assert list(members.in_version(cohort.pk, 1)) == ["1", "2"]
+
+
 def test_what_is_wrong_further_down_is_said_by_the_worker(admin, cohort):
-    reply = give(admin, cohort, b"a\n" * 2_000 + b" \n")
+    reply = give(admin, cohort, b"a\n" * 200_000 + b" \n")
     call_command_failing("refresh_cohorts")
     text = follow(admin, reply)
-    assert "Line 2,001: the user id is blank." in text and "upload it again" in text
+    assert "Line 200,001: the user id is blank." in text and "upload it again" in text
     assert not CohortVersion.objects.exists()
     assert "Last upload failed" in text_of(admin.get(reverse("admin:cohorts_cohort_changelist")))
 

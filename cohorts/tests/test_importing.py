@@ -203,9 +203,11 @@ def test_members_are_imported_and_exported(cohort, file):
         run("import_members", "buyers", file(b"id,n\nb,1\n"), "--column=id", "--mode=remove", "--json")
     )
     expected = {"cohort": "buyers", "version": 2, "state": "published", "ids": 1}
-    assert said == expected | {"size": 1, "entered": 0, "left": 1}
-    assert run("export_members", "buyers") == "a\n"
-    assert run("export_members", "buyers", "--version=1") == "a\nb\n"
+    known = said.pop("understood")
+    assert (known["kind"], known["separator"], known["columns"]) == ("csv", ",", ["id", "n"])
+    assert said == expected | {"size": 1, "entered": 0, "left": 1, "suspicious": []}
+    assert run("export_members", "buyers") == "user_id\na\n"
+    assert run("export_members", "buyers", "--version=1") == "user_id\na\nb\n"
 
 
 def test_an_export_of_weird_ids_reads_back(cohort, file):
@@ -248,7 +250,7 @@ def test_a_version_that_was_not_published_or_was_pruned_is_an_error(cohort, numb
     for users in (["a", "b"], [], ["c"]):
         refresh.replace(cohort.pk, users, source="test", replace_held=True)
     Cohort.objects.update(readable_from=3)
-    assert run("export_members", "buyers", "--version=3") == "c\n"
+    assert run("export_members", "buyers", "--version=3") == "user_id\nc\n"
     if number == 3:
         with pytest.raises(
             CommandError, match="^Version 1 of buyers was pruned; the oldest that can be read is 3"
@@ -286,3 +288,111 @@ def test_refreshing_goes_on_deleting(cohort):
     remove.remove(cohort.pk)
     run("refresh_cohorts")
     assert members.ownerless() is None
+
+
+# --- files that are not what they seem ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"distinct\nu1\nu2\n", [], "Is the first line, 'distinct', a heading or a user id? Say which. "),
+        (
+            b"u1;Ann\nu2;Bob\n",
+            [],
+            "The file has 2 columns, of which none is known to hold user ids: u1, Ann.",
+        ),
+        (b"kunde\tname\n1\tAnn\n", ["--column=1"], "Is the first line (kunde, name) a heading, or does it"),
+        (b"id|email\n1|a@b\n", [], "Several columns may hold the user ids: id, email. Name the one. "),
+        ("José\n".encode("latin-1"), [], "Line 1: the file is not UTF-8, and 'José' is right only if it is"),
+        (b"u1\nnull\n", ["--refuse-suspicious"], "The file holds suspicious ids: 1 with a word for nothing"),
+    ],
+)
+def test_a_replace_by_a_file_that_is_not_certain_changes_nothing(cohort, file, content, options, message):
+    run("import_members", "buyers", file(b"a\nb\n"))
+    with pytest.raises(CommandError) as error:
+        run("import_members", "buyers", file(content), *options)
+    assert str(error.value).startswith(message)
+    assert error.value.returncode == 1
+    assert latest(cohort) == ["a", "b"]
+    assert CohortVersion.objects.count() == 1
+
+
+def test_what_a_file_leaves_open_is_settled_by_the_options_that_its_refusal_names(cohort, file):
+    headed = file(b"distinct\nu1\nu2\n")
+    with pytest.raises(CommandError, match="Say --heading or --no-heading.$"):
+        run("import_members", "buyers", headed)
+    run("import_members", "buyers", headed, "--heading")
+    assert latest(cohort) == ["u1", "u2"]
+    run("import_members", "buyers", headed, "--no-heading")
+    assert latest(cohort) == ["distinct", "u1", "u2"]
+    piped = file(b"auth0|1\nauth0|2\n")
+    with pytest.raises(CommandError, match="each line is one id as it stands, --separator none.$"):
+        run("import_members", "buyers", piped)
+    run("import_members", "buyers", piped, "--separator=none")
+    assert latest(cohort) == ["auth0|1", "auth0|2"]
+    run("import_members", "buyers", piped, "--no-heading", "--column=2")
+    assert latest(cohort) == ["1", "2"]
+    run("import_members", "buyers", file("José\n".encode("latin-1")), "--encoding=windows-1252")
+    assert latest(cohort) == ["José"]
+
+
+def test_a_dry_run_says_what_the_file_is_and_imports_nothing(cohort, file):
+    content = file(b"name;user_id\nAnn;8.21581E+17\nBob; u2\nCem;undefined\n")
+    assert run("import_members", "buyers", content, "--dry-run") == (
+        "Text in utf-8, separated by semicolons, with the heading name, user_id.\n"
+        "User ids: user_id, 3 of them.\n"
+        "    Ann | 8.21581E+17\n    Bob |  u2\n    Cem | undefined\n"
+        "Suspicious ids: 1 with a word for nothing ('undefined'); "
+        "1 with a large number that a spreadsheet has rounded ('8.21581E+17'); "
+        "1 with spaces around it (' u2').\n"
+    )
+    said = json.loads(run("import_members", "buyers", content, "--dry-run", "--json"))
+    assert (said["separator"], said["heading"], said["column"], said["ids"]) == (";", True, "user_id", 3)
+    assert said["columns"] == ["name", "user_id"] and said["rows"][0] == ["Ann", "8.21581E+17"]
+    assert [item["kind"] for item in said["suspicious"]] == ["nothing", "scientific", "spaces"]
+    assert not CohortVersion.objects.exists()
+
+
+def test_suspicious_ids_are_taken_as_they_stand_counted_and_named(cohort, file):
+    odd = ["8.21581E+17", "55520.0", "#N/A", "undefined", "null", "[object Object]", " a "]
+    content = file("\n".join(["user_id", *odd, "u1"]).encode())
+    said = json.loads(run("import_members", "buyers", content, "--json"))
+    assert latest(cohort) == sorted([*odd, "u1"])
+    assert {item["kind"]: (item["count"], item["samples"]) for item in said["suspicious"]} == {
+        "nothing": (2, ["undefined", "null"]),
+        "scientific": (1, ["8.21581E+17"]),
+        "decimal": (1, ["55520.0"]),
+        "spreadsheet_error": (1, ["#N/A"]),
+        "object": (1, ["[object Object]"]),
+        "spaces": (1, [" a "]),
+    }
+    assert "Suspicious ids: 2 with a word for nothing ('undefined', 'null'); " in run(
+        "import_members", "buyers", content
+    )
+
+
+@pytest.mark.parametrize(
+    "first", ["id", "user_id", "email", "!", "sep=;", '{"user_id":"a"}', "u;1", "1\t2", "a|b"]
+)
+def test_an_export_is_imported_as_it_was_whatever_its_first_id(cohort, file, first):
+    users = sorted([first, "zz|1", "zz|2"])
+    refresh.replace(cohort.pk, users, source="test")
+    other = make_cohort("other")
+    run("import_members", "other", file(run("export_members", "buyers").encode()))
+    assert latest(other) == users
+    run("import_members", "other", file(run("export_members", "buyers", "--json").encode(), "x.jsonl"))
+    assert latest(other) == users
+
+
+def test_an_upload_says_how_its_file_was_read_and_what_is_odd_in_it(cohort):
+    upload = stored(cohort, b"kunde;name\nnull;Ann\n", column="1", said={"heading": True})
+    assert importing.import_upload(upload)
+    upload.refresh_from_db()
+    assert upload.understood == "Text in utf-8, separated by semicolons, with the heading kunde, name"
+    assert [item["samples"] for item in upload.suspicious] == [["null"]]
+    refused = stored(cohort, b"null\n", refuse_suspicious=True)
+    assert not importing.import_upload(refused)
+    refused.refresh_from_db()
+    assert refused.error == "The file holds suspicious ids: 1 with a word for nothing ('null')."
+    assert latest(cohort) == ["null"]

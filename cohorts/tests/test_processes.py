@@ -77,7 +77,7 @@ class Installation:
         return path
 
     def members(self, key: str) -> list[str]:
-        return self.run("export_members", key).split()
+        return self.run("export_members", key).split()[1:]
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,24 @@ def test_an_upload_goes_on_when_its_page_is_left(page: Page, tmp_path: Path, wor
     expect(page.get_by_role("link", name="buyers.csv")).to_be_visible()
 
 
+def test_a_file_is_shown_and_its_column_chosen_before_it_is_sent(page: Page, tmp_path: Path, worker):
+    cohort = world.cohort(name="Recent buyers", key="buyers")
+    file = tmp_path / "kunden.csv"
+    file.write_text("kunde;name\n" + "".join(f"{user};Ann\n" for user in world.users(3)))
+    page.goto(f"/admin/cohorts/cohort/{cohort.pk}/upload/")
+    labelled(page, "File").set_input_files(file)
+    look = page.locator("#upload-look")
+    expect(look).to_contain_text("separated by semicolons, without a heading")
+    expect(look).to_contain_text("none is known to hold user ids: kunde, name")
+    look.get_by_role("button", name="column 1").click()
+    expect(look).to_contain_text("Is the first line (kunde, name) a heading, or does it hold a user id?")
+    labelled(page, "First line").select_option(label="Is a heading")
+    expect(look.get_by_role("button", name="kunde")).to_have_attribute("aria-pressed", "true")
+    assert not axe.everywhere(page)
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_text("Imported: 3 user ids, version 1.")).to_be_visible()
+
+
 def test_one_user_is_found_everywhere(page: Page, site: str, key: str):
     """Our cohorts, what the destination was told, and what the receiving side, which is ours too, holds."""
     address = site.replace("localhost", "127.0.0.1")

@@ -9,7 +9,7 @@ from cohorts.models import Cohort
 
 
 class Command(BaseCommand):
-    help = "Write the user ids of a cohort to standard output, one a line, in byte order."
+    help = "Write the user ids of a cohort to standard output, one a line under a heading, in byte order."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         # Our --version is a cohort's, not Django's.
@@ -31,8 +31,10 @@ class Command(BaseCommand):
             members.readable(cohort.pk, number)
         except members.UnreadableVersion as error:
             raise CommandError(str(error)) from None
-        for user_id in members.in_version(cohort.pk, number):
-            self.stdout.write(
-                json.dumps(user_id, ensure_ascii=False) if options["json"] else csv_export.cell(user_id),
-                ending="\n",
-            )
+        ids = members.in_version(cohort.pk, number)
+        if options["json"]:
+            for user_id in ids:
+                self.stdout.write(json.dumps(user_id, ensure_ascii=False), ending="\n")
+            return
+        for chunk in csv_export.chunks(ids):
+            self.stdout.write(chunk, ending="")
