@@ -17,9 +17,10 @@ from cohorts.databases import Database, Embedded, open_database
 from cohorts.definitions import Definition
 from cohorts.definitions.grammar import CohortReference, Condition
 from cohorts.dialects import ClickHouse, Compiled, Dialect, DuckDB, PostgreSQL, Tables, parquet
+from cohorts.engine_process import EngineProcess, Job
 from events.catalogue import unknown_events
 from events.convert import quoted
-from events.engine import Limits, connect
+from events.engine import Limits
 from events.locks import own_folder
 from events.store import DEFAULT_WORKSPACE, Folders, read_layout
 
@@ -80,6 +81,7 @@ class Round(AbstractContextManager["Round"]):
 
     def __enter__(self) -> "Round":
         self.temp = self.folder.enter_context(own_folder(Folders(self.workspace).make().temp))
+        self.engine = self.folder.enter_context(EngineProcess(self.limits, self.temp))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -87,7 +89,7 @@ class Round(AbstractContextManager["Round"]):
 
     def members(self, definition: Definition, *, cohorts: Cohorts) -> Iterator[str]:
         """Yield a definition's members, as the function `members` does."""
-        source = Source.configured(self.workspace, definition)
+        source = Source.configured(self.workspace, definition, engine=self.engine)
         computed: dict[Condition, exp.Query] = {
             condition: exp.select("user_id").from_(parquet([str(self.file(condition, definition, source))]))
             for condition in definition.conditions()
@@ -104,8 +106,7 @@ class Round(AbstractContextManager["Round"]):
         if key not in self.files:
             path = self.temp / f"shared-{len(self.files)}.parquet"
             compiled = compile_condition(condition, definition, self.as_of, source.dialect)
-            with connect(self.limits, self.temp) as connection:
-                connection.execute(f"COPY ({compiled.sql}) TO {quoted(str(path))} (FORMAT parquet)")
+            self.engine.run(Job(f"COPY ({compiled.sql}) TO {quoted(str(path))} (FORMAT parquet)"))
             self.files[key] = path
         return self.files[key]
 
@@ -155,12 +156,18 @@ class Source:
     temp: Path
 
     @classmethod
-    def configured(cls, workspace: str, definition: Definition, user: str | None = None) -> "Source":
+    def configured(
+        cls,
+        workspace: str,
+        definition: Definition,
+        user: str | None = None,
+        engine: EngineProcess | None = None,
+    ) -> "Source":
         """Our own files, or the tables at EVENTS_URL. `user` narrows every condition to one user."""
         relations = {key: f"cohort_{n}" for n, key in enumerate(sorted(definition.cohort_keys()), start=1)}
         temp = Folders(workspace).make().temp
         if not settings.EVENTS_URL:
-            return cls(Embedded(), DuckDB(read_layout(workspace), relations, user), relations, temp)
+            return cls(Embedded(engine), DuckDB(read_layout(workspace), relations, user), relations, temp)
         database = open_database(settings.EVENTS_URL)
         dialect = {"postgres": PostgreSQL, "clickhouse": ClickHouse}[database.dialect]
         tables = Tables(**settings.EVENTS_TABLES)

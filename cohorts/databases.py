@@ -6,21 +6,22 @@ So no cursor, snapshot or memory of the engine is held while the ids are merged 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from itertools import islice
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import duckdb
 import orjson
 import psycopg
 import requests
 
+from cohorts.engine_process import EngineProcess, InvalidIds, Job, QueryFailed
 from events.convert import quoted
-from events.engine import EngineError, Limits, TimedOut, TooLarge, connect, deadline
+from events.engine import EngineError, Limits, TimedOut, TooLarge, deadline
 from events.locks import own_folder
 from events.user_ids import InvalidUserId, check_user_id
+
+__all__ = ["Database", "Embedded", "InvalidIds", "QueryFailed", "Unavailable", "open_database"]
 
 BATCH = 10_000
 Rows = Iterator[tuple[Any, ...]]
@@ -28,16 +29,6 @@ Rows = Iterator[tuple[Any, ...]]
 
 class Unavailable(EngineError):
     code = "unavailable"
-
-
-class QueryFailed(EngineError):
-    """The database refused the query: the message is the database's own."""
-
-    code = "query_failed"
-
-
-class InvalidIds(EngineError):
-    code = "invalid_ids"
 
 
 class Database(ABC):
@@ -57,7 +48,7 @@ class Database(ABC):
         """Run a query of one column; yield its ids, from a file that lasts as long as the context."""
         with own_folder(temp) as folder:
             write_ids(folder / "ids.jsonl", self.rows(sql, cohorts, limits, folder))
-            yield read_ids(folder / "ids.jsonl")
+            yield read_lines(folder / "ids.jsonl")
 
 
 def write_ids(path: Path, rows: Rows) -> None:
@@ -69,57 +60,59 @@ def write_ids(path: Path, rows: Rows) -> None:
                 raise InvalidIds(f"The query returned a user id that {error}: {str(value)[:80]!r}.") from None
 
 
-def read_ids(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         for line in file:
             yield orjson.loads(line)
-
-
-def batches(values: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(values)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
 
 
 # --- DuckDB ---------------------------------------------------------------------------------
 
 
 class Embedded(Database):
-    """Our own files, named in the query itself."""
+    """Our own files, named in the query itself, read by a process of its own.
+
+    `engine`: one that lasts longer than a query; without it, each query has its own.
+    """
 
     dialect = "duckdb"
 
+    def __init__(self, engine: EngineProcess | None = None) -> None:
+        self.engine = engine
+
     def rows(self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path) -> Rows:
-        with connect(limits, temp) as connection:
-            for name, ids in cohorts.items():
-                load_cohort(connection, name, ids, temp)
-            self.prepare(connection)
-            try:
-                statements = connection.extract_statements(sql)
-                if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                    raise QueryFailed("This is not one SELECT.")
-                connection.execute(statements[0])
-                while batch := connection.fetchmany(BATCH):
-                    yield from batch
-            except (duckdb.InterruptException, duckdb.OutOfMemoryException):
-                raise
-            except duckdb.Error as error:
-                raise QueryFailed(str(error).splitlines()[0]) from None
+        with self.answered(sql, cohorts, limits, temp, ids=False) as path:
+            yield from map(tuple, read_lines(path))
 
-    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+    @contextmanager
+    def ids(
+        self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path
+    ) -> Iterator[Iterator[str]]:
+        with self.answered(sql, cohorts, limits, temp, ids=True) as path:
+            yield read_lines(path)
+
+    @contextmanager
+    def answered(
+        self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path, *, ids: bool
+    ) -> Iterator[Path]:
+        """Yield the file of the query's rows, which lasts as long as the context."""
+        with own_folder(temp) as folder, ExitStack() as stack:
+            relations = {identifier(name): write_cohort(folder, name, of) for name, of in cohorts.items()}
+            target = folder / "answer.jsonl"
+            engine = self.engine or stack.enter_context(EngineProcess(limits, folder))
+            engine.run(Job(sql, relations, self.prepare(), str(target), ids))
+            yield target
+
+    def prepare(self) -> list[str]:
         """Nothing more: the query is our own."""
+        return []
 
 
-def load_cohort(connection: duckdb.DuckDBPyConnection, name: str, ids: Iterable[str], temp: Path) -> None:
-    path = temp / "cohort.jsonl"
+def write_cohort(folder: Path, name: str, ids: Iterable[str]) -> str:
+    path = folder / f"{name}.ids"
     with path.open("wb") as file:
         file.writelines(orjson.dumps({"user_id": user_id}) + b"\n" for user_id in ids)
-    connection.execute(
-        f"CREATE TABLE {identifier(name)} AS "
-        "SELECT * FROM read_json($1, format='newline_delimited', columns={user_id: 'VARCHAR'})",
-        [str(path)],
-    )
-    path.unlink()
+    return str(path)
 
 
 def identifier(name: str) -> str:
@@ -133,6 +126,7 @@ class FileFolder(Embedded):
     """Parquet and CSV files of one folder, each a view by its name without the ending; nothing else."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
 
     def files(self) -> dict[str, Path]:
@@ -143,13 +137,17 @@ class FileFolder(Embedded):
     def tables(self) -> set[str]:
         return set(self.files())
 
-    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
-        for name, path in self.files().items():
-            reader = f"{READERS[path.suffix]}({quoted(str(path))})"
-            connection.execute(f"CREATE VIEW {identifier(name)} AS SELECT * FROM {reader}")
-        connection.execute(f"SET allowed_directories = [{quoted(str(self.folder))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+    def prepare(self) -> list[str]:
+        views = [
+            f"CREATE VIEW {identifier(name)} AS SELECT * FROM {READERS[path.suffix]}({quoted(str(path))})"
+            for name, path in self.files().items()
+        ]
+        return [
+            *views,
+            f"SET allowed_directories = [{quoted(str(self.folder))}]",
+            "SET enable_external_access = false",
+            "SET lock_configuration = true",
+        ]
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------

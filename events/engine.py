@@ -83,17 +83,24 @@ def translated(limits: Limits) -> Iterator[None]:
     try:
         yield
     except duckdb.InterruptException:
-        raise TimedOut(
-            f"The calculation took longer than {limits.seconds:g} seconds and was stopped. "
-            "Narrow the windows or the events, or raise EVENTS_SECONDS."
-        ) from None
+        raise timed_out(limits) from None
     except duckdb.OutOfMemoryException as error:
-        raise TooLarge(
-            f"The calculation needed more than {limits.memory_mb:,} MB of memory and "
-            f"{limits.temp_mb:,} MB of disk. Narrow the windows or the events, or raise EVENTS_MEMORY_MB "
-            "or EVENTS_TEMP_MB. "
-            f"({str(error).splitlines()[0]})"
-        ) from None
+        raise too_large(limits, str(error).splitlines()[0]) from None
+
+
+def timed_out(limits: Limits) -> TimedOut:
+    return TimedOut(
+        f"The calculation took longer than {limits.seconds:g} seconds and was stopped. "
+        "Narrow the windows or the events, or raise EVENTS_SECONDS."
+    )
+
+
+def too_large(limits: Limits, said: str) -> TooLarge:
+    return TooLarge(
+        f"The calculation needed more than {limits.memory_mb:,} MB of memory and "
+        f"{limits.temp_mb:,} MB of disk. Narrow the windows or the events, or raise EVENTS_MEMORY_MB "
+        f"or EVENTS_TEMP_MB. ({said})"
+    )
 
 
 @contextmanager
