@@ -3,20 +3,19 @@
     DeliveryError
     ├── Temporary       try again, as `retry.decide` says
     ├── Rejected        the data is at fault: some users, named or not
-    ├── NotFound        a bare 404 on add or remove: a user or the list, nobody can tell yet
+    ├── NotFound        a bare 404 on add or remove, or a 400 about the list: nobody can tell yet
     ├── ListGone        the partner says that the list does not exist (any more)
     ├── Refused         401 or 403: the credential; pause, mark no user
     ├── Misconfigured   the address, a certificate, a path, a login page; pause, mark no user
     └── TooLarge        413: halve the batch
 
-The table is the design page's "Failure table"; `rules.classify` applies it.
+The table stands in `docs/delivery.md`; `classify.classify` applies it.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from destinations.transport import Reply
+from destinations.reply import Reply
 
 
 class DeliveryError(Exception):
@@ -30,6 +29,7 @@ class DeliveryError(Exception):
     unknown_outcome: the partner may have applied the request.
     retry_after: seconds that the partner asked us to wait, or None.
     named_users: users of this request that the reply names as the ones at fault.
+    proposal: a rule of the destination (see `rules`) that would read this reply, for a person to judge.
     """
 
     def __init__(
@@ -37,10 +37,11 @@ class DeliveryError(Exception):
         message: str,
         *,
         code: str,
-        reply: "Reply | None" = None,
+        reply: Reply | None = None,
         unknown_outcome: bool = False,
         retry_after: float | None = None,
         named_users: Sequence[str] = (),
+        proposal: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -49,6 +50,7 @@ class DeliveryError(Exception):
         self.unknown_outcome = unknown_outcome
         self.retry_after = retry_after
         self.named_users = tuple(named_users)
+        self.proposal = proposal
 
 
 class Temporary(DeliveryError):
@@ -60,7 +62,7 @@ class Rejected(DeliveryError):
 
 
 class NotFound(DeliveryError):
-    """A bare 404. A property destination has no list: there it is a user, or the address."""
+    """A bare 404, or a 400 that says that there is no such list: a user, the list or the address."""
 
 
 class ListGone(DeliveryError):

@@ -1,9 +1,7 @@
 """When a request that failed is tried again. Pure: the caller waits (protocol page, "What a sender does")."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from destinations.errors import DeliveryError, Temporary
@@ -48,23 +46,3 @@ def decide(
         return Decision(Action.GIVE_UP)
     backoff = 2.0 ** (attempt - 1) * uniform(1.0, JITTER)
     return Decision(Action.RETRY, max(backoff, asked) * scale)
-
-
-def parse_retry_after(value: str | None, *, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for, or None for none, junk or the past.
-
-    value: seconds, or an HTTP date. now: the partner's clock if known, else ours, in Unix seconds.
-    """
-    text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", text):
-        return float(text)
-    moment = parse_http_date(text)
-    return moment - now if moment is not None and moment > now else None
-
-
-def parse_http_date(text: str | None) -> float | None:
-    """Return the Unix seconds of an HTTP date, or None for anything else."""
-    try:
-        return parsedate_to_datetime(text or "").timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -1,41 +1,43 @@
-"""What a reply means: the design page's "Failure table", and a destination's own rules before it. Pure.
+"""A destination's own rules about replies, before the usual table. Pure.
 
-A rule is `{"status", "then", "reason", "message", "code"?, "users_place"?}`:
+A rule is `{"status", "then", "reason", "message", "code"?, "at"?, "equals"?, …}`:
 
     status       a number (409) or a class ("5xx")
-    code         the rule holds only for replies that carry this code, in one of CODE_PLACES
-    then         retry | reject | recreate | pause | users_failed
+    code         the rule holds only for replies that carry this code, in one of CODE_PATHS
+    at, equals   the rule holds only for replies in which this stands at this path: a value, a list of
+                 them, or a class ("4xx"); without `equals`, anything that is not empty
+    then         retry | reject | recreate | pause | success | users_failed
     reason       a short word, kept with the batch or the rejected user (`DeliveryError.code`)
     message      a sentence for people
-    users_place  where the reply names users; without it USER_PLACES are looked through
+    users_place  where the reply names users; without it USER_PATHS are looked through
 
 `reject` is about users: those named, else the batch is narrowed down. `recreate` makes the list anew.
-`users_failed` is for a 2xx whose body names users that failed: the others are delivered.
-The first rule that matches decides. A place is dotted (`error.code`); lists on the way are looked
-through item by item, and a number picks one item. Codes and users are compared as text.
+`success` is for an error that is none (409: is a member already), or, with `code` or `at`, for what in a
+2xx sounds like a failure and is none. `users_failed` is for a 2xx whose body says who failed: the others
+are delivered. The first rule that matches decides; of `users_failed`, all that match name users. With it:
+
+    by           what `users_place` (or `field` in it) holds: id (the default), index (into the batch, from
+                 0), pointer (a text with the index in it: /data/3/id), key (ids are an object's keys), or
+                 order (the rows stand in the batch's order, one for each user)
+    field        where in each row that stands
+    where        only rows in which each of these paths has this value: {"status": "4xx"}
+    unless       … and none of these: {"status": "2xx"}
+    taken_place  where the reply counts users that were taken, failed_place those that failed: unless
+                 that fits those who were named, the batch is narrowed down
+
+Codes and users are compared as text. Paths are dotted: see `looking`.
 """
 
-import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from destinations.endpoint import Endpoint, Kind
-from destinations.errors import (
-    DeliveryError,
-    ListGone,
-    Misconfigured,
-    NotFound,
-    Refused,
-    Rejected,
-    Temporary,
-    TooLarge,
-)
-from destinations.payloads import Operation, Request, check_list_id
+from destinations.looking import find, look, texts
 
-CODE_PLACES = ("error.code", "code", "errorCode", "error_code", "errors.code", "error")
-USER_PLACES = (
+CODE_PATHS = ("error.code", "code", "errorCode", "error_code", "errors.code", "error")
+USER_PATHS = (
     "invalidUserIds",
     "invalid_user_ids",
     "error.invalidUserIds",
@@ -43,15 +45,12 @@ USER_PLACES = (
     "errors.userId",
     "errors.user_id",
 )
-MESSAGE_PLACES = ("error.message", "message", "detail", "errors.message", "error", "errors")
-LIST_CODES = frozenset(
-    {"list_not_found", "unknown_list", "list_gone", "cohort_not_found", "audience_not_found"}
-)
-USER_CODES = frozenset({"invalid_user_id", "invalid_user_ids", "unknown_user", "user_not_found"})
-RETRIED = frozenset({408, 409, 423, 424, 425, 429})
-NEVER = frozenset({501, 505})
 CODE_LENGTH = 100
-WORDS_LENGTH = 200
+NEEDED = ("status", "then", "reason", "message")
+PATHS = ("at", "users_place", "field", "taken_place", "failed_place")
+OF_USERS_FAILED = ("by", "field", "where", "unless", "taken_place", "failed_place")
+KNOWN = {*NEEDED, "code", "equals", *PATHS, *OF_USERS_FAILED}
+CLASS = re.compile(r"[1-5]xx")
 
 
 class Then(StrEnum):
@@ -59,45 +58,156 @@ class Then(StrEnum):
     REJECT = "reject"
     RECREATE = "recreate"
     PAUSE = "pause"
+    SUCCESS = "success"
     USERS_FAILED = "users_failed"
 
 
+class By(StrEnum):
+    ID = "id"
+    INDEX = "index"
+    POINTER = "pointer"
+    KEY = "key"
+    ORDER = "order"
+
+
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a complete reply means. `error` is None for a delivery; then `named_users` failed within it."""
+class Failed:
+    """Whom a reply names as failed. `unclear`: it says that more failed than it names."""
 
-    error: type[DeliveryError] | None
-    code: str = ""
-    message: str = ""
-    named_users: tuple[str, ...] = ()
-    unknown_outcome: bool = False
-    list_id: str | None = None
+    users: tuple[str, ...]
+    unclear: bool
 
 
-def classify(
-    endpoint: Endpoint,
-    request: Request,
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    cut: bool = False,
-) -> Verdict:
-    """Return what the reply to this request means. `headers` is looked up without regard to capitals.
+def matches(rule: Mapping[str, Any], status: int, data: object) -> bool:
+    """Say whether the rule is about this reply."""
+    if not is_about(rule, status):
+        return False
+    if "code" in rule and str(rule["code"]) not in texts(data, CODE_PATHS):
+        return False
+    if "at" not in rule:
+        return True
+    found = list(look(data, rule["at"])) + list(find(data, rule["at"]))
+    if "equals" in rule:
+        return any(is_equal(one, rule["equals"]) for one in found)
+    return any(one not in (None, "", [], {}) for one in found)
 
-    cut: the reply went on after `body`.
-    """
-    if cut and 200 <= status < 300 and request.operation != Operation.CREATE and _reads(endpoint, status):
-        # Whom it names as failed must not pass for delivered: fewer users make a shorter reply.
-        text = f"The partner answered {status}, too long to read whom it names as failed."
-        return Verdict(TooLarge, "long_reply", text, unknown_outcome=True)
-    data = parse_reply(body)
-    for rule in endpoint.rules:
-        if matches(rule, status, data):
-            return _by_rule(rule, endpoint, request, status, headers, data)
-    if 200 <= status < 300:
-        return _success(endpoint, request, status, headers, data)
-    return _failure(endpoint, request, status, headers, data)
+
+def is_about(rule: Mapping[str, Any], status: int) -> bool:
+    return rule["status"] in (status, f"{status // 100}xx")
+
+
+def asks_for_body(rule: Mapping[str, Any]) -> bool:
+    return "code" in rule or "at" in rule or rule["then"] == Then.USERS_FAILED
+
+
+def paths_read(rule: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a rule of `users_failed` or `success` reads: what stands there is understood."""
+    yield from (rule[name] for name in ("at", "taken_place", "failed_place") if name in rule)
+    if rule["then"] == Then.USERS_FAILED:
+        yield from (rule["users_place"],) if "users_place" in rule else USER_PATHS
+
+
+def is_equal(found: object, wanted: object) -> bool:
+    """Compare what a reply says with what a rule expects; numbers as text, "4xx" as a class."""
+    if isinstance(wanted, list):
+        return any(is_equal(found, one) for one in wanted)
+    if isinstance(wanted, bool) or wanted is None:
+        return found is wanted
+    if isinstance(wanted, str) and CLASS.fullmatch(wanted) and isinstance(found, str):
+        return len(found) == 3 and found.isdecimal() and found[0] == wanted[0]
+    return isinstance(found, str) and found == str(wanted)
+
+
+def named(user_ids: Sequence[str], data: object, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the users that the reply names, those of this request only, in the reply's order."""
+    found = dict.fromkeys(texts(data, paths))
+    if not user_ids:
+        return tuple(found)
+    sent = set(user_ids) if found else set()
+    return tuple(user_id for user_id in found if user_id in sent)
+
+
+def failed(rules: Sequence[Mapping[str, Any]], user_ids: Sequence[str], data: object) -> Failed:
+    """Return whom the reply names as failed, by all of these rules, all of which match it."""
+    users: dict[str, None] = {}
+    unclear = False
+    for rule in rules:
+        if "users_place" not in rule:
+            users |= dict.fromkeys(named(user_ids, data, USER_PATHS))
+            continue
+        for value in _of_rows(rule, data):
+            found = _user(rule.get("by", By.ID), value, user_ids)
+            unclear |= found is None
+            users |= {} if found is None else {found: None}
+    sent = set(user_ids)
+    ours = tuple(user for user in users if user in sent)
+    return Failed(
+        ours, unclear or any(_counts_differ(rule, data, len(user_ids), len(ours)) for rule in rules)
+    )
+
+
+def _of_rows(rule: Mapping[str, Any], data: object) -> Iterator[object]:
+    """Yield what names a user in each row that the rule is about."""
+    by, place = rule.get("by", By.ID), rule["users_place"]
+    if by == By.KEY:
+        for found in look(data, place):
+            if isinstance(found, dict):
+                yield from (key for key, row in found.items() if _is_meant(rule, row))
+        return
+    rows = list(look(data, place))
+    if by == By.INDEX and "field" not in rule:
+        # Amplitude names the field and then the indices: {"time": [3, 4]}.
+        rows = [item for row in rows for item in (_flat(row) if isinstance(row, dict) else (row,))]
+    for number, row in enumerate(rows):
+        if not _is_meant(rule, row):
+            continue
+        if by == By.ORDER:
+            yield str(number)
+        elif "field" in rule:
+            yield next(iter(look(row, rule["field"])), None)
+        else:
+            yield row
+
+
+def _flat(value: object) -> Iterator[object]:
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _flat(item) if isinstance(item, dict | list) else (item,)
+
+
+def _is_meant(rule: Mapping[str, Any], row: object) -> bool:
+    def has(path: str, wanted: object) -> bool:
+        return any(is_equal(found, wanted) for found in look(row, path))
+
+    return all(has(*pair) for pair in rule.get("where", {}).items()) and not any(
+        has(*pair) for pair in rule.get("unless", {}).items()
+    )
+
+
+def _user(by: str, value: object, user_ids: Sequence[str]) -> str | None:
+    """Return the user whom a row names, or None if that cannot be told."""
+    if not isinstance(value, str):
+        return None
+    if by in (By.ID, By.KEY):
+        return value
+    if by == By.POINTER:
+        numbers = re.findall(r"(?<![0-9])[0-9]{1,6}(?![0-9])", value)
+        value = numbers[0] if numbers else ""
+    if not (value.isdecimal() and value.isascii()) or int(value[:9]) >= len(user_ids):
+        return None
+    return user_ids[int(value[:9])]
+
+
+def _counts_differ(rule: Mapping[str, Any], data: object, sent: int, failed_users: int) -> bool:
+    taken = _count(data, rule.get("taken_place"))
+    not_taken = _count(data, rule.get("failed_place"))
+    return (taken is not None and taken < sent - failed_users) or (
+        not_taken is not None and not_taken > failed_users
+    )
+
+
+def _count(data: object, path: str | None) -> int | None:
+    found = next((one for one in look(data, path) if isinstance(one, str)), None) if path else None
+    return int(found[:18]) if found and found.isdecimal() and found.isascii() else None
 
 
 def check_rules(rules: object) -> None:
@@ -111,184 +221,55 @@ def check_rules(rules: object) -> None:
             raise ValueError(f"Rule {number}: {error}") from None
 
 
-def matches(rule: Mapping[str, Any], status: int, data: object) -> bool:
-    """Say whether the rule is about this reply."""
-    if not _is_about(rule, status):
-        return False
-    return "code" not in rule or str(rule["code"]) in _texts(data, CODE_PLACES)
-
-
-def _is_about(rule: Mapping[str, Any], status: int) -> bool:
-    return rule["status"] in (status, f"{status // 100}xx")
-
-
-def _reads(endpoint: Endpoint, status: int) -> bool:
-    """Say whether a rule about this status asks what the body says."""
-    asking = [rule for rule in endpoint.rules if "code" in rule or rule["then"] == Then.USERS_FAILED]
-    return any(_is_about(rule, status) for rule in asking)
-
-
-def parse_reply(body: bytes) -> object:
-    """Return the parsed JSON of a reply, numbers as the text that they were, or None if it is none.
-
-    Numbers stay text because a list id beyond 64 bits must not become a float.
-    """
-    try:
-        return json.loads(body, parse_int=str, parse_float=str, parse_constant=str)
-    except (ValueError, RecursionError):
-        return None
-
-
-def look(value: object, place: str) -> Iterator[object]:
-    """Yield what stands at a dotted place of parsed JSON."""
-    key, _, rest = place.partition(".")
-    if isinstance(value, list) and not key.isdecimal():
-        for item in value:
-            yield from look(item, place)
-        return
-    if isinstance(value, dict) and key in value:
-        found = value[key]
-    elif isinstance(value, list) and int(key) < len(value):
-        found = value[int(key)]
-    else:
-        return
-    if rest:
-        yield from look(found, rest)
-    else:
-        yield from found if isinstance(found, list) else (found,)
-
-
 def _check_rule(rule: object) -> None:
     if not isinstance(rule, dict):
         raise ValueError("it is no object.")
-    if unknown := sorted(set(rule) - {"status", "code", "then", "reason", "message", "users_place"}):
+    if unknown := sorted(set(rule) - KNOWN):
         raise ValueError(f"unknown field {unknown[0]!r}.")
-    for name in ("status", "then", "reason", "message"):
+    for name in NEEDED:
         if not rule.get(name):
             raise ValueError(f"{name!r} is missing.")
-    for name in ("reason", "message", "users_place"):
+    for name in ("reason", "message", *PATHS):
         text = rule.get(name, "x")
-        if not isinstance(text, str) or not text.isprintable():
+        if (
+            not isinstance(text, str)
+            or not text.isprintable()
+            or (name in PATHS and not all(text.split(".")))
+        ):
             raise ValueError(f"{name!r} must be one line of text.")
     if isinstance(rule.get("code", ""), bool) or not isinstance(rule.get("code", ""), str | int):
         raise ValueError("'code' must be text or a number.")
     if rule["then"] not in list(Then):
         raise ValueError(f"'then' must be one of {', '.join(Then)}.")
-    status = rule["status"]
-    is_number = type(status) is int and 100 <= status <= 599
-    if not is_number and status not in ("1xx", "2xx", "3xx", "4xx", "5xx"):
-        raise ValueError("'status' must be a number from 100 to 599, or a class such as \"5xx\".")
-    if rule["then"] == Then.USERS_FAILED and not str(status).startswith("2"):
-        raise ValueError("'users_failed' is for a 2xx: use 'reject' for an error that names users.")
+    _check_status(rule)
+    _check_conditions(rule)
     if len(rule["reason"]) > CODE_LENGTH:
         raise ValueError(f"'reason' is longer than {CODE_LENGTH} characters.")
 
 
-def _by_rule(
-    rule: Mapping[str, Any],
-    endpoint: Endpoint,
-    request: Request,
-    status: int,
-    headers: Mapping[str, str],
-    data: object,
-) -> Verdict:
-    then, code, message = Then(rule["then"]), rule["reason"], rule["message"]
-    places = (rule["users_place"],) if "users_place" in rule else USER_PLACES
-    named = _named(request, data, places)
-    unknown = _may_be_applied(status)
-    creating = request.operation == Operation.CREATE
-    if then == Then.USERS_FAILED:
-        success = _success(endpoint, request, status, headers, data)
-        return success if success.error else replace(success, code=code, message=message, named_users=named)
-    if then == Then.RETRY:
-        return Verdict(Temporary, code, message, unknown_outcome=unknown)
-    # A create names no user and has no list yet: there is nothing to reject or to make anew.
-    if then == Then.REJECT and not creating:
-        return Verdict(Rejected, code, message, named, unknown)
-    if then == Then.RECREATE and not creating and endpoint.kind == Kind.LIST:
-        return Verdict(ListGone, code, message, unknown_outcome=unknown)
-    return Verdict(Misconfigured, code, message, unknown_outcome=unknown)
+def _check_status(rule: Mapping[str, Any]) -> None:
+    status, then = rule["status"], rule["then"]
+    is_number = type(status) is int and 100 <= status <= 599
+    if not is_number and not (isinstance(status, str) and CLASS.fullmatch(status)):
+        raise ValueError("'status' must be a number from 100 to 599, or a class such as \"5xx\".")
+    is_success = str(status).startswith("2")
+    if then == Then.USERS_FAILED and not is_success:
+        raise ValueError("'users_failed' is for a 2xx: use 'reject' for an error that names users.")
+    if then == Then.SUCCESS and is_success and not {"code", "at"} & set(rule):
+        raise ValueError("'success' for a 2xx needs 'code' or 'at': what in the reply is no failure?")
+    if then == Then.SUCCESS and status in (401, "1xx", "3xx", "4xx", "5xx") and "code" not in rule:
+        raise ValueError("'success' for that status needs a 'code': it would hide what goes wrong.")
 
 
-def _success(
-    endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], data: object
-) -> Verdict:
-    if (headers.get("Content-Type") or "").lower().lstrip().startswith("text/html"):
-        text = f"The partner answered {status} with a web page, not with an API's reply: check the address."
-        return Verdict(Misconfigured, "html", text, unknown_outcome=True)
-    if request.operation != Operation.CREATE:
-        return Verdict(None)
-    list_id = _list_id(endpoint, data)
-    if list_id is None:
-        text = f"The reply to the create call has no usable list id at {endpoint.list_id_place!r}."
-        return Verdict(Misconfigured, "no_list_id", text, unknown_outcome=True)
-    return Verdict(None, list_id=list_id)
-
-
-def _failure(
-    endpoint: Endpoint, request: Request, status: int, headers: Mapping[str, str], data: object
-) -> Verdict:
-    codes = _texts(data, CODE_PLACES)
-    code = _head(endpoint, codes[0], CODE_LENGTH) if codes and " " not in codes[0] else f"http_{status}"
-    answered = _sentence(endpoint, status, code, data)
-    lowered = {text.lower() for text in codes}
-    named = _named(request, data, USER_PLACES)
-
-    if status in (401, 403):
-        return Verdict(Refused, code, f"The partner does not accept the credential. {answered}")
-    if status in RETRIED or (status >= 500 and status not in NEVER):
-        return Verdict(Temporary, code, answered, unknown_outcome=_may_be_applied(status))
-    if 300 <= status < 400:
-        target = _head(endpoint, headers.get("Location") or "nowhere", WORDS_LENGTH)
-        text = f"{answered} Redirects are not followed (to {target}): correct the base URL or the path."
-        return Verdict(Misconfigured, code, text)
-    if request.operation == Operation.CREATE:
-        return Verdict(Misconfigured, code, f"The list cannot be created. {answered}")
-    if status in (400, 422) or (status == 404 and (named or lowered & USER_CODES)):
-        return Verdict(Rejected, code, answered, named)
-    if endpoint.kind == Kind.LIST and (status == 410 or (status == 404 and lowered & LIST_CODES)):
-        return Verdict(ListGone, code, f"The partner's list does not exist any more. {answered}")
-    if status == 404:
-        return Verdict(NotFound, code, answered)
-    if status == 413:
-        return Verdict(TooLarge, code, answered)
-    return Verdict(Misconfigured, code, answered, unknown_outcome=_may_be_applied(status))
-
-
-def _may_be_applied(status: int) -> bool:
-    """Say whether a partner that answers so may have applied the request all the same."""
-    return status < 300 or status == 408 or status >= 500
-
-
-def _head(endpoint: Endpoint, text: str, length: int) -> str:
-    """Return the beginning of what a partner said. Masked first: half a secret would not be found."""
-    return endpoint.redact(text)[:length]
-
-
-def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
-    words = _head(endpoint, next(iter(_texts(data, MESSAGE_PLACES)), ""), WORDS_LENGTH)
-    shown = f"{status}" if code == f"http_{status}" else f"{status} ({code})"
-    said = f": {words}" if words and words != code else ""
-    return f"The partner answered {shown}{said}" + ("" if said.endswith((".", "!", "?")) else ".")
-
-
-def _list_id(endpoint: Endpoint, data: object) -> str | None:
-    for found in look(data, endpoint.list_id_place):
-        try:
-            return check_list_id(found) if isinstance(found, str) else None
-        except ValueError:
-            return None
-    return None
-
-
-def _named(request: Request, data: object, places: Sequence[str]) -> tuple[str, ...]:
-    """Return the users that the reply names, those of this request only, in the reply's order."""
-    named = dict.fromkeys(_texts(data, places))
-    if not request.user_ids:
-        return tuple(named)
-    sent = set(request.user_ids) if named else set()
-    return tuple(user_id for user_id in named if user_id in sent)
-
-
-def _texts(data: object, places: Sequence[str]) -> list[str]:
-    return [found for place in places for found in look(data, place) if isinstance(found, str) and found]
+def _check_conditions(rule: Mapping[str, Any]) -> None:
+    if "equals" in rule and "at" not in rule:
+        raise ValueError("'equals' needs 'at': where does that stand?")
+    for name in ("where", "unless"):
+        if not isinstance(rule.get(name, {}), dict):
+            raise ValueError(f"{name!r} must be an object of paths and values.")
+    if rule["then"] != Then.USERS_FAILED and (more := [name for name in OF_USERS_FAILED if name in rule]):
+        raise ValueError(f"{more[0]!r} belongs to 'users_failed'.")
+    if rule.get("by", By.ID) not in list(By):
+        raise ValueError(f"'by' must be one of {', '.join(By)}.")
+    if {"by", "field", "where", "unless"} & set(rule) and "users_place" not in rule:
+        raise ValueError("'users_place' is missing: where does the reply name users?")

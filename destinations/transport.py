@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -31,31 +31,15 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead
 
 from destinations.addresses import is_allowed
+from destinations.classify import classify
 from destinations.endpoint import MASK, Endpoint
 from destinations.errors import DeliveryError, Misconfigured, Temporary
 from destinations.payloads import Request
-from destinations.retry import parse_http_date, parse_retry_after
-from destinations.rules import classify
+from destinations.reply import Reply as Reply
+from destinations.waits import asked_wait, parse_http_date
 
 READ_AT_MOST = 64 * 1024
 KEEP_AT_MOST = 2 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a partner answered. `latency` and `retry_after` are in seconds; `excerpt` holds no secret.
-
-    list_id: the new list's id, for a create call. failed_users: users of this request that a rule
-    understood to have failed although the reply is a success.
-    """
-
-    status: int
-    retry_after: float | None
-    content_type: str
-    excerpt: str
-    latency: float
-    list_id: str | None = None
-    failed_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +76,7 @@ class Transport:
             try:
                 body = response.raw.read(READ_AT_MOST + 1, decode_content=True)
             except HTTPError:
-                line.retry_after = _retry_after(response)
+                line.retry_after = _asked_before_it_broke(response)
                 raise
             finally:
                 response.close()
@@ -155,10 +139,11 @@ class Transport:
             response.headers,
             body[:READ_AT_MOST],
             cut=len(body) > READ_AT_MOST,
+            now=_partners_clock(response.headers),
         )
         reply = Reply(
             status=response.status_code,
-            retry_after=_retry_after(response),
+            retry_after=verdict.retry_after,
             content_type=self.endpoint.redact(response.headers.get("Content-Type") or "")[:200],
             excerpt=excerpt(body, self.endpoint),
             latency=latency,
@@ -174,6 +159,7 @@ class Transport:
             unknown_outcome=verdict.unknown_outcome,
             retry_after=reply.retry_after,
             named_users=verdict.named_users,
+            proposal=verdict.proposal,
         )
 
 
@@ -479,10 +465,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(item for item in nested if isinstance(item, BaseException))
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    # The partner's own clock, if it tells: ours may differ from the one that its date was made with.
-    now = parse_http_date(response.headers.get("Date"))
-    return parse_retry_after(response.headers.get("Retry-After"), now=time.time() if now is None else now)
+def _asked_before_it_broke(response: requests.Response) -> float | None:
+    return asked_wait(response.status_code, response.headers, None, now=_partners_clock(response.headers))
+
+
+def _partners_clock(headers: Mapping[str, str]) -> float:
+    """Return the partner's own time, if it tells: its dates were made with that."""
+    now = parse_http_date(headers.get("Date"))
+    return time.time() if now is None else now
 
 
 def _one_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """Try a destination out: one request about a test user, sent because a person asked for it."""
 
+import json
 from dataclasses import dataclass
 
 from destinations.endpoint import Endpoint, Kind
@@ -14,7 +15,8 @@ from destinations.errors import (
     TooLarge,
 )
 from destinations.payloads import Encoder, Operation, Request, external_name
-from destinations.transport import Reply, Transport
+from destinations.reply import Reply
+from destinations.transport import Transport
 
 COHORT_NAME = "Test cohort"
 COHORT_KEY = "test"
@@ -43,6 +45,12 @@ class Outcome:
     @property
     def advice(self) -> str:
         return ADVICE[type(self.error)] if self.error else ""
+
+    @property
+    def proposal(self) -> str:
+        """Return a rule that would read this reply, as JSON for the field *Rules*; empty for none."""
+        rule = self.error.proposal if self.error else None
+        return json.dumps(rule, ensure_ascii=False, indent=2) if rule else ""
 
 
 def make_request(endpoint: Endpoint, operation: Operation, user_id: str, list_id: str) -> Request:

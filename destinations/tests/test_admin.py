@@ -232,6 +232,18 @@ def test_a_test_request_says_in_words_what_is_wrong(admin_client, destination):
     assert "Correct the credential" in page
 
 
+def test_a_test_request_proposes_the_rule_for_a_reply_that_says_otherwise(admin_client, destination):
+    reply = answer(body=b'{"errors": [{"index": 0, "why": "unknown"}]}')
+    with partner(says(reply)) as server:
+        Destination.objects.update(base_url=server.url)
+        data = {"operation": "add", "user_id": "u1", "list_id": "7", "send": "1"}
+        page = admin_client.post(change_url(destination, "test_request"), data).content.decode()
+    assert "tell this destination how to read it" in page
+    assert (
+        "&quot;users_place&quot;: &quot;errors&quot;" in page and "&quot;by&quot;: &quot;index&quot;" in page
+    )
+
+
 def test_a_test_request_without_a_list_id_says_so(admin_client, destination):
     values = {"operation": "add", "user_id": "u", "list_id": "", "send": "1"}
     page = admin_client.post(change_url(destination, "test_request"), values).content.decode()

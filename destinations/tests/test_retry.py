@@ -1,5 +1,3 @@
-from email.utils import formatdate
-
 import pytest
 
 from destinations.errors import (
@@ -11,9 +9,7 @@ from destinations.errors import (
     Temporary,
     TooLarge,
 )
-from destinations.retry import PARK_AT_MOST, Action, Decision, decide, parse_retry_after
-
-NOW = 1_800_000_000.0
+from destinations.retry import PARK_AT_MOST, Action, Decision, decide
 
 
 def low(a: float, b: float) -> float:
@@ -67,31 +63,3 @@ def test_scale_shortens_every_wait():
 @pytest.mark.parametrize("kind", [Rejected, NotFound, ListGone, Refused, Misconfigured, TooLarge])
 def test_nothing_but_a_temporary_failure_is_retried(kind):
     assert decide(1, kind("no", code="x"), uniform=low, scale=1) == Decision(Action.GIVE_UP)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("7", 7.0),
-        (" 7 ", 7.0),
-        ("1.5", 1.5),
-        ("0", 0.0),
-        ("9" * 18, float("9" * 18)),
-        (formatdate(NOW + 90, usegmt=True), 90.0),
-        (formatdate(NOW - 90, usegmt=True), None),
-        (None, None),
-        ("", None),
-        ("-5", None),
-        ("soon", None),
-        ("1e9", None),
-        ("nan", None),
-        ("inf", None),
-        ("٣", None),
-        ("²", None),
-        ("9" * 500, None),
-        ("Wed, 99 Foo 2026 99:99:99 GMT", None),
-        ("Wed, 21 Oct 99999999 07:28:00 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date_and_junk_is_ignored(value, seconds):
-    assert parse_retry_after(value, now=NOW) == seconds

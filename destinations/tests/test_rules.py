@@ -3,15 +3,18 @@ import json
 import pytest
 
 from destinations import errors
+from destinations.classify import classify
 from destinations.endpoint import Endpoint, Kind
+from destinations.looking import look
 from destinations.payloads import Operation, Request
-from destinations.rules import check_rules, classify, look
+from destinations.rules import check_rules
 
 LIST = Endpoint(name="acme", base_url="https://partner.example")
 PROPERTY = Endpoint(name="acme", base_url="https://partner.example", kind=Kind.PROPERTY)
 ADD = Request(Operation.ADD, "POST", "https://partner.example", {}, b"", 3, ("u1", "u2", "3"))
 CREATE = Request(Operation.CREATE, "POST", "https://partner.example", {}, b"", 0)
 JSON = {"Content-Type": "application/json"}
+WORDS = {"reason": "why", "message": "In words."}
 
 
 def verdict(status, data=None, *, endpoint=LIST, request=ADD, headers=JSON):
@@ -239,3 +242,151 @@ GOOD = {"status": 409, "then": "retry", "reason": "locked", "message": "Locked."
 def test_a_bad_rule_is_told_by_number_and_field(rules, problem):
     with pytest.raises(ValueError, match=problem):
         check_rules(rules)
+
+
+@pytest.mark.parametrize(
+    ("rule", "data", "named"),
+    [
+        ({"users_place": "errors", "by": "index", "field": "index"}, {"errors": [{"index": 2}]}, ("3",)),
+        ({"users_place": "bad", "by": "index"}, {"bad": {"time": [0], "name": [1, 0]}}, ("u1", "u2")),
+        ({"users_place": "bad", "by": "index"}, {"bad": [1]}, ("u2",)),
+        (
+            {"users_place": "errors", "by": "pointer", "field": "source.pointer"},
+            {"errors": [{"source": {"pointer": "/data/1/id"}}]},
+            ("u2",),
+        ),
+        ({"users_place": "failures", "by": "key"}, {"failures": {"u2": "no such user"}}, ("u2",)),
+        (
+            {"users_place": "responses", "by": "order", "unless": {"status": "2xx"}},
+            {"responses": [{"status": 201}, {"status": 404}, {"status": 200}]},
+            ("u2",),
+        ),
+        (
+            {"users_place": "results", "field": "id", "where": {"status": ["4xx", "error"]}},
+            {
+                "results": [
+                    {"id": "u1", "status": 400},
+                    {"id": "u2", "status": "error"},
+                    {"id": 3, "status": 200},
+                ]
+            },
+            ("u1", "u2"),
+        ),
+    ],
+)
+def test_users_failed_names_users_by_id_index_pointer_key_and_order(rule, data, named):
+    found = by_rule({"status": 200, "then": "users_failed", **rule}, 200, data)
+    assert (found.error, found.named_users) == (None, named)
+
+
+def test_users_failed_of_several_places_add_up():
+    rules = [
+        {"status": 200, "then": "users_failed", "users_place": f"failedUpdates.{name}", **WORDS}
+        for name in ("invalidUserIds", "notFoundUserIds")
+    ]
+    check_rules(rules)
+    endpoint = Endpoint(name="a", base_url="https://a.example", rules=rules)
+    data = {"failedUpdates": {"invalidUserIds": ["u1"], "notFoundUserIds": ["3"]}, "failCount": 2}
+    found = verdict(200, data, endpoint=endpoint)
+    assert (found.error, found.named_users) == (None, ("u1", "3"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "data", "named"),
+    [
+        ({"taken_place": "ok"}, {"ok": 2, "errors": [{"index": 0}]}, None),
+        ({"taken_place": "ok"}, {"ok": 1, "errors": [{"index": 0}]}, ("u1",)),
+        ({"failed_place": "bad"}, {"bad": 2, "errors": [{"index": 0}]}, ("u1",)),
+        ({"failed_place": "bad"}, {"bad": 1, "errors": [{"index": 0}]}, None),
+        ({"failed_place": "bad"}, {"bad": 3, "errors": []}, ()),
+        ({}, {"errors": [{"index": 0}, {"index": 99}]}, ("u1",)),
+        ({}, {"errors": [{"index": 0}, {"why": "who knows"}]}, ("u1",)),
+    ],
+)
+def test_users_who_are_counted_but_not_named_are_looked_for(rule, data, named):
+    reading = {"users_place": "errors", "by": "index", "field": "index"}
+    found = by_rule({"status": 200, "then": "users_failed", **reading, **rule}, 200, data)
+    if named is None:
+        assert (found.error, found.named_users) == (None, ("u1",))
+    else:
+        assert (found.error, found.named_users) == (errors.Rejected, named)
+
+
+def test_users_failed_that_names_nobody_does_not_hide_what_the_reply_says():
+    rule = {"status": 200, "then": "users_failed", "users_place": "failed.id"}
+    for data in ({"errors": ["no"]}, {"failed": [{"id": "stranger"}]}, {"success": False}):
+        assert by_rule(rule, 200, data).error is errors.Misconfigured
+    both = {"failed": [{"id": "u1"}], "errors": [{"id": "somebody"}]}
+    assert by_rule(rule, 200, both).error is errors.Misconfigured
+
+
+def test_a_rule_can_ask_what_stands_at_a_path():
+    rule = {"status": 200, "at": "code", "equals": [50002, "busy"], "then": "retry"}
+    assert by_rule(rule, 200, {"code": 50002}).error is errors.Temporary
+    assert by_rule(rule, 200, {"code": 0}).error is None
+    flag = {"status": 200, "at": "success", "equals": False, "then": "reject"}
+    assert by_rule(flag, 200, {"success": False}).error is errors.Rejected
+
+
+def test_a_409_can_be_success():
+    rule = {"status": 409, "then": "success"}
+    assert by_rule(rule, 409, {"error": "is a member already"}).error is None
+    assert verdict(409).error is errors.Temporary
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "headers", "error"),
+    [
+        (403, None, {"Retry-After": "30"}, errors.Temporary),
+        (403, {"message": "API rate limit exceeded"}, {}, errors.Temporary),
+        (403, {"error": {"code": "TOO_MANY_REQUESTS"}}, {}, errors.Temporary),
+        (403, b"Rate Limit Exceeded", {}, errors.Temporary),
+        (403, None, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "60"}, errors.Temporary),
+        (403, {"message": "Forbidden"}, {"X-RateLimit-Remaining": "10"}, errors.Refused),
+        (400, {"error": {"message": "Request rate limit reached"}}, {}, errors.Temporary),
+        (401, None, {"Retry-After": "30"}, errors.Refused),
+    ],
+)
+def test_a_refusal_that_speaks_of_a_rate_is_a_wait(status, data, headers, error):
+    assert verdict(status, data, headers=JSON | headers).error is error
+
+
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        (400, {"error": {"code": "list_not_found"}}),
+        (400, {"code": "LIST_DOES_NOT_EXIST", "message": "The list does not exist"}),
+        (422, {"message": "Cohort 17 no longer exists"}),
+        (400, {"errors": [{"code": 1404, "message": "No such audience"}]}),
+    ],
+)
+def test_a_400_about_the_list_asks_whether_it_is_there_and_proposes_a_rule(status, data):
+    found = verdict(status, data)
+    assert found.error is errors.NotFound
+    check_rules([found.proposal])
+    endpoint = Endpoint(name="a", base_url="https://a.example", rules=[found.proposal])
+    assert verdict(status, data, endpoint=endpoint).error is errors.ListGone
+    assert verdict(status, {"message": "bad id"}).error is errors.Rejected
+
+
+def test_a_400_that_names_users_is_about_them():
+    data = {"message": "list 7 not found for", "invalidUserIds": ["u1"]}
+    assert verdict(400, data).error is errors.Rejected
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"status": "2xx", "then": "success"}, "needs 'code' or 'at'"),
+        ({"status": 401, "then": "success"}, "needs a 'code'"),
+        ({"equals": 1}, "'equals' needs 'at'"),
+        ({"by": "index"}, "belongs to 'users_failed'"),
+        ({"status": 200, "then": "users_failed", "by": "luck", "users_place": "a"}, "'by' must be one of"),
+        ({"status": 200, "then": "users_failed", "by": "index"}, "'users_place' is missing"),
+        ({"status": 200, "then": "users_failed", "users_place": "a", "where": []}, "'where'"),
+        ({"at": "a..b"}, "'at'"),
+    ],
+)
+def test_a_rule_that_could_not_work_is_refused(more, problem):
+    with pytest.raises(ValueError, match=problem):
+        check_rules([{**GOOD, **more}])

@@ -70,6 +70,8 @@ class Command(BaseCommand):
             outcome = try_out.send(endpoint, request)
             if outcome.reply:
                 result |= {"status": outcome.reply.status, "reply": outcome.reply.excerpt}
+            if outcome.error and outcome.error.proposal:
+                result["proposed_rule"] = outcome.error.proposal
             if outcome.error and not isinstance(outcome.error, try_out.REACHED):
                 raise outcome.error
             if outcome.error:

@@ -1,0 +1,281 @@
+"""What a reply means: the failure table of `docs/delivery.md`, and a destination's rules before it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from destinations import proposals, rules
+from destinations.claims import Claim, claims, is_page
+from destinations.endpoint import Endpoint, Kind
+from destinations.errors import (
+    DeliveryError,
+    ListGone,
+    Misconfigured,
+    NotFound,
+    Refused,
+    Rejected,
+    Temporary,
+    TooLarge,
+)
+from destinations.looking import look, parse_reply, texts
+from destinations.payloads import Operation, Request, check_list_id
+from destinations.rules import CODE_PATHS, USER_PATHS, Then
+from destinations.waits import asked_wait, is_about_pace, is_used_up, retry_after
+
+MESSAGE_PATHS = ("error.message", "message", "detail", "errors.message", "error", "errors")
+LIST_CODES = frozenset(
+    {"list_not_found", "unknown_list", "list_gone", "cohort_not_found", "audience_not_found"}
+)
+USER_CODES = frozenset({"invalid_user_id", "invalid_user_ids", "unknown_user", "user_not_found"})
+RETRIED = frozenset({408, 409, 423, 424, 425, 429})
+NEVER = frozenset({501, 505})
+WORDS_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a complete reply means. `error` is None for a delivery; then `named_users` failed within it."""
+
+    error: type[DeliveryError] | None
+    code: str = ""
+    message: str = ""
+    named_users: tuple[str, ...] = ()
+    unknown_outcome: bool = False
+    list_id: str | None = None
+    retry_after: float | None = None
+    proposal: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A reply to a request, on its way to a verdict."""
+
+    endpoint: Endpoint
+    request: Request
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    data: object
+
+    @property
+    def creates(self) -> bool:
+        return self.request.operation == Operation.CREATE
+
+    @property
+    def codes(self) -> list[str]:
+        return texts(self.data, CODE_PATHS)
+
+
+def classify(
+    endpoint: Endpoint,
+    request: Request,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    cut: bool = False,
+    now: float = 0.0,
+) -> Verdict:
+    """Return what the reply to this request means. `headers` is looked up without regard to capitals.
+
+    cut: the reply went on after `body`. now: the partner's clock, in Unix seconds.
+    """
+    if cut and 200 <= status < 300 and request.operation != Operation.CREATE and _reads(endpoint, status):
+        # Whom it names as failed must not pass for delivered: fewer users make a shorter reply.
+        text = f"The partner answered {status}, too long to read whom it names as failed."
+        return Verdict(TooLarge, "long_reply", text, unknown_outcome=True)
+    data = parse_reply(body, cut=cut)
+    verdict = _decide(_Answer(endpoint, request, status, headers, body, data))
+    return replace(verdict, retry_after=asked_wait(status, headers, data, now=now))
+
+
+def _decide(answer: _Answer) -> Verdict:
+    matching = [rule for rule in answer.endpoint.rules if rules.matches(rule, answer.status, answer.data)]
+    first = matching[0] if matching else None
+    succeeded = 200 <= answer.status < 300
+    if succeeded and (first is None or first["then"] in (Then.SUCCESS, Then.USERS_FAILED)):
+        return _success(answer, matching)
+    if first is not None:
+        return _by_rule(first, answer)
+    return _failure(answer)
+
+
+def _reads(endpoint: Endpoint, status: int) -> bool:
+    """Say whether a rule about this status asks what the body says."""
+    asking = [rule for rule in endpoint.rules if rules.asks_for_body(rule)]
+    return any(rules.is_about(rule, status) for rule in asking)
+
+
+def _by_rule(rule: Mapping[str, Any], answer: _Answer) -> Verdict:
+    then, code, message = Then(rule["then"]), rule["reason"], rule["message"]
+    unknown = _may_be_applied(answer.status)
+    if then == Then.SUCCESS:
+        return _with_list_id(answer)
+    if then == Then.RETRY:
+        return Verdict(Temporary, code, message, unknown_outcome=unknown)
+    # A create names no user and has no list yet: there is nothing to reject or to make anew.
+    if then == Then.REJECT and not answer.creates:
+        paths = (rule["users_place"],) if "users_place" in rule else USER_PATHS
+        named = rules.named(answer.request.user_ids, answer.data, paths)
+        return Verdict(Rejected, code, message, named, unknown)
+    if then == Then.RECREATE and not answer.creates and answer.endpoint.kind == Kind.LIST:
+        return Verdict(ListGone, code, message, unknown_outcome=unknown)
+    return Verdict(Misconfigured, code, message, unknown_outcome=unknown)
+
+
+# --- 2xx ----------------------------------------------------------------------------------------
+
+
+def _success(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
+    """A 2xx, and the rules that are about it: delivered, unless the body says otherwise."""
+    if is_page(answer.headers.get("Content-Type") or "", answer.body):
+        answered = f"The partner answered {answer.status} with a web page"
+        text = f"{answered}, not with an API's reply: check the address."
+        return Verdict(Misconfigured, "html", text, unknown_outcome=True)
+    reading = [rule for rule in matching if rule["then"] == Then.USERS_FAILED]
+    failed = rules.failed(reading, answer.request.user_ids, answer.data)
+    words = {"code": reading[0]["reason"], "message": reading[0]["message"]} if reading else {}
+    if failed.unclear and not answer.creates:
+        # More failed than it names: those named are at fault, and the others are narrowed down.
+        return Verdict(Rejected, **words, named_users=failed.users, unknown_outcome=True)
+    if left := _unread_claims(answer, matching, failed):
+        return _says_otherwise(answer, left)
+    if answer.creates:
+        return _with_list_id(answer)
+    return Verdict(None, **words, named_users=failed.users)
+
+
+def _unread_claims(
+    answer: _Answer, matching: Sequence[Mapping[str, Any]], failed: rules.Failed
+) -> list[Claim]:
+    """Return what the reply says of failures beside that which the destination's rules read."""
+    request = answer.request
+    made = claims(
+        answer.status,
+        answer.data,
+        answer.body,
+        users=request.users,
+        adding=request.operation != Operation.REMOVE,
+    )
+    if not made:
+        return []
+    read = [answer.endpoint.list_id_place] if answer.creates else []
+    fine: set[str] = set()
+    for rule in matching:
+        # Whom `users_failed` names explains the reply; when it names nobody, the reply stands as it is.
+        if rule["then"] == Then.SUCCESS or failed.users:
+            read += rules.paths_read(rule)
+            fine |= {str(rule["code"])} if rule["then"] == Then.SUCCESS and "code" in rule else set()
+    return [claim for claim in made if not _is_read(claim, answer, read, fine, explained=bool(failed.users))]
+
+
+def _is_read(claim: Claim, answer: _Answer, read: Sequence[str], fine: set[str], *, explained: bool) -> bool:
+    if not claim.path:  # the whole of the reply: 207, or a text
+        return explained or (answer.status == 207 and bool(read))
+    path = ".".join(part for part in claim.path.split(".") if not part.isdecimal())
+    for place in read:
+        plain = ".".join(part for part in place.split(".") if not part.isdecimal())
+        if f"{path}.".startswith(f"{plain}.") or f"{plain}.".startswith(f"{path}."):
+            return True
+    if fine & set(texts(answer.data, (claim.path,))):
+        return True
+    # Beside users who are named, a flag or a count only says the same again.
+    return explained and not isinstance(next(look(answer.data, claim.path), None), dict | list)
+
+
+def _says_otherwise(answer: _Answer, left: Sequence[Claim]) -> Verdict:
+    said = _head(answer.endpoint, left[0].says, WORDS_LENGTH)
+    text = f"The partner answered {answer.status}, and says {said}; tell this destination how to read it."
+    proposal = proposals.for_claims(answer.status, left, answer.data, answer.request)
+    return Verdict(Misconfigured, "says_otherwise", text, unknown_outcome=True, proposal=proposal)
+
+
+def _with_list_id(answer: _Answer) -> Verdict:
+    if not answer.creates:
+        return Verdict(None)
+    list_id = _list_id(answer.endpoint, answer.data)
+    if list_id is None:
+        text = f"The reply to the create call has no usable list id at {answer.endpoint.list_id_place!r}."
+        return Verdict(Misconfigured, "no_list_id", text, unknown_outcome=True)
+    return Verdict(None, list_id=list_id)
+
+
+# --- all else -----------------------------------------------------------------------------------
+
+
+def _failure(answer: _Answer) -> Verdict:
+    endpoint, status, data, codes = answer.endpoint, answer.status, answer.data, answer.codes
+    code = _head(endpoint, codes[0], rules.CODE_LENGTH) if codes and " " not in codes[0] else f"http_{status}"
+    answered = _sentence(endpoint, status, code, data)
+    lowered = {text.lower() for text in codes}
+    named = rules.named(answer.request.user_ids, data, USER_PATHS)
+    if status in (400, 403) and _asks_for_patience(answer):
+        return Verdict(Temporary, code, answered)
+    if status in (401, 403):
+        return Verdict(Refused, code, f"The partner does not accept the credential. {answered}")
+    if status in RETRIED or (status >= 500 and status not in NEVER):
+        return Verdict(Temporary, code, answered, unknown_outcome=_may_be_applied(status))
+    if 300 <= status < 400:
+        target = _head(endpoint, answer.headers.get("Location") or "nowhere", WORDS_LENGTH)
+        text = f"{answered} Redirects are not followed (to {target}): correct the base URL or the path."
+        return Verdict(Misconfigured, code, text)
+    if answer.creates:
+        return Verdict(Misconfigured, code, f"The list cannot be created. {answered}")
+    if (
+        status in (400, 422)
+        and not named
+        and endpoint.kind == Kind.LIST
+        and _is_about_the_list(data, lowered)
+    ):
+        # Somebody who is held is asked about first: a new list is not made on a word of a 400.
+        return Verdict(NotFound, code, answered, proposal=proposals.for_lost_list(status, codes, data))
+    if status in (400, 422) or (status == 404 and (named or lowered & USER_CODES)):
+        return Verdict(Rejected, code, answered, named)
+    if endpoint.kind == Kind.LIST and (status == 410 or (status == 404 and lowered & LIST_CODES)):
+        return Verdict(ListGone, code, f"The partner's list does not exist any more. {answered}")
+    if status == 404:
+        return Verdict(NotFound, code, answered)
+    if status == 413:
+        return Verdict(TooLarge, code, answered)
+    return Verdict(Misconfigured, code, answered, unknown_outcome=_may_be_applied(status))
+
+
+def _asks_for_patience(answer: _Answer) -> bool:
+    """Say whether a refusal is a matter of pace: it names a wait, or speaks of a rate limit."""
+    said = [*answer.codes, *texts(answer.data, MESSAGE_PATHS)]
+    if answer.data is None:
+        said.append(answer.body[:500].decode(errors="replace"))
+    if is_about_pace(said):
+        return True
+    waits = retry_after(answer.headers.get("Retry-After"), now=0.0) is not None
+    return answer.status == 403 and (waits or is_used_up(answer.headers))
+
+
+def _is_about_the_list(data: object, codes: set[str]) -> bool:
+    return bool(codes & LIST_CODES) or any(map(proposals.says_list_is_gone, texts(data, MESSAGE_PATHS)))
+
+
+def _may_be_applied(status: int) -> bool:
+    """Say whether a partner that answers so may have applied the request all the same."""
+    return status < 300 or status == 408 or status >= 500
+
+
+def _head(endpoint: Endpoint, text: str, length: int) -> str:
+    """Return the beginning of what a partner said. Masked first: half a secret would not be found."""
+    return endpoint.redact(text)[:length]
+
+
+def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
+    words = _head(endpoint, next(iter(texts(data, MESSAGE_PATHS)), ""), WORDS_LENGTH)
+    shown = f"{status}" if code == f"http_{status}" else f"{status} ({code})"
+    said = f": {words}" if words and words != code else ""
+    return f"The partner answered {shown}{said}" + ("" if said.endswith((".", "!", "?")) else ".")
+
+
+def _list_id(endpoint: Endpoint, data: object) -> str | None:
+    for found in look(data, endpoint.list_id_place):
+        try:
+            return check_list_id(found) if isinstance(found, str) else None
+        except ValueError:
+            return None
+    return None

@@ -1,0 +1,20 @@
+"""What a partner answered, as a value. A leaf: errors carry one, the transport makes it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`latency` and `retry_after` are in seconds; `excerpt` holds no secret.
+
+    list_id: the new list's id, for a create call. failed_users: users of this request that were
+    understood to have failed although the reply is a success.
+    """
+
+    status: int
+    retry_after: float | None
+    content_type: str
+    excerpt: str
+    latency: float
+    list_id: str | None = None
+    failed_users: tuple[str, ...] = ()
