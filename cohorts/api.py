@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from cohorts import asked, file_of_ids, importing, members, refresh, remove
+from cohorts import asked, importing, members, refresh, remove
 from cohorts.choices import SourceKind, VersionState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.serializers import (
@@ -31,6 +31,7 @@ from cohorts.serializers import (
     VersionSerializer,
 )
 from cohorts.sorting import sorted_distinct
+from events import file_of_ids
 from events.tables import Hints, InvalidTable, Suspicions, Unsure
 from events.tables.understood import ENCODINGS, SEPARATOR_NAMES
 from events.user_ids import InvalidUserId, check_user_id

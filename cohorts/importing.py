@@ -7,10 +7,11 @@ from typing import IO, Any, NamedTuple
 
 from django.db import transaction
 
-from cohorts import file_of_ids, owner, refresh
+from cohorts import owner, refresh
 from cohorts.choices import SourceKind, UploadMode, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.sorting import sorted_distinct
+from events import file_of_ids
 from events.tables import Hints, InvalidTable, Understood
 from events.tables.packing import size_of
 

@@ -16,9 +16,9 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from cohorts import file_of_ids
 from cohorts.choices import UploadMode
 from cohorts.models import Cohort
+from events import file_of_ids
 from events.tables import Hints, InvalidTable, NoSuchColumn, Suspicions, Understood, Unsure, open_table
 from events.tables.packing import PARQUET, ZIP
 from events.tables.understood import NO_SEPARATOR, SEPARATORS

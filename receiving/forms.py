@@ -6,33 +6,31 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
-from events.user_ids import InvalidUserId, check_user_id
+from events import file_of_ids
+from events.tables import InvalidTable, Unsure
 
 
 class KnownUsersForm(forms.Form):
-    """A text file with one user id a line."""
+    """A file of user ids, read as files of a cohort's members are."""
 
     file = forms.FileField(
         label="File",
-        help_text="UTF-8 text, one user id a line. Users who are known already stay so.",
+        help_text="One user id a line, or a table with a column user_id: CSV, JSON lines, .xlsx or Parquet, "
+        "plain or packed. Users who are known already stay so.",
         widget=UnfoldAdminFileFieldWidget(),
     )
 
     def clean_file(self) -> Any:
-        """Return the distinct ids, sorted; the error names the line."""
-        found = set()
-        for number, line in enumerate(self.cleaned_data["file"], start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
-                if text:
-                    found.add(check_user_id(text))
-            except UnicodeDecodeError:
-                raise ValidationError(f"Line {number:,} is not UTF-8.") from None
-            except InvalidUserId as error:
-                raise ValidationError(f"Line {number:,} {error}.") from None
-        if not found:
-            raise ValidationError("The file holds no user id.")
-        return sorted(found)
+        """Return the distinct ids, sorted; an error is a sentence that names the line."""
+        file = self.cleaned_data["file"]
+        try:
+            with file_of_ids.opened(file, name=file.name or "") as opened:
+                return sorted({user_id for block in opened.blocks() for user_id in block})
+        except Unsure as error:
+            said = "Give the file a first line that names its columns, user_id the one with the ids."
+            raise ValidationError(f"{error} {said}") from None
+        except InvalidTable as error:
+            raise ValidationError(str(error)) from None
 
 
 class FindMemberForm(forms.Form):

@@ -36,6 +36,8 @@ NO_TABLES = {
     b"\xff\xd8\xff": "The file is an image.",
     b"SQLite format 3": "The file is a database of SQLite. Export the ids as CSV.",
 }
+WORKBOOK = "xl/workbook.xml"
+PACKED_TWICE = "The file is packed twice. Pack it once."
 PAGES = (b"<!doctype", b"<html", b"<?xml")
 
 
@@ -119,15 +121,11 @@ def _gunzipped(packed: _Counted, name: str, partial: bool, undo: ExitStack) -> U
     stream = undo.enter_context(gzip.GzipFile(fileobj=cast("IO[bytes]", packed)))
     read = _within_limits(stream.read1 if partial else stream.read, lambda: packed.count)
     head = _exactly(read, HEAD, forgiving=partial)
-    if head[:2] == GZIP or head[:4] == ZIP and _is_plain_archive(head):
-        raise InvalidTable("The file is packed twice. Pack it once.")
+    if head[:2] == GZIP:
+        raise InvalidTable(PACKED_TWICE)
     _refuse_what_is_no_table(head)
     inner = name[:-3] if name.lower().endswith(".gz") else name
     return Unpacked(head, read, "gzip", inner, len(head) < HEAD)
-
-
-def _is_plain_archive(head: bytes) -> bool:
-    return b"[Content_Types].xml" not in head[:4096]
 
 
 def _from_zip(file: IO[bytes], first: bytes, name: str, undo: ExitStack) -> Unpacked:
@@ -136,8 +134,7 @@ def _from_zip(file: IO[bytes], first: bytes, name: str, undo: ExitStack) -> Unpa
         file = _stored(file, first, undo)
     archive = undo.enter_context(zipfile.ZipFile(file))
     names = {info.filename for info in archive.infolist()}
-    if "xl/workbook.xml" in names:
-        _check_size(archive)
+    if WORKBOOK in names:
         file.seek(0)
         head = _exactly(file.read, HEAD)
         return Unpacked(head, file.read, "", name, len(head) < HEAD)
@@ -155,8 +152,8 @@ def _from_zip(file: IO[bytes], first: bytes, name: str, undo: ExitStack) -> Unpa
     stream = undo.enter_context(archive.open(info))
     read = _within_limits(stream.read, lambda: info.compress_size)
     head = _exactly(read, HEAD)
-    if head[:2] == GZIP or head[:4] == ZIP and _is_plain_archive(head):
-        raise InvalidTable("The file is packed twice. Pack it once.")
+    if head[:2] == GZIP:
+        raise InvalidTable(PACKED_TWICE)
     _refuse_what_is_no_table(head)
     return Unpacked(head, read, f"zip: {info.filename}", info.filename, len(head) < HEAD)
 
@@ -168,11 +165,19 @@ def is_content(info: zipfile.ZipInfo) -> bool:
     return not (info.is_dir() or hidden or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini"))
 
 
-def _check_size(archive: zipfile.ZipFile) -> None:
-    packed = sum(info.compress_size for info in archive.infolist())
-    size = sum(info.file_size for info in archive.infolist())
-    if size > FREE + RATIO * packed:
+def check_workbook(file: IO[bytes]) -> None:
+    """Raise InvalidTable unless an archive is a workbook that unpacks to a size that it may have."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise InvalidTable(f"The workbook cannot be unpacked: {str(error).rstrip('.')}.") from None
+    if WORKBOOK not in {info.filename for info in members}:
+        raise InvalidTable(PACKED_TWICE)
+    size = sum(info.file_size for info in members)
+    if size > FREE + RATIO * sum(info.compress_size for info in members):
         raise InvalidTable(_too_large(size))
+    file.seek(0)
 
 
 def _stored(file: IO[bytes], first: bytes, undo: ExitStack) -> IO[bytes]:

@@ -1,6 +1,5 @@
 """Workbooks (.xlsx): one sheet, row by row."""
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
@@ -8,6 +7,7 @@ from itertools import chain, islice
 from typing import IO, Any
 
 from events.tables.errors import InvalidTable
+from events.tables.packing import check_workbook
 from events.tables.text import BLOCK, SAMPLE, Block, heading_of
 from events.tables.understood import Hints
 
@@ -49,15 +49,14 @@ class Sheet:
 
 
 @contextmanager
-def opened(file: str | IO[bytes], hints: Hints) -> Iterator[Sheet]:
+def opened(file: IO[bytes], hints: Hints) -> Iterator[Sheet]:
     """Open a workbook's sheet. Raises InvalidTable."""
     # Only who brings a workbook pays for loading what reads it.
     import openpyxl
 
+    check_workbook(file)
     try:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-    except zipfile.BadZipFile as error:
-        raise InvalidTable(f"The workbook cannot be unpacked: {error}.") from None
     except Exception as error:  # noqa: BLE001  # the library raises whatever a broken part leads it to
         raise InvalidTable(f"The workbook cannot be read ({type(error).__name__}). Save it as CSV.") from None
     try:

@@ -301,6 +301,17 @@ def test_a_workbook_is_read_by_its_first_sheet_or_the_one_that_is_named():
         ids(book, sheet="X")
 
 
+def test_a_workbook_may_be_packed_once_more_and_an_archive_may_not():
+    book = workbook(("People", [["user_id"], ["u1"]]))
+    assert ids(zipped(("a.xlsx", book))) == ids(gzip.compress(book)) == ["u1"]
+    for packed in (zipped(("a.zip", zipped(("a.csv", "u1")))), gzip.compress(zipped(("a.csv", "u1")))):
+        with pytest.raises(InvalidTable, match="^The file is packed twice. Pack it once.$"):
+            ids(packed)
+    bomb = zipped(("xl/workbook.xml", ""), ("xl/sharedStrings.xml", b" " * 60_000_000))
+    with pytest.raises(InvalidTable, match="^The file unpacks to more than"):
+        ids(bomb)
+
+
 def test_cells_of_a_workbook_are_texts_as_people_see_them():
     book = workbook(("S", [["user_id"], [True], [1.5], [date(2024, 5, 1)], ["#N/A"], [" x "]]))
     assert ids(book) == ["TRUE", "1.5", "2024-05-01T00:00:00", "#N/A", " x "]

@@ -8,11 +8,11 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
-from cohorts import file_of_ids
 from cohorts.choices import UploadMode, VersionState
 from cohorts.importing import Imported, import_file
 from cohorts.models import Cohort
 from cohorts.refresh import RefreshError
+from events import file_of_ids
 from events.tables import Hints, InvalidTable, Unsure
 from events.tables.suspicious import in_words
 from events.tables.understood import ENCODINGS, KINDS, SEPARATOR_NAMES

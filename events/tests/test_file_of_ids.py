@@ -2,13 +2,10 @@
 
 import gzip
 import io
-from itertools import islice
 
 import pytest
 
-from cohorts import csv_export, file_of_ids
-from cohorts.sorting import sorted_distinct
-from cohorts.tests.ids import WEIRD
+from events import file_of_ids
 from events.tables import Hints, InvalidTable
 
 
@@ -127,38 +124,3 @@ def test_the_file_stays_open_for_its_owner():
     with file_of_ids.opened(file) as opened:
         assert list(opened.blocks()) == [["a"]]
     assert not file.closed
-
-
-def test_an_export_reads_back_the_same():
-    assert read("".join(csv_export.chunks(WEIRD)).encode()) == WEIRD
-    assert read("".join(csv_export.cell(user_id) + "\n" for user_id in WEIRD).encode()) == WEIRD
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 7, 45, 1000])
-def test_more_ids_than_memory_holds_are_sorted_and_made_distinct(chunk):
-    assert list(sorted_distinct([*WEIRD, *reversed(WEIRD), *WEIRD], chunk)) == sorted(WEIRD)
-    assert list(sorted_distinct([], chunk)) == []
-
-
-def test_an_error_in_the_input_comes_before_the_first_id():
-    def ids():
-        yield from WEIRD
-        raise InvalidTable("at the end")
-
-    with pytest.raises(InvalidTable):
-        next(sorted_distinct(ids(), 3))
-
-
-def test_sorting_holds_no_more_than_a_chunk_or_two_at_a_time():
-    held = 0
-
-    def ids():
-        nonlocal held
-        for number in range(1_000):
-            held += 1
-            yield f"{number:05}"
-
-    source = iter(ids())
-    result = sorted_distinct(source, 10)
-    assert list(islice(result, 3)) == ["00000", "00001", "00002"]
-    assert held == 1_000
