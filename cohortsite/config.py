@@ -104,7 +104,7 @@ SECTIONS = {
         Sync,
         names=("cohort", "destination"),
         always=("schedule_kind",),
-        flat=("cohort", "destination", "enabled", "guard_percent", "guard_users"),
+        flat=("cohort", "destination", "enabled", "hold_if_halved", "guard_percent", "guard_users"),
         groups={"schedule": SCHEDULE},
     ),
 }

@@ -1,4 +1,4 @@
-"""The first page: is everything in sync, and if not, why? Fourteen queries at most, however much there is.
+"""The first page: is everything in sync, and if not, why? Seventeen queries at most, however much there is.
 
 Each number is bounded: runs are those that ended in the last 14 days (an index), latencies and strips come
 from the latest rows by key, lists are cut.
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from cohorts.choices import ScheduleKind
+from cohorts.choices import CALCULATED
 from cohorts.models import Cohort
 from destinations.models import Destination
 from syncs.admin import columns
-from syncs.alerts import GRACE
-from syncs.choices import DONE_RUNS, RunState
-from syncs.models import Batch, Rejection, Run, Sync
-from syncs.status.facts import last_runs, states_of
-from syncs.status.state import RUN_TONES, Tone
+from syncs.choices import DONE_RUNS, RejectionKind, RunState
+from syncs.models import Batch, Rejection, Run, Sync, Try
+from syncs.status import attention
+from syncs.status.facts import facts_of
+from syncs.status.state import RUN_TONES, Facts, State, Tone, state_of
 
 DAYS = 14
 # Requests that the latencies are told of, and runs that the strips are cut from.
@@ -38,13 +38,24 @@ MOST_REJECTED = 10_000
 
 @dataclass(slots=True)
 class Day:
-    """`delivered` and `rejected` are users; the runs are those that ended on that day."""
+    """`delivered`, `rejected` and `undelivered` are users; the runs are those that ended on that day, and
+    the times that one failed which was taken up again since.
+    """
 
     date: date
     delivered: int = 0
     rejected: int = 0
+    undelivered: int = 0
     done: int = 0
     failed: int = 0
+
+    @property
+    def bad(self) -> int:
+        return self.rejected + self.undelivered
+
+    @property
+    def users(self) -> int:
+        return self.delivered + self.bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ def _numbers(now: datetime) -> dict[str, Any]:
     week = days[-7:]
     done, failed = sum(day.done for day in week), sum(day.failed for day in week)
     p50, p95 = latencies()
-    needs, running = _needs()
+    needs, running = _needs(now)
     return {
         "delivered_today": days[-1].delivered,
         "delivered_week": sum(day.delivered for day in week),
@@ -132,7 +143,7 @@ def _numbers(now: datetime) -> dict[str, Any]:
         "needs": needs,
         "bars": _bars(days),
         "days": days,
-        "most": max(day.delivered + day.rejected for day in days),
+        "most": max(day.users for day in days),
         "p50": p50,
         "p95": p95,
         "strips": _strips(now),
@@ -142,26 +153,34 @@ def _numbers(now: datetime) -> dict[str, Any]:
 
 
 def _days(now: datetime) -> list[Day]:
-    """Return the last days, the oldest first. One query, by the index on the end of runs."""
+    """Return the last days, the oldest first. Two queries, by the indexes on the ends of runs and tries."""
     today = timezone.localdate(now)
     days = {today - timedelta(days=n): Day(today - timedelta(days=n)) for n in reversed(range(DAYS))}
     began = timezone.make_aware(datetime.combine(min(days), datetime.min.time()))
     ended = Run.objects.filter(finished_at__gte=began).order_by().annotate(day=TruncDate("finished_at"))
     for row in ended.values("day", "state").annotate(
-        number=Count("pk"), delivered=Sum("added") + Sum("removed"), bad=Sum("rejected")
+        number=Count("pk"),
+        delivered=Sum("added") + Sum("removed"),
+        bad=Sum("rejected"),
+        lacking=Sum("undelivered"),
     ):
         if day := days.get(row["day"]):
             day.delivered += row["delivered"]
             day.rejected += row["bad"]
+            day.undelivered += row["lacking"]
             day.done += row["number"] if row["state"] in DONE_RUNS else 0
             day.failed += row["number"] if row["state"] == RunState.FAILED else 0
+    tries = Try.objects.filter(ended_at__gte=began).order_by().annotate(day=TruncDate("ended_at"))
+    for at, number in tries.values_list("day").annotate(number=Count("pk")):
+        if day := days.get(at):
+            day.failed += number
     return list(days.values())
 
 
 def _bars(days: Sequence[Day]) -> list[Bar]:
-    most = max(day.delivered + day.rejected for day in days) or 1
+    most = max(day.users for day in days) or 1
     return [
-        Bar(day, x, round(100 * day.delivered / most, 2), round(100 * day.rejected / most, 2))
+        Bar(day, x, round(100 * day.delivered / most, 2), round(100 * day.bad / most, 2))
         for x, day in enumerate(days)
     ]
 
@@ -175,44 +194,77 @@ def latencies() -> tuple[int | None, int | None]:
     return found[len(found) // 2], found[min(len(found) - 1, len(found) * 95 // 100)]
 
 
-def _needs() -> tuple[list[Need], int]:
-    """Return what a person should look at, each with its list, and how many runs go on. Three queries."""
-    numbers = (
-        Sync.objects.filter(archived_at=None)
-        .order_by()
-        .annotate(last_state=Subquery(last_runs().values("state")[:1]))
-        .aggregate(
-            failed=Count("pk", filter=Q(last_state=RunState.FAILED)),
-            held=Count("pk", filter=Q(last_state=RunState.HELD)),
-            parked=Count("pk", filter=Q(last_state=RunState.PARKED)),
-            paused=Count("destination", filter=Q(destination__paused_at__isnull=False), distinct=True),
-            running=Count("pk", filter=Q(last_state=RunState.RUNNING)),
-        )
-    )
-    rejected = Rejection.objects.open().order_by().values("pk")[: MOST_REJECTED + 1].count()
-    waiting = Cohort.objects.filter(held_number__isnull=False).count()
+def _needs(now: datetime) -> tuple[list[Need], int]:
+    """Return what a person should look at, each with its list, and how many runs go on. Five queries."""
+    syncs: QuerySet[Any] = attention.with_need(Sync.objects.all(), now)
+    counted = syncs.exclude(need="").order_by().values("need")
+    rows = counted.annotate(syncs=Count("pk"), destinations=Count("destination", distinct=True))
+    numbers = {row["need"]: row for row in rows}
+    open_runs = Run.objects.filter(state=RunState.RUNNING).order_by()
+    going = open_runs.aggregate(running=Count("pk"), tried=Count("pk", filter=~Q(trouble="")))
     found = [
-        (("sync failed", "syncs failed"), numbers["failed"], _list("syncs_sync", "state=failed")),
-        (
-            ("run held for approval", "runs held for approval"),
-            numbers["held"],
-            _list("syncs_sync", "state=held"),
-        ),
-        (("run parked", "runs parked"), numbers["parked"], _list("syncs_sync", "state=parked")),
-        (
-            ("destination paused", "destinations paused"),
-            numbers["paused"],
-            _list("destinations_destination", "state=paused"),
-        ),
-        (("cohort held for approval", "cohorts held for approval"), waiting, _list("cohorts_cohort")),
-        (("rejected user", "rejected users"), rejected, _list("syncs_rejection")),
+        (words, numbers[need]["syncs"], _list("syncs_sync", f"state=attention-{need}"))
+        for need, words in NEEDS.items()
+        if need in numbers
     ]
+    # One that is paused holds up all of its syncs, and is what a person has to do with.
+    paused = numbers.get(attention.Need.PAUSED, {"destinations": 0})["destinations"]
+    words = ("destination paused", "destinations paused")
+    found.append((words, paused, _list("destinations_destination", "state=paused")))
+    running = _list("syncs_run", f"state__exact={RunState.RUNNING}")
+    found.append((("run is being tried again", "runs are being tried again"), going["tried"], running))
+    found += _not_right()
     needs = [
         Need(words[number != 1], _at_most(number, MOST_REJECTED), url)
         for words, number, url in found
         if number
     ]
-    return needs, numbers["running"]
+    return needs, going["running"]
+
+
+# A need of syncs, for one and for several; PAUSED is told of the destinations.
+NEEDS = {
+    attention.Need.FAILED: ("sync failed", "syncs failed"),
+    attention.Need.HELD: ("run held for approval", "runs held for approval"),
+    attention.Need.COHORT_HELD: ("sync whose cohort is held", "syncs whose cohort is held"),
+    attention.Need.NOT_ANSWERING: (
+        "sync whose partner does not answer",
+        "syncs whose partner does not answer",
+    ),
+    attention.Need.WAITING: ("sync waits for hours", "syncs wait for hours"),
+    attention.Need.UNATTENDED: ("sync waits for a worker", "syncs wait for a worker"),
+    attention.Need.MISSED: ("sync was not run when due", "syncs were not run when due"),
+    attention.Need.PASSED: ("sync whose only time has passed", "syncs whose only time has passed"),
+    attention.Need.COHORT_FAILED: (
+        "sync whose cohort is not calculated",
+        "syncs whose cohort is not calculated",
+    ),
+    attention.Need.COHORT_LATE: ("sync whose cohort is out of date", "syncs whose cohort is out of date"),
+}
+
+
+def _not_right() -> list[tuple[tuple[str, str], int, str]]:
+    """Return what is not about a sync as a whole: users, and cohorts that no sync may have. Three queries."""
+    kinds = {
+        RejectionKind.REJECTED: ("rejected user", "rejected users"),
+        RejectionKind.UNDELIVERED: ("user not delivered", "users not delivered"),
+    }
+    found = []
+    for kind, words in kinds.items():
+        users = Rejection.objects.open().filter(kind=kind).order_by().values("pk")
+        number = users[: MOST_REJECTED + 1].count()
+        found.append((words, number, _list("syncs_rejection", f"kind__exact={kind}")))
+    # Of a cohort that is sent somewhere, its syncs tell.
+    sent = Sync.objects.filter(cohort=OuterRef("pk"), archived_at=None, enabled=True)
+    cohorts = Cohort.objects.filter(~Exists(sent)).aggregate(
+        held=Count("pk", filter=Q(held_number__isnull=False)),
+        failed=Count("pk", filter=Q(source_kind__in=CALCULATED) & ~Q(calculation_error="")),
+    )
+    words = ("cohort held for approval", "cohorts held for approval")
+    found.append((words, cohorts["held"], _list("cohorts_cohort")))
+    words = ("cohort could not be calculated", "cohorts could not be calculated")
+    found.append((words, cohorts["failed"], _list("cohorts_cohort")))
+    return found
 
 
 def _at_most(number: int, most: int) -> str:
@@ -261,50 +313,31 @@ def _due(now: datetime) -> list[dict[str, Any]]:
 
 
 def _stuck(now: datetime) -> list[dict[str, Any]]:
-    """Return syncs that do not run, and why not. Three queries."""
-    past = Q(schedule_kind=ScheduleKind.ONCE, next_due_at=None) & ~Exists(
-        Run.objects.filter(sync=OuterRef("pk"))
-    )
-    why = (
-        Q(enabled=False)
-        | Q(destination__paused_at__isnull=False)
-        | Q(destination__driver__next_at__gt=now)
-        | Q(last_state__in=[RunState.FAILED, RunState.HELD, RunState.PARKED])
-        | Q(next_due_at__lt=now - GRACE)
-        | past
-    )
-    found = _live().annotate(last_state=Subquery(last_runs().values("state")[:1])).filter(why)
-    syncs = list(found.order_by("-destination__paused_at", "pk")[:ROWS])
-    states = states_of(syncs, now)
-    return [
-        {
-            "pair": columns.pair(sync),
-            "url": columns.sync_url(sync.pk),
-            "label": columns.label(*_why(sync, states[sync.pk].label, states[sync.pk].tone, now)),
-            "sentence": _late(sync, now) or states[sync.pk].sentence,
-        }
-        for sync in syncs
-    ]
+    """Return syncs that need somebody or do not run, and why. Three queries."""
+    syncs: QuerySet[Any] = attention.with_need(Sync.objects.all(), now)
+    stopped = Q(archived_at=None) & (Q(enabled=False) | Q(destination__driver__next_at__gt=now))
+    # Those that need somebody come first: `need` is '' for the others.
+    found = syncs.filter(~Q(need="") | stopped).select_related("cohort", "destination__driver")
+    shown = list(found.order_by(Case(When(need="", then=1), default=0), "pk")[:ROWS])
+    return [_stuck_row(sync, facts) for sync, facts in zip(shown, _facts(shown, now), strict=True)]
 
 
-def _why(sync: Sync, label: str, tone: Tone, now: datetime) -> tuple[str, Tone]:
-    return ("Not running", Tone.BAD) if _late(sync, now) else (label, tone)
+def _facts(syncs: list[Sync], now: datetime) -> list[Facts]:
+    facts = facts_of(syncs, now)
+    return [facts[sync.pk] for sync in syncs]
 
 
-def _late(sync: Sync, now: datetime) -> str:
-    """Return why a sync that nothing else holds up does not run, or ''."""
-    if not sync.enabled or sync.destination.is_paused:
-        return ""
-    if sync.next_due_at and sync.next_due_at < now - GRACE:
-        return "It was due, and no worker has taken it: start sync_worker, or call sync_due from cron."
-    if sync.schedule_kind == ScheduleKind.ONCE and sync.next_due_at is None and not _last_state(sync):
-        return "Its schedule names one time, which has passed: give it another, or run it by hand."
-    return ""
-
-
-def _last_state(sync: Sync) -> str | None:
-    state: str | None = vars(sync)["last_state"]
-    return state
+def _stuck_row(sync: Sync, facts: Facts) -> dict[str, Any]:
+    """What it needs somebody for is said, else how it stands."""
+    needed, state = attention.of(facts), state_of(facts)
+    if needed and state.tone not in (Tone.CARE, Tone.BAD):
+        state = State(needed.label, Tone.BAD, needed.sentence)
+    return {
+        "pair": columns.pair(sync),
+        "url": columns.sync_url(sync.pk),
+        "label": columns.label(state.label, state.tone),
+        "sentence": state.sentence,
+    }
 
 
 def _live() -> QuerySet[Sync]:

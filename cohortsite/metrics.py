@@ -8,6 +8,7 @@ by indexes, and what could grow is cut.
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
@@ -20,15 +21,16 @@ from prometheus_client.registry import Collector
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from cohorts.choices import VersionState
-from cohorts.models import CohortVersion, Upload
+from cohorts.choices import CALCULATED, VersionState
+from cohorts.models import Cohort, CohortVersion, Upload
 from cohortsite.dashboard import LATEST_BATCHES, MOST_REJECTED, latencies
 from cohortsite.tokens import TokenAuthentication
 from destinations.models import Destination
 from events.store import Folders, workspaces
 from receiving.models import RequestLog
-from syncs.choices import OPEN_RUNS, RejectionState, RunState
-from syncs.models import Rejection, Run, Sync
+from syncs.choices import OPEN_RUNS, RejectionKind, RunState
+from syncs.models import Rejection, Run, Sync, Try
+from syncs.status import attention
 from syncs.status.facts import last_runs
 from syncs.work import last_beat
 
@@ -37,6 +39,7 @@ DAY = timedelta(days=1)
 RECENT = timedelta(minutes=5)
 LATEST_CALLS = 10_000
 PERMISSION = "syncs.view_run"
+OUTCOMES = ("added", "removed", "rejected", "undelivered")
 
 
 @require_safe
@@ -74,6 +77,8 @@ class SiteCollector(Collector):
         yield from runs(now)
         yield destinations(now)
         yield from behind(now)
+        yield needs(now)
+        yield from cohorts(now)
         yield from requests()
         yield calls(now)
         yield from waiting()
@@ -88,23 +93,25 @@ def runs(now: datetime) -> Iterator[GaugeMetricFamily]:
         "runs_open", "Runs that have not ended.", ((s, counted.get(s, 0)) for s in OPEN_RUNS), "state"
     )
     ended = Run.objects.filter(finished_at__gte=now - DAY).order_by()
-    rows = {
-        row["state"]: row
-        for row in ended.values("state").annotate(
-            number=Count("pk"), added=Sum("added"), removed=Sum("removed"), rejected=Sum("rejected")
-        )
-    }
+    rows = dict(ended.values_list("state").annotate(number=Count("pk")))
+    sums = {name: total or 0 for name, total in ended.aggregate(**{n: Sum(n) for n in OUTCOMES}).items()}
     states = [state for state in RunState if state not in OPEN_RUNS]
     yield gauge(
         "runs_ended_last_day",
         "Runs that ended in the last 24 hours.",
-        ((state, rows[state]["number"] if state in rows else 0) for state in states),
+        ((state, rows.get(state, 0)) for state in states),
         "state",
+    )
+    tries = Try.objects.filter(ended_at__gte=now - DAY).count()
+    yield gauge(
+        "run_tries_failed_last_day",
+        "Times that a run failed in the last 24 hours and was taken up again since.",
+        [("", tries)],
     )
     yield gauge(
         "users_last_day",
-        "Users that these runs delivered, as added or removed, or that partners rejected.",
-        ((what, sum(row[what] for row in rows.values())) for what in ("added", "removed", "rejected")),
+        "Users that these runs added or removed, that partners rejected, or that were not delivered.",
+        sums.items(),
         "outcome",
     )
 
@@ -153,6 +160,34 @@ def behind(now: datetime) -> Iterator[GaugeMetricFamily]:
     )
 
 
+def needs(now: datetime) -> GaugeMetricFamily:
+    syncs: QuerySet[Any] = attention.with_need(Sync.objects.all(), now)
+    counted = dict(syncs.exclude(need="").order_by().values_list("need").annotate(number=Count("pk")))
+    return gauge(
+        "syncs_needing_attention",
+        "Syncs that need a person, by what for; a sync counts once, for the most urgent.",
+        ((need.value, counted.get(need.value, 0)) for need in attention.Need),
+        "need",
+    )
+
+
+def cohorts(now: datetime) -> Iterator[GaugeMetricFamily]:
+    calculated = Q(source_kind__in=CALCULATED)
+    late = Cohort.objects.filter(calculated, next_due_at__lt=now)
+    found = Cohort.objects.aggregate(
+        all=Count("pk"),
+        held=Count("pk", filter=Q(held_number__isnull=False)),
+        failed=Count("pk", filter=calculated & ~Q(calculation_error="")),
+        late=Count("pk", filter=calculated & Q(next_due_at__lt=now - attention.GRACE)),
+    )
+    yield gauge("cohorts", "Cohorts: all, and those in a state.", found.items(), "state")
+    yield gauge(
+        "cohort_late_seconds",
+        "How long the cohort that is longest overdue should have been calculated.",
+        [("", _age(now, late.aggregate(oldest=Min("next_due_at"))["oldest"]) or 0)],
+    )
+
+
 def requests() -> Iterator[GaugeMetricFamily]:
     p50, p95 = latencies()
     found = [("0.5", p50), ("0.95", p95)]
@@ -190,13 +225,16 @@ def waiting() -> Iterator[GaugeMetricFamily]:
     yield gauge("spool_bytes", "Events that wait to be put into files.", [("", sum(sizes))])
     uploads = Upload.objects.filter(state__in=["waiting", "importing"]).count()
     yield gauge("uploads_waiting", "Uploaded files that wait for the worker.", [("", uploads)])
-    open_states = [state for state in RejectionState if state != RejectionState.DISMISSED]
-    rejected = Rejection.objects.filter(state__in=open_states).order_by().values("pk")
-    yield gauge(
-        "rejected_users",
-        f"Users whose membership a partner does not have right; not counted beyond {MOST_REJECTED:,}.",
-        [("", rejected[:MOST_REJECTED].count())],
-    )
+    for kind, name, text in USERS_NOT_RIGHT:
+        users = Rejection.objects.open().filter(kind=kind).order_by().values("pk")
+        counted = f"{text}; not counted beyond {MOST_REJECTED:,}."
+        yield gauge(name, counted, [("", users[:MOST_REJECTED].count())])
+
+
+USERS_NOT_RIGHT = (
+    (RejectionKind.REJECTED, "rejected_users", "Users whom a partner rejected"),
+    (RejectionKind.UNDELIVERED, "undelivered_users", "Users for whom no request to the partner went through"),
+)
 
 
 def heartbeat(now: datetime) -> GaugeMetricFamily:

@@ -1,6 +1,6 @@
 """Telling people, once, when a sync begins to need them and when it is well again.
 
-    tell_changes()  compares how each sync stands with what people were last told, and writes an Alert
+    tell_changes()  compares what each sync needs people for with what they were last told; writes an Alert
     send_waiting()  sends them by e-mail and by a signed webhook, and tries again what failed
 
 The webhook is a POST of JSON; `X-Cohort-Sync-Signature` is `sha256=` and the hex HMAC-SHA256, under
@@ -9,15 +9,17 @@ the shared secret, of the timestamp in `X-Cohort-Sync-Timestamp` (Unix seconds),
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from destinations.addresses import parse_networks
@@ -25,18 +27,18 @@ from destinations.endpoint import AuthMode, Endpoint
 from destinations.errors import DeliveryError, Misconfigured
 from destinations.payloads import Operation, Request
 from destinations.transport import Transport
-from syncs.choices import OPEN_RUNS, UNDRIVEN, AlertKind, RunMode, RunState
-from syncs.models import Alert, Run, Sync
+from syncs.choices import OPEN_RUNS, AlertKind
+from syncs.models import Alert, Sync
+from syncs.status.attention import PATIENCE, with_need
+from syncs.status.attention import of as attention_of
+from syncs.status.facts import facts_of
+from syncs.status.state import Facts
 
-# A run that begins this much after its time has missed it.
-GRACE = timedelta(minutes=15)
-# A run that waits for its partner, or for a worker, this long after it was made needs somebody.
-PATIENCE = timedelta(hours=6)
 TRIES = 8
 
 
 def tell_changes(now: datetime) -> list[Alert]:
-    """Write an alert for each sync whose state is another than people were last told."""
+    """Write an alert for each sync that needs people for something else than they were last told."""
     return [alert for sync, kind, sentence in _changed(now) if (alert := _tell(sync, kind, sentence))]
 
 
@@ -48,55 +50,21 @@ def _tell(sync: Sync, kind: str, sentence: str) -> Alert | None:
 
 
 def _changed(now: datetime) -> Iterator[tuple[Sync, str, str]]:
-    runs = Run.objects.filter(sync=OuterRef("pk")).order_by("-pk")
-    ended = runs.filter(finished_at__isnull=False).exclude(state=RunState.CANCELLED)
-    opened = runs.filter(state__in=OPEN_RUNS)
-    syncs = Sync.objects.annotate(
-        last_state=Subquery(ended.values("state")[:1]),
-        last_reason=Subquery(ended.values("reason")[:1]),
-        open_state=Subquery(opened.values("state")[:1]),
-        open_reason=Subquery(opened.values("reason")[:1]),
-        open_since=Subquery(opened.values("created_at")[:1]),
-        open_again=Subquery(opened.values("reopened")[:1]),
-        last_mode=Subquery(runs.values("mode")[:1]),
-    )
-    # Of what is archived, people want to know whether its partner was emptied.
-    told = Q(archived_at=None) | Q(last_mode=RunMode.EMPTY) | ~Q(alerted="")
-    for sync in syncs.filter(told).select_related("cohort", "destination__driver"):
-        kind, sentence = _standing(sync, now)
-        if kind != sync.alerted:
-            yield sync, kind, sentence
+    """Yield the syncs whose need is another than people were told, with the alert's kind and sentence."""
+    watched: QuerySet[Any] = with_need(Sync.objects.all(), now)
+    syncs = watched.exclude(need="", alerted="").select_related("cohort", "destination__driver")
+    by_key = {sync.pk: sync for sync in syncs}
+    for pk, facts in facts_of(by_key.values(), now).items():
+        attention = attention_of(facts)
+        kind = attention.alert if attention else ""
+        if kind != by_key[pk].alerted and not _is_under_way_again(by_key[pk], facts, kind):
+            yield by_key[pk], kind, attention.sentence if attention else "All is well again."
 
 
-def _standing(sync: Sync, now: datetime) -> tuple[str, str]:
-    """Return what people should know about a sync ('' when all is well), and the sentence for it."""
-    # What the query in _changed has added to the row.
-    said = vars(sync)
-    driver = getattr(sync.destination, "driver", None)
-    if sync.destination.is_paused:
-        return AlertKind.PAUSED, sync.destination.pause_reason
-    if said["open_state"] == RunState.HELD:
-        return AlertKind.HELD, said["open_reason"]
-    if sync.cohort.held_number and not sync.archived_at:
-        return AlertKind.HELD, f"Version {sync.cohort.held_number} of the cohort waits for approval."
-    if said["last_state"] == RunState.FAILED:
-        return AlertKind.FAILING, said["last_reason"]
-    late = said["open_since"] is not None and said["open_since"] < now - PATIENCE
-    if driver and driver.opened and said["open_state"]:
-        # A probe that is under way is no recovery.
-        return AlertKind.FAILING, driver.next_reason or "The partner does not answer as it should."
-    if late and said["open_state"] in UNDRIVEN:
-        return AlertKind.FAILING, f"Its run waits since {_utc(said['open_since'])}. {said['open_reason']}"
-    if sync.alerted == AlertKind.FAILING and (late or said["open_again"]):
-        return AlertKind.FAILING, "It is being tried again."
-    if sync.enabled and sync.next_due_at and sync.next_due_at < now - GRACE:
-        why = "" if sync.cohort.version else " Its cohort is not calculated yet."
-        return AlertKind.MISSED, f"It was due at {_utc(sync.next_due_at)} and has not run.{why}"
-    return "", "All is well again."
-
-
-def _utc(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+def _is_under_way_again(sync: Sync, facts: Facts, kind: str) -> bool:
+    """A run that has waited for hours and goes on now may have to wait again: that is no recovery yet."""
+    late = facts.run and facts.run.state in OPEN_RUNS and facts.run.made_at < facts.now - PATIENCE
+    return kind == "" and sync.alerted == AlertKind.FAILING and bool(late)
 
 
 def send_waiting(now: datetime) -> int:
@@ -106,19 +74,28 @@ def send_waiting(now: datetime) -> int:
     for alert in waiting.select_related("sync__cohort", "sync__destination").order_by("pk")[:100]:
         if not _claimed(alert, now):
             continue
-        try:
-            if alert.emailed_at is None:
-                _email(alert)
-                # A webhook that fails must not send the e-mail again.
-                Alert.objects.filter(pk=alert.pk).update(emailed_at=timezone.now())
-            _webhook(alert, now)
-        except (OSError, DeliveryError) as error:
-            Alert.objects.filter(pk=alert.pk).update(error=str(error))
+        if problems := [problem for channel in CHANNELS if (problem := _by(channel, alert))]:
+            Alert.objects.filter(pk=alert.pk).update(error=" ".join(problems))
         else:
             sent += Alert.objects.filter(pk=alert.pk).update(
                 sent_at=timezone.now(), sent_to=recipients(), error=""
             )
     return sent
+
+
+def _by(channel: "Channel", alert: Alert) -> str:
+    """Send an alert by one channel, unless it went out there; return what was wrong, or ''.
+
+    A channel that fails keeps no other from its try, and lets none send again.
+    """
+    if getattr(alert, channel.sent_field) is not None:
+        return ""
+    try:
+        channel.send(alert)
+    except (OSError, DeliveryError) as error:
+        return f"{channel.name}: {error}"
+    Alert.objects.filter(pk=alert.pk).update(**{channel.sent_field: timezone.now()})
+    return ""
 
 
 def _claimed(alert: Alert, now: datetime) -> bool:
@@ -142,7 +119,7 @@ def _email(alert: Alert) -> None:
         send_mail(subject, f"{alert.sync}\n\n{alert.sentence}\n", None, settings.ALERT_EMAILS)
 
 
-def _webhook(alert: Alert, now: datetime) -> None:
+def _webhook(alert: Alert) -> None:
     if not settings.ALERT_WEBHOOK_URL:
         return
     body = orjson.dumps(
@@ -154,7 +131,7 @@ def _webhook(alert: Alert, now: datetime) -> None:
             "at": alert.created_at.isoformat(),
         }
     )
-    timestamp = str(int(now.timestamp()))
+    timestamp = str(int(timezone.now().timestamp()))
     headers = {
         "Content-Type": "application/json",
         "X-Cohort-Sync-Timestamp": timestamp,
@@ -177,6 +154,18 @@ def _webhook(alert: Alert, now: datetime) -> None:
             raise
     finally:
         transport.close()
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A way by which people are told; `sent_field` of an Alert says when it went out there."""
+
+    name: str
+    sent_field: str
+    send: Callable[[Alert], None]
+
+
+CHANNELS = (Channel("E-mail", "emailed_at", _email), Channel("Webhook", "webhooked_at", _webhook))
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:

@@ -52,9 +52,14 @@ EXAMPLE_RUN = {
     "added": 0,
     "removed": 0,
     "rejected": 0,
+    "undelivered": 0,
     "requests": 0,
     "retries": 0,
+    "trouble": "",
+    "cohort_error": "",
+    "failed_tries": [],
     "cancel_requested": False,
+    "cancelled_by": "",
     "approved_by": "",
     "created_at": "2026-07-01T09:00:00Z",
     "started_at": None,
@@ -292,7 +297,11 @@ REJECTION_FILTERS: dict[str, tuple[str, Any]] = {
     ),
 )
 class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Run]):
-    queryset = Run.objects.select_related("sync__cohort", "sync__destination").order_by("-pk")
+    queryset = (
+        Run.objects.select_related("sync__cohort", "sync__destination")
+        .prefetch_related("tries")
+        .order_by("-pk")
+    )
     serializer_class = RunSerializer
     lookup_value_regex = "[0-9]{1,18}"
     deeds = dict.fromkeys(("cancel", "resume", "approve", "refuse"), MAY_RUN)

@@ -25,7 +25,7 @@ class RunState(TextChoices):
     PARKED = "parked", "Parked"
     HELD = "held", "Held for approval"
     SUCCEEDED = "succeeded", "Succeeded"
-    PARTIAL = "partial", "Partly: users were rejected"
+    PARTIAL = "partial", "Partly delivered"
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
 
@@ -56,8 +56,12 @@ class Step(TextChoices):
 
 
 class RejectionKind(TextChoices):
-    REJECTED = "rejected", "Refused by the partner"
-    UNDELIVERED = "undelivered", "Could not be delivered"
+    """Rejected: the partner answered, and did not take this user. Undelivered: no request for the user went
+    through, though the partner is alive; nothing is wrong with the user, as far as anybody knows.
+    """
+
+    REJECTED = "rejected", "Rejected by the partner"
+    UNDELIVERED = "undelivered", "Not delivered"
 
 
 class RejectionState(TextChoices):
@@ -73,4 +77,6 @@ class AlertKind(TextChoices):
     PAUSED = "paused", "Paused"
     HELD = "held", "Held for approval"
     MISSED = "missed", "Missed its schedule"
+    UNATTENDED = "unattended", "Waits for a worker"
+    COHORT = "cohort", "Cohort not calculated"
     RECOVERED = "recovered", "Recovered"

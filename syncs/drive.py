@@ -25,7 +25,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from cohorts import calculate, members
+from cohorts import calculate
 from cohorts.models import Cohort
 from destinations.endpoint import Endpoint
 from destinations.errors import DeliveryError
@@ -33,9 +33,9 @@ from destinations.models import Destination
 from destinations.payloads import Request, TemplateError, external_name
 from destinations.secrets import SecretUnreadable
 from destinations.transport import Reply, Transport
-from syncs import due, judge, lifecycle, record, rejections
+from syncs import due, guard, judge, lifecycle, record, rejections
 from syncs import lease as leases
-from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step, Trigger
+from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step
 from syncs.feed import Feed, Work
 from syncs.models import Batch, Driver, Rejection, Run, Sync
 from syncs.plan import Plan
@@ -48,7 +48,6 @@ SHORT_WAIT = 5.0
 LOOK_EVERY = 0.5
 RENEW_EVERY = 15.0
 RECOVER_AFTER = 60.0
-PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
 
 
 class How(Enum):
@@ -387,13 +386,11 @@ class Drive:
         place = self.endpoint.place
         if sync.place and sync.place != place == self.destination.accepted_place:
             return self._move(run)
-        if not (run.started_at or run.approved_by):
-            run.from_version, run.from_dirty = sync.settled_version, sync.dirty
-            run.to_version = sync.cohort.version
-        plan = Plan.of(run)
+        agreed = bool(run.started_at) or guard.is_agreed(run)
+        plan = Plan.of(run) if agreed else guard.plan_anew(run)
         if run.planned_adds is None:
             run.planned_adds, run.planned_removes = plan.count(Step.ADD), plan.count(Step.REMOVE)
-        if not (run.approved_by or run.started_at) and (reason := why_hold(run, plan)):
+        if not agreed and (reason := guard.why_hold(run, plan)):
             return self._hold(run, reason)
         _relax_durability(False)
         try:
@@ -404,7 +401,7 @@ class Drive:
                 if begun and not Run.objects.start(run.pk):
                     return True  # ended by a person just now; at most, the next run starts dirty
                 if begun:
-                    Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
+                    Run.objects.filter(pk=run.pk).update(**guard.planned(run))
         except IntegrityError:
             others = Sync.objects.filter(destination=sync.destination_id).exclude(pk=sync.pk)
             if not others.filter(external_name=name).exists():
@@ -441,7 +438,7 @@ class Drive:
         """Wait for a person; what the run would do is fixed now, so that they approve just that."""
 
         def write() -> None:
-            Run.objects.filter(pk=run.pk).update(**{name: getattr(run, name) for name in PLANNED})
+            Run.objects.filter(pk=run.pk).update(**guard.planned(run))
             Run.objects.hold(run.pk, reason=reason)
 
         self.writes.append(write)
@@ -457,8 +454,8 @@ class Drive:
         """All of a run's batches are settled: from now on the partner holds its target."""
         run = feed.run
         version = 0 if run.mode == RunMode.EMPTY else run.to_version
-        state = RunState.PARTIAL if run.rejected else RunState.SUCCEEDED
-        reason = f"{run.rejected:,} users were not taken; they will be tried again." if run.rejected else ""
+        state = RunState.PARTIAL if run.not_taken else RunState.SUCCEEDED
+        reason = f"Users that will be tried again: {run.not_taken}." if run.not_taken else ""
 
         def settle(run: Run) -> None:
             Sync.objects.settle(run.sync_id, version=version)
@@ -467,9 +464,7 @@ class Drive:
             rejections.forget(feed.forgotten)
             if run.mode == RunMode.EMPTY:
                 lifecycle.go_on_renamed(run)
-            latest = Cohort.objects.values_list("version", flat=True).get(pk=run.sync.cohort_id)
-            if run.reopened and run.mode == RunMode.CHANGES and latest > run.to_version:
-                lifecycle.follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
+            lifecycle.catch_up(run)
 
         self.end_run(feed, state, reason, settle)
 
@@ -548,26 +543,6 @@ def _refresh(cohort: Cohort, since: datetime) -> None:
         calculate.bring_up_to_date(cohort, since)
     finally:
         connection.close()
-
-
-def why_hold(run: Run, plan: Plan) -> str:
-    """Return why a person should see this run first, or ''.
-
-    A run is held that removes more users than the sync's guard allows (without one, its cohort's),
-    unless each of them left in a version of the cohort that a person has approved.
-    """
-    sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
-    leavers = plan.users(Step.REMOVE)
-    if members.all_left_approved(cohort.pk, plan.settled, plan.target, leavers):
-        return ""
-    users = cohort.guard_users if sync.guard_users is None else sync.guard_users
-    if users is not None and removes > users:
-        return f"It would remove {removes:,} users; the limit is {users:,}."
-    percent = sync.guard_percent or cohort.guard_percent
-    held = members.size_of(cohort.pk, plan.settled)
-    if percent and removes * 100 > percent * max(held, 1):
-        return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
-    return ""
 
 
 def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:

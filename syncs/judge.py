@@ -104,6 +104,7 @@ def _accepted(drive: "Drive", work: Work, reply: Reply) -> None:
         _created(drive, work, reply)
         return
     feed.accepted += 1
+    feed.run.trouble = ""
     feed.refused, feed.canary_sent = 0, False
     if work.canary:
         _canary_accepted(drive, work)
@@ -176,7 +177,8 @@ def _settle(drive: "Drive", work: Work) -> None:
             run.added += narrowing.delivered
         else:
             run.removed += narrowing.delivered
-    run.rejected += len(narrowing.rejected) + len(narrowing.undelivered)
+    run.rejected += len(narrowing.rejected)
+    run.undelivered += len(narrowing.undelivered)
 
     def write() -> None:
         rejections.settle(batch, work.retried, RejectionKind.REJECTED, narrowing.rejected)
@@ -344,6 +346,7 @@ def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
     batch.tries += 1
     if decision.action == retry.Action.RETRY:
         work.feed.run.retries += 1
+        work.feed.run.trouble = error.message
         drive.gate = max(drive.gate, time.monotonic() + decision.wait)
         drive.row.next_reason = error.message
         drive.ready.append(work)

@@ -6,6 +6,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
+from cohorts.models import Cohort
+from syncs import guard
 from syncs.choices import OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
@@ -35,6 +37,7 @@ def start(
         # A change of name goes on until it is done, whatever came in between.
         mode = RunMode.EMPTY
     if run := _open_run(sync, mode):
+        Run.objects.ask_again(run.pk, version=sync.cohort.version)
         return run
     if mode == RunMode.CHANGES:
         last = sync.runs.order_by("-pk").first()
@@ -73,6 +76,18 @@ def follow_up(run: Run, *, trigger: str, mode: str) -> None:
         create(run.sync, trigger=trigger, mode=mode, by=run.triggered_by)
 
 
+def catch_up(run: Run) -> None:
+    """A run has settled: let another follow if its target is older than what was asked for.
+
+    It is when the run was begun long ago (killed, failed, stopped), and taken up again as it was planned.
+    """
+    latest = Cohort.objects.values_list("version", flat=True).get(pk=run.sync.cohort_id)
+    asked = Run.objects.values_list("asked_version", flat=True).get(pk=run.pk)
+    wanted = latest if run.reopened else asked
+    if run.mode != RunMode.EMPTY and run.to_version < wanted:
+        follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
+
+
 def go_on_renamed(run: Run) -> None:
     """The partner holds nobody any more: if that was for a change of name, fill it under the next one."""
     sync = Sync.objects.get(pk=run.sync_id)
@@ -90,7 +105,7 @@ def go_on_renamed(run: Run) -> None:
 
 def cancel(run: Run, *, by: str) -> None:
     """Ask the run's driver to stop; a run that nobody drives ends at once. CannotRun if it has ended."""
-    if not Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).update(cancel_requested=True):
+    if not Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).update(cancel_requested=True, cancelled_by=by):
         raise CannotRun("The run has ended already.")
     driver = Driver.objects.filter(destination_id=run.sync.destination_id, until__isnull=False).first()
     among = OPEN_RUNS if driver is None else UNDRIVEN
@@ -98,8 +113,22 @@ def cancel(run: Run, *, by: str) -> None:
 
 
 def approve(run: Run, *, by: str) -> None:
-    """Let a held run do what it was held for, in the name of a person. Raises CannotRun if it is not held."""
-    if not Run.objects.approve(run.pk, by=by):
+    """Let a held run do what it would do now, in the name of a person.
+
+    When the cohort has changed since it was held, it is planned anew; if that is still more than the guard
+    allows, the person is asked about the new numbers: CannotRun says so. Also when it is not held any more.
+    """
+    held = Run.objects.select_related("sync__cohort").get(pk=run.pk)
+    current = (held.sync.settled_version, held.sync.cohort.version)
+    if held.state == RunState.HELD and (held.from_version, held.to_version) != current:
+        plan = guard.plan_anew(held)
+        reason = guard.why_hold(held, plan)
+        if reason and Run.objects.hold_anew(held.pk, reason=reason, **guard.planned(held)):
+            raise CannotRun(
+                f"Nothing was approved, since the cohort has changed meanwhile. Now: {reason} "
+                f"It would add {held.planned_adds or 0:,}. Look at it again, and then decide."
+            )
+    if not Run.objects.approve(held.pk, by=by, **guard.planned(held)):
         raise CannotRun("The run is no longer held: it was decided on already.")
 
 
@@ -109,7 +138,7 @@ def refuse(run: Run, *, by: str) -> None:
         raise CannotRun("The run is no longer held: it was decided on already.")
 
 
-def reset(sync: Sync) -> None:
+def reset(sync: Sync, *, by: str = "") -> None:
     """Forget what the partner was believed to hold: the next run is full, with a new list.
 
     For a destination whose address or account has changed. Raises CannotRun while a run is under way.
@@ -118,7 +147,9 @@ def reset(sync: Sync) -> None:
         # The sync's row first, as a driver does that begins a run: one of the two waits for the other.
         Sync.objects.forget(sync.pk)
         sync.runs.filter(state__in=[*UNDRIVEN, RunState.FAILED]).update(
-            state=RunState.CANCELLED, reason="The sync was reset.", finished_at=Coalesce("finished_at", Now())
+            state=RunState.CANCELLED,
+            reason=f"The sync was started over by {by}." if by else "The sync was started over.",
+            finished_at=Coalesce("finished_at", Now()),
         )
         if sync.runs.filter(state=RunState.RUNNING).exists():
             raise CannotRun(f"A run of {sync} is under way: cancel it first.")

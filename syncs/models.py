@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db import models, transaction
+from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce, Concat, Now
 
+from cohorts.choices import CALCULATED
 from cohorts.models import Cohort
 from cohorts.scheduled import Scheduled
 from destinations.models import Destination
@@ -86,6 +87,12 @@ class Sync(Scheduled):
     enabled = models.BooleanField(
         default=True, help_text="A sync that is switched off does not run on its schedule."
     )
+    hold_if_halved = models.BooleanField(
+        "ask when halved",
+        default=True,
+        help_text="A run that would take away half of more than 100 users or more waits for a person. "
+        "A limit below, or the cohort's own, takes its place.",
+    )
     guard_percent = models.PositiveSmallIntegerField(
         "ask above percent",
         null=True,
@@ -137,18 +144,35 @@ class RunQuerySet(models.QuerySet["Run"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
     def reopen(self, pk: int) -> bool:
-        """Take a failed run up again, with its own target."""
-        return (
-            self.filter(pk=pk, state=RunState.FAILED).update(
-                state=RunState.PENDING, finished_at=None, cancel_requested=False, reopened=True
+        """Take a failed run up again, with its own target; that it failed, and why, is kept as a try."""
+        with transaction.atomic():
+            failed = self.filter(pk=pk).first()
+            taken = self.filter(pk=pk, state=RunState.FAILED).update(
+                state=RunState.PENDING,
+                finished_at=None,
+                cancel_requested=False,
+                cancelled_by="",
+                reopened=True,
+                tried_since=Now(),
             )
-            == 1
-        )
+            if taken and failed:
+                Try.objects.create(
+                    run=failed,
+                    began_at=failed.tried_since or failed.started_at or failed.created_at,
+                    ended_at=failed.finished_at or Now(),
+                    reason=failed.reason,
+                )
+        return taken == 1
 
     def start(self, pk: int) -> bool:
+        """Let a run go on; whether its cohort could be calculated before it, is kept."""
+        calculated = Cohort.objects.filter(syncs__runs=OuterRef("pk"), source_kind__in=CALCULATED)
         return (
             self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(
-                state=RunState.RUNNING, reason="", started_at=models.functions.Coalesce("started_at", Now())
+                state=RunState.RUNNING,
+                reason="",
+                started_at=Coalesce("started_at", Now()),
+                cohort_error=Coalesce(Subquery(calculated.values("calculation_error")[:1]), Value("")),
             )
             == 1
         )
@@ -170,20 +194,42 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
     def hold(self, pk: int, *, reason: str) -> bool:
-        return self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(state=RunState.HELD, reason=reason) == 1
-
-    def approve(self, pk: int, *, by: str) -> bool:
-        """Let a held run go on; what it does was fixed when it was held."""
         return (
-            self.filter(pk=pk, state=RunState.HELD).update(state=RunState.PENDING, approved_by=by, reason="")
+            self.filter(pk=pk, state__in=DRIVABLE_RUNS).update(
+                state=RunState.HELD, reason=reason, approved_by=""
+            )
             == 1
         )
+
+    def hold_anew(self, pk: int, *, reason: str, **planned: Any) -> bool:
+        """What a held run would do is another thing by now: a person is asked about that."""
+        return self.filter(pk=pk, state=RunState.HELD).update(reason=reason, **planned) == 1
+
+    def approve(self, pk: int, *, by: str, **planned: Any) -> bool:
+        """Let a held run go on, and do what is planned now."""
+        return (
+            self.filter(pk=pk, state=RunState.HELD).update(
+                state=RunState.PENDING, approved_by=by, reason="", **planned
+            )
+            == 1
+        )
+
+    def ask_again(self, pk: int, *, version: int) -> bool:
+        """Somebody wants this version while an older one is being sent: another run shall follow."""
+        return self.filter(pk=pk, state__in=OPEN_RUNS).update(asked_version=version) == 1
 
     def end(
         self, pk: int, state: RunState, *, reason: str, among: Sequence[RunState] = tuple(OPEN_RUNS)
     ) -> bool:
-        """End a run that is in one of the states `among`."""
-        return self.filter(pk=pk, state__in=among).update(state=state, reason=reason, finished_at=Now()) == 1
+        """End a run that is in one of the states `among`. Of a cancelled one, the reason says who asked."""
+        why: Any = reason
+        if state == RunState.CANCELLED:
+            asked = Concat(Value("Cancelled by "), F("cancelled_by"), Value("."))
+            why = Case(When(~Q(cancelled_by=""), then=asked), default=Value(reason))
+        return (
+            self.filter(pk=pk, state__in=among).update(state=state, reason=why, trouble="", finished_at=Now())
+            == 1
+        )
 
 
 class Run(models.Model):
@@ -201,8 +247,20 @@ class Run(models.Model):
     state = models.CharField(max_length=20, choices=RunState, default=RunState.PENDING)
     reason = models.TextField(blank=True)
     note = models.TextField(blank=True, help_text="What a person should know although the run went on.")
+    trouble = models.TextField(
+        blank=True, help_text="What the partner answers while the run goes on and is tried again."
+    )
+    cohort_error = models.TextField(
+        blank=True,
+        help_text="Why the cohort could not be calculated before it: the run sent an older version.",
+    )
     reopened = models.BooleanField(default=False, help_text="It failed once and was taken up again.")
+    tried_since = models.DateTimeField(null=True, help_text="When it was taken up again for the last time.")
+    asked_version = models.PositiveIntegerField(
+        default=0, help_text="The cohort's version when somebody last asked for a run, this one being open."
+    )
     cancel_requested = models.BooleanField(default=False)
+    cancelled_by = models.CharField(max_length=150, blank=True, help_text="Who asked for it to be cancelled.")
     approved_by = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
@@ -212,6 +270,7 @@ class Run(models.Model):
     added = models.PositiveBigIntegerField(default=0)
     removed = models.PositiveBigIntegerField(default=0)
     rejected = models.PositiveBigIntegerField(default=0)
+    undelivered = models.PositiveBigIntegerField(default=0)
     requests = models.PositiveIntegerField(default=0)
     retries = models.PositiveIntegerField(default=0)
 
@@ -244,9 +303,40 @@ class Run(models.Model):
         return f"Run {self.pk} of {self.sync}"
 
     @property
+    def done(self) -> int:
+        """How many users it is through with, whichever way."""
+        return self.added + self.removed + self.rejected + self.undelivered
+
+    @property
+    def not_taken(self) -> str:
+        """Who is not at the partner as they should be, in words: "3 rejected, 2 not delivered"; or ''."""
+        found = ((self.rejected, "rejected"), (self.undelivered, "not delivered"))
+        return ", ".join(f"{number:,} {words}" for number, words in found if number)
+
+    @property
     def versions(self) -> str:
         """From what to what it brings the partner, in words."""
         return f"{self.from_version} → {'nobody' if self.mode == RunMode.EMPTY else self.to_version}"
+
+
+class Try(models.Model):
+    """A time that a run failed, before it was taken up again: the run itself tells how its last try fared."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="tries")
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+        verbose_name_plural = "tries"
+        indexes = [
+            # The dashboard's question: what failed in the last days?
+            models.Index(fields=["ended_at"], name="try_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"A failed try of run {self.run_id}"
 
 
 class Batch(models.Model):
@@ -362,7 +452,7 @@ class Rejection(models.Model):
 
     class Meta:
         ordering = ["sync", "user_id"]
-        verbose_name = "rejected user"
+        verbose_name = "rejected or undelivered user"
         constraints = [
             # One row a user and sync; also the index by which a plan leaves these users out, in user order.
             models.UniqueConstraint(fields=["sync", "user_id"], name="rejection_once_per_user"),
@@ -422,8 +512,9 @@ class Alert(models.Model):
     sent_at = models.DateTimeField(null=True)
     # '' when nobody is named; NULL for what was sent before this was recorded.
     sent_to = models.TextField("to", null=True)
-    # The e-mail went out; the webhook may have failed since.
+    # What went out by each channel: one that fails keeps no other waiting, and is tried again alone.
     emailed_at = models.DateTimeField(null=True)
+    webhooked_at = models.DateTimeField(null=True)
     tries = models.PositiveSmallIntegerField(default=0)
     next_at = models.DateTimeField(auto_now_add=True)
     error = models.TextField(blank=True)

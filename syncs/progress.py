@@ -31,6 +31,8 @@ class Progress:
     requests: int
     retries: int
     rejected: int
+    undelivered: int
+    trouble: str
     duration: float | None
 
     @classmethod
@@ -38,7 +40,7 @@ class Progress:
         """Return how far the run is at `now`. Three small queries for an open run, none for another."""
         state = RunState(run.state)
         is_open = state in OPEN_RUNS
-        done, planned = run.added + run.removed + run.rejected, planned_of(run)
+        done, planned = run.done, planned_of(run)
         ended = run.finished_at or now
         duration = (ended - run.started_at).total_seconds() if run.started_at else None
         rate = _recent_rate(run) if state == RunState.RUNNING else None
@@ -59,6 +61,8 @@ class Progress:
             requests=run.requests,
             retries=run.retries,
             rejected=run.rejected,
+            undelivered=run.undelivered,
+            trouble=run.trouble if state == RunState.RUNNING else "",
             duration=duration,
         )
 
@@ -75,6 +79,8 @@ class Progress:
             "requests": f"{self.requests:,}",
             "retries": f"{self.retries:,}",
             "rejected": f"{self.rejected:,}",
+            "undelivered": f"{self.undelivered:,}",
+            "trouble": f"Being tried again: {self.trouble}" if self.trouble else "",
             "duration": "–" if self.duration is None else span(self.duration),
         }
 

@@ -17,7 +17,7 @@ PROGRESS = (
     *("state", "tries", "requests", "unknown_outcome", "delivered", "status", "latency_ms"),
     *("message", "request_head", "reply_head", "settled_at"),
 )
-COUNTS = ("added", "removed", "rejected", "requests", "retries", "note")
+COUNTS = ("added", "removed", "rejected", "undelivered", "requests", "retries", "note", "trouble")
 # What both databases take as it is, without asking the field.
 PLAIN = {str, int, bool, type(None)}
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from syncs.choices import RunState
-from syncs.models import Run
+from syncs.choices import DONE_RUNS, RunState
+from syncs.models import Run, Sync
 
 FIELDS = (
-    *("mode", "trigger", "from_version", "to_version", "state", "reason", "note"),
-    *("planned_adds", "planned_removes", "added", "removed", "rejected", "requests", "retries"),
+    *("mode", "trigger", "from_version", "to_version", "state", "reason", "note", "cohort_error"),
+    *("planned_adds", "planned_removes", "added", "removed", "rejected", "undelivered"),
+    *("requests", "retries"),
 )
 
 
@@ -23,6 +24,9 @@ def as_json(runs: list[Run]) -> str:
 
 def _row(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"run": run.pk, "sync": str(run.sync)} | {n: getattr(run, n) for n in FIELDS}
+    sync = run.sync
+    row["held_version"] = None if sync.dirty else sync.settled_version
+    row["cohort_version"] = sync.cohort.version
     for name in ("created_at", "started_at", "finished_at"):
         moment = getattr(run, name)
         row[name] = moment.isoformat() if moment else None
@@ -30,22 +34,45 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def as_text(run: Run) -> str:
-    """Return one line about a run for a terminal."""
+    """Return one line about a run for a terminal, or a log."""
     did = f"{run.added:,} added, {run.removed:,} removed"
-    if run.rejected:
-        did += f", {run.rejected:,} rejected"
+    if run.not_taken:
+        did += f", {run.not_taken}"
     if run.finished_at and run.started_at:
         did += f", {(run.finished_at - run.started_at).total_seconds():.1f} s"
     said = f"{run.sync}: {run.get_state_display()}, version {run.versions}: {did}, {run.requests:,} requests."
-    return f"{said} {run.reason}".strip()
+    return " ".join(part for part in (said, run.reason, run.note, not_calculated(run)) if part)
+
+
+def not_calculated(run: Run) -> str:
+    """Return a sentence on a run before which its cohort could not be calculated, or ''."""
+    if not run.cohort_error:
+        return ""
+    return f"Its cohort could not be calculated before, so an older version was sent: {run.cohort_error}"
+
+
+def behind(sync: Sync) -> str:
+    """Return a sentence that says that the partner does not hold the cohort's latest version, or ''."""
+    version = sync.cohort.version
+    if sync.settled_version == version and not sync.dirty:
+        return ""
+    if sync.dirty:
+        held = f"perhaps a part of what came after version {sync.settled_version}"
+    else:
+        held = f"version {sync.settled_version}" if sync.settled_version else "nobody"
+    return f"{sync}: the partner does not hold the cohort's latest version {version}, but {held}."
 
 
 def exit_code(runs: list[Run]) -> int:
-    """Return 0 when each sync's last run succeeded, 3 if users were rejected, 1 if it did not end well."""
-    states = {run.sync_id: run.state for run in sorted(runs, key=lambda run: run.pk)}.values()
-    if set(states) <= {RunState.SUCCEEDED}:
+    """Return 0 when each sync's last run succeeded, 1 if one did not end well, 3 if it did in part.
+
+    In part: users were rejected or not delivered, or the cohort could not be calculated before the run.
+    """
+    last = {run.sync_id: run for run in sorted(runs, key=lambda run: run.pk)}.values()
+    states = {RunState.PARTIAL if run.cohort_error and run.state in DONE_RUNS else run.state for run in last}
+    if states <= {RunState.SUCCEEDED}:
         return 0
-    return 3 if set(states) <= {RunState.SUCCEEDED, RunState.PARTIAL} else 1
+    return 3 if states <= {RunState.SUCCEEDED, RunState.PARTIAL} else 1
 
 
 class Bars:
@@ -77,5 +104,4 @@ class Bars:
                 total = (run.planned_adds or 0) + (run.planned_removes or 0)
                 if run.pk not in self._tasks:
                     self._tasks[run.pk] = self._progress.add_task(str(run.sync), total=total)
-                done = run.added + run.removed + run.rejected
-                self._progress.update(self._tasks[run.pk], completed=done, total=max(total, done))
+                self._progress.update(self._tasks[run.pk], completed=run.done, total=max(total, run.done))

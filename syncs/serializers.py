@@ -15,7 +15,7 @@ from cohorts.models import Cohort
 from destinations.models import Destination
 from syncs import lifecycle
 from syncs.choices import OPEN_RUNS, RunMode
-from syncs.models import Rejection, Run, Sync
+from syncs.models import Rejection, Run, Sync, Try
 from syncs.progress import planned_of
 from syncs.status.facts import facts_of
 from syncs.status.state import State, state_of
@@ -80,7 +80,12 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
         required=False, allow_null=True, help_text="For a schedule that runs once; with its offset."
     )
     state = serializers.SerializerMethodField()
-    rejected = serializers.SerializerMethodField(help_text="Rejected users who were not dismissed.")
+    rejected = serializers.SerializerMethodField(
+        help_text="Users whom the partner rejected, and who were not dismissed."
+    )
+    undelivered = serializers.SerializerMethodField(
+        help_text="Users for whom no request went through, and who were not dismissed."
+    )
 
     class Meta:
         model = Sync
@@ -96,11 +101,13 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
             "schedule_at",
             "schedule_cron",
             "timezone",
+            "hold_if_halved",
             "guard_percent",
             "guard_users",
             "next_due_at",
             "state",
             "rejected",
+            "undelivered",
             "settled_version",
             "dirty",
             "list_id",
@@ -126,6 +133,9 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
 
     def get_rejected(self, sync: Sync) -> int:
         return int(vars(sync)["facts"].rejected)
+
+    def get_undelivered(self, sync: Sync) -> int:
+        return int(vars(sync)["facts"].undelivered)
 
     def to_representation(self, instance: Sync) -> dict[str, Any]:
         if "facts" not in vars(instance):
@@ -197,12 +207,22 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
         return instance
 
 
+class TrySerializer(serializers.ModelSerializer[Try]):
+    class Meta:
+        model = Try
+        fields = ["began_at", "ended_at", "reason"]
+        read_only_fields = fields
+
+
 class RunSerializer(serializers.ModelSerializer[Run]):
     sync_name = serializers.CharField(source="sync.__str__", read_only=True, help_text="cohort:destination")
     is_open = serializers.SerializerMethodField(
         help_text="Poll while this is true; then `state` is succeeded, partial, failed or cancelled."
     )
     planned = serializers.SerializerMethodField(help_text="Users to add and remove; null until it is known.")
+    failed_tries = TrySerializer(
+        source="tries", many=True, read_only=True, help_text="When it failed before it was taken up again."
+    )
 
     class Meta:
         model = Run
@@ -223,9 +243,14 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "added",
             "removed",
             "rejected",
+            "undelivered",
             "requests",
             "retries",
+            "trouble",
+            "cohort_error",
+            "failed_tries",
             "cancel_requested",
+            "cancelled_by",
             "approved_by",
             "created_at",
             "started_at",

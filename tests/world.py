@@ -48,7 +48,7 @@ def destination(url: str, preset: str = "amplitude-list", **fields) -> Destinati
 
 
 def sync(of: Cohort, to: Destination) -> Sync:
-    return Sync.objects.create(cohort=of, destination=to)
+    return Sync.objects.create(cohort=of, destination=to, hold_if_halved=False)
 
 
 def name_at_partner(of: Sync) -> str:

@@ -16,7 +16,7 @@ from tests import world
 
 pytestmark = pytest.mark.django_db
 # Of the page; and of session, user and two of permissions.
-QUERIES = 14 + 4
+QUERIES = 17 + 4
 
 
 def page_of(role="viewer"):

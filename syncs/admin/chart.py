@@ -40,14 +40,15 @@ def chart_of(runs: Sequence[Run]) -> Chart | None:
     ended = [(run, run.finished_at) for run in reversed(runs) if run.finished_at]
     if len(ended) < 2:
         return None
-    most = max(run.added + run.removed + run.rejected for run, _ in ended)
+    most = max(run.done for run, _ in ended)
     bars = [_bar(x, run, HEIGHT / (most or 1)) for x, (run, _) in enumerate(ended)]
     return Chart(bars, max(len(bars), SLOTS), most, ended[0][1], ended[-1][1])
 
 
 def _bar(x: int, run: Run, scale: float) -> Bar:
     # Coordinates are texts: a template would write numbers with the separators of a language.
-    added, removed, rejected = (f"{n * scale:.2f}" for n in (run.added, run.removed, run.rejected))
+    bad = run.rejected + run.undelivered
+    added, removed, rejected = (f"{n * scale:.2f}" for n in (run.added, run.removed, bad))
     return Bar(
         x,
         added,
@@ -56,5 +57,5 @@ def _bar(x: int, run: Run, scale: float) -> Bar:
         removed_from=added,
         rejected_from=f"{(run.added + run.removed) * scale:.2f}",
         label=f"Run {run.pk}, {run.get_state_display()}: {run.added:,} added, {run.removed:,} removed, "
-        f"{run.rejected:,} rejected",
+        f"{run.rejected:,} rejected, {run.undelivered:,} not delivered",
     )

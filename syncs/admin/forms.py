@@ -65,6 +65,7 @@ class SyncForm(ScheduledForm):
             "schedule_at",
             "schedule_cron",
             "timezone",
+            "hold_if_halved",
             "guard_percent",
             "guard_users",
         )

@@ -32,6 +32,7 @@ from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
 from syncs.progress import Progress
+from syncs.status.attention import Need, with_need
 from syncs.status.facts import facts_of, last_runs
 from syncs.status.state import RUN_TONES, state_of
 
@@ -48,19 +49,15 @@ class StateFilter(DropdownFilter):
     title = "state"
     parameter_name = "state"
 
+    ATTENTION = "attention"
     QUERIES = {
-        "attention": (
-            "Needs attention",
-            Q(last_state__in=[RunState.PARKED, RunState.HELD, RunState.FAILED])
-            | Q(destination__paused_at__isnull=False),
-        ),
         "equal": ("Equal", Q(settled_version=F("cohort__version"), settled_version__gt=0, dirty=False)),
         "behind": ("Behind", ~Q(settled_version=F("cohort__version")) | Q(dirty=True)),
         "open": ("Running or waiting", Q(last_state__in=[RunState.PENDING, RunState.RUNNING])),
         "parked": ("Parked", Q(last_state=RunState.PARKED)),
         "held": ("Held for approval", Q(last_state=RunState.HELD)),
         "failed": ("Failed", Q(last_state=RunState.FAILED)),
-        "rejected": ("Users rejected", Q(last_state=RunState.PARTIAL)),
+        "rejected": ("Users rejected or not delivered", Q(last_state=RunState.PARTIAL)),
         "paused": ("Paused", Q(enabled=False)),
         "destination": ("Destination paused", Q(destination__paused_at__isnull=False)),
         "empty": ("Not calculated yet", Q(cohort__version=0)),
@@ -68,10 +65,16 @@ class StateFilter(DropdownFilter):
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, words) for value, (words, _) in self.QUERIES.items()]
+        needs = [(f"{self.ATTENTION}-{need.value}", f"Needs attention: {need.label}") for need in Need]
+        states = [(value, words) for value, (words, _) in self.QUERIES.items()]
+        return [(self.ATTENTION, "Needs attention"), *needs, *states]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Sync]) -> QuerySet[Sync]:
-        chosen = self.value()
+        chosen, _, need = (self.value() or "").partition("-")
+        if chosen == self.ATTENTION:
+            # An archived one whose emptying fails needs somebody, too.
+            found: QuerySet[Any] = with_need(queryset, timezone.now())
+            return found.filter(need=need) if need else found.exclude(need="")
         if chosen != "archived":
             queryset = queryset.filter(archived_at=None)
         if chosen not in self.QUERIES:
@@ -130,7 +133,7 @@ class SyncAdmin(DeedsAdmin):
             "Ask before many are removed",
             {
                 "description": "A run that would remove more than this is held until a person approves it.",
-                "fields": ("guard_percent", "guard_users"),
+                "fields": ("hold_if_halved", "guard_percent", "guard_users"),
             },
         ),
     )
@@ -198,11 +201,12 @@ class SyncAdmin(DeedsAdmin):
     def held(self, sync: Any) -> str:
         return f"{sync.facts.held:,}" if sync.facts.settled or not sync.facts.dirty else "unknown"
 
-    @display(description="Rejected")
+    @display(description="Rejected / not delivered")
     def rejected(self, sync: Any) -> SafeString | str:
-        if not sync.facts.rejected:
-            return "0"
-        return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), f"{sync.facts.rejected:,}")
+        shown = f"{sync.facts.rejected:,} / {sync.facts.undelivered:,}"
+        if not (sync.facts.rejected or sync.facts.undelivered):
+            return shown
+        return columns.link(columns.rejections_url(f"sync__id__exact={sync.pk}"), shown)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Begin with what the address says, and with what there is only one of."""

@@ -64,7 +64,7 @@ def _restore(sync: Sync, by: str) -> str:
 
 
 def _reset(sync: Sync, by: str) -> str:
-    lifecycle.reset(sync)
+    lifecycle.reset(sync, by=by)
     return "Forgotten: the next run sends everybody, to a new list if the destination has lists."
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from cohorts.choices import CALCULATED, ScheduleKind
 from cohorts.models import CohortVersion
-from syncs.choices import RunState
+from syncs.choices import RejectionKind, RunState
 from syncs.models import Driver, Rejection, Run, Sync
 from syncs.progress import planned_of
 from syncs.status.state import Facts, LastRun, State, state_of
@@ -39,18 +40,22 @@ def last_runs() -> QuerySet[Run]:
 
 def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
     settled = CohortVersion.objects.filter(cohort=OuterRef("cohort"), number=OuterRef("settled_version"))
+    ended = last_runs().filter(finished_at__isnull=False).exclude(state=RunState.CANCELLED)
     numbers: QuerySet[Any, Any] = (
         syncs.order_by()
         .annotate(
             held=Coalesce(Subquery(settled.values("size")[:1]), 0),
-            open=_number_of(Rejection.objects.open()),
+            rejected=_number_of(Rejection.objects.open().filter(kind=RejectionKind.REJECTED)),
+            undelivered=_number_of(Rejection.objects.open().filter(kind=RejectionKind.UNDELIVERED)),
+            ended_state=Subquery(ended.values("state")[:1]),
+            ended_reason=Subquery(ended.values("reason")[:1]),
             maybe_held=_number_of(
                 Rejection.objects.open().maybe_held().filter(sync__settled_version=0, sync__dirty=False)
             ),
         )
         .values(
-            *("pk", "cohort__version", "cohort__size", "settled_version", "dirty"),
-            *("held", "open", "maybe_held"),
+            *("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "runs_done"),
+            *("held", "rejected", "undelivered", "maybe_held", "ended_state", "ended_reason"),
         )
     )
     return numbers
@@ -63,7 +68,8 @@ def _number_of(rejections: QuerySet[Rejection]) -> Coalesce:
 
 
 def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) -> Facts:
-    destination = sync.destination
+    destination, cohort = sync.destination, sync.cohort
+    calculated = cohort.source_kind in CALCULATED
     driver: Driver | None = getattr(destination, "driver", None)
     return Facts(
         now=now,
@@ -72,7 +78,8 @@ def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) 
         settled=numbers["settled_version"],
         held=numbers["held"],
         dirty=numbers["dirty"],
-        rejected=numbers["open"],
+        rejected=numbers["rejected"],
+        undelivered=numbers["undelivered"],
         maybe_held=numbers["maybe_held"],
         enabled=sync.enabled,
         archived=sync.archived_at is not None,
@@ -80,7 +87,18 @@ def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) 
         paused=destination.pause_reason if destination.is_paused else None,
         parked_until=driver.next_at if driver else None,
         parked_reason=driver.next_reason if driver else "",
+        breaker_opened=bool(driver and driver.opened),
+        driven=bool(driver and driver.until and driver.until > now),
         run=_last_run(run) if run else None,
+        failed=numbers["ended_state"] == RunState.FAILED,
+        failed_reason=(numbers["ended_reason"] or "") if numbers["ended_state"] == RunState.FAILED else "",
+        never_ran=run is None
+        and not (numbers["runs_done"] or numbers["settled_version"] or numbers["dirty"]),
+        is_once=sync.schedule_kind == ScheduleKind.ONCE,
+        cohort_held=cohort.held_number,
+        cohort_error=cohort.calculation_error if calculated else "",
+        cohort_failed_at=cohort.calculation_failed_at if calculated else None,
+        cohort_due_at=cohort.next_due_at if calculated else None,
     )
 
 
@@ -91,7 +109,12 @@ def _last_run(run: Run) -> LastRun:
         mode=run.mode,
         reason=run.reason,
         target=run.to_version,
-        done=run.added + run.removed + run.rejected,
+        done=run.done,
         planned=planned_of(run),
         cancelling=run.cancel_requested,
+        cancelled_by=run.cancelled_by,
+        made_at=run.created_at,
+        reopened=run.reopened,
+        trouble=run.trouble,
+        cohort_error=run.cohort_error,
     )

@@ -1,9 +1,10 @@
 """How a sync stands: a label, a tone and one sentence. Values in, words out; the clock is passed in.
 
-    a run is open ─▶ archived ─▶ cohort not calculated ─▶ paused ─▶ destination paused
-             ─▶ the last run failed or was cancelled ─▶ what the partner holds
+    a run is open ─▶ archived ─▶ cohort never calculated ─▶ paused ─▶ destination paused
+             ─▶ the last run failed or was cancelled ─▶ the cohort is not what it should be by now
+             ─▶ what the partner holds
 
-The first that applies is told.
+The first that applies is told. Whether it needs a person is another question: see attention.py.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from enum import StrEnum
 from django.utils.timesince import timesince, timeuntil
 
 from syncs.choices import BatchState, RejectionState, RunMode, RunState
+
+# A cohort that is not calculated this long after its time is out of date.
+LATE = timedelta(minutes=15)
 
 
 class Tone(StrEnum):
@@ -52,16 +56,25 @@ REJECTION_TONES = {
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """A sync's latest run. `at`: when it ended, or began, or was made. `planned` is None until it was."""
+    """A sync's latest run. `at`: when it ended, or began, or was made. `planned` is None until it was.
+
+    `trouble`: what the partner answers while the run is tried again. `cohort_error`: why the cohort could not
+    be calculated before it.
+    """
 
     state: RunState
     at: datetime
+    made_at: datetime
     mode: str = RunMode.CHANGES
     reason: str = ""
     target: int = 0
     done: int = 0
     planned: int | None = None
     cancelling: bool = False
+    cancelled_by: str = ""
+    reopened: bool = False
+    trouble: str = ""
+    cohort_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,10 @@ class Facts:
     """What is known of a sync. Versions are the cohort's; sizes are users; `now` is aware.
 
     `paused`: why the destination is paused, or None. `parked_until`: no request before then.
-    `rejected`: users whom the partner does not have right, but for those that a person dismissed.
+    `rejected`, `undelivered`: users whom the partner does not have right, since it did not take them, or
+    since no request for them went through; but for those that a person dismissed.
+    `failed`: the last run that ended by itself did so by failing, with `failed_reason`.
+    `cohort_error`: why the cohort could not be calculated the last time; `cohort_due_at`: when it is to be.
     `maybe_held`: when the partner holds nobody else, those of them who may be there.
     """
 
@@ -80,6 +96,7 @@ class Facts:
     held: int
     dirty: bool = False
     rejected: int = 0
+    undelivered: int = 0
     maybe_held: int = 0
     enabled: bool = True
     archived: bool = False
@@ -87,7 +104,27 @@ class Facts:
     paused: str | None = None
     parked_until: datetime | None = None
     parked_reason: str = ""
+    breaker_opened: bool = False
+    driven: bool = False
     run: LastRun | None = None
+    failed: bool = False
+    failed_reason: str = ""
+    never_ran: bool = False
+    is_once: bool = False
+    cohort_held: int | None = None
+    cohort_error: str = ""
+    cohort_failed_at: datetime | None = None
+    cohort_due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What a sync needs a person for: `need` is an attention.Need, `alert` an AlertKind."""
+
+    need: str
+    label: str
+    alert: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +136,10 @@ class State:
 
 def state_of(facts: Facts) -> State:
     """Return how the sync stands at `facts.now`."""
-    for tell in (_under_way, _archived, _not_calculated, _switched_off, _destination_paused, _stopped):
+    for tell in (
+        *(_under_way, _archived, _never_calculated, _switched_off, _destination_paused, _stopped),
+        *(_cohort_waits, _cohort_failed, _cohort_late),
+    ):
         if state := tell(facts):
             return state
     return _standing(facts)
@@ -112,6 +152,11 @@ def ago(then: datetime, now: datetime) -> str:
     if then > now:
         return f"in {timeuntil(then, now, depth=1)}"
     return f"{timesince(then, now, depth=1)} ago"
+
+
+def utc(at: datetime | None) -> str:
+    """For what is stored or sent: nobody knows where it is read."""
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "–"
 
 
 def users(number: int) -> str:
@@ -137,6 +182,9 @@ def _running(facts: Facts, run: LastRun) -> State:
         return State("Stopping", Tone.CARE, "Being cancelled: what is in flight comes to its end.")
     done = f"{run.done:,} of {users(run.planned)}" if run.planned is not None else users(run.done)
     doing = "Emptying the partner" if run.mode == RunMode.EMPTY else f"Sending version {run.target}"
+    if run.trouble:
+        sentence = f"{doing}: {done}. It is being tried again, because: {because(run.trouble)}"
+        return State("Retrying", Tone.CARE, sentence)
     return State("Running", Tone.BUSY, f"{doing}: {done}, begun {ago(run.at, facts.now)}.")
 
 
@@ -153,7 +201,7 @@ def _parked(facts: Facts, run: LastRun) -> State:
 
 
 def _held(facts: Facts, run: LastRun) -> State:
-    return State("Held", Tone.CARE, f"Waits for a person to approve it: {_because(run.reason)}")
+    return State("Held", Tone.CARE, f"Waits for a person to approve it: {because(run.reason)}")
 
 
 _OPEN: dict[RunState, Callable[[Facts, LastRun], State]] = {
@@ -168,13 +216,13 @@ def _parked_until(facts: Facts) -> State | None:
     if facts.parked_until is None or facts.parked_until <= facts.now:
         return None
     until = f"Parked; goes on {ago(facts.parked_until, facts.now)}"
-    return State("Parked", Tone.CARE, f"{until}, because: {_because(facts.parked_reason)}")
+    return State("Parked", Tone.CARE, f"{until}, because: {because(facts.parked_reason)}")
 
 
 # --- nothing is open ----------------------------------------------------------------------------
 
 
-def _not_calculated(facts: Facts) -> State | None:
+def _never_calculated(facts: Facts) -> State | None:
     if facts.version:
         return None
     return State("Not calculated yet", Tone.QUIET, "The cohort has no members yet: nothing can be sent.")
@@ -189,19 +237,42 @@ def _switched_off(facts: Facts) -> State | None:
 def _destination_paused(facts: Facts) -> State | None:
     if facts.paused is None:
         return None
-    return State("Destination paused", Tone.BAD, f"Nothing is sent, because: {_because(facts.paused)}")
+    return State("Destination paused", Tone.BAD, f"Nothing is sent, because: {because(facts.paused)}")
 
 
 def _stopped(facts: Facts) -> State | None:
     """The last run failed or was cancelled, and what was said of it has not been overtaken."""
     run = facts.run
     if run and run.state == RunState.FAILED:
-        why = f"{_because(run.reason)}{_next(facts, ' Next run {}.')}"
+        why = f"{because(run.reason)}{_next(facts, ' Next run {}.')}"
         return State("Failed", Tone.BAD, f"The last run failed {ago(run.at, facts.now)}, because: {why}")
     if run and run.state == RunState.CANCELLED and facts.dirty:
-        text = f"The last run was cancelled {ago(run.at, facts.now)}: the partner may hold a part of it"
+        by = f" by {run.cancelled_by}" if run.cancelled_by else ""
+        text = f"The last run was cancelled{by} {ago(run.at, facts.now)}: the partner may hold a part of it"
         return State("Cancelled", Tone.CARE, f"{text}{_next(facts)}.")
     return None
+
+
+def _cohort_waits(facts: Facts) -> State | None:
+    if facts.cohort_held is None:
+        return None
+    text = f"Version {facts.cohort_held} of the cohort waits for a person to approve it; {_holds(facts)}"
+    return State("Cohort held", Tone.CARE, f"{text}{_next(facts)}.")
+
+
+def _cohort_failed(facts: Facts) -> State | None:
+    if not facts.cohort_error:
+        return None
+    when = f" {ago(facts.cohort_failed_at, facts.now)}" if facts.cohort_failed_at else ""
+    text = f"Its cohort could not be calculated{when}: {because(facts.cohort_error)}"
+    return State("Cohort not calculated", Tone.BAD, f"{text} Meanwhile {_holds(facts)}{_next(facts)}.")
+
+
+def _cohort_late(facts: Facts) -> State | None:
+    if facts.cohort_due_at is None or facts.cohort_due_at >= facts.now - LATE:
+        return None
+    due = f"Its cohort was to be calculated {ago(facts.cohort_due_at, facts.now)}, and was not"
+    return State("Cohort out of date", Tone.CARE, f"{due}; {_holds(facts)}{_next(facts)}.")
 
 
 def _standing(facts: Facts) -> State:
@@ -225,10 +296,15 @@ def _nothing_held(facts: Facts) -> State:
 def _equal(facts: Facts) -> State:
     when = f", {ago(facts.run.at, facts.now)}" if facts.run else ""
     text = f"Equal to version {facts.version}, {users(facts.held)}{when}"
-    if facts.rejected:
-        text += f"; {users(facts.rejected)} rejected"
+    if not_right := _not_right(facts):
+        text += f"; {not_right}"
         return State("Equal but for some", Tone.CARE, f"{text}{_next(facts)}.")
     return State("Equal", Tone.GOOD, f"{text}{_next(facts)}.")
+
+
+def _not_right(facts: Facts) -> str:
+    found = ((facts.rejected, "rejected"), (facts.undelivered, "not delivered"))
+    return ", ".join(f"{users(number)} {words}" for number, words in found if number)
 
 
 def _behind(facts: Facts) -> State:
@@ -258,6 +334,7 @@ def _next(facts: Facts, words: str = "; next run {}") -> str:
     return words.format(ago(facts.next_due_at, facts.now)) if facts.next_due_at else ""
 
 
-def _because(reason: str) -> str:
+def because(reason: str) -> str:
+    """Return a reason as the end of a sentence."""
     reason = reason.strip() or "no reason was recorded"
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."

@@ -306,7 +306,8 @@ class CountedQueries:
     ("chosen", "found"),
     [
         ("", {"equal", "behind", "failed", "parked", "held", "off", "open", "destination", "empty"}),
-        ("attention", {"failed", "parked", "held", "destination"}),
+        # That a partner asked for a wait of some minutes needs nobody.
+        ("attention", {"failed", "held", "destination"}),
         ("equal", {"equal", "failed", "parked", "held", "off", "open", "destination"}),
         ("behind", {"behind"}),
         ("open", {"open"}),

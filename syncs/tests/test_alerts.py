@@ -9,6 +9,7 @@ from threading import Thread
 from typing import ClassVar
 
 import pytest
+from django.core import mail
 from django.utils import timezone
 
 from destinations.models import Destination
@@ -251,3 +252,40 @@ def test_a_webhook_at_an_address_that_is_not_allowed__is_refused(sync, hook, set
     alerts.send_waiting(timezone.now())
     assert "OUTBOUND_ALLOW_NETS" in Alert.objects.get().error
     assert hook[0] == []
+
+
+# --- channels -----------------------------------------------------------------------------------
+
+
+def test_a_mail_server_that_is_down__keeps_no_webhook_from_being_sent(partner, sync, hook, settings):
+    got, _ = hook
+    settings.ALERT_EMAILS = ["ann@example.com"]
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    partner.fault = lambda call: Fault(401, {})
+    world.run(sync)
+    look()
+    assert alerts.send_waiting(timezone.now()) == 0
+    alert = Alert.objects.get()
+    assert (len(got), alert.sent_at, alert.emailed_at) == (1, None, None)
+    assert alert.webhooked_at is not None
+    assert alert.error.startswith("E-mail: ")
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    assert alerts.send_waiting(timezone.now() + timedelta(minutes=5)) == 1
+    assert (len(got), len(mail.outbox)) == (1, 1), "the webhook is not sent again"
+
+
+def test_a_webhook_that_is_down__is_told_beside_the_channel_that_failed(partner, sync, hook, settings):
+    settings.ALERT_EMAILS = ["ann@example.com"]
+    _, handler = hook
+    handler.status = 500
+    partner.fault = lambda call: Fault(401, {})
+    world.run(sync)
+    look()
+    try:
+        assert alerts.send_waiting(timezone.now()) == 0
+    finally:
+        handler.status = 200
+    alert = Alert.objects.get()
+    assert alert.error.startswith("Webhook: ")
+    assert (alert.emailed_at is not None, alert.webhooked_at) == (True, None)

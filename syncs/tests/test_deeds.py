@@ -47,16 +47,58 @@ def test_a_run_that_removes_more_than_the_guard_allows__waits_and_sends_nothing(
     assert run.reason == "It would remove 6 of 10 users; the limit is 50 %."
 
 
-def test_an_approved_run__does_what_was_shown_and_no_more(partner, sync):
+def test_an_approved_run__does_what_was_shown(partner, sync):
     Sync.objects.filter(pk=sync.pk).update(guard_percent=50)
     world.fill(sync.cohort, world.users(4))
     run = world.run(sync)
-    world.fill(sync.cohort, world.users(1))
     lifecycle.approve(run, by="ann")
     world.go(sync.destination)
     run.refresh_from_db()
     assert (run.state, run.approved_by, run.removed) == (RunState.SUCCEEDED, "ann", 6)
     assert partner.members(world.name_at_partner(sync)) == set(world.users(4))
+
+
+def test_a_held_run_whose_cohort_changed__asks_again_with_the_new_numbers(partner, sync):
+    Sync.objects.filter(pk=sync.pk).update(guard_percent=50)
+    world.fill(sync.cohort, world.users(4))
+    run = world.run(sync)
+    world.fill(sync.cohort, world.users(1))
+    calls = len(partner.calls)
+    with pytest.raises(lifecycle.CannotRun, match="It would remove 9 of 10 users; the limit is 50 %"):
+        lifecycle.approve(run, by="ann")
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert (run.state, run.planned_removes, len(partner.calls)) == (RunState.HELD, 9, calls)
+    lifecycle.approve(run, by="ann")
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert (run.state, run.removed) == (RunState.SUCCEEDED, 9)
+
+
+def test_a_held_run_whose_cohort_recovered__removes_nobody_who_is_a_member_again(partner, sync):
+    Sync.objects.filter(pk=sync.pk).update(guard_percent=50)
+    world.fill(sync.cohort, world.users(1))
+    run = world.run(sync)
+    assert run.state == RunState.HELD
+    world.fill(sync.cohort, world.users(9))
+    lifecycle.approve(run, by="ann")
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert (run.state, run.removed) == (RunState.SUCCEEDED, 1)
+    assert partner.members(world.name_at_partner(sync)) == set(world.users(9))
+
+
+def test_an_approval_is_void_when_the_cohort_changes_before_the_run_begins(partner, sync):
+    Sync.objects.filter(pk=sync.pk).update(guard_percent=50)
+    world.fill(sync.cohort, world.users(4))
+    run = world.run(sync)
+    lifecycle.approve(run, by="ann")
+    world.fill(sync.cohort, world.users(1))
+    calls = len(partner.calls)
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert (run.state, run.approved_by, run.planned_removes) == (RunState.HELD, "", 9)
+    assert len(partner.calls) == calls
 
 
 def test_a_refused_run__ends_and_the_next_one_asks_again(partner, sync):

@@ -15,7 +15,7 @@ EARLIER = NOW - timedelta(minutes=12)
 def facts(state: RunState | None = None, *, run: dict[str, Any] | None = None, **changes) -> Facts:
     values: dict[str, Any] = {"now": NOW, "version": 14, "size": 23_570, "settled": 14, "held": 23_570}
     if state:
-        told: dict[str, Any] = {"state": state, "at": EARLIER, "target": 14}
+        told: dict[str, Any] = {"state": state, "at": EARLIER, "made_at": EARLIER, "target": 14}
         values["run"] = LastRun(**told | (run or {}))
     return Facts(**values | changes)
 

@@ -92,7 +92,7 @@ def test_a_chart_stands_the_numbers_of_a_run_upon_each_other():
     last = chart.bars[1]
     assert (last.added, last.removed_from, last.removed) == ("10.00", "10.00", "30.00")
     assert (last.rejected_from, last.rejected) == ("40.00", "10.00")
-    assert last.label == "Run 2, Succeeded: 10 added, 30 removed, 10 rejected"
+    assert last.label == "Run 2, Succeeded: 10 added, 30 removed, 10 rejected, 0 not delivered"
 
 
 def test_one_run_is_no_chart_and_runs_that_sent_nothing_are_flat():

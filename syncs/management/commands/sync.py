@@ -61,6 +61,11 @@ class Command(BaseCommand):
                 self.stdout.write(
                     f"  {run.sync.destination.name} is paused: {run.sync.destination.pause_reason}"
                 )
+        for sync in (
+            {} if as_json else {run.sync_id: run.sync for run in runs if run.mode != RunMode.EMPTY}.values()
+        ):
+            if said := reporting.behind(sync):
+                self.stdout.write(said)
 
     def _preview(self, syncs: list[Sync], mode: str, as_json: bool) -> None:
         try:

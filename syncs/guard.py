@@ -1,0 +1,61 @@
+"""Whether a person should see a run before it is sent: it would take away more than was agreed to."""
+
+from cohorts import members
+from cohorts.refresh import HALVED_ABOVE
+from syncs.choices import RunMode, Step
+from syncs.models import Run
+from syncs.plan import Plan
+
+PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
+
+
+def plan_anew(run: Run) -> Plan:
+    """Let the run do what there is to do now: from what the partner holds to the cohort's latest version.
+
+    Reads, and changes the run's values; writes nothing.
+    """
+    sync = run.sync
+    run.from_version, run.from_dirty = sync.settled_version, sync.dirty
+    run.to_version = sync.cohort.version
+    plan = Plan.of(run)
+    run.planned_adds, run.planned_removes = plan.count(Step.ADD), plan.count(Step.REMOVE)
+    return plan
+
+
+def planned(run: Run) -> dict[str, object]:
+    """Return what was planned, by field."""
+    return {name: getattr(run, name) for name in PLANNED}
+
+
+def is_agreed(run: Run) -> bool:
+    """Say whether a person has agreed to what this run does: to emptying, or to just these two versions."""
+    if not run.approved_by or run.mode == RunMode.EMPTY:
+        return bool(run.approved_by)
+    sync = run.sync
+    return (run.from_version, run.to_version) == (sync.settled_version, sync.cohort.version)
+
+
+def why_hold(run: Run, plan: Plan) -> str:
+    """Return why a person should see this run first, or ''.
+
+    A run is held that removes more users than the sync's guard allows (without one, its cohort's),
+    unless each of them left in a version of the cohort that a person has approved.
+    """
+    sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
+    leavers = plan.users(Step.REMOVE)
+    if members.all_left_approved(cohort.pk, plan.settled, plan.target, leavers):
+        return ""
+    users = cohort.guard_users if sync.guard_users is None else sync.guard_users
+    if users is not None and removes > users:
+        return f"It would remove {removes:,} users; the limit is {users:,}."
+    percent = sync.guard_percent or cohort.guard_percent
+    held = members.size_of(cohort.pk, plan.settled)
+    if percent and removes * 100 > percent * max(held, 1):
+        return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
+    unlimited = users is None and not percent
+    if sync.hold_if_halved and unlimited and held > HALVED_ABOVE and removes * 2 >= held:
+        return (
+            f"It would remove {removes:,} of {held:,} users, half of them or more. If such a change is usual "
+            "here, switch “ask when halved” off or set a limit of your own."
+        )
+    return ""
