@@ -143,10 +143,11 @@ def generate(events: int, seed: int) -> None:
     """Write and list the files. In a process of its own, so that its memory is not measured."""
     setup()
     from events import convert
-    from events.compact import Prepared, limits, publish
+    from events.compact import limits
     from events.convert import Counted, Written
     from events.engine import connect
     from events.models import FileKind, PropertyColumn
+    from events.publish import Prepared, Publication, publish, working
     from events.store import Folders
 
     folders = Folders("default").make()
@@ -186,7 +187,8 @@ def generate(events: int, seed: int) -> None:
         Prepared(FileKind.EVENTS, "benchmark-events.parquet", Written(count, tuple(columns)), counts),
         Prepared(FileKind.TRAITS, "benchmark-traits.parquet", Written(known, ())),
     ]
-    publish("default", folders, files)
+    with working("default") as folders:
+        publish("default", folders, Publication(files))
 
 
 def setup() -> None:

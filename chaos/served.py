@@ -21,6 +21,7 @@ from django.core.management import call_command  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 
 from events import compact  # noqa: E402
+from events.publish import Publication, publish  # noqa: E402
 
 VARIANT = os.environ.get("CHAOS_VARIANT", "none")
 _fsync = os.fsync
@@ -56,7 +57,7 @@ def publish_after_removing(workspace, folders, batch):
     prepared = compact.prepare(workspace, folders, batch, batch.name)
     shutil.rmtree(batch)
     time.sleep(3)
-    compact.publish(workspace, folders, prepared)
+    publish(workspace, folders, Publication(prepared))
     return prepared
 
 

@@ -135,6 +135,9 @@ EVENTS_MEMORY_MB = env.int("EVENTS_MEMORY_MB", default=500)
 EVENTS_THREADS = env.int("EVENTS_THREADS", default=2)
 EVENTS_TEMP_MB = env.int("EVENTS_TEMP_MB", default=20_000)
 EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
+# How long files of events that were merged or corrected stay: longer than the oldest backup of the
+# database that would ever be restored, since it names them. Imports can be undone exactly as long.
+EVENTS_KEEP_DAYS = env.float("EVENTS_KEEP_DAYS", default=7.0)
 # A preview in the admin is stopped after this time.
 PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.

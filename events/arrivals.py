@@ -7,10 +7,6 @@ at some folders, and DuckDB is not even loaded.
 import logging
 import time
 from collections.abc import Callable
-from datetime import timedelta
-
-from django.conf import settings
-from django.utils import timezone
 
 from events.models import EventFile
 from events.store import Folders, workspaces
@@ -55,7 +51,7 @@ def waits(workspace: str) -> bool:
     folders = Folders(workspace)
     inbox = folders.root / "inbox"
     arrived = any(path.is_file() for path in inbox.iterdir()) if inbox.is_dir() else False
-    return arrived or oldest_arrival(workspace) is not None or _has_retired(workspace)
+    return arrived or oldest_arrival(workspace) is not None or EventFile.objects.removable(workspace).exists()
 
 
 def oldest_arrival(workspace: str) -> float | None:
@@ -69,8 +65,3 @@ def oldest_arrival(workspace: str) -> float | None:
             except FileNotFoundError:  # just taken in
                 found.append(time.time())
     return min(found, default=None)
-
-
-def _has_retired(workspace: str) -> bool:
-    before = timezone.now() - timedelta(seconds=2 * settings.EVENTS_SECONDS + 600)
-    return EventFile.objects.filter(workspace=workspace, retired_at__lt=before).exists()

@@ -1,8 +1,10 @@
 """Which events and properties there are: counted at publication, read by forms and by advice."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
 from django.db.models import Max
 
 from events.convert import Counted
@@ -10,6 +12,24 @@ from events.models import CatalogueEntry
 
 # A sender that puts ids into names would otherwise fill the database with them.
 MAX_ENTRIES = 20_000
+
+
+@dataclass(frozen=True)
+class Recount:
+    """What some events, "" for users' properties, are counted as now; `events` None: everything there is."""
+
+    events: tuple[str, ...] | None
+    counts: tuple[Counted, ...]
+
+
+def replace(workspace: str, recount: Recount) -> None:
+    """Put new counts in the place of the old ones."""
+    with transaction.atomic():
+        stale = CatalogueEntry.objects.filter(workspace=workspace)
+        if recount.events is not None:
+            stale = stale.filter(event__in=recount.events)
+        stale.delete()
+        add(workspace, recount.counts)
 
 
 def add(workspace: str, counts: Iterable[Counted]) -> None:

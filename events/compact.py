@@ -1,29 +1,33 @@
 """From the spool to immutable sorted files, and from small files to larger ones.
 
 One compaction at a time works on a workspace, held by a lock that dies with its process. A batch's file
-carries the batch's name: a crash at any point leaves either segments that are not yet in the manifest,
-and are compacted again, or segments that are, and are removed.
+carries the batch's name: a crash at any point leaves either segments that are not yet listed, and are
+compacted again, or segments that are, and are removed.
 """
 
-import hashlib
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
-from events import catalogue, convert
-from events.convert import Connection, Counted, Written, make_durable
+from events import convert
+from events.convert import Connection, Counted
+from events.custody import check_file, description_path, read_description, read_descriptions
+from events.disk import make_durable
 from events.engine import Limits, connect
 from events.layout import MAX_COLUMNS
+from events.lineage import Lineage
 from events.locks import locked, remove_abandoned
-from events.models import EventFile, FileKind, PropertyColumn
-from events.store import Folders, column_numbers
+from events.models import EventFile, FileKind, FileState, ImportedFile, PropertyColumn
+from events.publish import Prepared, Publication, publish, working
+from events.store import column_numbers, find_unknown
+from events.workspace_folders import Folders
 
 FAN = 8
 
@@ -37,7 +41,7 @@ class Compacted:
     users: int = 0
     merged: int = 0
 
-    def add(self, prepared: "Prepared") -> None:
+    def add(self, prepared: Prepared) -> None:
         self.events += prepared.written.rows if prepared.kind == FileKind.EVENTS else 0
         self.repeats += prepared.repeats
         self.users += prepared.users
@@ -48,15 +52,15 @@ def compact(workspace: str) -> Compacted:
 
     Waits for a compaction or an import of another process. Safe to kill at any point, and to repeat.
     """
-    folders = Folders(workspace).make()
     done = Compacted()
-    with locked(folders.lock):
+    with working(workspace) as folders:
         clean(workspace, folders)
         seal(folders)
         for batch in sorted(folders.sealed.iterdir()):
             for prepared in publish_batch(workspace, folders, batch):
                 done.add(prepared)
-        for kind in FileKind:
+        # What is set aside may turn out to be a part of what would be merged.
+        for kind in () if EventFile.objects.troubled(workspace).exists() else FileKind:
             done.merged += merge(workspace, folders, kind)
     return done
 
@@ -98,97 +102,105 @@ def cut_torn_line(segment: Path) -> None:
             file.truncate(end)
 
 
-def publish_batch(workspace: str, folders: Folders, batch: Path) -> list["Prepared"]:
-    prepared: list[Prepared] = []
-    if not EventFile.objects.filter(workspace=workspace, name__startswith=batch.name).exists():
-        prepared = prepare(workspace, folders, batch, batch.name)
-        publish(workspace, folders, prepared)
+def publish_batch(workspace: str, folders: Folders, batch: Path) -> list[Prepared]:
+    """Publish a batch, unless a process that died had done it, and only had to remove the batch."""
+    kinds = [kind for kind in FileKind if not is_held(workspace, folders, file_name(batch.name, kind))]
+    prepared = prepare(workspace, folders, batch, batch.name, kinds=kinds)
+    publish(workspace, folders, Publication(prepared))
     shutil.rmtree(batch)
     return prepared
+
+
+def is_held(workspace: str, folders: Folders, name: str) -> bool:
+    """Whether the rows of a file are in one that is listed and there. A batch may come from a backup of the
+    folder, and its file not: to be listed is not enough."""
+    if not EventFile.objects.filter(workspace=workspace, name=name).exists():
+        return False
+    lineage = Lineage(read_descriptions(folders))
+    listed = EventFile.objects.filter(workspace=workspace, state=FileState.LISTED)
+    there = [file.name for file in listed if (folders.files / file.name).exists()]
+    return any(name == other or name in lineage.roots(other) for other in there)
 
 
 def file_name(batch: str, kind: FileKind) -> str:
     return f"{batch}-{kind.value}.parquet"
 
 
-# --- Publication ----------------------------------------------------------------------------
+# --- Preparation ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A finished file that is not listed yet, in the temp folder; no file when it has no rows."""
-
-    kind: FileKind
-    name: str
-    written: Written
-    counts: Sequence[Counted] = ()
-    repeats: int = 0
-    users: int = 0
-
-
-def prepare(workspace: str, folders: Folders, sources: Path, batch: str) -> list[Prepared]:
-    """Turn a folder's spool lines into a file for each kind. The caller holds the workspace's lock."""
+def prepare(
+    workspace: str,
+    folders: Folders,
+    sources: Path,
+    batch: str,
+    origin: str | None = None,
+    kinds: Sequence[FileKind] = tuple(FileKind),
+) -> list[Prepared]:
+    """Turn a folder's spool lines into a file for each kind; rows of an import bear its key as `origin`.
+    The caller is `working` on the workspace."""
     prepared = []
     for kind, make in ((FileKind.EVENTS, prepare_events), (FileKind.TRAITS, prepare_traits)):
         paths = [path for path in sorted(sources.glob(f"{kind.value}-*.jsonl")) if path.stat().st_size]
-        if paths:
+        if paths and kind in kinds:
             with connect(limits(), folders.temp) as connection:
-                prepared.append(make(connection, workspace, folders, paths, file_name(batch, kind)))
+                prepared.append(make(connection, workspace, folders, paths, file_name(batch, kind), origin))
     return [p for p in prepared if p.written.rows or p.repeats]
 
 
 def prepare_events(
-    connection: Connection, workspace: str, folders: Folders, sources: Sequence[Path], name: str
+    connection: Connection,
+    workspace: str,
+    folders: Folders,
+    sources: Sequence[Path],
+    name: str,
+    origin: str | None,
 ) -> Prepared:
-    known = EventFile.objects.live(workspace, FileKind.EVENTS).values_list("name", flat=True)
     convert.load_events(connection, sources)
-    repeats = convert.drop_repeats(connection, [str(folders.files / file) for file in known])
+    repeats = convert.drop_repeats(connection, usable(workspace, folders, FileKind.EVENTS))
     counts = convert.count_events(connection)
     numbers = number_properties(workspace, counts)
-    written = convert.write_events(connection, numbers, counts, folders.temp / name)
+    written = convert.write_events(connection, numbers, counts, folders.temp / name, origin)
     return Prepared(FileKind.EVENTS, name, written, counts, repeats)
 
 
 def prepare_traits(
-    connection: Connection, workspace: str, folders: Folders, sources: Sequence[Path], name: str
+    connection: Connection,
+    workspace: str,
+    folders: Folders,
+    sources: Sequence[Path],
+    name: str,
+    origin: str | None,
 ) -> Prepared:
     convert.load_traits(connection, sources)
     counts = convert.count_traits(connection)
     users = convert.count_users(connection)
-    written = convert.write_traits(connection, folders.temp / name)
+    written = convert.write_traits(connection, folders.temp / name, origin)
     return Prepared(FileKind.TRAITS, name, written, counts, users=users)
 
 
-@transaction.atomic
-def publish(workspace: str, folders: Folders, prepared: Sequence[Prepared]) -> None:
-    """Move finished files to their place and list them, all or none."""
-    for one in prepared:
-        if one.written.rows:
-            list_file(workspace, folders, one)
-            catalogue.add(workspace, one.counts)
-
-
-def list_file(workspace: str, folders: Folders, prepared: Prepared) -> None:
-    target = (folders.temp / prepared.name).rename(folders.files / prepared.name)
-    make_durable(folders.files)
-    EventFile.objects.create(
-        workspace=workspace,
-        kind=prepared.kind,
-        name=prepared.name,
-        rows=prepared.written.rows,
-        size=target.stat().st_size,
-        columns=list(prepared.written.columns),
-    )
+def usable(workspace: str, folders: Folders, kind: FileKind) -> list[str]:
+    """Return the paths of the workspace's files, without those that turn out to be damaged."""
+    return [
+        str(folders.files / file.name)
+        for file in EventFile.objects.live(workspace, kind)
+        if not check_file(folders, file)
+    ]
 
 
 def number_properties(workspace: str, counts: Sequence[Counted]) -> dict[str, int]:
     """Give columns to properties that have none yet, the most frequent first, while there are some left."""
-    numbers = column_numbers(workspace)
     totals: dict[str, int] = {}
     for counted in counts:
-        if counted.property is not None and counted.property not in numbers:
+        if counted.property is not None:
             totals[counted.property] = totals.get(counted.property, 0) + counted.count
-    new = sorted(totals, key=lambda name: (-totals[name], name))[: MAX_COLUMNS - len(numbers)]
+    return number_names(workspace, sorted(totals, key=lambda name: (-totals[name], name)))
+
+
+def number_names(workspace: str, names: Sequence[str]) -> dict[str, int]:
+    """Give columns to the first of the names that have none, while there are some; return all numbers."""
+    numbers = column_numbers(workspace)
+    new = [name for name in names if name not in numbers][: max(0, MAX_COLUMNS - len(numbers))]
     added = {name: len(numbers) + index for index, name in enumerate(new)}
     PropertyColumn.objects.bulk_create(
         PropertyColumn(workspace=workspace, name=name, number=number) for name, number in added.items()
@@ -210,34 +222,57 @@ def merge(workspace: str, folders: Folders, kind: FileKind) -> int:
     merged = 0
     for files in tiers.values():
         if len(files) >= FAN:
-            merge_files(workspace, folders, kind, files)
-            merged += len(files)
+            merged += merge_files(workspace, folders, kind, files)
     return merged
 
 
-def merge_files(workspace: str, folders: Folders, kind: FileKind, files: Sequence[EventFile]) -> None:
-    # Named after what it holds: the next try of a merge that died writes the same file once more.
-    parents = "\n".join(file.name for file in files)
-    name = file_name(hashlib.sha256(parents.encode()).hexdigest()[:32], kind)
+def merge_files(workspace: str, folders: Folders, kind: FileKind, files: Sequence[EventFile]) -> int:
+    """Put files into one. Nothing is done when one of them is damaged: the others stay what they are."""
+    if any(check_file(folders, file, again=True) for file in files):
+        return 0
+    name = file_name(uuid.uuid4().hex, kind)
     paths = [str(folders.files / file.name) for file in files]
-    merger = convert.merge_events if kind == FileKind.EVENTS else convert.merge_traits
+    names = [file.name for file in files]
     with connect(limits(), folders.temp) as connection:
-        written = merger(connection, paths, folders.temp / name)
-    with transaction.atomic():
-        list_file(workspace, folders, Prepared(kind, name, written))
-        EventFile.objects.filter(pk__in=[file.pk for file in files]).update(retired_at=timezone.now())
+        if kind == FileKind.EVENTS:
+            written = convert.merge_events(connection, paths, folders.temp / name)
+        else:
+            written = convert.merge_traits(connection, paths, folders.temp / name, undoable(workspace))
+    prepared = Prepared(kind, name, written, merged_from=names, imports=imports_in(folders, names))
+    publish(workspace, folders, Publication([prepared], retired=names))
+    return len(files)
+
+
+def imports_in(folders: Folders, names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the imports whose rows some files hold, each once."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in names:
+        if description := read_description(folders, name):
+            found |= {one["key"]: one for one in description.imports}
+    return list(found.values())
+
+
+def undoable(workspace: str) -> list[str]:
+    """Return the imports that can still be undone exactly: what they overwrote of users is kept apart."""
+    since = timezone.now() - timedelta(days=settings.EVENTS_KEEP_DAYS)
+    recent = ImportedFile.objects.standing(workspace).filter(imported_at__gte=since, key__isnull=False)
+    return [key for key in recent.values_list("key", flat=True) if key]
 
 
 def clean(workspace: str, folders: Folders) -> None:
-    """Remove what a crash left in the working folders, and retired files that no query can be reading.
+    """Remove what a crash left in the working folders, and files that were replaced long ago.
 
-    A file that is not listed stays: the database may be an older one, or another site's.
+    A file that is not listed stays: the database may be an older one, or another site's. While something
+    of the workspace is damaged or missing, what it was made of stays, too.
     """
     remove_abandoned(folders.temp)
     remove_abandoned(folders.staging)
     for path in folders.temp.glob("*.parquet"):
         path.unlink()
-    before = timezone.now() - timedelta(seconds=2 * settings.EVENTS_SECONDS + 600)
-    for file in EventFile.objects.filter(workspace=workspace, retired_at__lt=before):
+    find_unknown(folders, workspace)
+    if EventFile.objects.troubled(workspace).exists():
+        return
+    for file in EventFile.objects.removable(workspace):
         (folders.files / file.name).unlink(missing_ok=True)
+        description_path(folders, file.name).unlink(missing_ok=True)
         file.delete()

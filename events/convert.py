@@ -3,7 +3,6 @@
 The steps of a conversion share a connection: `load`, `drop_repeats`, `count`, `write`.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from events.disk import make_durable
 from events.layout import NUMBER_PATTERN, column_stem
 from events.records import MAX_LINE
 from events.times import EPOCH
@@ -18,6 +18,9 @@ from events.times import EPOCH
 Connection = duckdb.DuckDBPyConnection
 # Rows are pruned by row group: smaller ones prune better, larger ones have fewer footers to read.
 ROW_GROUP = 122_880
+BOOLEAN = "('true', 'false')"
+# The columns of events that are no properties'.
+FIXED = ("event", "user_id", "time", "insert_id", "origin")
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,9 @@ def count_traits(connection: Connection) -> list[Counted]:
 
 
 def properties(event: str) -> str:
-    numeric = f"regexp_full_match(v.value, '{NUMBER_PATTERN}')"
     return (
-        f"SELECT e, v.key, count(*), count(*) FILTER (WHERE {numeric}), "
-        "count(*) FILTER (WHERE v.value IN ('true', 'false')), max(t) "
+        f"SELECT e, v.key, count(*), count(*) FILTER (WHERE {numeric('v.value')}), "
+        f"count(*) FILTER (WHERE v.value IN {BOOLEAN}), max(t) "
         f"FROM (SELECT {event} AS e, t, unnest(map_entries(p)) AS v FROM spooled) GROUP BY e, v.key"
     )
 
@@ -108,11 +110,16 @@ def counted(connection: Connection, sql: str) -> list[Counted]:
 
 
 def write_events(
-    connection: Connection, numbers: Mapping[str, int], counts: Sequence[Counted], target: Path
+    connection: Connection,
+    numbers: Mapping[str, int],
+    counts: Sequence[Counted],
+    target: Path,
+    origin: str | None = None,
 ) -> Written:
     """Write `spooled`, sorted, to the file `target`; safe on disk when it returns.
 
-    `numbers` gives the properties that have columns: only those that occur here get one.
+    `numbers` gives the properties that have columns: only those that occur here get one. `origin` is the
+    import that the rows are of.
     """
     seen = {c.property: 0 for c in counts if c.property is not None}
     for c in counts:
@@ -126,7 +133,7 @@ def write_events(
             columns[f"n{stem}"] = number(value)
     if seen.keys() - numbers.keys():
         columns["rest"] = "p"
-    selected = "".join(f', {value} AS "{column}"' for column, value in columns.items())
+    selected = marked(origin) + "".join(f', {value} AS "{column}"' for column, value in columns.items())
     rows = copy(
         connection,
         f"SELECT e AS event, u AS user_id, make_timestamp(t) AS time, i AS insert_id{selected} "
@@ -136,35 +143,80 @@ def write_events(
     return Written(rows, tuple(columns))
 
 
-def write_traits(connection: Connection, target: Path) -> Written:
+def marked(origin: str | None) -> str:
+    return f", {quoted(origin)} AS origin" if origin else ""
+
+
+def write_traits(connection: Connection, target: Path, origin: str | None = None) -> Written:
     """Write the last value of each user's traits, and a row with an empty name for each user."""
     rows = f"""
-        SELECT name, user_id, make_timestamp(t) AS time, s, {number("s")} AS n
+        SELECT name, user_id, make_timestamp(t) AS time, s, {number("s")} AS n{marked(origin)}
         FROM (
             SELECT v.key AS name, user_id, t, v.value AS s
             FROM (SELECT u AS user_id, t, unnest(map_entries(p)) AS v FROM spooled)
             UNION ALL SELECT '' AS name, u AS user_id, t, '' AS s FROM spooled
         )
     """
-    return Written(copy(connection, last_traits(rows), target), ())
+    return Written(copy(connection, last_traits(rows, kept_apart([origin] if origin else [])), target), ())
 
 
 def merge_events(connection: Connection, files: Sequence[str], target: Path) -> Written:
     rows = f"SELECT * FROM read_parquet({listed(files)}, union_by_name=true)"
     columns = [str(row[0]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()]
     written = copy(connection, f"{rows} ORDER BY event, user_id, time, insert_id", target)
-    return Written(written, tuple(columns[4:]))
+    return Written(written, tuple(column for column in columns if column not in FIXED))
 
 
-def merge_traits(connection: Connection, files: Sequence[str], target: Path) -> Written:
-    return Written(copy(connection, last_traits(f"SELECT * FROM read_parquet({listed(files)})"), target), ())
+def renumber_events(
+    connection: Connection, file: str, old: Mapping[str, int], new: Mapping[str, int], target: Path
+) -> Written:
+    """Copy a file whose properties have the numbers `old` into one where they have `new`, or no column."""
+    rows = f"read_parquet({quoted(file)})"
+    present = [str(row[0]) for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()]
+    columns: dict[str, str] = {}
+    without: list[str] = []
+    for name, number in old.items():
+        for letter in ("s", "n"):
+            column = letter + column_stem(number, name)
+            if column in present and name in new:
+                columns[letter + column_stem(new[name], name)] = f'"{column}"'
+            elif column in present and letter == "s":
+                without.append(f'{{k: {quoted(name)}, v: "{column}"}}')
+    if "rest" in present or without:
+        added = (
+            f"list_filter([{', '.join(without)}]::STRUCT(k VARCHAR, v VARCHAR)[], lambda x: x.v IS NOT NULL)"
+        )
+        columns["rest"] = f"map_from_entries({added})"
+        if "rest" in present:
+            columns["rest"] = f"map_concat(coalesce(rest, MAP {{}}), {columns['rest']})"
+    fixed = ", ".join(column for column in FIXED if column in present)
+    selected = "".join(f', {value} AS "{column}"' for column, value in columns.items())
+    written = copy(connection, f"SELECT {fixed}{selected} FROM {rows}", target)
+    return Written(written, tuple(columns))
 
 
-def last_traits(rows: str) -> str:
-    """Keep the latest value of a user's trait; of two with one time the greater, as a query does."""
+def merge_traits(
+    connection: Connection, files: Sequence[str], target: Path, origins: Sequence[str] = ()
+) -> Written:
+    """Merge, and keep what each of the imports `origins` said apart, so that it can be undone."""
+    rows = f"SELECT * FROM read_parquet({listed(files)}, union_by_name=true)"
+    columns = [str(row[0]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()]
+    origin = kept_apart(origins) if "origin" in columns else ""
+    return Written(copy(connection, last_traits(rows, origin), target), ())
+
+
+def kept_apart(origins: Sequence[str]) -> str:
+    return f"CASE WHEN origin IN ({', '.join(map(quoted, origins))}) THEN origin END" if origins else ""
+
+
+def last_traits(rows: str, origin: str = "") -> str:
+    """Keep the latest value of a user's trait; of two with one time the greater, as a query does. `origin`
+    is an expression whose values are kept apart."""
     last = "arg_max({s: s, n: n}, {time: time, s: coalesce(s, '')})"
-    kept = f"SELECT name, user_id, max(time) AS time, {last} AS v FROM ({rows}) GROUP BY name, user_id"
-    return f"SELECT name, user_id, time, v.s AS s, v.n AS n FROM ({kept}) ORDER BY name, user_id"
+    apart = f", {origin} AS origin" if origin else ""
+    kept = f"SELECT name, user_id, max(time) AS time, {last} AS v{apart} FROM ({rows}) GROUP BY ALL"
+    column = ", origin" if origin else ""
+    return f"SELECT name, user_id, time, v.s AS s, v.n AS n{column} FROM ({kept}) ORDER BY name, user_id"
 
 
 def copy(connection: Connection, query: str, target: Path) -> int:
@@ -175,17 +227,12 @@ def copy(connection: Connection, query: str, target: Path) -> int:
     return int(rows[0][0])
 
 
-def make_durable(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def number(value: str) -> str:
-    return f"TRY_CAST(CASE WHEN regexp_full_match({value}, '{NUMBER_PATTERN}') THEN {value} END AS DOUBLE)"
+    return f"TRY_CAST(CASE WHEN {numeric(value)} THEN {value} END AS DOUBLE)"
+
+
+def numeric(value: str) -> str:
+    return f"regexp_full_match({value}, '{NUMBER_PATTERN}')"
 
 
 def quoted(value: str) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from events.engine import EngineError
 from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, import_file
-from events.store import Folders, Refused
+from events.site import check_site
+from events.workspace_folders import Folders, check_kept_here
 
 SETTLED = 5.0
 
@@ -33,8 +34,12 @@ def inbox(workspace: str) -> Path:
 
 def scan(workspace: str, now: float | None = None) -> list[Taken]:
     """Import what lies in the workspace's inbox. A crash between import and move is harmless: the content
-    is known, and the file is moved at the next scan."""
-    return [take(workspace, path) for path in settled(inbox(workspace), time.time() if now is None else now)]
+    is known, and the file is moved at the next scan. Raises Refused, and leaves everything where it is."""
+    waiting = list(settled(inbox(workspace), time.time() if now is None else now))
+    if waiting:
+        check_kept_here()
+        check_site()
+    return [take(workspace, path) for path in waiting]
 
 
 def settled(folder: Path, now: float) -> Iterator[Path]:
@@ -47,7 +52,7 @@ def settled(folder: Path, now: float) -> Iterator[Path]:
 def take(workspace: str, path: Path) -> Taken:
     try:
         imported = import_file(workspace, path, Mapped(traits=path.name.startswith(("users", "traits"))))
-    except (UnreadableFile, EngineError, Refused, OSError) as error:
+    except (UnreadableFile, EngineError, OSError) as error:
         move(path, "failed", str(error))
         return Taken(path.name, None, str(error))
     move(path, "done", "\n".join(imported.problems))

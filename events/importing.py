@@ -3,20 +3,23 @@
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
-from django.db import transaction
+from django.utils import timezone
 
 from events import compact
+from events import publish as publication
 from events.formats import Bad, Progress, Record, UnreadableFile, read
-from events.locks import locked, own_folder
-from events.models import EventFile, FileKind, ImportedFile
+from events.locks import own_folder
+from events.models import FileKind, ImportedFile
+from events.publish import Publication, working
 from events.records import InvalidRecord, event_line, traits_line
-from events.store import Folders, check_kept_here
+from events.site import check_site
+from events.workspace_folders import Folders, check_kept_here
 
 # What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
 GUESSES = {
@@ -72,33 +75,48 @@ class Imported:
             self.problems.append(f"{place}: {reason}")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The key that an import's rows bear, and what the import's row says of it."""
+
+    key: str
+    digest: str
+    source: str
+    by: str
+
+
 def import_file(
     workspace: str,
     path: Path,
     mapped: Mapped | None = None,
     *,
     again: bool = False,
+    source: str = "",
+    by: str = "",
     progress: Progress = lambda done: None,
 ) -> Imported:
     """Import one file. Raises UnreadableFile, Refused and OSError, with nothing imported.
 
-    A content that was imported before, in the same way, is left alone unless `again`.
+    A content that was imported before, in the same way, is left alone unless `again`. `source` says where
+    the events come from, `by` who imports them.
     """
     check_kept_here()
     mapped = mapped or Mapped()
     digest = digest_of(path, mapped)
     imported = Imported(path.name)
-    before = ImportedFile.objects.filter(workspace=workspace, digest=digest).first()
+    before = ImportedFile.objects.standing(workspace).filter(digest=digest).first()
     if before and not again:
         imported.known, imported.rows, imported.bad_lines = True, before.rows, before.bad_lines
         return imported
+    about = Origin(uuid.uuid4().hex, digest, source[:100], by[:150])
+    check_site()
     folders = Folders(workspace).make()
     with own_folder(folders.staging) as staging:
         stage(path, mapped, staging, imported, progress)
         if imported.bad_lines and not any(file.stat().st_size for file in staging.glob("*.jsonl")):
             raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
-        with locked(folders.lock):
-            publish(workspace, folders, staging, digest, imported)
+        with working(workspace):
+            publish(workspace, folders, staging, imported, about)
     return imported
 
 
@@ -166,27 +184,21 @@ def text_id(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def batch_of(workspace: str, digest: str) -> str:
-    """Name an import after its content, so that the next try of one that died writes the same files."""
-    name = digest[:32]
-    taken = EventFile.objects.filter(workspace=workspace, name__startswith=name).exists()
-    return uuid.uuid4().hex if taken else name
-
-
-def publish(workspace: str, folders: Folders, staging: Path, digest: str, imported: Imported) -> None:
-    """List the file's events, its users' properties and its content, in one transaction."""
-    prepared = compact.prepare(workspace, folders, staging, batch_of(workspace, digest))
+def publish(workspace: str, folders: Folders, staging: Path, imported: Imported, about: Origin) -> None:
+    """List the file's events, its users' properties and its content, in one publication."""
+    prepared = compact.prepare(workspace, folders, staging, about.key, about.key)
     events = [p for p in prepared if p.kind == FileKind.EVENTS]
     imported.rows, imported.repeats = sum(p.written.rows for p in events), sum(p.repeats for p in events)
     imported.users = sum(p.users for p in prepared)
-    with transaction.atomic():
-        compact.publish(workspace, folders, prepared)
-        ImportedFile.objects.update_or_create(
-            workspace=workspace,
-            digest=digest,
-            defaults={
-                "name": imported.file[:255],
-                "rows": imported.rows or imported.users,
-                "bad_lines": imported.bad_lines,
-            },
-        )
+    row = {
+        "key": about.key,
+        "digest": about.digest,
+        "name": imported.file[:255],
+        "source": about.source,
+        "rows": imported.rows or imported.users,
+        "bad_lines": imported.bad_lines,
+        "by": about.by,
+        "imported_at": timezone.now().isoformat(),
+    }
+    new = [replace(one, imports=[row]) for one in prepared]
+    publication.publish(workspace, folders, Publication(new, imported=row))

@@ -4,10 +4,12 @@ events, sorted by (event, user_id, time):
     event, user_id   text
     time             timestamp, UTC, microseconds
     insert_id        text or NULL
+    origin           key of the import that the row is of, or NULL; only in files of imports
     s7_category      text of the property that has number 7; NULL when missing
     n7_category      the same as a number, when it is one; only in files where one is
     rest             map of texts: every property, in files that have one without a number
-traits, sorted by (name, user_id): name, user_id, time, s, n; the empty name stands for the user itself
+traits, sorted by (name, user_id): name, user_id, time, s, n, perhaps origin; the empty name
+stands for the user itself
 
 A property gets a number when it is first seen, until MAX_COLUMNS have one: a column of its own reads
 many times faster than a map, and thousands of columns would make each file slow to open. The number

@@ -1,9 +1,11 @@
 """What the database knows of the files of events: which ones count, their columns, and the catalogue."""
 
-from typing import Any
+from datetime import timedelta
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 
 class FileKind(models.TextChoices):
@@ -11,16 +13,50 @@ class FileKind(models.TextChoices):
     TRAITS = "traits"
 
 
+class FileState(models.TextChoices):
+    LISTED = "listed"
+    RETIRED = "retired", "replaced"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+    UNKNOWN = "unknown", "not adopted"
+
+
+# With one of these a workspace lacks events that were acknowledged: its cohorts are not calculated.
+TROUBLES = (FileState.DAMAGED, FileState.MISSING, FileState.UNKNOWN)
+
+
 class EventFileQuerySet(models.QuerySet["EventFile"]):
     def live(self, workspace: str, kind: str) -> "EventFileQuerySet":
         """The files that hold the workspace's data now, in the order of their making."""
-        return self.filter(workspace=workspace, kind=kind, retired_at=None).order_by("id")
+        return self.filter(workspace=workspace, kind=kind, state=FileState.LISTED).order_by("id")
+
+    def troubled(self, workspace: str) -> "EventFileQuerySet":
+        return self.filter(workspace=workspace, state__in=TROUBLES).order_by("id")
+
+    def removable(self, workspace: str) -> "EventFileQuerySet":
+        """Files that were replaced so long ago that no query reads them, and no backup names them."""
+        kept = timedelta(days=settings.EVENTS_KEEP_DAYS)
+        reading = timedelta(seconds=2 * settings.EVENTS_SECONDS + 600)
+        return self.filter(
+            workspace=workspace, state=FileState.RETIRED, retired_at__lt=timezone.now() - max(kept, reading)
+        )
+
+    def retire(self) -> int:
+        """Take listed files out of what is read, since others hold their rows."""
+        return self.exclude(state=FileState.RETIRED).update(
+            state=FileState.RETIRED, retired_at=timezone.now(), problem=""
+        )
+
+    def turn(self, state: FileState, problem: str) -> int:
+        """Set a file aside with a sentence that says why."""
+        return self.update(state=state, problem=problem[:1000])
 
 
 class EventFile(models.Model):
-    """The manifest: a file that is not listed here, or is retired, holds no data.
+    """The manifest: what the files in the folder are worth. Each also describes itself (custody.py).
 
-    A retired file was merged into another one. It stays on disk until no query can be reading it.
+    A retired file was merged into another one, or corrected. It stays on disk as long as a backup of the
+    database may name it (EVENTS_KEEP_DAYS).
     """
 
     workspace = models.SlugField(max_length=50)
@@ -29,6 +65,9 @@ class EventFile(models.Model):
     rows = models.PositiveBigIntegerField()
     size = models.PositiveBigIntegerField(help_text="In bytes.")
     columns = models.JSONField(default=list)
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the file; empty: never computed.")
+    state = models.CharField(max_length=10, choices=FileState, default=FileState.LISTED)
+    problem = models.CharField(max_length=1000, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     retired_at = models.DateTimeField(null=True)
 
@@ -41,10 +80,15 @@ class EventFile(models.Model):
             # A batch that a crash left behind is recognized by its file's name, and not counted twice.
             models.UniqueConstraint(fields=["workspace", "name"], name="event_file_once"),
             models.CheckConstraint(condition=Q(kind__in=FileKind.values), name="event_file_kind_known"),
+            models.CheckConstraint(condition=Q(state__in=FileState.values), name="event_file_state_known"),
         ]
         indexes = [
             # Every query begins by reading the manifest.
-            models.Index(fields=["workspace", "kind"], name="event_file_live", condition=Q(retired_at=None)),
+            models.Index(
+                fields=["workspace", "state"],
+                name="event_file_in_use",
+                condition=~Q(state=FileState.RETIRED),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -99,21 +143,77 @@ class CatalogueEntry(models.Model):
         return "boolean" if self.count and self.booleans == self.count else "string"
 
 
+class ImportedFileQuerySet(models.QuerySet["ImportedFile"]):
+    def standing(self, workspace: str) -> "ImportedFileQuerySet":
+        """The imports whose events are still there."""
+        return self.filter(workspace=workspace, undone_at=None)
+
+
 class ImportedFile(models.Model):
     """A file that was imported, by its content: importing it again would count every event twice."""
 
     workspace = models.SlugField(max_length=50)
+    key = models.CharField(
+        max_length=32,
+        null=True,
+        help_text="What its rows are marked with; none for what an earlier release imported.",
+    )
     digest = models.CharField(max_length=64, help_text="SHA-256 of the content and of how it was read.")
     name = models.CharField(max_length=255)
+    source = models.CharField(max_length=100, blank=True, help_text="Where its events come from.")
     rows = models.PositiveBigIntegerField()
     bad_lines = models.PositiveBigIntegerField()
-    imported_at = models.DateTimeField(auto_now=True)
+    imported_at = models.DateTimeField(default=timezone.now)
+    by = models.CharField(max_length=150, blank=True)
+    undone_at = models.DateTimeField(null=True)
+
+    objects = ImportedFileQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["workspace", "digest"], name="imported_file_once")]
+        constraints = [
+            # Its rows are found by it, and must not be another import's.
+            models.UniqueConstraint(fields=["workspace", "key"], name="imported_file_key"),
+        ]
+        indexes = [
+            # Each import begins with the question whether the content is there.
+            models.Index(fields=["workspace", "digest"], name="imported_file_digest"),
+        ]
 
     def __str__(self) -> str:
         return self.name
 
-    def as_json(self) -> dict[str, Any]:
-        return {"file": self.name, "rows": self.rows, "bad_lines": self.bad_lines}
+
+class Correction(models.Model):
+    """What was taken out of the events, or put in another's place: what, by whom, and when."""
+
+    workspace = models.SlugField(max_length=50)
+    key = models.CharField(max_length=32)
+    what = models.CharField(max_length=1000, help_text="A sentence.")
+    events = models.PositiveBigIntegerField(default=0, help_text="How many were taken out.")
+    traits = models.PositiveBigIntegerField(default=0, help_text="How many users' properties were taken out.")
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            # A correction that a crash interrupted is finished once.
+            models.UniqueConstraint(fields=["workspace", "key"], name="correction_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class Site(models.Model):
+    """One row: the key by which a folder of events knows its site."""
+
+    key = models.CharField(max_length=32)
+
+    class Meta:
+        constraints = [
+            # Two keys would be two sites.
+            models.CheckConstraint(condition=Q(pk=1), name="site_is_one"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

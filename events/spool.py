@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from events.convert import make_durable
+from events.disk import make_durable
 from events.models import FileKind
 from events.records import InvalidRecord, event_line, traits_line
-from events.store import Folders, Refused, check_kept_here
+from events.site import check_site_once
+from events.workspace_folders import Folders, Refused, check_kept_here
 
 __all__ = ["InvalidRecord", "Refused", "append", "append_both", "append_traits"]
 
@@ -42,9 +43,10 @@ def append_both(
 ) -> None:
     """Append what one call brought; all of it is valid, or nothing is stored. As `append` otherwise.
 
-    Raises Refused when this site keeps no events itself.
+    Raises Refused when this site keeps no events itself, or its folder is another site's.
     """
     check_kept_here()
+    check_site_once()
     encoded = {FileKind.EVENTS: _lines(events, event_line), FileKind.TRAITS: _lines(traits, traits_line)}
     for kind, lines in encoded.items():
         if lines:

@@ -1,58 +1,24 @@
-"""The folders of a workspace's events, who may change them, and what a query reads.
+"""What a query over a workspace's events reads, if all that was acknowledged is there."""
 
-EVENTS_DIR/WORKSPACE/spool/     what came in: a segment for each writing process
-                     sealed/    segments that a compaction has taken, a folder for each batch
-                     staging/   an import that is being read, a folder for each
-                     files/     immutable Parquet files; the manifest says which of them count
-                     temp/      what DuckDB spills
-                     compact.lock
-"""
+from collections.abc import Sequence
 
-import re
-from pathlib import Path
-
-from django.conf import settings
-
+from events.custody import check_file
+from events.engine import EngineError
 from events.layout import Layout
-from events.models import CatalogueEntry, EventFile, FileKind, PropertyColumn
+from events.models import CatalogueEntry, EventFile, FileKind, FileState, PropertyColumn
+from events.site import OtherSite, check_site
+from events.workspace_folders import DEFAULT_WORKSPACE, Folders, Refused, check_kept_here, workspaces
 
-DEFAULT_WORKSPACE = "default"
-
-
-class Refused(Exception):
-    """Events cannot be taken in: the message says why, and what to do."""
-
-
-def check_kept_here() -> None:
-    """Raise Refused when this site reads its events from another database: nobody would count them."""
-    if settings.EVENTS_URL:
-        raise Refused(
-            "This site reads its events from the database at EVENTS_URL: nothing was stored. "
-            "Write them to that database, or take EVENTS_URL out of the settings."
-        )
+__all__ = [
+    "DEFAULT_WORKSPACE", "Folders", "Incomplete", "Refused", "check_kept_here", "column_numbers",
+    "find_unknown", "read_layout", "workspaces",
+]  # fmt: skip
 
 
-class Folders:
-    """Raises ValueError when a workspace's name is not a slug: it becomes a folder's name."""
+class Incomplete(EngineError):
+    """Events that were acknowledged cannot be read: a cohort without them would have other members."""
 
-    def __init__(self, workspace: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", workspace, re.ASCII):
-            raise ValueError(f"{workspace!r} is not a workspace's name: letters, digits, - and _, at most 50")
-        self.root = Path(settings.EVENTS_DIR) / workspace
-        self.spool, self.sealed = self.root / "spool", self.root / "sealed"
-        self.staging, self.files, self.temp = self.root / "staging", self.root / "files", self.root / "temp"
-        self.lock = self.root / "compact.lock"
-
-    def make(self) -> "Folders":
-        for folder in (self.spool, self.sealed, self.staging, self.files, self.temp):
-            folder.mkdir(parents=True, exist_ok=True)
-        return self
-
-
-def workspaces() -> list[str]:
-    """Return the workspaces that have a folder."""
-    root = Path(settings.EVENTS_DIR)
-    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    code = "incomplete_events"
 
 
 def column_numbers(workspace: str) -> dict[str, int]:
@@ -60,17 +26,67 @@ def column_numbers(workspace: str) -> dict[str, int]:
 
 
 def read_layout(workspace: str) -> Layout:
-    """Return what a query over the workspace reads now. Its files stay on disk while a query may run."""
-    folder = Folders(workspace).files
-    events = list(EventFile.objects.live(workspace, FileKind.EVENTS).values_list("name", "columns"))
-    traits = EventFile.objects.live(workspace, FileKind.TRAITS).values_list("name", flat=True)
+    """Return what a query over the workspace reads now. Its files stay on disk while a query may run.
+
+    Each file is verified before its first use in a process. Raises Incomplete.
+    """
+    try:
+        check_site()
+    except OtherSite as error:
+        raise Incomplete(str(error)) from None
+    folders = Folders(workspace)
+    find_unknown(folders, workspace)
+    files = list(EventFile.objects.filter(workspace=workspace, state=FileState.LISTED).order_by("id"))
+    for file in files:
+        check_file(folders, file)
+    troubled = list(EventFile.objects.troubled(workspace))
+    if troubled:
+        raise Incomplete(sentence(workspace, troubled))
     counts = CatalogueEntry.objects.filter(workspace=workspace, property_name="").exclude(event="")
-    present = frozenset(column for _, columns in events for column in columns)
+    present = frozenset(column for file in files for column in file.columns)
+    paths = {
+        kind: tuple(str(folders.files / file.name) for file in files if file.kind == kind)
+        for kind in FileKind
+    }
     return Layout(
-        events=tuple(str(folder / name) for name, _ in events),
-        traits=tuple(str(folder / name) for name in traits),
+        events=paths[FileKind.EVENTS],
+        traits=paths[FileKind.TRAITS],
         columns=column_numbers(workspace),
         present=present,
         has_rest="rest" in present,
         counts=dict(counts.values_list("event", "count")),
+    )
+
+
+def find_unknown(folders: Folders, workspace: str) -> None:
+    """Note the files that the database does not know: of another database, or newer than a restored one.
+
+    A publication that is under way says so before its files are there, and until they are listed.
+    """
+    names = {path.name for path in folders.files.glob("*.parquet")}
+    if folders.marker.exists():
+        return
+    known = EventFile.objects.filter(workspace=workspace, name__in=names)
+    for name in sorted(names - set(known.values_list("name", flat=True))):
+        path = folders.files / name
+        EventFile.objects.get_or_create(
+            workspace=workspace,
+            name=name[:64],
+            defaults={
+                "kind": FileKind.TRAITS if name.endswith("-traits.parquet") else FileKind.EVENTS,
+                "rows": 0,
+                "size": path.stat().st_size,
+                "state": FileState.UNKNOWN,
+                "problem": "is not known to this database",
+            },
+        )
+
+
+def sentence(workspace: str, troubled: Sequence[EventFile]) -> str:
+    first, others = troubled[0], len(troubled) - 1
+    more = f", and {others} more" if others else ""
+    return (
+        f"The events of the workspace {workspace!r} are incomplete: the file {first.name} "
+        f"{first.problem}{more}. Cohorts keep the members that they have; manage.py check_events says what "
+        "to do."
     )

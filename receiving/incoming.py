@@ -74,7 +74,8 @@ def hand_on(workspace: Workspace, events: list[Event], traits: list[UserTraits])
     except spool.InvalidRecord as error:
         raise BadRequest(f"{error}.") from None
     except spool.Refused as error:
-        raise ApiError(str(error), code="events_not_kept_here", status=501) from None
+        status = 501 if error.lasting else 503
+        raise ApiError(str(error), code="events_not_kept_here", status=status) from None
 
 
 def _stamp(moment: datetime) -> str:

@@ -17,6 +17,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from events import compact as compaction
+from events import publish as publishing
 from events import spool
 from events.compact import compact
 from events.models import EventFile
@@ -184,7 +185,11 @@ class Killed(BaseException):
         (compaction, "seal", True),
         (compaction, "prepare", False),
         (compaction, "prepare", True),
-        (compaction, "list_file", True),
+        (publishing, "write_description", True),
+        (publishing, "move_in", False),
+        (publishing, "move_in", True),
+        (publishing, "list_file", True),
+        (publishing, "record", True),
         (compaction, "publish", True),
         (shutil, "rmtree", False),
         (compaction, "merge_files", True),

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from events.compact import compact
 from events.engine import EngineError
 from events.folder import scan
-from events.store import workspaces
+from events.store import Refused, workspaces
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
             try:
                 taken = scan(name)
                 done = compact(name)
-            except (EngineError, OSError, ValueError) as error:
+            except (EngineError, Refused, OSError, ValueError) as error:
                 raise CommandError(f"{name}: {error}") from None
             failed += [f"{one.file}: {one.error}" for one in taken if one.error]
             self.report(name, asdict(done) | {"files": len(taken)}, options["json"])
