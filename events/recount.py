@@ -1,7 +1,6 @@
 """The catalogue counted anew from the files: after a correction, and for a database that is new to them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from events import catalogue
@@ -10,7 +9,7 @@ from events.convert import BOOLEAN, Connection, Counted, listed, numeric, quoted
 from events.engine import Limits, connect
 from events.layout import column_stem
 from events.models import EventFile, FileKind, PropertyColumn
-from events.records import EPOCH
+from events.times import from_micros
 from events.workspace_folders import Folders
 
 
@@ -61,11 +60,11 @@ def count_events(
     ).fetchall()
     counts = []
     for event, count, last, *rest in found:
-        counts.append(Counted(event, None, count, 0, 0, instant(last)))
+        counts.append(Counted(event, None, count, 0, 0, from_micros(last)))
         for index, name in enumerate(names):
             values, nums, bools, seen = rest[4 * index : 4 * index + 4]
             if values:
-                counts.append(Counted(event, name, values, nums, bools, instant(seen)))
+                counts.append(Counted(event, name, values, nums, bools, from_micros(seen)))
     if "rest" in columns:
         counts += count_rest(connection, rows, chosen, numbers)
     return counts
@@ -89,7 +88,7 @@ def count_rest(connection: Connection, rows: str, chosen: str, numbers: Mapping[
         f"count(*) FILTER (v.value IN {BOOLEAN}), max(epoch_us(time)) FROM ({values}) GROUP BY event, v.key"
     )
     return [
-        Counted(event, name, count, nums, bools, instant(last))
+        Counted(event, name, count, nums, bools, from_micros(last))
         for event, name, count, nums, bools, last in connection.execute(counts).fetchall()
         if name not in numbers
     ]
@@ -101,9 +100,6 @@ def count_traits(connection: Connection, files: Sequence[str]) -> list[Counted]:
         f"FROM read_parquet({listed(files)}, union_by_name=true) WHERE name <> '' GROUP BY name ORDER BY name"
     )
     return [
-        Counted("", n, count, nums, bools, instant(last)) for n, count, nums, bools, last in rows.fetchall()
+        Counted("", n, count, nums, bools, from_micros(last))
+        for n, count, nums, bools, last in rows.fetchall()
     ]
-
-
-def instant(micros: int) -> datetime:
-    return EPOCH + timedelta(microseconds=micros)
