@@ -23,7 +23,7 @@ from syncs.choices import DONE_RUNS, RejectionKind, RunState
 from syncs.models import Batch, Rejection, Run, Sync, Try
 from syncs.status import attention
 from syncs.status.facts import facts_of
-from syncs.status.state import RUN_TONES, Facts, State, Tone, state_of
+from syncs.status.state import Facts, State, Tone, run_label, state_of
 
 DAYS = 14
 # Requests that the latencies are told of, and runs that the strips are cut from.
@@ -281,22 +281,19 @@ def _strips(now: datetime) -> list[Strip]:
     # One look-up of the address for some hundreds of cells.
     pages = _list("syncs_run")
     latest = Run.objects.order_by("-pk").values_list(
-        "pk", "state", "sync__destination", "sync__cohort__name", "created_at"
+        "pk", "state", "cohort_error", "sync__destination", "sync__cohort__name", "created_at"
     )
-    for pk, state, destination, cohort, at in latest[:LATEST_RUNS]:
+    for pk, state, error, destination, cohort, at in latest[:LATEST_RUNS]:
         strip = strips.get(destination)
         if strip and len(strip.runs) < STRIP:
-            strip.runs.insert(0, _cell(f"{pages}{pk}/change/", RunState(state), cohort, at))
+            strip.runs.insert(0, _cell(f"{pages}{pk}/change/", run_label(state, error), cohort, at))
     return list(strips.values())
 
 
-def _cell(url: str, state: RunState, cohort: str, at: datetime) -> dict[str, Any]:
+def _cell(url: str, label: tuple[str, Tone], cohort: str, at: datetime) -> dict[str, Any]:
     when = timezone.localtime(at)
-    return {
-        "url": url,
-        "tone": RUN_TONES[state].value,
-        "title": f"{cohort}, {when:%Y-%m-%d %H:%M}: {state.label}",
-    }
+    words, tone = label
+    return {"url": url, "tone": tone.value, "title": f"{cohort}, {when:%Y-%m-%d %H:%M}: {words}"}
 
 
 def _due(now: datetime) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Syncs, runs and rejected users over REST: /api/v1/syncs and /api/v1/runs."""
 
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from django.db.models import QuerySet
@@ -206,8 +207,9 @@ class SyncViewSet(
     @extend_schema(summary="Pause a sync", parameters=[ONE_SYNC], request=None, responses=SyncSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, **names: Any) -> Response:
-        """From now on its schedule starts nothing; an open run goes on."""
-        Sync.objects.switch_off(self.get_object().pk)
+        """From now on its schedule starts nothing; a run that goes on is cancelled, a held one stays held."""
+        with suppress(lifecycle.CannotRun):  # it was paused already
+            lifecycle.pause(self.get_object(), by=str(request.user))
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(summary="Resume a sync", parameters=[ONE_SYNC], request=None, responses=SyncSerializer)

@@ -8,7 +8,7 @@ from django.db.models.functions import Coalesce, Now
 
 from cohorts.models import Cohort
 from syncs import guard
-from syncs.choices import OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
+from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
 
 # Users whom a note names; it says how many more there are.
@@ -136,6 +136,20 @@ def refuse(run: Run, *, by: str) -> None:
     """End a held run, in the name of a person; the partner keeps what it has. CannotRun if it is not held."""
     if not Run.objects.end(run.pk, RunState.CANCELLED, reason=f"Refused by {by}.", among=[RunState.HELD]):
         raise CannotRun("The run is no longer held: it was decided on already.")
+
+
+def pause(sync: Sync, *, by: str) -> Run | None:
+    """Let the schedule start nothing, and stop the run that goes on; return that run, if there is one.
+
+    A held run goes on waiting for its decision. Raises CannotRun when there was nothing to pause or stop.
+    """
+    switched = Sync.objects.switch_off(sync.pk)
+    going = sync.runs.filter(state__in=DRIVABLE_RUNS, cancel_requested=False).first()
+    if going:
+        cancel(going, by=by)
+    elif not switched:
+        raise CannotRun("It was paused already.")
+    return going
 
 
 def reset(sync: Sync, *, by: str = "") -> None:

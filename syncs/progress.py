@@ -7,7 +7,7 @@ from django.db.models import Max, Min, Sum
 
 from syncs.choices import OPEN_RUNS, BatchState, RunState
 from syncs.models import Run
-from syncs.status.state import RUN_TONES, Tone
+from syncs.status.state import Tone, run_label
 
 # The pace is that of the last batches: the whole run's would count the time that it was parked.
 RECENT = 20
@@ -46,9 +46,10 @@ class Progress:
         rate = _recent_rate(run) if state == RunState.RUNNING else None
         if not is_open and duration and done:
             rate = done / duration
+        label, tone = run_label(state, run.cohort_error)
         return cls(
-            label=state.label,
-            tone=RUN_TONES[state],
+            label=label,
+            tone=tone,
             is_open=is_open,
             added=run.added,
             removed=run.removed,
@@ -68,7 +69,9 @@ class Progress:
 
     def words(self) -> dict[str, str]:
         """Return what the page shows, by the name of its place."""
-        share = f"{self.done:,} of {self.planned:,}" if self.planned is not None else f"{self.done:,}"
+        # Users who are tried again were not planned: what is done may be more.
+        planned = None if self.planned is None else max(self.planned, self.done)
+        share = f"{self.done:,} of {planned:,}" if planned is not None else f"{self.done:,}"
         return {
             "done": share,
             "added": f"{self.added:,}",

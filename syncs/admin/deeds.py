@@ -4,7 +4,7 @@ unfold's own actions are links, which a prefetching browser or a forged page cou
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib import messages
@@ -23,14 +23,22 @@ MAY_RUN = "syncs.run_sync"
 LONGEST = 500
 
 
+Words = str | Callable[[Any], str]
+
+
+class But(str):
+    """What is said of a deed that was done and yet does not lead to what the person wants."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """`perform` is given the row and the person's name, and returns what to say; CannotRun says why not.
 
     `text`: the label of a text that the page asks for, '' for none; it is `perform`'s third argument, and
     begins with what `initial` returns.
-    `question`: what a page asks before it is done; '' does it at once. `instead`: another deed that
-    the page offers beside this one. `offered`: whether it makes sense for the row as it is.
+    `question`: what a page asks before it is done; '' does it at once. `consequence`: what then happens, with
+    the numbers and the partner of the row. Both are texts, or are made of the row. `instead`: another deed
+    that the page offers beside this one. `offered`: whether it makes sense for the row as it is.
     """
 
     name: str
@@ -38,13 +46,18 @@ class Deed:
     icon: str
     perform: Callable[..., str]
     offered: Callable[[Any], bool] = lambda row: True
-    question: str = ""
-    consequence: str = ""
+    question: Words = ""
+    consequence: Words = ""
     instead: str = ""
     permission: str = MAY_RUN
     variant: str = "default"
     text: str = ""
     initial: Callable[[Any], str] = lambda row: ""
+
+    def asking(self, row: Any, *, whole: bool) -> "Deed":
+        """Return it with the question of this row; `whole`: with what then happens, which may be queried."""
+        consequence = _words(self.consequence, row) if whole else ""
+        return replace(self, question=_words(self.question, row), consequence=consequence)
 
     @property
     def page_variant(self) -> str:
@@ -64,7 +77,11 @@ class DeedsAdmin(ModelAdmin):
     def deeds_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Return the deeds that this person can do to this row now, with their addresses."""
         return [
-            {"deed": deed, "url": self._do_url(row, deed.name), "page_variant": deed.page_variant}
+            {
+                "deed": deed.asking(row, whole=False),
+                "url": self._do_url(row, deed.name),
+                "page_variant": deed.page_variant,
+            }
             for deed in self.deeds
             if deed.offered(row) and request.user.has_perm(deed.permission)
         ]
@@ -99,7 +116,8 @@ class DeedsAdmin(ModelAdmin):
             messages.error(request, str(error))
         else:
             self.log_change(request, row, f"{deed.label}: {said}")
-            messages.success(request, said)
+            tell = messages.warning if isinstance(said, But) else messages.success
+            tell(request, str(said))
         return HttpResponseRedirect(self.page_url(row))
 
     def _asking(self, request: HttpRequest, deed: Deed, row: Any) -> dict[str, Any]:
@@ -109,7 +127,7 @@ class DeedsAdmin(ModelAdmin):
             "title": deed.label,
             "opts": self.opts,
             "original": row,
-            "deed": deed,
+            "deed": deed.asking(row, whole=True),
             "offered": deed.offered(row),
             "text": deed.initial(row) if deed.text else "",
             "instead": instead,
@@ -121,6 +139,10 @@ class DeedsAdmin(ModelAdmin):
 
     def _do_url(self, row: Any, name: str) -> str:
         return reverse(f"admin:{self._do_name()}", args=[row.pk, name])
+
+
+def _words(words: Words, row: Any) -> str:
+    return words if isinstance(words, str) else words(row)
 
 
 def _text(request: HttpRequest) -> str:

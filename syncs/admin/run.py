@@ -16,14 +16,15 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
+from cohorts import members
 from syncs import lifecycle
 from syncs.admin import columns
-from syncs.admin.deeds import Deed, ReadOnlyAdmin
+from syncs.admin.deeds import But, Deed, ReadOnlyAdmin
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.plan import Plan
-from syncs.progress import Progress, span
-from syncs.status.state import BATCH_TONES, RUN_TONES
+from syncs.progress import Progress, planned_of, span
+from syncs.status.state import BATCH_TONES, run_label, users
 
 BATCHES = 50
 SAMPLE = 20
@@ -32,7 +33,7 @@ SAMPLE = 20
 # --- deeds --------------------------------------------------------------------------------------
 
 
-def _cancel(run: Run, by: str) -> str:
+def cancel(run: Run, by: str) -> str:
     lifecycle.cancel(run, by=by)
     return "The run is being cancelled: what is in flight comes to its end, nothing more is sent."
 
@@ -42,30 +43,52 @@ def _resume(run: Run, by: str) -> str:
     mode = RunMode.EMPTY if emptying else RunMode.CHANGES
     taken = lifecycle.start(run.sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=emptying)
     if taken.pk != run.pk:
-        return f"Run {taken.pk} takes over. {_obstacle(run)}".strip()
-    return f"The run goes on where it stopped, with its own target. {_obstacle(run)}".strip()
+        return said(run, f"Run {taken.pk} takes over.")
+    return said(run, "The run goes on where it stopped, with its own target.")
 
 
-def _try_now(run: Run, by: str) -> str:
+def try_now(run: Run, by: str) -> str:
     if not Driver.objects.try_now(run.sync.destination_id):
         raise lifecycle.CannotRun("Its destination is not parked any more.")
-    return f"The wait is over: the worker goes on. {_obstacle(run)}".strip()
+    return said(run, "The wait is over: the worker goes on.")
 
 
-def _approve(run: Run, by: str) -> str:
+def approve(run: Run, by: str) -> str:
     lifecycle.approve(run, by=by)
-    return "Approved: the worker sends it."
+    return said(run, "Approved: the worker sends it.")
 
 
-def _refuse(run: Run, by: str) -> str:
+def refuse(run: Run, by: str) -> str:
     lifecycle.refuse(run, by=by)
     return "Refused: nothing of it is sent."
 
 
-def _obstacle(run: Run) -> str:
-    if run.sync.destination.is_paused:
-        return f"But its destination is paused: {run.sync.destination.pause_reason}"
-    return ""
+def said(run: Run, text: str) -> str:
+    """Return what was done; with what stands in its way, if something does."""
+    destination = run.sync.destination
+    if destination.is_paused:
+        return But(f"{text} But its destination is paused: {destination.pause_reason}")
+    return text
+
+
+def would_do(run: Run) -> str:
+    """Return what a held run is to do, with the numbers and the partner."""
+    held = members.size_of(run.sync.cohort_id, run.from_version) if run.from_version else 0
+    return (
+        f"It adds {users(run.planned_adds or 0)} to {run.sync.destination} and removes "
+        f"{users(run.planned_removes or 0)} of the {held:,} that are there now. When the cohort has changed "
+        "since, you are asked again with the new numbers."
+    )
+
+
+def has_done(run: Run) -> str:
+    """Return how far a run is that somebody wants to stop."""
+    planned = planned_of(run)
+    share = f"{run.done:,} of {users(planned)}" if planned is not None else users(run.done)
+    return (
+        f"Run {run.pk} has sent {share} to {run.sync.destination}. What it has sent stays there; "
+        "the next run puts right whatever was left half done."
+    )
 
 
 def _may_go_on(run: Run) -> bool:
@@ -80,20 +103,22 @@ DEEDS = (
         "approve",
         "Approve",
         "check",
-        _approve,
+        approve,
         lambda run: run.state == RunState.HELD,
         question="Let this run do what it was held for?",
-        consequence="It then sends all that is shown on its page.",
+        consequence=would_do,
         variant="primary",
     ),
     Deed(
         "refuse",
         "Refuse",
         "block",
-        _refuse,
+        refuse,
         lambda run: run.state == RunState.HELD,
         question="End this run without sending it?",
-        consequence="The partner keeps what it has. The next run plans anew, and may be held again.",
+        consequence=lambda run: (
+            f"{run.sync.destination} keeps what it has. The next run plans anew, and may be held again."
+        ),
         variant="danger",
     ),
     Deed(
@@ -108,7 +133,7 @@ DEEDS = (
         "try-now",
         "Try again now",
         "play_arrow",
-        _try_now,
+        try_now,
         lambda run: run.state == RunState.PARKED,
         variant="primary",
     ),
@@ -116,12 +141,11 @@ DEEDS = (
         "cancel",
         "Cancel",
         "stop",
-        _cancel,
+        cancel,
         # A held one is refused.
         lambda run: run.state in DRIVABLE_RUNS and not run.cancel_requested,
         question="Cancel this run?",
-        consequence="What it has sent stays with the partner. The next run puts right whatever was left "
-        "half done.",
+        consequence=has_done,
         variant="danger",
     ),
 )
@@ -171,8 +195,7 @@ class RunAdmin(ReadOnlyAdmin):
 
     @display(description="State", ordering="state")
     def state_shown(self, run: Run) -> SafeString:
-        state = RunState(run.state)
-        return columns.label(state.label, RUN_TONES[state], run.reason)
+        return columns.label(*run_label(run.state, run.cohort_error), run.reason or run.trouble)
 
     @display(description="Began", ordering="started_at")
     def began(self, run: Run) -> SafeString:
@@ -187,9 +210,9 @@ class RunAdmin(ReadOnlyAdmin):
     def users_shown(self, run: Run) -> str:
         return f"{run.added:,} / {run.removed:,}"
 
-    @display(description="Rejected", ordering="rejected")
+    @display(description="Rejected / not delivered", ordering="rejected")
     def bad(self, run: Run) -> str:
-        return f"{run.rejected:,}"
+        return f"{run.rejected:,} / {run.undelivered:,}"
 
     @display(description="Started by", ordering="trigger")
     def who(self, run: Run) -> str:

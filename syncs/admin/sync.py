@@ -34,7 +34,7 @@ from syncs.preview import preview
 from syncs.progress import Progress
 from syncs.status.attention import Need, with_need
 from syncs.status.facts import facts_of, last_runs
-from syncs.status.state import RUN_TONES, state_of
+from syncs.status.state import run_label, state_of
 
 RECENT_RUNS = 10
 CHARTED_RUNS = 40
@@ -215,6 +215,8 @@ class SyncAdmin(DeedsAdmin):
             keys = list(model._default_manager.values_list("pk", flat=True)[:2])
             if name not in given and len(keys) == 1:
                 given[name] = keys[0]
+        # The hours that a person means are those of the pages that they see.
+        given.setdefault("timezone", timezone.get_current_timezone_name())
         return given
 
     def save_model(self, request: HttpRequest, obj: Sync, form: Any, change: bool) -> None:
@@ -332,10 +334,9 @@ def _planned(form: SyncForm) -> dict[str, Any]:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    state = RunState(run.state)
     return {
         "run": run,
-        "label": columns.label(state.label, RUN_TONES[state]),
+        "label": columns.label(*run_label(run.state, run.cohort_error)),
         "began": columns.when(run.started_at or run.created_at),
         "seconds": columns.duration(run),
         "url": columns.run_url(run.pk),

@@ -5,25 +5,26 @@ from collections.abc import Callable
 from django.utils import timezone
 
 from syncs import lifecycle
+from syncs.admin import run
 from syncs.admin.deeds import Deed
-from syncs.choices import RunMode, Trigger
-from syncs.models import Sync
+from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.models import Run, Sync
+from syncs.status.facts import facts_of
+from syncs.status.state import users
 
 
 def _run(mode: RunMode) -> Callable[[Sync, str], str]:
     def perform(sync: Sync, by: str) -> str:
         # Who asks for emptying has read that everybody goes: a guard need not ask again.
         asked = mode == RunMode.EMPTY
-        run = lifecycle.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
-        return f"Run {run.pk} is waiting: the worker sends it. {_obstacle(sync)}".strip()
+        made = lifecycle.start(sync, trigger=Trigger.PERSON, mode=mode, by=by, approved=asked)
+        if made.state == RunState.HELD:
+            raise lifecycle.CannotRun(
+                f"Nothing is sent: run {made.pk} waits for a person to approve or refuse it. {made.reason}"
+            )
+        return run.said(made, f"Run {made.pk} is waiting: the worker sends it.")
 
     return perform
-
-
-def _obstacle(sync: Sync) -> str:
-    if sync.destination.is_paused:
-        return f"But its destination is paused: {sync.destination.pause_reason}"
-    return ""
 
 
 def _empty(sync: Sync, by: str) -> str:
@@ -34,9 +35,10 @@ def _empty(sync: Sync, by: str) -> str:
 
 
 def _pause(sync: Sync, by: str) -> str:
-    if not Sync.objects.switch_off(sync.pk):
-        raise lifecycle.CannotRun("It was paused already.")
-    return "The sync is paused: its schedule starts nothing."
+    stopped = lifecycle.pause(sync, by=by)
+    if stopped is None:
+        return "The sync is paused: its schedule starts nothing."
+    return f"The sync is paused: its schedule starts nothing, and run {stopped.pk} is being stopped."
 
 
 def _resume(sync: Sync, by: str) -> str:
@@ -71,24 +73,173 @@ def _reset(sync: Sync, by: str) -> str:
 def _rename(sync: Sync, by: str, name: str) -> str:
     if name == sync.external_name:
         raise lifecycle.CannotRun("That is its name already.")
-    run = lifecycle.rename(sync, name, by=by)
-    if run is None:
-        return "Renamed: nothing was sent under the old name."
-    return f"Run {run.pk} empties the partner under the old name; a full run under the new one follows."
+    emptying = lifecycle.rename(sync, name, by=by)
+    if emptying is None:
+        return "Renamed: nobody is there under the old name, so nothing is sent."
+    return f"Run {emptying.pk} empties the partner under the old name; a full run under the new one follows."
 
 
 def _is_live(sync: Sync) -> bool:
     return sync.archived_at is None
 
 
+# --- the run that is open -----------------------------------------------------------------------
+
+
+def _open_run(sync: Sync, *states: RunState) -> Run | None:
+    """Return the sync's open run if it is in one of the states; looked up once for a page."""
+    if "open_run" not in vars(sync):
+        vars(sync)["open_run"] = sync.runs.filter(state__in=OPEN_RUNS).first()
+    found: Run | None = vars(sync)["open_run"]
+    return found if found and (not states or found.state in states) else None
+
+
+def _of_open_run(deed: Callable[[Run, str], str], *states: RunState) -> Callable[[Sync, str], str]:
+    """Return a deed of the sync that is done to its open run."""
+
+    def perform(sync: Sync, by: str) -> str:
+        opened = _open_run(sync, *states)
+        if opened is None:
+            raise lifecycle.CannotRun("Its run has ended, or was decided on, meanwhile.")
+        return deed(opened, by)
+
+    return perform
+
+
+def _words_of_open_run(words: Callable[[Run], str]) -> Callable[[Sync], str]:
+    def made(sync: Sync) -> str:
+        opened = _open_run(sync)
+        return words(opened) if opened else ""
+
+    return made
+
+
+def _can_be_stopped(sync: Sync) -> bool:
+    opened = _open_run(sync, *DRIVABLE_RUNS)
+    return opened is not None and not opened.cancel_requested
+
+
+# --- what is asked before -----------------------------------------------------------------------
+
+
+def _there(sync: Sync) -> str:
+    """Return how many users the partner holds, in words: a number can be known only if no run was left."""
+    facts = facts_of([sync], timezone.now())[sync.pk]
+    if facts.dirty:
+        return f"the users at {sync.destination} ({facts.held:,}, and those of a run that did not finish)"
+    return f"the {users(facts.held)} at {sync.destination}"
+
+
+def _ask_before_running(sync: Sync) -> str:
+    return "" if sync.enabled else "Run it although it is paused?"
+
+
+def _running_once(sync: Sync) -> str:
+    return (
+        f"One run brings {sync.destination} to version {sync.cohort.version} of “{sync.cohort}”, "
+        f"{users(sync.cohort.size)}. Its schedule stays paused."
+    )
+
+
+def _ask_before_pausing(sync: Sync) -> str:
+    return "Pause it, and stop the run that is going on?" if _can_be_stopped(sync) else ""
+
+
+def _emptying(sync: Sync) -> str:
+    return (
+        f"All that this sync has put there, {_there(sync)}, are removed: from the list, or by setting the "
+        "property to false. The sync is paused as well, so that its schedule does not fill it again."
+    )
+
+
+def _sending_all(sync: Sync) -> str:
+    return (
+        f"All {users(sync.cohort.size)} of “{sync.cohort}” are sent to {sync.destination} again, not only "
+        "those who moved. Use it when the partner may have lost users without a word. Who left meanwhile "
+        "is removed."
+    )
+
+
+def _starting_over(sync: Sync) -> str:
+    return (
+        f"For a destination whose address or account has changed. Nothing is sent now; {_there(sync)} are "
+        "forgotten and stay at the old place, rejected users and open runs are dropped, and the next run "
+        f"sends all {users(sync.cohort.size)} of “{sync.cohort}”."
+    )
+
+
+def _renaming(sync: Sync) -> str:
+    if not lifecycle.holds_somebody(sync):
+        return f"Nobody is at {sync.destination}: only the name is changed, for the next run."
+    return (
+        f"Under the old name, {_there(sync)} are removed; a full run that follows by itself sends them under "
+        "the new one."
+    )
+
+
+def _emptying_and_archiving(sync: Sync) -> str:
+    return f"All that this sync has put there, {_there(sync)}, are removed by one last run."
+
+
 DEEDS = (
-    Deed("run", "Run now", "play_arrow", _run(RunMode.CHANGES), _is_live, variant="primary"),
+    Deed(
+        "approve",
+        "Approve",
+        "check",
+        _of_open_run(run.approve, RunState.HELD),
+        lambda sync: _open_run(sync, RunState.HELD) is not None,
+        question="Let the held run do what it would do?",
+        consequence=_words_of_open_run(run.would_do),
+        variant="primary",
+    ),
+    Deed(
+        "refuse",
+        "Refuse",
+        "block",
+        _of_open_run(run.refuse, RunState.HELD),
+        lambda sync: _open_run(sync, RunState.HELD) is not None,
+        question="End the held run without sending it?",
+        consequence=lambda sync: (
+            f"{sync.destination} keeps what it has. The next run plans anew, and may be held again."
+        ),
+        variant="danger",
+    ),
+    Deed(
+        "run",
+        "Run now",
+        "play_arrow",
+        _run(RunMode.CHANGES),
+        lambda sync: _is_live(sync) and not _open_run(sync, RunState.HELD, RunState.PARKED),
+        question=_ask_before_running,
+        consequence=_running_once,
+        variant="primary",
+    ),
+    Deed(
+        "try-now",
+        "Try again now",
+        "play_arrow",
+        _of_open_run(run.try_now, RunState.PARKED),
+        lambda sync: _open_run(sync, RunState.PARKED) is not None,
+        variant="primary",
+    ),
+    Deed(
+        "cancel",
+        "Cancel the run",
+        "stop",
+        _of_open_run(run.cancel, *DRIVABLE_RUNS),
+        _can_be_stopped,
+        question="Cancel the run that is going on?",
+        consequence=_words_of_open_run(run.has_done),
+        variant="danger",
+    ),
     Deed(
         "pause",
         "Pause",
         "pause",
         _pause,
         lambda sync: _is_live(sync) and sync.enabled,
+        question=_ask_before_pausing,
+        consequence=_words_of_open_run(run.has_done),
     ),
     Deed(
         "resume",
@@ -104,8 +255,7 @@ DEEDS = (
         _run(RunMode.FULL),
         _is_live,
         question="Send everybody again?",
-        consequence="Every user of the cohort is sent again, not only those who moved. Use it when the "
-        "partner may have lost users without a word. Who left meanwhile is removed.",
+        consequence=_sending_all,
     ),
     Deed(
         "empty",
@@ -115,8 +265,7 @@ DEEDS = (
         # Of an archived one, too: its emptying may have failed.
         lifecycle.holds_somebody,
         question="Remove everybody from the partner?",
-        consequence="Every user that this sync has put there is removed: from the list, or by setting the "
-        "property to false. The sync is paused as well, so that its schedule does not fill it again.",
+        consequence=_emptying,
         variant="danger",
     ),
     Deed(
@@ -126,8 +275,7 @@ DEEDS = (
         _rename,
         lambda sync: _is_live(sync) and bool(sync.external_name),
         question="What should it be called at the partner?",
-        consequence="The partner is emptied under the old name, and filled under the new one by a full run "
-        "that follows by itself.",
+        consequence=_renaming,
         text="Name at the partner",
         initial=lambda sync: sync.external_name,
         permission="syncs.change_sync",
@@ -139,9 +287,7 @@ DEEDS = (
         _reset,
         lambda sync: _is_live(sync) and (lifecycle.holds_somebody(sync) or bool(sync.place)),
         question="Forget what the partner holds?",
-        consequence="For a destination whose address or account has changed. Nothing is sent now; rejected "
-        "users and open runs are dropped, and the next run is a first one. What is at the old place stays "
-        "there.",
+        consequence=_starting_over,
         permission="syncs.change_sync",
         variant="danger",
     ),
@@ -164,7 +310,7 @@ DEEDS = (
         _empty_and_archive,
         lambda sync: _is_live(sync) and lifecycle.holds_somebody(sync),
         question="Empty the partner, and archive this sync?",
-        consequence="Everybody whom this sync has put there is removed by one last run.",
+        consequence=_emptying_and_archiving,
         permission="syncs.delete_sync",
         variant="danger",
     ),

@@ -54,6 +54,14 @@ REJECTION_TONES = {
 }
 
 
+def run_label(state: str, cohort_error: str) -> tuple[str, Tone]:
+    """Return how a run is told: green only if its cohort was calculated as it should have been."""
+    state = RunState(state)
+    if cohort_error and state == RunState.SUCCEEDED:
+        return "Succeeded, with an older version", Tone.CARE
+    return state.label, RUN_TONES[state]
+
+
 @dataclass(frozen=True, slots=True)
 class LastRun:
     """A sync's latest run. `at`: when it ended, or began, or was made. `planned` is None until it was.

@@ -1,0 +1,49 @@
+"""What people have survives the migrations: rows of an earlier release, taken to this one."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+
+@pytest.fixture
+def at(transactional_db: Any) -> Any:
+    """Return a function that takes the app `syncs` to a migration and gives its models."""
+
+    def migrated(name: str) -> Any:
+        executor = MigrationExecutor(connection)
+        executor.migrate([("syncs", name)])
+        # The other apps stay where they are.
+        loader = MigrationExecutor(connection).loader
+        others = [node for node in loader.graph.leaf_nodes() if node[0] in ("cohorts", "destinations")]
+        return loader.project_state([("syncs", name), *others]).apps
+
+    yield migrated
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+
+def test_a_sync_of_an_earlier_release_goes_on_unasked_and_its_history_stays(at: Any) -> None:
+    before = at("0006_alert_emailed")
+    cohort = before.get_model("cohorts", "Cohort").objects.create(key="c", name="C", version=2, last_number=2)
+    destination = before.get_model("destinations", "Destination").objects.create(name="d")
+    sync = before.get_model("syncs", "Sync").objects.create(
+        cohort=cohort, destination=destination, settled_version=1, guard_users=7
+    )
+    run = before.get_model("syncs", "Run").objects.create(
+        sync=sync, trigger="person", from_version=0, to_version=2, state="failed", reason="Bad key.",
+        rejected=3, finished_at=timezone.now(), reopened=True,
+    )  # fmt: skip
+    before.get_model("syncs", "Alert").objects.create(sync=sync, kind="failing", sentence="Bad key.")
+
+    after = at("0007_undelivered_tries_and_causes")
+    syncs = after.get_model("syncs", "Sync").objects
+    assert syncs.values_list("hold_if_halved", "guard_users", "settled_version").get() == (False, 7, 1)
+    kept = after.get_model("syncs", "Run").objects.get(pk=run.pk)
+    assert (kept.state, kept.reason, kept.rejected, kept.undelivered) == ("failed", "Bad key.", 3, 0)
+    assert (kept.cohort_error, kept.trouble, kept.cancelled_by, kept.tries.count()) == ("", "", "", 0)
+    assert after.get_model("syncs", "Alert").objects.get().webhooked_at is None
+    other = after.get_model("destinations", "Destination").objects.create(name="e")
+    assert syncs.create(cohort_id=cohort.pk, destination=other).hold_if_halved
