@@ -101,6 +101,11 @@ def settle(
             problem = "is damaged, and nothing else holds its events" if there else "is missing"
             own.turn(FileState.DAMAGED if there else FileState.MISSING, problem)
             done.problems.append(f"{name} {problem}.")
+    for name in sorted(choice.lineage.described.keys() - rows.keys() - choice.chosen):
+        # What the chosen files were made of: as replaced here as in the database that did it.
+        if choice.lineage.roots(name) <= covered and (folders.files / name).exists():
+            list_file(workspace, choice.lineage.described[name])
+            EventFile.objects.filter(workspace=workspace, name=name).retire()
     now_listed = EventFile.objects.filter(workspace=workspace, state=FileState.LISTED)
     done.listed = sorted(choice.chosen - set(now_listed.values_list("name", flat=True)))
 

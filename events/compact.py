@@ -136,47 +136,54 @@ def prepare(
     batch: str,
     origin: str | None = None,
     kinds: Sequence[FileKind] = tuple(FileKind),
+    known: Sequence[str] | None = None,
 ) -> list[Prepared]:
     """Turn a folder's spool lines into a file for each kind; rows of an import bear its key as `origin`.
-    The caller is `working` on the workspace."""
+
+    Repeats of what is in the files `known`, all that are listed by default, are left out. The caller is
+    `working` on the workspace.
+    """
+    if known is None:
+        known = usable(workspace, folders, FileKind.EVENTS)
     prepared = []
     for kind, make in ((FileKind.EVENTS, prepare_events), (FileKind.TRAITS, prepare_traits)):
         paths = [path for path in sorted(sources.glob(f"{kind.value}-*.jsonl")) if path.stat().st_size]
         if paths and kind in kinds:
             with connect(limits(), folders.temp) as connection:
-                prepared.append(make(connection, workspace, folders, paths, file_name(batch, kind), origin))
+                target = folders.temp / file_name(batch, kind)
+                prepared.append(make(connection, workspace, paths, target, origin, known))
     return [p for p in prepared if p.written.rows or p.repeats]
 
 
 def prepare_events(
     connection: Connection,
     workspace: str,
-    folders: Folders,
     sources: Sequence[Path],
-    name: str,
+    target: Path,
     origin: str | None,
+    known: Sequence[str],
 ) -> Prepared:
     convert.load_events(connection, sources)
-    repeats = convert.drop_repeats(connection, usable(workspace, folders, FileKind.EVENTS))
+    repeats = convert.drop_repeats(connection, known)
     counts = convert.count_events(connection)
     numbers = number_properties(workspace, counts)
-    written = convert.write_events(connection, numbers, counts, folders.temp / name, origin)
-    return Prepared(FileKind.EVENTS, name, written, counts, repeats)
+    written = convert.write_events(connection, numbers, counts, target, origin)
+    return Prepared(FileKind.EVENTS, target.name, written, counts, repeats)
 
 
 def prepare_traits(
     connection: Connection,
     workspace: str,
-    folders: Folders,
     sources: Sequence[Path],
-    name: str,
+    target: Path,
     origin: str | None,
+    known: Sequence[str],
 ) -> Prepared:
     convert.load_traits(connection, sources)
     counts = convert.count_traits(connection)
     users = convert.count_users(connection)
-    written = convert.write_traits(connection, folders.temp / name, origin)
-    return Prepared(FileKind.TRAITS, name, written, counts, users=users)
+    written = convert.write_traits(connection, target, origin)
+    return Prepared(FileKind.TRAITS, target.name, written, counts, users=users)
 
 
 def usable(workspace: str, folders: Folders, kind: FileKind) -> list[str]:

@@ -53,11 +53,7 @@ def load_traits(connection: Connection, sources: Sequence[Path]) -> None:
 
 def load(connection: Connection, sources: Sequence[Path], columns: str) -> None:
     """Read spool files into the table `spooled`. A last line cut off by a crash was never acknowledged."""
-    connection.execute(
-        f"CREATE OR REPLACE TABLE spooled AS SELECT * FROM read_json($1, format='newline_delimited', "
-        f"columns={columns}, maximum_object_size={2 * MAX_LINE})",
-        [[str(path) for path in sources]],
-    )
+    connection.execute(f"CREATE OR REPLACE TABLE spooled AS SELECT * FROM {spool_rows(sources, columns)}")
 
 
 def drop_repeats(connection: Connection, files: Sequence[str]) -> int:
@@ -74,6 +70,31 @@ def drop_repeats(connection: Connection, files: Sequence[str]) -> int:
             [list(files)],
         )
     return before - count_rows(connection)
+
+
+# Of what is stored: the events that come again with what `load_ids` has loaded.
+REPEATED = "insert_id IS NOT NULL AND (user_id, insert_id) IN (SELECT (u, i) FROM repeated)"
+
+
+def load_ids(connection: Connection, source: Path) -> None:
+    """Read the users and insert ids of a spool file into the table `repeated`."""
+    rows = spool_rows([source], "{u:'VARCHAR', i:'VARCHAR'}")
+    ids = f"SELECT DISTINCT u, i FROM {rows} WHERE i IS NOT NULL"
+    connection.execute(f"CREATE OR REPLACE TABLE repeated AS {ids}")
+
+
+def days_of(source: Path) -> list[str]:
+    """Return the days (ISO, UTC) that a spool file has events of."""
+    rows = spool_rows([source], "{t:'BIGINT'}")
+    days = f"SELECT DISTINCT make_timestamp(t)::DATE::VARCHAR FROM {rows}"
+    with duckdb.connect() as connection:
+        return [str(row[0]) for row in connection.execute(f"{days} ORDER BY 1").fetchall()]
+
+
+def spool_rows(sources: Sequence[Path], columns: str) -> str:
+    paths = listed([str(path) for path in sources])
+    longest = 2 * MAX_LINE
+    return f"read_json({paths}, format='newline_delimited', columns={columns}, maximum_object_size={longest})"
 
 
 def count_rows(connection: Connection) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import IO, Any
 import orjson
 from django.utils import timezone
 
-from events import compact
+from events import compact, convert
 from events import publish as publication
+from events.correct import Rows, TakenOut, of_imports, publication_of, standing_import, take_out
 from events.formats import Bad, Progress, Record, UnreadableFile, read
 from events.locks import own_folder
 from events.models import FileKind, ImportedFile
@@ -68,6 +69,8 @@ class Imported:
     bad_lines: int = 0
     problems: list[str] = field(default_factory=list)
     known: bool = False
+    key: str = ""
+    replaced: int = 0
 
     def bad(self, place: str, reason: str) -> None:
         self.bad_lines += 1
@@ -85,6 +88,33 @@ class Origin:
     by: str
 
 
+@dataclass(frozen=True)
+class Replaces:
+    """What an import takes the place of: imports by their keys; what its source brought on the days (UTC)
+    that the file has events of; events of the same users with the same insert ids."""
+
+    imports: Sequence[str] = ()
+    source_days: bool = False
+    repeats: bool = False
+
+    def rows(self, workspace: str, staging: Path, source: str) -> Rows | None:
+        """Return the rows that go, or None. Raises NothingToCorrect."""
+        staged = staging / "events-0.jsonl"
+        has_events = staged.stat().st_size > 0
+        for key in self.imports:
+            standing_import(workspace, key)
+        parts = [of_imports(self.imports)] if self.imports else []
+        if self.source_days and has_events:
+            found = ImportedFile.objects.standing(workspace).filter(source=source, key__isnull=False)
+            if keys := [str(key) for key in found.values_list("key", flat=True)]:
+                parts.append(of_imports(keys, convert.days_of(staged)))
+        if self.repeats and has_events:
+            parts.append(
+                Rows(convert.REPEATED, None, lambda connection: convert.load_ids(connection, staged))
+            )
+        return Rows.any_of(parts)
+
+
 def import_file(
     workspace: str,
     path: Path,
@@ -93,12 +123,13 @@ def import_file(
     again: bool = False,
     source: str = "",
     by: str = "",
+    replaces: Replaces | None = None,
     progress: Progress = lambda done: None,
 ) -> Imported:
     """Import one file. Raises UnreadableFile, Refused and OSError, with nothing imported.
 
     A content that was imported before, in the same way, is left alone unless `again`. `source` says where
-    the events come from, `by` who imports them.
+    the events come from, `by` who imports them, `replaces` what goes when the file's events come.
     """
     check_kept_here()
     mapped = mapped or Mapped()
@@ -116,7 +147,8 @@ def import_file(
         if imported.bad_lines and not any(file.stat().st_size for file in staging.glob("*.jsonl")):
             raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
         with working(workspace):
-            publish(workspace, folders, staging, imported, about)
+            publish(workspace, folders, staging, imported, about, replaces or Replaces())
+    imported.key = about.key
     return imported
 
 
@@ -184,12 +216,23 @@ def text_id(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def publish(workspace: str, folders: Folders, staging: Path, imported: Imported, about: Origin) -> None:
-    """List the file's events, its users' properties and its content, in one publication."""
-    prepared = compact.prepare(workspace, folders, staging, about.key, about.key)
+def publish(
+    workspace: str,
+    folders: Folders,
+    staging: Path,
+    imported: Imported,
+    about: Origin,
+    replaces: Replaces,
+) -> None:
+    """List the file's events, its users' properties and its content, in one publication; what it replaces
+    goes in the same."""
+    rows = replaces.rows(workspace, staging, about.source)
+    taken = take_out(workspace, folders, rows, replaces.imports) if rows else TakenOut()
+    known = taken.files(workspace, folders, FileKind.EVENTS) if rows else None
+    prepared = compact.prepare(workspace, folders, staging, about.key, about.key, known=known)
     events = [p for p in prepared if p.kind == FileKind.EVENTS]
     imported.rows, imported.repeats = sum(p.written.rows for p in events), sum(p.repeats for p in events)
-    imported.users = sum(p.users for p in prepared)
+    imported.users, imported.replaced = sum(p.users for p in prepared), taken.events
     row = {
         "key": about.key,
         "digest": about.digest,
@@ -201,4 +244,10 @@ def publish(workspace: str, folders: Folders, staging: Path, imported: Imported,
         "imported_at": timezone.now().isoformat(),
     }
     new = [replace(one, imports=[row]) for one in prepared]
-    publication.publish(workspace, folders, Publication(new, imported=row))
+    done = Publication(new, imported=row)
+    if rows:
+        what = f"replaced by the import of {imported.file}"
+        done = publication_of(
+            workspace, folders, taken, what, about.by, replaces.imports, added=new, imported=row
+        )
+    publication.publish(workspace, folders, done)

@@ -1,6 +1,7 @@
 """What the database knows of the files of events: which ones count, their columns, and the catalogue."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -25,6 +26,11 @@ class FileState(models.TextChoices):
 TROUBLES = (FileState.DAMAGED, FileState.MISSING, FileState.UNKNOWN)
 
 
+def longest_query() -> timedelta:
+    """For how long a query may be reading a file that was replaced."""
+    return timedelta(seconds=2 * settings.EVENTS_SECONDS + 600)
+
+
 class EventFileQuerySet(models.QuerySet["EventFile"]):
     def live(self, workspace: str, kind: str) -> "EventFileQuerySet":
         """The files that hold the workspace's data now, in the order of their making."""
@@ -35,11 +41,13 @@ class EventFileQuerySet(models.QuerySet["EventFile"]):
 
     def removable(self, workspace: str) -> "EventFileQuerySet":
         """Files that were replaced so long ago that no query reads them, and no backup names them."""
-        kept = timedelta(days=settings.EVENTS_KEEP_DAYS)
-        reading = timedelta(seconds=2 * settings.EVENTS_SECONDS + 600)
-        return self.filter(
-            workspace=workspace, state=FileState.RETIRED, retired_at__lt=timezone.now() - max(kept, reading)
-        )
+        kept = max(timedelta(days=settings.EVENTS_KEEP_DAYS), longest_query())
+        return self.filter(workspace=workspace, state=FileState.RETIRED, retired_at__lt=timezone.now() - kept)
+
+    def forget(self) -> int:
+        """Let replaced files be removed as soon as no query reads them: they hold what must go."""
+        waiting = max(timedelta(), timedelta(days=settings.EVENTS_KEEP_DAYS) - longest_query())
+        return self.filter(state=FileState.RETIRED).update(retired_at=timezone.now() - waiting)
 
     def retire(self) -> int:
         """Take listed files out of what is read, since others hold their rows."""
@@ -182,6 +190,18 @@ class ImportedFile(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "file": self.name,
+            "source": self.source,
+            "rows": self.rows,
+            "bad_lines": self.bad_lines,
+            "imported_at": self.imported_at.isoformat(),
+            "by": self.by,
+            "undone_at": self.undone_at and self.undone_at.isoformat(),
+        }
+
 
 class Correction(models.Model):
     """What was taken out of the events, or put in another's place: what, by whom, and when."""
@@ -202,6 +222,24 @@ class Correction(models.Model):
 
     def __str__(self) -> str:
         return self.what
+
+    @property
+    def sentence(self) -> str:
+        return sentence_of(self.what, self.events, self.traits)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what": self.what,
+            "events": self.events,
+            "traits": self.traits,
+            "by": self.by,
+            "at": self.at.isoformat(),
+        }
+
+
+def sentence_of(what: str, events: int, traits: int) -> str:
+    """Say what a correction did."""
+    return f"{what[0].upper()}{what[1:]}; {events:,} events and {traits:,} users' properties were taken out."
 
 
 class Site(models.Model):

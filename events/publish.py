@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A finished file that is not listed yet, in the temp folder; no file when it has no rows."""
+    """A finished file that is not listed yet, in the temp folder."""
 
     kind: FileKind
     name: str
@@ -44,6 +44,11 @@ class Prepared:
     merged_from: Sequence[str] = ()
     corrected: bool = False
     imports: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        """An empty file is of use, too, when it says that what it was made of is gone."""
+        return bool(self.written.rows or self.merged_from)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Publication:
 
     def marker(self) -> dict[str, Any]:
         return {
-            "new": [one.name for one in self.new if one.written.rows],
+            "new": [one.name for one in self.new if one.is_kept],
             "retired": list(self.retired),
             "imported": self.imported,
             "undone": list(self.undone),
@@ -84,7 +89,7 @@ def publish(workspace: str, folders: Folders, publication: Publication) -> None:
     """Do it whole or not at all; the caller is `working` on the workspace."""
     begun = publication.marker()
     for one in publication.new:
-        if one.written.rows:
+        if one.is_kept:
             write_description(folders, description_of(workspace, folders, one))
     write_durably(folders.marker, orjson.dumps(begun))
     try:

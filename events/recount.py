@@ -1,7 +1,6 @@
 """The catalogue counted anew from the files: after a correction, and for a database that is new to them."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from events import catalogue
 from events.catalogue import Recount
@@ -16,7 +15,7 @@ from events.workspace_folders import Folders
 def recount(workspace: str, folders: Folders) -> None:
     """Put the counts of what is listed in the place of the catalogue's. The caller is `working` on it."""
     paths = {
-        kind: [folders.files / file.name for file in EventFile.objects.live(workspace, kind)]
+        kind: [str(folders.files / file.name) for file in EventFile.objects.live(workspace, kind)]
         for kind in FileKind
     }
     catalogue.replace(workspace, counted(workspace, folders, paths[FileKind.EVENTS], paths[FileKind.TRAITS]))
@@ -25,8 +24,8 @@ def recount(workspace: str, folders: Folders) -> None:
 def counted(
     workspace: str,
     folders: Folders,
-    events: Sequence[Path],
-    traits: Sequence[Path],
+    events: Sequence[str],
+    traits: Sequence[str],
     only: Sequence[str] | None = None,
 ) -> Recount:
     """Count files. `only` these events, "" for users' properties; everything by default."""
@@ -36,9 +35,9 @@ def counted(
     unbounded = Limits(limits.memory_mb, limits.threads, limits.temp_mb, None)
     with connect(unbounded, folders.temp) as connection:
         if events and (only is None or any(only)):
-            counts += count_events(connection, [str(path) for path in events], numbers, only)
+            counts += count_events(connection, events, numbers, only)
         if traits and (only is None or "" in only):
-            counts += count_traits(connection, [str(path) for path in traits])
+            counts += count_traits(connection, traits)
     return Recount(None if only is None else tuple(only), tuple(counts))
 
 

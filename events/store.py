@@ -45,7 +45,7 @@ def read_layout(workspace: str) -> Layout:
     counts = CatalogueEntry.objects.filter(workspace=workspace, property_name="").exclude(event="")
     present = frozenset(column for file in files for column in file.columns)
     paths = {
-        kind: tuple(str(folders.files / file.name) for file in files if file.kind == kind)
+        kind: tuple(str(folders.files / file.name) for file in files if file.kind == kind and file.rows)
         for kind in FileKind
     }
     return Layout(

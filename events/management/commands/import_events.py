@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
+from events.correct import find_import, person
 from events.engine import EngineError
 from events.formats import KINDS, UnreadableFile
-from events.importing import GUESSES, Imported, Mapped, import_file
+from events.importing import GUESSES, Imported, Mapped, Replaces, import_file
 from events.store import DEFAULT_WORKSPACE, Refused
 
 PARTLY = 3
@@ -40,10 +41,34 @@ class Command(BaseCommand):
             "--traits", action="store_true", help="the files hold users' properties, not events"
         )
         parser.add_argument("--again", action="store_true", help="import even what was imported before")
+        parser.add_argument("--source", default="", help="a name for where these events come from")
+        parser.add_argument(
+            "--replace",
+            nargs="+",
+            default=[],
+            metavar="IMPORT",
+            help="imports that this one takes the place of, by their keys (list_imports)",
+        )
+        parser.add_argument(
+            "--replace-days",
+            action="store_true",
+            help="take the place of what the same --source brought on the days (UTC) of the file's events",
+        )
+        parser.add_argument(
+            "--on-repeat",
+            choices=["keep", "replace"],
+            default="keep",
+            help="of an event whose user and insert id are there already: keep the old one (default) or not",
+        )
+        parser.add_argument("--by", default="", help="who does it, for the record")
         parser.add_argument("--workspace", default=DEFAULT_WORKSPACE)
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *, files: list[Path], workspace: str, **options: Any) -> None:
+        if options["replace_days"] and not options["source"]:
+            raise CommandError("--replace-days needs --source: whose days?", returncode=2)
+        if options["replace"] and len(files) > 1:
+            raise CommandError("--replace takes one file: which of them is the new one?", returncode=2)
         mapped = Mapped(pairs(options["map"]), pairs(options["set"]), options["traits"])
         done = [self.take(workspace, path, mapped, options) for path in files]
         if options["json"]:
@@ -63,6 +88,13 @@ class Command(BaseCommand):
                     path,
                     mapped,
                     again=options["again"],
+                    source=options["source"],
+                    by=person(options["by"]),
+                    replaces=Replaces(
+                        [find_import(workspace, key) for key in options["replace"]],
+                        options["replace_days"],
+                        options["on_repeat"] == "replace",
+                    ),
                     progress=lambda done: bar.update(task, completed=done),
                 )
         except (UnreadableFile, EngineError, Refused, OSError, ValueError) as error:
@@ -77,7 +109,8 @@ class Command(BaseCommand):
             return
         self.stdout.write(
             f"{imported.file}: {imported.rows:,} events, {imported.users:,} users' properties, "
-            f"{imported.repeats:,} repeats left out, {imported.bad_lines:,} bad lines."
+            f"{imported.repeats:,} repeats left out, {imported.replaced:,} events replaced, "
+            f"{imported.bad_lines:,} bad lines. Its key is {imported.key[:12]}."
         )
         for problem in imported.problems:
             self.stderr.write(f"  {problem}")

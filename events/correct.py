@@ -1,0 +1,290 @@
+"""Taking out events and users' properties that should not be there, wherever merges have put them.
+
+Files are never changed: a file that holds such rows is replaced by one without them, and what was done is
+kept as a Correction with who and when. Of a person who is erased, the replaced files are removed as soon as
+no query can be reading them; otherwise they stay as long as those of a merge do.
+"""
+
+import getpass
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from events import convert
+from events.compact import compact, file_name, limits
+from events.convert import Connection, Written, quoted
+from events.custody import check_file, read_description
+from events.engine import EngineError, connect
+from events.models import EventFile, FileKind, FileState, ImportedFile, sentence_of
+from events.publish import Prepared, Publication, publish, working
+from events.recount import counted
+from events.times import micros
+from events.workspace_folders import Folders
+
+
+class NothingToCorrect(EngineError):
+    """There is no such import, event or person. The message says so."""
+
+    code = "nothing_to_correct"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows: SQL conditions over the columns of events and of traits; None: none of them.
+
+    `setup` makes the tables that they name. `marked`: they are about the origin of rows, which files without
+    imports do not have.
+    """
+
+    events: str | None
+    traits: str | None
+    setup: Callable[[Connection], object] = lambda connection: None
+    marked: bool = False
+
+    @staticmethod
+    def any_of(parts: Sequence["Rows"]) -> "Rows | None":
+        """Return the rows of any of the parts; None when there is no part."""
+        if not parts:
+            return None
+
+        def setup(connection: Connection) -> None:
+            for part in parts:
+                part.setup(connection)
+
+        events = " OR ".join(f"({part.events})" for part in parts if part.events)
+        traits = " OR ".join(f"({part.traits})" for part in parts if part.traits)
+        return Rows(events or None, traits or None, setup, all(part.marked for part in parts))
+
+
+@dataclass
+class TakenOut:
+    """What a correction takes out, before it is published: files in the temp folder for listed ones."""
+
+    new: list[Prepared] = field(default_factory=list)
+    retired: list[str] = field(default_factory=list)
+    events: int = 0
+    traits: int = 0
+    names: set[str] = field(default_factory=set)
+
+    def files(self, workspace: str, folders: Folders, kind: FileKind) -> list[str]:
+        """The paths of what is listed when the correction is done."""
+        kept = EventFile.objects.live(workspace, kind).exclude(name__in=self.retired)
+        new = [one for one in self.new if one.kind == kind]
+        return [
+            *(str(folders.files / file.name) for file in kept),
+            *(str(folders.temp / one.name) for one in new),
+        ]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    what: str
+    events: int
+    traits: int
+
+    @property
+    def sentence(self) -> str:
+        return sentence_of(self.what, self.events, self.traits)
+
+
+def person(by: str = "") -> str:
+    """Who does something at a terminal."""
+    return by or f"{getpass.getuser()} (command)"
+
+
+# --- What people ask for ----------------------------------------------------------------------
+
+
+def undo_import(workspace: str, key: str, by: str) -> Corrected:
+    """Take out the events and users' properties that an import brought. Raises NothingToCorrect."""
+    imported = standing_import(workspace, key)
+    what = f"undone: the import of {imported.name} of {imported.imported_at:%Y-%m-%d %H:%M} UTC"
+    return correct(workspace, of_imports([key]), what, by, undone=[key])
+
+
+def delete_people(workspace: str, user_ids: Sequence[str], by: str) -> Corrected:
+    """Erase all events and properties of some users; they are not named in what is kept of it."""
+    condition = f"user_id IN ({', '.join(map(quoted, user_ids))})"
+    what = f"erased: {len(user_ids):,} {'person' if len(user_ids) == 1 else 'people'}"
+    return correct(workspace, Rows(condition, condition), what, by, forget=True)
+
+
+def delete_events(
+    workspace: str,
+    by: str,
+    *,
+    event: str | None = None,
+    user_id: str | None = None,
+    insert_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    import_key: str | None = None,
+) -> Corrected:
+    """Delete the events of which everything named holds; `until` is not included."""
+    equal = {"event": event, "user_id": user_id, "insert_id": insert_id, "origin": import_key}
+    parts = [f"{column} = {quoted(value)}" for column, value in equal.items() if value is not None]
+    bounds = [(">=", since), ("<", until)]
+    parts += [f"time {sign} {timestamp(moment)}" for sign, moment in bounds if moment is not None]
+    if not parts:
+        raise ValueError("Name an event, a person, an insert id, a time or an import: not everything.")
+    said = {**equal, "origin": None, "user_id": "one person's" if user_id else None, "import": import_key}
+    named = [str(value) for value in said.values() if value]
+    named += [f"{sign} {moment:%Y-%m-%d %H:%M}" for sign, moment in bounds if moment]
+    rows = Rows(" AND ".join(parts), None, marked=import_key is not None)
+    return correct(workspace, rows, f"deleted events: {', '.join(named)}", by)
+
+
+def correct(
+    workspace: str,
+    rows: Rows,
+    what: str,
+    by: str,
+    *,
+    undone: Sequence[str] = (),
+    forget: bool = False,
+) -> Corrected:
+    """Take rows out, and keep who did it. What waits in the spool is published first: it may hold some."""
+    compact(workspace)
+    with working(workspace) as folders:
+        taken = take_out(workspace, folders, rows, undone)
+        if not taken.events and not taken.traits and not undone:
+            raise NothingToCorrect("No event or property is of this kind: nothing was changed.")
+        publish(workspace, folders, publication_of(workspace, folders, taken, what, by, undone))
+        if forget:
+            remove_soon(workspace, folders, rows)
+    return Corrected(what, taken.events, taken.traits)
+
+
+# --- How it is done ---------------------------------------------------------------------------
+
+
+def of_imports(keys: Sequence[str], days: Sequence[str] = ()) -> Rows:
+    """The rows of some imports; with `days` (ISO, UTC), only the events of these days."""
+    condition = f"origin IN ({', '.join(map(quoted, keys))})"
+    if days:
+        return Rows(f"{condition} AND time::DATE IN ({', '.join(map(quoted, days))})", None, marked=True)
+    return Rows(condition, condition, marked=True)
+
+
+def standing_import(workspace: str, key: str) -> ImportedFile:
+    found = ImportedFile.objects.standing(workspace).filter(key=key).first()
+    if found is None:
+        raise NothingToCorrect(f"There is no import {key!r} that could be undone: see list_imports.")
+    return found
+
+
+def find_import(workspace: str, key: str) -> str:
+    """Return the key of the import that begins so. Raises NothingToCorrect."""
+    found = ImportedFile.objects.standing(workspace).filter(key__startswith=key).values_list("key", flat=True)
+    if len(key) < 6 or len(found) != 1:
+        raise NothingToCorrect(
+            f"{key!r} begins {len(found) or 'no'} imports' keys; it must begin one, with 6."
+        )
+    return str(found[0])
+
+
+def take_out(workspace: str, folders: Folders, rows: Rows, undone: Sequence[str] = ()) -> TakenOut:
+    """Write the files that take the place of those that hold the rows. Raises EngineError when one of the
+    workspace's files is set aside: it may hold some."""
+    taken = TakenOut()
+    with connect(limits(), folders.temp) as connection:
+        rows.setup(connection)
+        for kind, condition in ((FileKind.EVENTS, rows.events), (FileKind.TRAITS, rows.traits)):
+            for file in EventFile.objects.live(workspace, kind) if condition else ():
+                check_file(folders, file)
+                rewrite(connection, folders, file, str(condition), rows.marked, undone, taken)
+    if EventFile.objects.troubled(workspace).exists():
+        raise EngineError(
+            "A file of events is set aside, and may hold some of these: put it right first (check_events)."
+        )
+    return taken
+
+
+def rewrite(
+    connection: Connection,
+    folders: Folders,
+    file: EventFile,
+    condition: str,
+    marked: bool,
+    undone: Sequence[str],
+    taken: TakenOut,
+) -> None:
+    """Write a file without its rows of a condition, if it has any."""
+    rows = f"read_parquet({quoted(str(folders.files / file.name))})"
+    kept = "*"
+    if "origin" not in columns_of(connection, rows):
+        if marked:
+            return
+        kept = "* EXCLUDE (origin)"
+        rows = f"(SELECT *, NULL::VARCHAR AS origin FROM {rows})"
+    name = "event" if file.kind == FileKind.EVENTS else "''"
+    counts = f"SELECT {name}, count(*) FROM {rows} WHERE {condition} GROUP BY ALL"
+    found = connection.execute(counts).fetchall()
+    if not found:
+        return
+    kind, count = FileKind(file.kind), sum(row[1] for row in found)
+    new = file_name(uuid.uuid4().hex, kind)
+    others = f"SELECT {kept} FROM {rows} WHERE ({condition}) IS NOT TRUE"
+    written = Written(convert.copy(connection, others, folders.temp / new), tuple(file.columns))
+    taken.names |= {str(row[0]) for row in found}
+    taken.events += count if kind == FileKind.EVENTS else 0
+    taken.traits += count if kind == FileKind.TRAITS else 0
+    taken.retired.append(file.name)
+    description = read_description(folders, file.name)
+    imports = [one for one in description.imports if one["key"] not in undone] if description else []
+    taken.new.append(Prepared(kind, new, written, merged_from=[file.name], corrected=True, imports=imports))
+
+
+def columns_of(connection: Connection, rows: str) -> set[str]:
+    return {str(row[0]) for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()}
+
+
+def publication_of(
+    workspace: str,
+    folders: Folders,
+    taken: TakenOut,
+    what: str,
+    by: str,
+    undone: Sequence[str] = (),
+    *,
+    added: Sequence[Prepared] = (),
+    imported: Mapping[str, Any] | None = None,
+) -> Publication:
+    """Return what is to be published: corrected files, those that are `added`, who did it, and counts."""
+    all_new = TakenOut([*taken.new, *added], taken.retired)
+    names = sorted(taken.names | {c.event for one in added for c in one.counts})
+    events, traits = (all_new.files(workspace, folders, kind) for kind in (FileKind.EVENTS, FileKind.TRAITS))
+    recounted = counted(workspace, folders, events, traits, names)
+    correction = {
+        "key": uuid.uuid4().hex,
+        "what": what[:1000],
+        "events": taken.events,
+        "traits": taken.traits,
+        "by": by[:150],
+        "at": timezone.now().isoformat(),
+    }
+    return Publication(all_new.new, taken.retired, imported, undone, correction, recounted)
+
+
+def remove_soon(workspace: str, folders: Folders, rows: Rows) -> None:
+    """Let the replaced files that hold rows be removed as soon as no query can be reading them."""
+    replaced = EventFile.objects.filter(workspace=workspace, state=FileState.RETIRED)
+    with connect(limits(), folders.temp) as connection:
+        for file in replaced:
+            path = folders.files / file.name
+            condition = rows.events if file.kind == FileKind.EVENTS else rows.traits
+            if condition and path.exists() and holds(connection, str(path), condition):
+                EventFile.objects.filter(pk=file.pk).forget()
+
+
+def holds(connection: Connection, path: str, condition: str) -> bool:
+    found = connection.execute(f"SELECT 1 FROM read_parquet({quoted(path)}) WHERE {condition} LIMIT 1")
+    return bool(found.fetchall())
+
+
+def timestamp(moment: datetime) -> str:
+    return f"make_timestamp({micros(moment)})"
