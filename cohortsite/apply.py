@@ -24,7 +24,7 @@ from cohorts.scheduled import Scheduled
 from cohorts.sources import references_of
 from cohortsite.config import SCHEDULE, SECTIONS, SOURCE_FIELDS, Configured, Section, default_of, written
 from cohortsite.config_file import InvalidConfig
-from destinations.models import Destination, JsonTextField
+from destinations.models import SECRET_NAME, Destination, JsonTextField
 from destinations.secrets import SecretUnreadable
 from syncs.lifecycle import CannotRun, reset
 from syncs.models import Sync
@@ -121,7 +121,11 @@ class _Applying:
         """Return an item's values by field, and what it says as `auth.credential_env`."""
         values: dict[str, Any] = {}
         env = None
-        for key, value in self._mapping(item, place, (*section.flat, *section.groups)).items():
+        named = ("secrets",) if section.model is Destination else ()
+        for key, value in self._mapping(item, place, (*section.flat, *section.groups, *named)).items():
+            if key in named:
+                values["secret_envs"] = value
+                continue
             if key in section.flat:
                 self._value(section, place, key, value, values)
                 continue
@@ -212,6 +216,9 @@ class _Settling:
     credential_env: Any
     also_save: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    # Of a destination that is there: where its secrets are sent, and which it holds.
+    origins: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
 
     def settle(self) -> None:
         row, fields = self.row, self.section.fields
@@ -219,6 +226,9 @@ class _Settling:
         old = {name: getattr(row, name, None) for name in fields}
         old_written = {} if new else {name: written(row, name) for name in fields}
         old_place = None if new or not isinstance(row, Destination) else row.place
+        if isinstance(row, Destination) and not new:
+            self.origins = row.origins
+            self.held = {name for name in ("credential", "secrets") if getattr(row, name)}
         preset = self.values.get("preset", "custom")
         for name in fields:
             setattr(row, name, self.values.get(name, default_of(self.section, name, preset)))
@@ -240,6 +250,8 @@ class _Settling:
         before = len(self.applying.errors)
         if isinstance(self.row, Destination):
             self._credential(self.row)
+            self._named_secrets(self.row)
+            self._host(self.row)
         if isinstance(self.row, Scheduled):
             self._times(self.row)
         if isinstance(self.row, Cohort):
@@ -261,9 +273,46 @@ class _Settling:
             problems.pop("credential", None)
         return problems
 
+    def _host(self, row: Destination) -> None:
+        """Refuse to send a stored secret where it never went, unless the file names it again."""
+        given = {"credential"} if self.credential_env else set()
+        given |= {"secrets"} if self.values.get("secret_envs") else set()
+        for name in sorted(row.secrets_for_another_host(self.origins, self.held, given)):
+            self._error(name, "the address is at another host: name the secret's environment variable again.")
+
+    def _named_secrets(self, row: Destination) -> None:
+        """Take the named secrets that the file names from the environment; the others stay."""
+        envs = self.values.get("secret_envs")
+        if envs is None:
+            return
+        if not isinstance(envs, dict) or not all(isinstance(name, str) for name in envs.values()):
+            self._error("secrets", "must be a mapping of names and environment variables.")
+            return
+        if bad := [name for name in envs if not SECRET_NAME.fullmatch(str(name))]:
+            self._error("secrets", f"{bad[0]!r} is no name: small letters, digits and _.")
+            return
+        if unset := [env for env in envs.values() if not os.environ.get(env)]:
+            self._error("secrets", f"the environment variable {unset[0]} is not set.")
+            return
+        secrets = {name: os.environ[env] for name, env in envs.items()}
+        try:
+            stored = row.named_secrets.reveal()
+        except SecretUnreadable:
+            stored = {}
+        if stored != {**stored, **secrets}:
+            self.notes.append(f"secrets: {', '.join(sorted(secrets))} set")
+            row.seal_secrets({**stored, **secrets})
+            self.also_save.append("secrets")
+        if row.secret_envs != envs:
+            row.secret_envs = envs
+            self.also_save.append("secret_envs")
+
     def _credential(self, row: Destination) -> None:
         """Take the secret from the environment. Without one that is needed, the destination is paused."""
         name = self.credential_env
+        if isinstance(name, str | None) and row.credential_env != (name or ""):
+            row.credential_env = (name or "")[:200]
+            self.also_save.append("credential_env")
         if name is None:
             if not row.credential and row.endpoint().needs_credential and not row.is_paused:
                 row.paused_at, row.pause_reason = timezone.now(), NO_CREDENTIAL

@@ -52,6 +52,8 @@ class Section:
         """Return where a field stands in an item: `schedule.at`."""
         if name == "credential":
             return "auth.credential_env"
+        if name == "oauth":
+            return "oauth"
         for group, keys in self.groups.items():
             for key, column in keys.items():
                 if column == name:
@@ -138,6 +140,12 @@ def _item(section: Section, row: Any) -> dict[str, Any]:
             continue
         group, _, key = section.place(name).rpartition(".")
         (item.setdefault(group, {}) if group else item)[key] = written(row, name)
+    if isinstance(row, Destination):
+        # Names are no secrets: without them a file that was applied could not be had again.
+        if row.credential_env:
+            item.setdefault("auth", {})["credential_env"] = row.credential_env
+        if row.secret_envs:
+            item["secrets"] = dict(row.secret_envs)
     return item
 
 

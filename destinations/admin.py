@@ -26,6 +26,7 @@ def _shown_if(field: str, value: str) -> str:
     return f"typeof {field} === 'undefined' || {field} === '{value}'"
 
 
+LISTS = ("list_id_from", "list_id_place", "given_lists", "find_path", "find_places")
 IS_LIST = _shown_if("kind", "list")
 IS_PROPERTY = _shown_if("kind", "property")
 
@@ -58,8 +59,9 @@ class DestinationAdmin(ModelAdmin):
         "delivery": IS_PROPERTY,
         "auth_username": _shown_if("auth_mode", "basic"),
         "auth_header": _shown_if("auth_mode", "header"),
-        **dict.fromkeys((*LIST_FIELDS, "list_id_place"), IS_LIST),
-        **dict.fromkeys((*PROPERTY_FIELDS, "message_ids"), IS_PROPERTY),
+        "oauth": _shown_if("auth_mode", "oauth2"),
+        **dict.fromkeys((*LIST_FIELDS, "list_item_template", *LISTS), IS_LIST),
+        **dict.fromkeys((*PROPERTY_FIELDS, "message_ids", "value_words"), IS_PROPERTY),
     }
 
     class Media:
@@ -71,22 +73,25 @@ class DestinationAdmin(ModelAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Destination | None = None) -> Any:
         where: tuple[str, ...] = ("base_url", "kind", "delivery")
-        credential: tuple[str, ...] = ("auth_mode", "auth_username", "auth_header", "credential")
+        credential: tuple[str, ...] = ("auth_mode", "auth_username", "auth_header", "oauth", "credential")
         if obj:
             credential += ("clear_credential",)
             # Asked for only once a change of place was sent in.
             where += ("confirm_move",) if request.method == "POST" else ()
         names = ("source_label", "name_template", "slug_names", "integration_name", "integration_version")
-        requests = (*LIST_FIELDS, *PROPERTY_FIELDS, "idempotency_key", "message_ids")
+        requests = (*LIST_FIELDS, "list_item_template", *PROPERTY_FIELDS, "value_words")
+        wire = ("methods", "body_format", "gzip", "signature", "idempotency_key", "message_ids")
         pace = ("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline")
         sets: list[tuple[str | None, dict[str, Any]]] = [
             (None, {"fields": ("name", "title", "preset")}),
             ("Where", {"fields": where}),
-            ("Credential", {"fields": (*credential, "extra_headers")}),
+            ("Credential", {"fields": (*credential, "new_secrets", "extra_headers")}),
             ("Names", {"fields": names}),
             ("Requests", {"fields": requests}),
+            ("How requests are written", {"fields": wire, "classes": ["collapse"]}),
             ("Pace", {"fields": pace}),
-            ("Replies", {"fields": ("list_id_place", "rules")}),
+            ("Lists", {"fields": LISTS}),
+            ("Replies", {"fields": ("rules",)}),
         ]
         if obj and obj.is_paused:
             sets.insert(1, ("Paused", {"fields": ("paused_at", "pause_reason")}))

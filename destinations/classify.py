@@ -193,7 +193,7 @@ def _says_otherwise(answer: _Answer, left: Sequence[Claim]) -> Verdict:
 def _with_list_id(answer: _Answer) -> Verdict:
     if not answer.creates:
         return Verdict(None)
-    list_id = _list_id(answer.endpoint, answer.data)
+    list_id = _list_id(answer.endpoint, answer.headers, answer.data)
     if list_id is None:
         text = f"The reply to the create call has no usable list id at {answer.endpoint.list_id_place!r}."
         return Verdict(Misconfigured, "no_list_id", text, unknown_outcome=True)
@@ -272,10 +272,26 @@ def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
     return f"The partner answered {shown}{said}" + ("" if said.endswith((".", "!", "?")) else ".")
 
 
-def _list_id(endpoint: Endpoint, data: object) -> str | None:
-    for found in look(data, endpoint.list_id_place):
+def _list_id(endpoint: Endpoint, headers: Mapping[str, str], data: object) -> str | None:
+    kind, _, name = endpoint.list_id_place.partition(":")
+    said = [headers.get(name)] if kind.lower() == "header" else look(data, endpoint.list_id_place)
+    for found in said:
         try:
             return check_list_id(found) if isinstance(found, str) else None
         except ValueError:
             return None
+    return None
+
+
+def found_list(endpoint: Endpoint, name: str, status: int, body: bytes) -> str | None:
+    """Return the id of the list of this name in the reply to a look-up, or None."""
+    if not 200 <= status < 300:
+        return None
+    places = endpoint.find_places
+    data = parse_reply(body)
+    rows = list(look(data, places["rows"])) if places.get("rows") else data
+    for row in rows if isinstance(rows, list) else [rows]:
+        if name in texts(row, (places["name"],)):
+            for list_id in texts(row, (places["id"],)):
+                return check_list_id(list_id)
     return None

@@ -38,6 +38,22 @@ class AuthMode(StrEnum):
     BASIC = "basic"  # user name and secret
     HEADER = "header"  # the secret in a header of any name
     BEARER = "bearer"
+    OAUTH2 = "oauth2"  # a token that is fetched with the credential: see `oauth`
+
+
+class ListIdFrom(StrEnum):
+    """Where a list destination's list id comes from."""
+
+    CREATED = "created"  # the reply to the create call
+    FOUND = "found"  # a GET that looks for the external name, else the create call
+    GIVEN = "given"  # written down for each cohort
+    NAMED = "named"  # the external name is the id
+
+
+class BodyFormat(StrEnum):
+    JSON = "json"
+    FORM = "form"
+    NDJSON = "ndjson"
 
 
 CONTEXT = {"integration": {"name": "$integration_name", "version": "$integration_version"}}
@@ -69,6 +85,8 @@ class Endpoint:
     auth_username: str = ""
     auth_header: str = ""
     credential: str = field(default="", repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    oauth: Mapping[str, str] = field(default_factory=dict)
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     create_path: str = "/lists"
     create_template: str = to_json({"name": "$external_name", "context": CONTEXT})
@@ -80,6 +98,16 @@ class Endpoint:
     batch_path: str = "/batch"
     item_template: str = to_json(ITEM)
     batch_template: str = to_json({"batch": "$items"})
+    list_item_template: str = '"$user_id"'
+    methods: Mapping[str, str] = field(default_factory=dict)
+    value_words: Mapping[str, Any] = field(default_factory=dict)
+    body_format: BodyFormat = BodyFormat.JSON
+    gzip: bool = False
+    signature: Mapping[str, str] = field(default_factory=dict)
+    list_id_from: ListIdFrom = ListIdFrom.CREATED
+    given_lists: Mapping[str, str] = field(default_factory=dict)
+    find_path: str = ""
+    find_places: Mapping[str, str] = field(default_factory=dict)
     list_id_place: str = "listId"
     name_template: str = "[$source_label] $cohort_name: $cohort_id"
     slug_names: bool = False
@@ -119,15 +147,21 @@ class Endpoint:
             parts.append(self.auth_username)
         if self.auth_mode == AuthMode.HEADER:
             parts.append(self.auth_header.lower())
+        if self.auth_mode == AuthMode.OAUTH2:
+            parts.append(self.oauth.get("client_id", ""))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def value_word(self, adds: bool) -> Any:
+        """Return what "$value" becomes: true and false, unless the partner has other words."""
+        return self.value_words.get("in", True) if adds else self.value_words.get("out", False)
 
     @property
     def needs_credential(self) -> bool:
         """Say whether requests make no sense without a credential (a Basic password may be empty)."""
-        return self.auth_mode in (AuthMode.KEY, AuthMode.HEADER, AuthMode.BEARER)
+        return self.auth_mode in (AuthMode.KEY, AuthMode.HEADER, AuthMode.BEARER, AuthMode.OAUTH2)
 
-    def auth(self) -> tuple[str, str] | None:
-        """Return the name and value of the header that carries the credential.
+    def auth(self, token: str = MASK) -> tuple[str, str] | None:
+        """Return the name and value of the header that carries the credential; of OAuth 2, this token.
 
         Basic is encoded as UTF-8 here: `requests` would encode it as latin-1.
         """
@@ -142,30 +176,38 @@ class Endpoint:
                 return "Authorization", f"Bearer {self.credential}"
             case AuthMode.HEADER:
                 return self.auth_header, self.credential
+            case AuthMode.OAUTH2:
+                return "Authorization", f"Bearer {token}"
+
+    @property
+    def all_secrets(self) -> tuple[tuple[str, str, AuthMode], ...]:
+        """Return each secret with the user name and mode by which it may be encoded."""
+        own = [(self.credential, self.auth_username, self.auth_mode)] if self.credential else []
+        return (*own, *((secret, "", AuthMode.NONE) for secret in self.secrets.values() if secret))
 
     def redact(self, text: str) -> str:
-        """Return the text with the credential masked, in whatever form it stands there."""
-        if not self.credential:
+        """Return the text with each secret masked, in whatever form it stands there."""
+        if not self.credential and not self.secrets:
             return text
-        forms, pattern = _masks(self.credential, self.auth_username, self.auth_mode)
+        forms, pattern = _masks(self.all_secrets)
         if text.isascii():
             # Nearly every text holds no form, and finding that out is ten times cheaper this way.
             lowered = text.lower()
             if not any(form in lowered for form in forms):
                 return text
-        return pattern.sub(MASK, text)
+        return pattern.sub(MASK, text) if forms else text
 
     @property
     def longest_form(self) -> int:
-        """Return the length of the longest text that `redact` masks, in characters."""
-        return len(_masks(self.credential, self.auth_username, self.auth_mode)[0][0])
+        """Return the length of the longest text that `redact` masks, in characters; 0 without secrets."""
+        return max(map(len, _masks(self.all_secrets)[0]), default=0)
 
 
 @lru_cache(maxsize=64)
-def _masks(credential: str, username: str, mode: AuthMode) -> tuple[list[str], re.Pattern[str]]:
-    """Return a credential's forms in small letters, the longest first, and the pattern that finds any."""
+def _masks(all_secrets: tuple[tuple[str, str, AuthMode], ...]) -> tuple[list[str], re.Pattern[str]]:
+    """Return the secrets' forms in small letters, the longest first, and the pattern that finds any."""
     # The longest first, or a form within another leaves its ends standing.
-    forms = sorted(set(_forms(credential, username, mode)), key=len, reverse=True)
+    forms = sorted({form for secret in all_secrets for form in _forms(*secret)}, key=len, reverse=True)
     return [form.lower() for form in forms], re.compile("|".join(map(re.escape, forms)), re.IGNORECASE)
 
 

@@ -7,13 +7,16 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminPasswordToggleWidget,
     UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanWidget,
 )
 
 from destinations.endpoint import Kind
-from destinations.models import Destination
-from destinations.payloads import KNOWN, Operation
+from destinations.models import ANOTHER_HOST, SECRET_NAME, Destination
+from destinations.payloads import Operation
+from destinations.secrets import SecretUnreadable
+from destinations.templates import KNOWN
 from destinations.try_out import TEST_USER
 
 EXAMPLES = {
@@ -27,6 +30,9 @@ EXAMPLES = {
     "items": "the users of the batch",
     "user_id": "u1",
     "value": "true or false",
+    "now": "2026-11-30T09:00:00Z",
+    "now_unix": "1796029200",
+    "now_ms": "1796029200000",
 }
 
 
@@ -40,6 +46,11 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     clear_credential = forms.BooleanField(
         required=False, label="Forget the stored credential", widget=UnfoldBooleanWidget()
+    )
+    new_secrets = forms.CharField(
+        required=False,
+        label="Named secrets",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
     )
     confirm_move = forms.BooleanField(
         required=False,
@@ -60,6 +71,9 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
         self.initial["credential"] = ""
         self._place = self.instance.place if self.instance.pk else None
         self._stored = self.instance.credential
+        self._stored_secrets = self.instance.secrets
+        self._origins = self.instance.origins if self.instance.pk else set()
+        self.fields["new_secrets"].help_text = _secrets_help(self.instance)
         state = "Set. Leave this empty to keep it." if self._stored else "Not set."
         self.fields["credential"].help_text = f"{state} Stored encrypted, shown nowhere."
         for place, names in KNOWN.items():
@@ -70,15 +84,24 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_credential(self) -> Any:
         return self.cleaned_data["credential"] or self._stored
 
+    def clean_new_secrets(self) -> dict[str, str]:
+        return parse_secrets(self.cleaned_data["new_secrets"])
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("clear_credential"):
             cleaned["credential"] = ""
+        if cleaned.get("new_secrets"):
+            self.instance.secrets = self.instance.named_secrets.with_changes(cleaned["new_secrets"])
         return cleaned
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
-        if self.errors or self._place in (None, self.instance.place):
+        if self.errors:
+            return
+        for name in self.instance.secrets_for_another_host(self._origins, self._held(), self._given()):
+            self.add_error(name, ANOTHER_HOST)
+        if self._place in (None, self.instance.place):
             return
         if not self.cleaned_data.get("confirm_move"):
             self.add_error(
@@ -87,12 +110,55 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
         else:
             self.instance.accepted_place = self.instance.place
 
+    def _given(self) -> set[str]:
+        """Return the secrets that this form sets or forgets."""
+        cleaned = self.cleaned_data
+        credential = cleaned.get("clear_credential") or cleaned.get("credential") is not self._stored
+        return ({"credential"} if credential else set()) | (
+            {"new_secrets"} if cleaned.get("new_secrets") else set()
+        )
+
+    def _held(self) -> set[str]:
+        """Return the secrets that were stored before this form."""
+        secrets = self._stored_secrets
+        return {name for name, held in (("credential", self._stored), ("new_secrets", secrets)) if held}
+
     def changed_columns(self) -> list[str]:
         """Return the model's fields that this form changes."""
-        other = {"clear_credential": "credential", "confirm_move": "accepted_place"}
+        other = {
+            "clear_credential": "credential",
+            "confirm_move": "accepted_place",
+            "new_secrets": "secrets",
+        }
         changed = {other.get(name, name) for name in self.changed_data}
-        columns = (*Destination.CONFIG_FIELDS, "credential", "accepted_place")
+        columns = (*Destination.CONFIG_FIELDS, "credential", "secrets", "accepted_place")
         return [name for name in columns if name in changed]
+
+
+def parse_secrets(text: str) -> dict[str, str]:
+    """Return the secrets of a text with a line `name: secret` for each; an empty one forgets it."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        name, colon, secret = line.partition(":")
+        if not line.strip():
+            continue
+        if not colon or not SECRET_NAME.fullmatch(name.strip()):
+            raise forms.ValidationError(f"Line {number} must be a name, a colon and the secret.")
+        found[name.strip()] = secret.strip()
+    return found
+
+
+def _secrets_help(row: Destination) -> str:
+    try:
+        names = ", ".join(row.named_secrets.names)
+    except SecretUnreadable:
+        names = "cannot be read"
+    stored = (
+        f"Set: {names}. A line replaces one; without a secret behind its colon, it is forgotten."
+        if names
+        else ""
+    )
+    return f"One a line, as name: secret. Stands for $secret_NAME. Stored encrypted, shown nowhere. {stored}"
 
 
 class PauseForm(BaseDialogForm):

@@ -1,7 +1,8 @@
 """Destinations as rows. `Destination.endpoint()` is what the rest of the program sends with."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from django import forms
@@ -12,17 +13,20 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from destinations import payloads, validators
+from destinations import validators
 from destinations.addresses import parse_networks
-from destinations.endpoint import AuthMode, Delivery, Endpoint, Kind, to_json
-from destinations.payloads import COHORT, KNOWN
-from destinations.presets import PRESETS
-from destinations.secrets import EncryptedField, SecretUnreadable
+from destinations.checking import problems_of
+from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom, to_json
+from destinations.presets import PRESETS, preset_choices
+from destinations.secrets import EncryptedField, NamedSecrets, NamedSecretsField
 
 DEFAULT = Endpoint(name="", base_url="")
-NAMES_COHORT = COHORT | {"external_name"}
 LIST_FIELDS = ("create_path", "create_template", "add_path", "add_template", "remove_path", "remove_template")
 PROPERTY_FIELDS = ("identify_path", "batch_path", "item_template", "batch_template")
+
+
+SECRET_NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
+ANOTHER_HOST = "The address is at another host: enter this again, or it would be sent there unasked."
 
 
 class JsonTextFormField(forms.CharField):
@@ -77,7 +81,7 @@ class Destination(models.Model):
     )
     preset = models.CharField(
         max_length=40,
-        choices=[(name, preset.label) for name, preset in PRESETS.items()],
+        choices=preset_choices,
         default="custom",
         help_text="Where the fields below got their first values from.",
     )
@@ -114,6 +118,7 @@ class Destination(models.Model):
             (AuthMode.BASIC.value, "Basic, user name and secret"),
             (AuthMode.BEARER.value, "Authorization: Bearer"),
             (AuthMode.HEADER.value, "A header of another name"),
+            (AuthMode.OAUTH2.value, "OAuth 2: a token that is fetched with the credential"),
             (AuthMode.NONE.value, "None"),
         ],
         default=AuthMode.KEY.value,
@@ -130,11 +135,34 @@ class Destination(models.Model):
         "header name", max_length=200, blank=True, help_text="For a header of another name: X-Api-Key"
     )
     credential = EncryptedField(help_text="The key or secret. Stored encrypted, shown nowhere.")
+    credential_env = models.CharField(
+        "credential's environment variable",
+        max_length=200,
+        blank=True,
+        editable=False,
+    )
+    secrets = NamedSecretsField(
+        "named secrets",
+        help_text="Further secrets by name, for $secret_NAME in templates, paths and headers.",
+    )
+    secret_envs = models.JSONField(default=dict, blank=True, editable=False)
+    oauth = models.JSONField(
+        "OAuth 2",
+        default=dict,
+        blank=True,
+        validators=[validators.check_oauth],
+        help_text=(
+            'For OAuth 2: {"grant": "client_credentials", "token_url": "https://…", "client_id": "…", '
+            '"scope": "…"}. "grant" is client_credentials, refresh_token or jwt_bearer; the credential is '
+            "the client's secret, the refresh token or the private key (PEM)."
+        ),
+    )
     extra_headers = models.JSONField(
         default=dict,
         blank=True,
         validators=[validators.check_headers],
-        help_text='Fixed headers of every request: {"X-Source": "crm"}. They are shown: no secrets here.',
+        help_text='Fixed headers of every request: {"X-Source": "crm"}. '
+        "They are shown: a secret stands there as $secret_NAME.",
     )
 
     source_label = models.CharField(
@@ -206,6 +234,46 @@ class Destination(models.Model):
         validators=[MaxLengthValidator(20_000)],
         help_text="The body, as JSON.",
     )
+    list_item_template = JsonTextField(
+        "one user of a list",
+        default=DEFAULT.list_item_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text='What one user of "$items" is, as JSON: "$user_id", or {"id": "$user_id"}.',
+    )
+    list_id_from = models.CharField(
+        "list id",
+        max_length=20,
+        choices=[
+            (ListIdFrom.CREATED.value, "The reply to the create call says it"),
+            (ListIdFrom.FOUND.value, "A list of that name is looked for, else created"),
+            (ListIdFrom.GIVEN.value, "It is written down for each cohort"),
+            (ListIdFrom.NAMED.value, "The external name is the id"),
+        ],
+        default=DEFAULT.list_id_from.value,
+        help_text="Where the id of a sync's list comes from.",
+    )
+    given_lists = models.JSONField(
+        "list ids",
+        default=dict,
+        blank=True,
+        validators=[validators.check_given_lists],
+        help_text='For list ids that are written down: {"buyers": "123"}, the cohort\'s key and its list.',
+    )
+    find_path = models.CharField(
+        max_length=1000,
+        blank=True,
+        default=DEFAULT.find_path,
+        validators=[validators.check_path],
+        help_text="Looks for a list by its name, by GET: /lists?name=$external_name",
+    )
+    find_places = models.JSONField(
+        "where it is found",
+        default=dict,
+        blank=True,
+        validators=[validators.check_find_places],
+        help_text="Where that reply has the lists, and in each its name and id: "
+        '{"rows": "lists", "name": "name", "id": "id"}.',
+    )
     identify_path = models.CharField(
         max_length=1000,
         default=DEFAULT.identify_path,
@@ -229,6 +297,37 @@ class Destination(models.Model):
         default=DEFAULT.batch_template,
         validators=[MaxLengthValidator(20_000)],
         help_text="The body of a batch, as JSON.",
+    )
+    methods = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validators.check_methods],
+        help_text='Other methods than POST: {"add": "PUT", "remove": "DELETE"}. '
+        "Names: create, add, remove, identify, batch.",
+    )
+    value_words = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validators.check_value_words],
+        help_text='What "$value" becomes: {"in": "1", "out": ""}. Empty: true and false.',
+    )
+    body_format = models.CharField(
+        max_length=20,
+        choices=[
+            (BodyFormat.JSON.value, "JSON"),
+            (BodyFormat.FORM.value, "A form (application/x-www-form-urlencoded)"),
+            (BodyFormat.NDJSON.value, "One user a line (NDJSON)"),
+        ],
+        default=DEFAULT.body_format.value,
+        help_text="How a body is written.",
+    )
+    gzip = models.BooleanField("gzip", default=False, help_text="Compresses bodies.")
+    signature = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validators.check_signature],
+        help_text='Signs each body (HMAC): {"header": "X-Signature", "secret": "signing", '
+        '"algorithm": "sha256", "prefix": "sha256="}.',
     )
     idempotency_key = models.BooleanField(
         "Idempotency-Key header",
@@ -301,12 +400,12 @@ class Destination(models.Model):
     # What a form or a configuration file may set; the credential is handled apart.
     CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
         *("name", "title", "preset", "base_url", "kind", "delivery"),
-        *("auth_mode", "auth_username", "auth_header", "extra_headers"),
+        *("auth_mode", "auth_username", "auth_header", "oauth", "extra_headers"),
         *("source_label", "name_template", "slug_names", "integration_name", "integration_version"),
         *LIST_FIELDS,
-        "list_id_place",
+        *("list_item_template", "list_id_from", "list_id_place", "given_lists", "find_path", "find_places"),
         *PROPERTY_FIELDS,
-        *("idempotency_key", "message_ids"),
+        *("methods", "value_words", "body_format", "gzip", "signature", "idempotency_key", "message_ids"),
         *("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline"),
         "rules",
     )
@@ -368,30 +467,54 @@ class Destination(models.Model):
         return urlsplit(self.base_url).netloc
 
     @property
+    def named_secrets(self) -> NamedSecrets:
+        return cast(NamedSecrets, self.secrets)
+
+    def seal_secrets(self, secrets: Mapping[str, str]) -> None:
+        """Replace the named secrets by these."""
+        self.secrets = NamedSecrets.seal(secrets)  # type: ignore[assignment]
+
+    @property
+    def origins(self) -> set[str]:
+        """Return where the stored secrets are sent: scheme and host of the partner, and of its tokens."""
+        token_url = self.oauth.get("token_url", "") if isinstance(self.oauth, dict) else ""
+        addresses = [self.base_url, *([token_url] if isinstance(token_url, str) and token_url else [])]
+        return {f"{urlsplit(address).scheme}://{urlsplit(address).netloc}".lower() for address in addresses}
+
+    def secrets_for_another_host(self, before: set[str], held: set[str], given: set[str]) -> set[str]:
+        """Return which of the held secrets must be given again: they would go where they never went.
+
+        before: `origins` until now. given: those that were entered with this change.
+        """
+        return held - given if before and self.origins - before else set()
+
+    @property
     def is_paused(self) -> bool:
         return self.paused_at is not None
 
     @property
     def place(self) -> str:
         """Return the digest of where the data goes: see `Endpoint.place`."""
-        return self._endpoint("").place
+        return self._endpoint("", {}).place
 
     def endpoint(self) -> Endpoint:
         """Return this destination as the value that requests are made with.
 
         Raises SecretUnreadable when the stored credential cannot be decrypted.
         """
-        return self._endpoint(self.credential.reveal())
+        return self._endpoint(self.credential.reveal(), self.named_secrets.reveal())
 
-    def _endpoint(self, credential: str) -> Endpoint:
+    def _endpoint(self, credential: str, secrets: Mapping[str, str]) -> Endpoint:
         copied = {name: getattr(self, name) for name in self.CONFIG_FIELDS if name not in ("title", "preset")}
         copied |= {
             "kind": Kind(self.kind),
             "delivery": Delivery(self.delivery) if self.kind == Kind.PROPERTY else Delivery.BATCH,
             "auth_mode": AuthMode(self.auth_mode),
+            "list_id_from": ListIdFrom(self.list_id_from),
+            "body_format": BodyFormat(self.body_format),
         }
         networks = parse_networks(settings.OUTBOUND_ALLOW_NETS)
-        return Endpoint(**copied, credential=credential, allow_nets=networks)
+        return Endpoint(**copied, credential=credential, secrets=secrets, allow_nets=networks)
 
     def save_fields(self, names: Iterable[str]) -> None:
         """Save only these fields, so that a pause written meanwhile is not undone."""
@@ -400,88 +523,7 @@ class Destination(models.Model):
     def clean(self) -> None:
         """Check what fields mean together. Raises ValidationError, keyed by field."""
         errors: dict[str, list[str]] = {}
-        used = {}
-        for place in KNOWN:
-            try:
-                used[place] = validators.used_variables(place, str(getattr(self, place)))
-            except ValidationError as error:
-                errors.setdefault(place, []).extend(error.messages)
-        for place, text in [
-            *self._missing_variables(used),
-            *self._credential_problems(),
-            *self._header_problems(),
-        ]:
-            errors.setdefault(place, []).append(text)
+        for name, text in problems_of(self):
+            errors.setdefault(name, []).append(text)
         if errors:
             raise ValidationError(errors)
-
-    def _missing_variables(self, used: dict[str, set[str]]) -> Iterable[tuple[str, str]]:
-        """Yield field and problem for templates that lack what makes them work."""
-
-        def lacks(place: str, *names: str) -> bool:
-            return place in used and not used[place] & set(names)
-
-        if lacks("name_template", *COHORT):
-            yield "name_template", "Use $cohort_id or $cohort_name, or all cohorts get the same name."
-        if self.kind == Kind.LIST:
-            if lacks("create_template", *NAMES_COHORT) and lacks("create_path", *NAMES_COHORT):
-                yield "create_template", "Use $external_name, or all lists get the same name."
-            for operation in ("add", "remove"):
-                if lacks(f"{operation}_template", "items"):
-                    yield f"{operation}_template", '"$items" is missing: no user would be sent.'
-                if lacks(f"{operation}_path", "list_id") and lacks(f"{operation}_template", "list_id"):
-                    yield f"{operation}_path", "$list_id is missing: the partner could not tell which list."
-            return
-        if lacks("item_template", "user_id"):
-            yield "item_template", "$user_id is missing: the partner could not tell which user."
-        batched = self.delivery == Delivery.BATCH
-        outer = "batch" if batched else "identify"
-        if lacks("item_template", "value") and not (batched and "value" in used.get("batch_template", ())):
-            yield "item_template", '"$value" is missing: entering and leaving would look the same.'
-        holders = ["item_template", f"{outer}_path"] + (["batch_template"] if batched else [])
-        if all(lacks(place, *NAMES_COHORT) for place in holders):
-            yield "item_template", "Use $external_name, or all cohorts share one property."
-        # Else whoever has the property under the name of before keeps it when the cohort is renamed.
-        elif "item_template" in used and "cohort_name" in self._variables_in_keys():
-            yield "item_template", "Name the property by $external_name: it stays when a cohort is renamed."
-        elif all(lacks(place, *(NAMES_COHORT - {"cohort_name"})) for place in holders):
-            yield "item_template", "Use $external_name: it stays when a cohort is renamed."
-        if batched and lacks("batch_template", "items"):
-            yield "batch_template", '"$items" is missing: no user would be sent.'
-
-    def _variables_in_keys(self) -> set[str]:
-        keys = payloads.keys(payloads.parse_template(str(self.item_template), "item_template"))
-        return payloads.check_known(keys, "item_template")
-
-    def _credential_problems(self) -> Iterable[tuple[str, str]]:
-        """Yield field and problem of what is sent as the credential."""
-        try:
-            secret = self.credential.reveal()
-        except SecretUnreadable as error:
-            yield "credential", str(error)
-            return
-        if self.auth_mode in (AuthMode.KEY, AuthMode.BEARER, AuthMode.HEADER) and not secret:
-            yield "credential", "This authentication needs a credential."
-        if not secret.isprintable() or secret != secret.strip() or len(secret) > validators.HEADER_LENGTH:
-            yield "credential", "The credential has blanks around it, a line break, or is too long."
-        if self.auth_mode == AuthMode.KEY and ":" in secret:
-            yield "credential", "A key with a colon cannot be sent as a user name."
-
-    def _header_problems(self) -> Iterable[tuple[str, str]]:
-        """Yield field and problem of the other parts of authentication, and of headers beside it."""
-        mode = self.auth_mode
-        if mode == AuthMode.BASIC and (not self.auth_username or ":" in self.auth_username):
-            yield "auth_username", "Basic needs a user name, without a colon."
-        if mode == AuthMode.HEADER:
-            try:
-                validators.check_header_name(self.auth_header)
-            except ValidationError as error:
-                yield "auth_header", error.messages[0]
-        if not isinstance(self.extra_headers, dict):
-            return
-        names = {name.lower() for name in self.extra_headers}
-        own = self.auth_header.lower() if mode == AuthMode.HEADER else "authorization"
-        if mode != AuthMode.NONE and own in names:
-            yield "extra_headers", f"{own} carries the credential already."
-        if self.idempotency_key and "idempotency-key" in names:
-            yield "extra_headers", "Idempotency-Key is set by the program itself."

@@ -1,56 +1,51 @@
-"""Bodies and addresses of requests, from templates (protocol page, "List-based", "Property-based").
+"""Bodies and addresses of requests, from templates (`docs/protocol.md`, "List-based", "Property-based")."""
 
-A template is JSON with `$name` variables in its strings and keys; a path is text with them. They are
-substituted once, in the parsed JSON, so that a cohort called `"}, $user_id` stays a name. `$$` is a
-dollar. The string "$value" alone becomes true or false, and "$items" alone the encoded batch.
-"""
-
+import gzip
 import hashlib
 import json
 import re
 import secrets
+import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
-from destinations.endpoint import Endpoint, Kind
+from destinations import filters
+from destinations.endpoint import BodyFormat, Endpoint, Kind, ListIdFrom
+from destinations.templates import (
+    SECRET,
+    Variable,
+    as_number,
+    check_known,
+    fill,
+    fill_text,
+    parse_template,
+    resolver,
+    strings,
+    substitute,
+    variables,
+)
+from destinations.templates import TemplateError as TemplateError
 
-COHORT = frozenset({"cohort_name", "cohort_id"})
-NAMES = COHORT | {"source_label", "integration_name", "integration_version"}
-COMMON = NAMES | {"external_name"}
-# What each field may use.
-KNOWN: Mapping[str, frozenset[str]] = {
-    "name_template": NAMES,
-    "create_path": COMMON,
-    "create_template": COMMON,
-    "add_path": COMMON | {"list_id"},
-    "add_template": COMMON | {"list_id", "items"},
-    "remove_path": COMMON | {"list_id"},
-    "remove_template": COMMON | {"list_id", "items"},
-    "identify_path": COMMON,
-    "batch_path": COMMON,
-    "item_template": COMMON | {"user_id", "value"},
-    "batch_template": COMMON | {"items", "value"},
-}
 HEADERS = {
     "Accept-Encoding": "identity",  # replies are short: a compressed one costs more than it saves
     "Content-Type": "application/json",
     "Accept": "application/json",
     "User-Agent": "Cohort-Sync",
 }
-VARIABLE = re.compile(r"\$(\$|[A-Za-z_][A-Za-z0-9_]*)?")
+CONTENT_TYPES = {
+    BodyFormat.FORM: "application/x-www-form-urlencoded",
+    BodyFormat.NDJSON: "application/x-ndjson",
+}
 SLUG_LENGTH = 100
 LIST_ID_LENGTH = 1024
 MAX_ESCAPE = 6  # bytes that one character may take in JSON: \u0001
-
-
-class TemplateError(ValueError):
-    """A template that cannot be used; the message says what is wrong and what would be right."""
 
 
 class Operation(StrEnum):
@@ -61,7 +56,11 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, without the credential. `users` counts those it is about; `user_ids` are they."""
+    """One request, without the credential. `users` counts those it is about; `user_ids` are they.
+
+    list_id: of a create that needs no request, the list's id. find: the request that looks for the list
+    by its name first; `find_name` is that name. asks_token: fetches the token that others carry.
+    """
 
     operation: Operation
     method: str
@@ -70,10 +69,14 @@ class Request:
     body: bytes
     users: int
     user_ids: Sequence[str] = field(default=(), repr=False)
+    list_id: str | None = None
+    find: "Request | None" = None
+    find_name: str = ""
+    asks_token: bool = False
 
 
 def slug(name: str) -> str:
-    """Return the name in `[A-Za-z0-9_-]`, at most 100 characters (protocol page, "What a sender does")."""
+    """Return the name in `[A-Za-z0-9_-]`, at most 100 characters: see `docs/protocol.md`."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", unicodedata.normalize("NFKD", name))[:SLUG_LENGTH]
 
 
@@ -93,89 +96,12 @@ def check_list_id(list_id: str) -> str:
     return list_id
 
 
-def variables(text: str) -> Iterator[str]:
-    """Yield the names that a text uses; TemplateError on a dollar that begins none."""
-    for match in VARIABLE.finditer(text):
-        if match[1] is None:
-            raise TemplateError(f"A lone dollar in {text[:80]!r}: write $$ for a dollar.")
-        if match[1] != "$":
-            yield match[1]
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Yield every string and key within parsed JSON."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from strings(item)
-
-
-def keys(value: Any) -> Iterator[str]:
-    """Yield every key within parsed JSON."""
-    if isinstance(value, dict):
-        yield from value
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from keys(item)
-
-
-def check_known(texts: Iterator[str], place: str) -> set[str]:
-    """Return the variables used in the texts of the field `place`, or raise TemplateError."""
-    used = {name for text in texts for name in variables(text)}
-    known = KNOWN[place]
-    if unknown := sorted(used - known):
-        listed = ", ".join(f"${name}" for name in sorted(known))
-        raise TemplateError(f"Unknown variable ${unknown[0]}. Known here: {listed}.")
-    return used
-
-
-def parse_template(text: str, place: str) -> Any:
-    """Return the parsed JSON of a template whose variables are known, or raise TemplateError."""
-    try:
-        parsed = json.loads(text, parse_constant=_refuse_constant)
-        orjson.dumps(parsed)
-        every = list(strings(parsed))
-    except json.JSONDecodeError as error:
-        raise TemplateError(f"Not JSON: {error}.") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise TemplateError(f"JSON that cannot be sent: {error}.") from None
-    if not isinstance(parsed, dict):
-        raise TemplateError("Must be a JSON object: {…}.")
-    check_known(iter(every), place)
-    holders = [text for text in every if "items" in variables(text)]
-    if holders and holders != ["$items"] or "$items" in keys(parsed):
-        raise TemplateError('"$items" must stand once, alone, as a whole value.')
-    return parsed
-
-
-def substitute(text: str, values: Mapping[str, str], place: str) -> str:
-    """Return the text with its variables replaced, once."""
-    check_known(iter((text,)), place)
-    return VARIABLE.sub(lambda match: "$" if match[1] == "$" else values[match[1]], text)
-
-
-def fill(value: Any, values: Mapping[str, str], alone: Mapping[str, object]) -> Any:
-    """Return parsed JSON with its variables replaced, once, in strings and keys."""
-    if isinstance(value, str):
-        return alone[value] if value in alone else _fill_text(value, values)
-    if isinstance(value, dict):
-        return {_fill_text(key, values): fill(item, values, alone) for key, item in value.items()}
-    if isinstance(value, list):
-        return [fill(item, values, alone) for item in value]
-    return value
-
-
 class Encoder:
     """Makes the requests of one sync: templates are compiled once, users are joined in as bytes.
 
     list_id: the partner's list, once it is known (a list destination's add and remove need it).
     run_id: what `Idempotency-Key` and `messageId` are derived from, beside user and value.
+    now: what `$now` says, in Unix seconds: the same for all requests, so that a repeated one is the same.
     Raises TemplateError for a template that cannot be used. User ids must be valid ones.
     """
 
@@ -188,23 +114,39 @@ class Encoder:
         external_name: str,
         list_id: str | None = None,
         run_id: str | None = None,
+        now: float | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.cohort_key = cohort_key
         self.run_id = run_id or "test"
         self._values = _names(endpoint, cohort_name, cohort_key) | {"external_name": external_name}
+        self._values |= _moments(time.time() if now is None else now)
+        self._values |= {SECRET + name: secret for name, secret in endpoint.secrets.items()}
         if list_id is not None:
             self._values["list_id"] = check_list_id(list_id)
-        self._headers = _merge_headers(
-            HEADERS,
-            endpoint.extra_headers,
-        )
+        self._headers = self._make_headers()
         self._batches: dict[Operation, _Batch] = {}
         self._urls: dict[str, str] = {}
 
     def create(self) -> Request:
-        """Return the request that creates the list."""
-        body = fill(parse_template(self.endpoint.create_template, "create_template"), self._values, {})
-        return self._request(Operation.CREATE, "create_path", orjson.dumps(body), ())
+        """Return the request that creates the list, or finds it, or says its id without one."""
+        source = self.endpoint.list_id_from
+        if source == ListIdFrom.NAMED:
+            return self._known_list(self._values["external_name"])
+        if source == ListIdFrom.GIVEN:
+            given = self.endpoint.given_lists.get(self.cohort_key)
+            if not given:
+                raise TemplateError(
+                    f"No list id is given for the cohort {self.cohort_key!r}: see its list ids."
+                )
+            return self._known_list(str(given))
+        template = parse_template(self.endpoint.create_template, "create_template")
+        body = fill(template, resolver(self._values), self._whole)
+        made = self._request(Operation.CREATE, "create_path", _dump(body, self.endpoint), ())
+        if source != ListIdFrom.FOUND:
+            return made
+        find = Request(Operation.CREATE, "GET", self._url("find_path"), self._bodiless(), b"", 0)
+        return _replaced(made, find=find, find_name=self._values["external_name"])
 
     def batch(self, operation: Operation, user_ids: Sequence[str]) -> Request:
         """Return the request that adds or removes these users, or sets their property to true or false."""
@@ -213,36 +155,118 @@ class Encoder:
 
     def single(self, operation: Operation, user_id: str) -> Request:
         """Return the request that sets one user's property."""
-        item = self._compiled(operation).item(user_id)
+        compiled = self._compiled(operation)
+        item = compiled.single(user_id)
         return self._request(operation, "identify_path", item, (user_id,))
 
     def fits(self, operation: Operation, user_ids: Sequence[str]) -> int:
         """Return how many of the users, from the start, one body of `max_bytes` holds: at least 1."""
         return self._compiled(operation).fits(user_ids, self.endpoint.max_bytes)
 
+    def _known_list(self, list_id: str) -> Request:
+        url = self.endpoint.base_url
+        return Request(Operation.CREATE, "NONE", url, {}, b"", 0, list_id=check_list_id(list_id))
+
+    def _whole(self, variable: Variable) -> object:
+        if filters.NUMBER in variable.filters:
+            kept = tuple(name for name in variable.filters if name != filters.NUMBER)
+            return as_number(variable, resolver(self._values)(Variable(variable.name, kept)))
+        return NotImplemented
+
     def _compiled(self, operation: Operation) -> "_Batch":
         if operation not in self._batches:
             self._batches[operation] = _Batch(self.endpoint, operation, self._values, self.run_id)
         return self._batches[operation]
 
+    def _make_headers(self) -> dict[str, str]:
+        own = dict(HEADERS)
+        if self.endpoint.body_format in CONTENT_TYPES:
+            own["Content-Type"] = CONTENT_TYPES[self.endpoint.body_format]
+        if self.endpoint.gzip:
+            own["Content-Encoding"] = "gzip"
+        extra = {name: self._with_secrets(text) for name, text in self.endpoint.extra_headers.items()}
+        return _merge_headers(own, extra)
+
+    def _with_secrets(self, text: str) -> str:
+        """Fill named secrets in; any other dollar in a header is one."""
+        for name in sorted(self.endpoint.secrets, key=len, reverse=True):
+            text = text.replace(f"${SECRET}{name}", self.endpoint.secrets[name])
+        return text
+
+    def _bodiless(self) -> dict[str, str]:
+        left_out = ("content-type", "content-encoding")
+        return {name: value for name, value in self._headers.items() if name.lower() not in left_out}
+
     def _request(self, operation: Operation, place: str, body: bytes, user_ids: Sequence[str]) -> Request:
-        if place not in self._urls:
-            self._urls[place] = self.endpoint.base_url.rstrip("/") + self._path(place)
-        url = self._urls[place]
+        url = self._url(place, operation, user_ids)
         headers = self._headers
+        if not body:
+            headers = self._bodiless()
+        elif self.endpoint.gzip:
+            body = gzip.compress(body, compresslevel=6, mtime=0)
         if self.endpoint.idempotency_key:
             key = _digest(self.run_id, operation, url, body)
             headers = _merge_headers(headers, {"Idempotency-Key": key})
-        return Request(operation, "POST", url, headers, body, len(user_ids), user_ids)
+        method = self._method(operation, place)
+        return Request(operation, method, url, headers, body, len(user_ids), user_ids)
 
-    def _path(self, place: str) -> str:
+    def _method(self, operation: Operation, place: str) -> str:
+        methods = self.endpoint.methods
+        if place in ("identify_path", "batch_path"):
+            other = methods.get(place.removesuffix("_path"), "POST")
+            # A property may be taken away by another method than the one that sets it.
+            return str(methods.get("remove", other) if operation == Operation.REMOVE else other)
+        return str(methods.get(operation.value, "POST"))
+
+    def _url(self, place: str, operation: Operation | None = None, user_ids: Sequence[str] = ()) -> str:
+        if place in self._urls:
+            return self._urls[place]
         template = getattr(self.endpoint, place)
-        _require_list_id(iter((template,)), self._values)
-        quoted = {name: quote(value, safe="") for name, value in self._values.items()}
-        path = substitute(template, quoted, place)
+        values = self._values
+        of_user = {"user_id", "value"} & set(variables(template))
+        if of_user:
+            word = self.endpoint.value_word(operation == Operation.ADD)
+            text = word if isinstance(word, str) else json.dumps(word)
+            values = {**values, "user_id": user_ids[0] if user_ids else "", "value": text}
+        url = self.endpoint.base_url.rstrip("/") + self._path(place, template, values)
+        if not of_user:
+            self._urls[place] = url
+        return url
+
+    def _path(self, place: str, template: str, values: Mapping[str, str]) -> str:
+        _require_list_id(iter((template,)), values)
+        check_known(iter((template,)), place)
+        resolve = resolver(values)
+        path = fill_text(template, lambda variable: quote(resolve(variable), safe=""))
         if {".", ".."} & set(path.partition("?")[0].split("/")):
             raise TemplateError(f"The path {path} has a segment that is a dot.")
         return path
+
+
+@dataclass(slots=True)
+class _Slots:
+    """Gaps for what differs from user to user: a random token each, which no cohort's name can contain."""
+
+    make: dict[str, Callable[[str], str]] = field(default_factory=dict)
+    tokens: dict[Variable, str] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
+
+    def token(self, variable: Variable, make: Callable[[str], str], *, bare: bool = False) -> str:
+        if variable not in self.tokens:
+            token = self.tokens[variable] = secrets.token_hex(16)
+            self.make[token] = make
+            if bare:
+                self.bare.add(token)
+        return self.tokens[variable]
+
+    def split(self, text: bytes) -> tuple[list[bytes], list[Callable[[str], str]]]:
+        """Return the constant parts of a body, and what stands between each two of them."""
+        if not self.make:
+            return [text], []
+        forms = [rf'"{token}"' if token in self.bare else token for token in self.make]
+        found = re.split(b"(" + "|".join(forms).encode() + b")", text)
+        makes = [self.make[token.decode().strip('"')] for token in found[1::2]]
+        return found[::2], makes
 
 
 class _Batch:
@@ -251,57 +275,132 @@ class _Batch:
     def __init__(
         self, endpoint: Endpoint, operation: Operation, values: Mapping[str, str], run_id: str
     ) -> None:
+        self.endpoint = endpoint
         self.adds = operation == Operation.ADD
         self.run_id = run_id
-        # Random, so that no cohort's name can contain it.
-        user, message, items = (secrets.token_hex(16) for _ in range(3))
-        values = {**values, "user_id": user, "value": "true" if self.adds else "false"}
-        alone: dict[str, object] = {"$value": self.adds, "$items": items}
-        if endpoint.kind == Kind.PROPERTY:
-            item = parse_template(endpoint.item_template, "item_template")
-            outer, place = endpoint.batch_template, "batch_template"
-            if endpoint.message_ids:
-                item = {**item, "messageId": "$message_id"}
-        else:
-            item = "$user_id"
-            place = f"{operation}_template"
-            outer = getattr(endpoint, place)
-        filled = orjson.dumps(fill(item, {**values, "message_id": message}, alone))
-        self.message_parts = [part.split(user.encode()) for part in filled.split(message.encode())]
+        self._word = endpoint.value_word(self.adds)
+        word = self._word if isinstance(self._word, str) else json.dumps(self._word)
+        self._values = {**values, "value": word}
+        self._items_token = secrets.token_hex(16)
+        self._joiner: str | None = None
+        item, outer, place = self._templates(operation)
+        self._slots = _Slots()
+        self.parts, self.makes = self._slots.split(orjson.dumps(fill(item, self._resolve, self._whole)))
+        self.is_plain = all(make is str for make in self.makes)
+        self.is_ids_alone = self.parts == [b'"', b'"'] and self.is_plain
+        self._outer_slots = self._slots = _Slots()
         frame = parse_template(outer, place)
         _require_list_id(strings(frame), values)
-        body = orjson.dumps(fill(frame, values, alone))
-        self.body_parts = body.split(b'"' + items.encode() + b'"')
+        body = fill(frame, self._resolve, self._whole)
+        self._is_empty = body is None
+        self._form = body if endpoint.body_format == BodyFormat.FORM else None
+        self.body_parts = orjson.dumps(body).split(b'"' + self._items_token.encode() + b'"')
+
+    def _templates(self, operation: Operation) -> tuple[Any, str, str]:
+        endpoint = self.endpoint
+        if endpoint.kind == Kind.PROPERTY:
+            item = parse_template(endpoint.item_template, "item_template")
+            if endpoint.message_ids and isinstance(item, dict):
+                item = {**item, "messageId": "$message_id"}
+            return item, endpoint.batch_template, "batch_template"
+        place = f"{operation}_template"
+        return (
+            parse_template(endpoint.list_item_template, "list_item_template"),
+            getattr(endpoint, place),
+            place,
+        )
+
+    def _resolve(self, variable: Variable) -> str:
+        if variable.name == "user_id":
+            names = tuple(name for name in variable.filters if name != filters.NUMBER)
+            make = (lambda user_id: filters.apply(names, user_id)) if names else str
+            return self._slots.token(variable, make)
+        if variable.name == "message_id":
+            return self._slots.token(variable, self._message_id)
+        return resolver(self._values)(variable)
+
+    def _whole(self, variable: Variable) -> object:
+        if variable.name == "value" and not variable.filters:
+            return self._word
+        if variable.name == "items":
+            joiner = next((name for name in variable.filters if name.startswith(filters.JOIN)), None)
+            self._joiner = None if joiner is None else (joiner.partition(":")[2] or ",")
+            return self._items_token
+        if filters.NUMBER in variable.filters:
+            kept = Variable(variable.name, tuple(n for n in variable.filters if n != filters.NUMBER))
+            if variable.name == "user_id":
+                make = self._number(kept)
+                return self._slots.token(variable, make, bare=True)
+            return as_number(variable, resolver(self._values)(kept))
+        return NotImplemented
+
+    def _number(self, variable: Variable) -> Callable[[str], str]:
+        return lambda user_id: str(as_number(variable, filters.apply(variable.filters, user_id)))
+
+    def _message_id(self, user_id: str) -> str:
+        return _digest(self.run_id, user_id, str(self.adds))
 
     def encode(self, user_ids: Sequence[str]) -> bytes:
         """Return the whole body."""
-        return self._items(user_ids).join(self.body_parts)
+        if self._is_empty:
+            return b""
+        if self._form is not None:
+            return self._encode_form(user_ids)
+        body = self._items(user_ids).join(self.body_parts)
+        if self._outer_slots.make:  # one user a request, named in the body beside the items
+            return self._fill_outer(body, user_ids[0] if user_ids else "")
+        return body
+
+    def single(self, user_id: str) -> bytes:
+        """Return the body of a request about one user."""
+        item = self.item(user_id)
+        if item == b"null":
+            return b""
+        if self.endpoint.body_format == BodyFormat.FORM:
+            return urlencode(_flat(orjson.loads(item))).encode()
+        return item
+
+    def _fill_outer(self, body: bytes, user_id: str) -> bytes:
+        parts, makes = self._outer_slots.split(body)
+        return _filled(parts, makes, user_id)
+
+    def _encode_form(self, user_ids: Sequence[str]) -> bytes:
+        body = orjson.loads(self._items(user_ids).join(self.body_parts))
+        if self._outer_slots.make:
+            body = orjson.loads(self._fill_outer(orjson.dumps(body), user_ids[0] if user_ids else ""))
+        return urlencode(_flat(body)).encode()
 
     def _items(self, user_ids: Sequence[str]) -> bytes:
-        if self.message_parts == [[b'"', b'"']]:
+        if self._joiner is not None:
+            return orjson.dumps(self._joiner.join(self._joined(user_ids)))
+        if self.endpoint.body_format == BodyFormat.NDJSON:
+            return b"\n".join(map(self.item, user_ids)) + b"\n"
+        if self.is_ids_alone:
             return orjson.dumps(list(user_ids))
-        if len(self.message_parts) > 1:
+        if not self.is_plain:
             return b"[" + b",".join(map(self.item, user_ids)) + b"]"
         # Written out, for speed: no call of ours for each user.
-        parts, dumps = self.message_parts[0], orjson.dumps
+        parts, dumps = self.parts, orjson.dumps
         return b"[" + b",".join([dumps(user_id)[1:-1].join(parts) for user_id in user_ids]) + b"]"
+
+    def _joined(self, user_ids: Sequence[str]) -> Iterator[str]:
+        for user_id in user_ids:
+            item = orjson.loads(self.item(user_id))
+            yield item if isinstance(item, str) else json.dumps(item)
 
     def item(self, user_id: str) -> bytes:
         """Return one user's JSON."""
-        quoted = orjson.dumps(user_id)[1:-1]
-        if len(self.message_parts) == 1:
-            return quoted.join(self.message_parts[0])
-        message_id = _digest(self.run_id, user_id, str(self.adds)).encode()
-        return message_id.join([quoted.join(parts) for parts in self.message_parts])
+        return _filled(self.parts, self.makes, user_id)
 
     def fits(self, user_ids: Sequence[str], max_bytes: int) -> int:
         """Return how many users, from the start, a body of max_bytes holds: at least 1."""
+        if self._form is not None:
+            max_bytes //= 3  # bytes that one character may take more in a form
         frame = sum(map(len, self.body_parts)) + len("[]") - 1  # one comma less than users
-        fixed = len(self.item("")) + 1
-        gaps = sum(len(parts) - 1 for parts in self.message_parts)
+        fixed = len(self.item("")) + 1 if self.is_plain else 0
         # Encoding is spared when even the longest escapes would fit.
-        longest = frame + len(user_ids) * fixed + sum(map(len, user_ids)) * gaps * MAX_ESCAPE
-        if longest <= max_bytes:
+        longest = frame + len(user_ids) * fixed + sum(map(len, user_ids)) * len(self.makes) * MAX_ESCAPE
+        if self.is_plain and longest <= max_bytes:
             return len(user_ids)
         size = frame
         for count, user_id in enumerate(user_ids):
@@ -309,6 +408,56 @@ class _Batch:
             if size > max_bytes:
                 return max(count, 1)
         return len(user_ids)
+
+
+def _filled(parts: Sequence[bytes], makes: Sequence[Callable[[str], str]], user_id: str) -> bytes:
+    filled = [parts[0]]
+    for make, part in zip(makes, parts[1:], strict=True):
+        made = make(user_id)
+        # A number stands without quotes, and is the same either way.
+        filled += (orjson.dumps(made)[1:-1], part)
+    return b"".join(filled)
+
+
+def _flat(body: Any) -> list[tuple[str, str]]:
+    """Return the fields of a form: objects and arrays within are JSON."""
+    if not isinstance(body, dict):
+        raise TemplateError("A form is made from a JSON object: {…}.")
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in body.items()
+    ]
+
+
+def _dump(body: Any, endpoint: Endpoint) -> bytes:
+    if body is None:
+        return b""
+    if endpoint.body_format == BodyFormat.FORM:
+        return urlencode(_flat(body)).encode()
+    return orjson.dumps(body)
+
+
+def _replaced(request: Request, *, find: Request, find_name: str) -> Request:
+    return Request(
+        request.operation,
+        request.method,
+        request.url,
+        request.headers,
+        request.body,
+        request.users,
+        request.user_ids,
+        find=find,
+        find_name=find_name,
+    )
+
+
+def _moments(now: float) -> dict[str, str]:
+    moment = datetime.fromtimestamp(int(now), UTC)
+    return {
+        "now": moment.isoformat().replace("+00:00", "Z"),
+        "now_unix": str(int(now)),
+        "now_ms": str(int(now * 1000)),
+    }
 
 
 def _names(endpoint: Endpoint, cohort_name: str, cohort_key: str) -> dict[str, str]:
@@ -319,10 +468,6 @@ def _names(endpoint: Endpoint, cohort_name: str, cohort_key: str) -> dict[str, s
         "integration_name": endpoint.integration_name,
         "integration_version": endpoint.integration_version,
     }
-
-
-def _fill_text(text: str, values: Mapping[str, str]) -> str:
-    return VARIABLE.sub(lambda match: "$" if match[1] == "$" else values[match[1]], text)
 
 
 def _require_list_id(texts: Iterator[str], values: Mapping[str, str]) -> None:
@@ -343,7 +488,3 @@ def _digest(*parts: str | bytes) -> str:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

@@ -76,3 +76,8 @@ PRESETS: Mapping[str, Preset] = {
         {"kind": Kind.LIST, "auth_mode": AuthMode.NONE},
     ),
 }
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    """Return the presets for a field's choices: a function, so that a new one needs no migration."""
+    return [(name, preset.label) for name, preset in PRESETS.items()]

@@ -4,7 +4,8 @@ The first key writes, all of them read, so that a key can be rotated (`manage.py
 is opened only where it is used: pages, logs and exports meet a `Secret`, which shows as "set".
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -68,6 +69,19 @@ class _Sealing(DeferredAttribute):
         instance.__dict__[self.field.attname] = sealed
 
 
+class _SealingSeveral(_Sealing):
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        instance.__dict__[self.field.attname] = _named(value)
+
+
+def _named(value: Any) -> "NamedSecrets":
+    if isinstance(value, NamedSecrets):
+        return value
+    if isinstance(value, Secret):  # as `rotate` seals it again
+        return NamedSecrets(value.token)
+    return NamedSecrets.seal(value or {})
+
+
 if TYPE_CHECKING:
     SecretColumn = models.TextField[Secret | str, Secret]
 else:
@@ -96,6 +110,63 @@ class EncryptedField(SecretColumn):
     def value_to_string(self, obj: models.Model) -> str:
         """Leave the secret out of `dumpdata`."""
         return ""
+
+
+class NamedSecrets:
+    """Stored secrets by name, sealed together. It shows their names and nothing else."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: str = "") -> None:
+        self.token = token
+
+    @classmethod
+    def seal(cls, secrets: Mapping[str, str]) -> "NamedSecrets":
+        kept = {name: text for name, text in secrets.items() if text}
+        return cls(cipher().encrypt(json.dumps(kept).encode()).decode() if kept else "")
+
+    def reveal(self) -> dict[str, str]:
+        """Return the secrets by name, or raise SecretUnreadable."""
+        text = Secret(self.token).reveal()
+        return dict(json.loads(text)) if text else {}
+
+    def with_changes(self, changes: Mapping[str, str]) -> "NamedSecrets":
+        """Return these with some set, or forgotten where the text is empty."""
+        return self.seal({**self.reveal(), **changes})
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.reveal())
+
+    def __bool__(self) -> bool:
+        return bool(self.token)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NamedSecrets) and self.token == other.token
+
+    def __hash__(self) -> int:
+        return hash(self.token)
+
+    def __str__(self) -> str:
+        return "set" if self.token else "not set"
+
+    def __repr__(self) -> str:
+        return f"<NamedSecrets {self}>"
+
+
+class NamedSecretsField(EncryptedField):
+    """A column for several secrets. Assign a mapping of names and texts; read `NamedSecrets`."""
+
+    descriptor_class = _SealingSeveral
+
+    def from_db_value(self, value: str | None, *_: Any) -> Any:
+        return NamedSecrets(value or "")
+
+    def to_python(self, value: Any) -> Any:
+        return _named(value)
+
+    def get_prep_value(self, value: Any) -> str:
+        return _named(value).token
 
 
 def cipher() -> MultiFernet:

@@ -8,8 +8,9 @@ from django.db import IntegrityError, transaction
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from destinations.models import Destination, JsonTextField
+from destinations.models import ANOTHER_HOST, SECRET_NAME, Destination, JsonTextField
 from destinations.presets import PRESETS
+from destinations.secrets import NamedSecrets, SecretUnreadable
 
 MOVES = "The address, the kind, a path or the account changes. Send confirm_move: true if you want that."
 
@@ -36,6 +37,14 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
         help_text='The key or secret. Stored encrypted, never returned; "" forgets it.',
     )
     credential_set = serializers.SerializerMethodField(help_text="Whether a credential is stored.")
+    secrets = serializers.DictField(
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=10_000),
+        write_only=True,
+        required=False,
+        help_text='Named secrets for $secret_NAME. Stored encrypted, never returned; "" forgets one, and '
+        "those that are not sent stay.",
+    )
+    secrets_set = serializers.SerializerMethodField(help_text="The names of the secrets that are stored.")
     confirm_move = serializers.BooleanField(
         write_only=True,
         required=False,
@@ -49,6 +58,8 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
             *Destination.CONFIG_FIELDS,
             "credential",
             "credential_set",
+            "secrets",
+            "secrets_set",
             "confirm_move",
             "paused_at",
             "pause_reason",
@@ -60,16 +71,37 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
     def get_credential_set(self, destination: Destination) -> bool:
         return bool(destination.credential)
 
+    def get_secrets_set(self, destination: Destination) -> list[str]:
+        try:
+            return destination.named_secrets.names
+        except SecretUnreadable:
+            return []
+
+    def validate_secrets(self, value: dict[str, str]) -> Any:
+        for name in value:
+            if not SECRET_NAME.fullmatch(name):
+                raise serializers.ValidationError(f"{name[:50]!r} is no name: small letters, digits and _.")
+        stored = self.instance.named_secrets if self.instance else NamedSecrets()
+        return stored.with_changes(value)
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if unknown := sorted(set(self.initial_data) - set(self.fields)):
             raise serializers.ValidationError({unknown[0]: "There is no such field."}, code="unknown_field")
         confirmed = attrs.pop("confirm_move", False)
         made = self._applied(attrs)
+        self._check_host(attrs, made)
         if self.instance and self.instance.place != made.place:
             if not confirmed:
                 raise serializers.ValidationError({"confirm_move": MOVES}, code="move_not_confirmed")
             attrs["accepted_place"] = made.place
         return attrs
+
+    def _check_host(self, attrs: dict[str, Any], made: Destination) -> None:
+        if self.instance is None:
+            return
+        held = {name for name in ("credential", "secrets") if getattr(self.instance, name)}
+        for name in made.secrets_for_another_host(self.instance.origins, held, set(attrs)):
+            raise serializers.ValidationError({name: ANOTHER_HOST}, code="credential_needed")
 
     def _applied(self, attrs: dict[str, Any]) -> Destination:
         """Return the destination as it would be, checked whole."""

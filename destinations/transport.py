@@ -8,6 +8,7 @@ What `requests` and `urllib3` do not give, and this module adds:
 - another thread can break off what is in flight (`interrupt`).
 """
 
+import gzip
 import http.client
 import os
 import queue
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -31,11 +32,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead
 
 from destinations.addresses import is_allowed
-from destinations.classify import classify
-from destinations.endpoint import MASK, Endpoint
+from destinations.classify import Verdict, classify, found_list
+from destinations.endpoint import MASK, AuthMode, Endpoint
 from destinations.errors import DeliveryError, Misconfigured, Temporary
 from destinations.payloads import Request
 from destinations.reply import Reply as Reply
+from destinations.signing import signature
+from destinations.tokens import Tokens
 from destinations.waits import asked_wait, parse_http_date
 
 READ_AT_MOST = 64 * 1024
@@ -61,14 +64,52 @@ class Transport:
         self._lines: list[_Line] = []
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
+        self._tokens = Tokens(endpoint)
         self._context = _tls_context() if urlsplit(endpoint.base_url).scheme == "https" else None
 
     def send(self, request: Request) -> Reply:
-        """Send the request and return the reply to a delivery; raise a DeliveryError for all else."""
-        line = self._line()
+        """Send the request and return the reply to a delivery; raise a DeliveryError for all else.
+
+        A create whose list id is known sends nothing. One that may find its list looks for it first.
+        """
+        if request.list_id is not None:
+            return Reply(0, None, "", "", 0.0, list_id=request.list_id)
+        if request.find is not None and (found := self._find(request)) is not None:
+            return found
+        return self._judge(request, *self._exchange(request))
+
+    def _find(self, request: Request) -> Reply | None:
+        """Return a reply with the id of the list that has the name already; None if there is none."""
+        assert request.find
+        response, body, latency = self._exchange(request.find)
+        status = response.status_code
+        if 200 <= status < 300 and len(body) > READ_AT_MOST:
+            text = f"The partner answered {status}, too long to find the list in it: narrow the path."
+            raise Misconfigured(text, code="long_reply")
+        if status != 404 and not 200 <= status < 300:
+            self._judge(request.find, response, body, latency)
+        list_id = found_list(self.endpoint, request.find_name, status, body)
+        if list_id is None:
+            return None
+        return self._reply(response, body, latency, Verdict(None, list_id=list_id))
+
+    def _exchange(self, request: Request) -> tuple[requests.Response, bytes, float]:
+        """Send a request; with OAuth 2 once more with a new token when the first is not accepted."""
+        token = self._token()
+        response, body, latency = self._once(request, token)
+        if token and response.status_code == 401:
+            self._tokens.forget(token)
+            response, body, latency = self._once(request, self._token())
+        return response, body, latency
+
+    def _token(self) -> str:
+        return self._tokens.get(self._once) if self.endpoint.auth_mode == AuthMode.OAUTH2 else ""
+
+    def _once(self, request: Request, token: str) -> tuple[requests.Response, bytes, float]:
+        line = self._line(request.url)
         with line.use():
             response = line.session.send(
-                self._prepare(request),
+                self._prepare(request, token),
                 stream=True,
                 allow_redirects=False,
                 timeout=(self.endpoint.connect_timeout, self.endpoint.read_timeout),
@@ -80,7 +121,7 @@ class Transport:
                 raise
             finally:
                 response.close()
-        return self._judge(request, response, body, time.monotonic() - line.started)
+        return response, body, time.monotonic() - line.started
 
     def probe(self) -> Contact:
         """Look the host up, connect and shake hands, send nothing; raise a DeliveryError if that fails."""
@@ -111,20 +152,29 @@ class Transport:
             self._lines.clear()
         self._threads = threading.local()
 
-    def _line(self) -> "_Line":
-        line: _Line | None = getattr(self._threads, "line", None)
-        if line is None:
-            line = self._threads.line = _Line(self.endpoint, self._interrupted, self._context)
+    def _line(self, url: str = "") -> "_Line":
+        """Return this thread's way to the partner, or to the other host that issues its tokens."""
+        base_url = self.endpoint.base_url
+        if url and _origin(url) != _origin(base_url):
+            base_url = url
+        lines: dict[str, _Line] = self._threads.__dict__.setdefault("lines", {})
+        origin = _origin(base_url)
+        if origin not in lines:
+            context = _tls_context() if base_url.startswith("https:") and not self._context else self._context
+            line = _Line(replace(self.endpoint, base_url=base_url), self._interrupted, context)
+            lines[origin] = line
             with self._lock:
                 self._lines.append(line)
-        return line
+        return lines[origin]
 
-    def _prepare(self, request: Request) -> requests.PreparedRequest:
+    def _prepare(self, request: Request, token: str) -> requests.PreparedRequest:
         headers = dict(request.headers)
         if self.endpoint.needs_credential and not self.endpoint.credential:
             raise Misconfigured("The destination has no credential.", code="no_credential")
-        if auth := self.endpoint.auth():
-            headers[auth[0]] = auth[1]
+        if not request.asks_token:
+            if auth := self.endpoint.auth(token):
+                headers[auth[0]] = auth[1]
+            headers |= signature(self.endpoint, request.body)
         prepared = requests.PreparedRequest()
         # Bytes: http.client would encode text as latin-1.
         encoded = {name: value.encode() for name, value in headers.items()}
@@ -141,15 +191,7 @@ class Transport:
             cut=len(body) > READ_AT_MOST,
             now=_partners_clock(response.headers),
         )
-        reply = Reply(
-            status=response.status_code,
-            retry_after=verdict.retry_after,
-            content_type=self.endpoint.redact(response.headers.get("Content-Type") or "")[:200],
-            excerpt=excerpt(body, self.endpoint),
-            latency=latency,
-            list_id=verdict.list_id,
-            failed_users=verdict.named_users if verdict.error is None else (),
-        )
+        reply = self._reply(response, body, latency, verdict)
         if verdict.error is None:
             return reply
         raise verdict.error(
@@ -162,10 +204,21 @@ class Transport:
             proposal=verdict.proposal,
         )
 
+    def _reply(self, response: requests.Response, body: bytes, latency: float, verdict: Verdict) -> Reply:
+        return Reply(
+            status=response.status_code,
+            retry_after=verdict.retry_after,
+            content_type=self.endpoint.redact(response.headers.get("Content-Type") or "")[:200],
+            excerpt=excerpt(body, self.endpoint),
+            latency=latency,
+            list_id=verdict.list_id,
+            failed_users=verdict.named_users if verdict.error is None else (),
+        )
+
 
 def excerpt(body: bytes, endpoint: Endpoint) -> str:
     """Return the head of a body as text that can be stored and shown: at most 2 KiB, no secret, no NUL."""
-    cut = endpoint.longest_form if endpoint.credential else 0
+    cut = endpoint.longest_form
     look_at = 2 * (KEEP_AT_MOST + cut)
     # Without NULs a secret in UTF-16 is found, too.
     text = endpoint.redact(body[:look_at].decode(errors="replace").replace("\0", ""))
@@ -176,7 +229,9 @@ def excerpt(body: bytes, endpoint: Endpoint) -> str:
 
 
 def describe(request: Request, endpoint: Endpoint) -> str:
-    """Return the request as it would be sent, for people: the credential masked, the body's head."""
+    """Return the request as it would be sent, for people: secrets masked, the body's head."""
+    if request.list_id is not None:
+        return f"No request: the list's id is {request.list_id}."
     parts = urlsplit(request.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Host": parts.netloc, **request.headers}
@@ -184,11 +239,18 @@ def describe(request: Request, endpoint: Endpoint) -> str:
         scheme = auth[1].partition(" ")[0] + " " if auth[0] == "Authorization" else ""
         headers[auth[0]] = scheme + MASK
     headers["Content-Length"] = str(len(request.body))
+    headers |= dict.fromkeys(signature(endpoint, request.body), MASK)
     head = "\n".join(f"{name}: {value}" for name, value in headers.items())
-    body = excerpt(request.body, endpoint)
-    more = len(request.body) - KEEP_AT_MOST
+    plain = gzip.decompress(request.body) if endpoint.gzip and request.body else request.body
+    body = excerpt(plain, endpoint)
+    more = len(plain) - KEEP_AT_MOST
     tail = f"\n… and {more:,} bytes more" if more > 0 else ""
     return endpoint.redact(f"{request.method} {target} HTTP/1.1\n{head}") + f"\n\n{body}{tail}"
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 class _Session(requests.Session):

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
-from destinations import payloads, rules
+from destinations import rules, templates
+from destinations.payloads import check_list_id
 
 # The program sets these itself, or they would break the framing of the request.
 RESERVED_HEADERS = frozenset(
@@ -96,20 +97,111 @@ def check_rules(value: Any) -> None:
 
 
 def check_place(value: str) -> None:
-    """A dotted place in a reply."""
+    """A dotted path in a reply, or a header of it: header:Location."""
+    if value.lower().startswith("header:"):
+        check_header_name(value.partition(":")[2])
+        return
     if not all(value.split(".")) or not value.isprintable() or " " in value:
         raise ValidationError("Write names with dots between them: response.listId.")
+
+
+METHODS = ("create", "add", "remove", "identify", "batch")
+VERBS = ("POST", "PUT", "PATCH", "DELETE", "GET")
+ALGORITHMS = ("sha256", "sha1", "sha512")
+
+
+def check_methods(value: Any) -> None:
+    """An object of operations and HTTP methods."""
+    _check_object(value, METHODS)
+    for name, verb in value.items():
+        if verb not in VERBS:
+            raise ValidationError(f"{name} must be one of {', '.join(VERBS)}.")
+
+
+def check_value_words(value: Any) -> None:
+    """Both words, or none; they differ, or entering and leaving would look the same."""
+    _check_object(value, ("in", "out"))
+    if value and (len(value) < 2 or value["in"] == value["out"]):
+        raise ValidationError('Both words are needed, and must differ: {"in": "1", "out": ""}.')
+
+
+def check_given_lists(value: Any) -> None:
+    """An object of cohort keys and list ids."""
+    if not isinstance(value, dict):
+        raise ValidationError('Must be a JSON object: {"buyers": "123"}.')
+    for key, list_id in value.items():
+        if isinstance(list_id, bool) or not isinstance(list_id, str | int):
+            raise ValidationError(f"The list id of {key!r} must be text or a number.")
+        try:
+            check_list_id(str(list_id))
+        except ValueError as error:
+            raise ValidationError(f"{key!r}: {error}.") from None
+
+
+def check_find_places(value: Any) -> None:
+    """Where a reply has lists, and in each its name and id."""
+    _check_object(value, ("rows", "name", "id"))
+    if value and not {"name", "id"} <= set(value):
+        raise ValidationError("'name' and 'id' are needed.")
+    for path in value.values():
+        if not isinstance(path, str) or (path and not all(path.split("."))):
+            raise ValidationError("Write names with dots between them: data.lists.")
+
+
+def check_signature(value: Any) -> None:
+    """How bodies are signed."""
+    _check_object(value, ("header", "secret", "algorithm", "encoding", "prefix"))
+    if not value:
+        return
+    for name in ("header", "secret"):
+        if not isinstance(value.get(name), str) or not value[name]:
+            raise ValidationError(f"{name!r} is missing.")
+    check_header_name(value["header"])
+    if value.get("algorithm", "sha256") not in ALGORITHMS:
+        raise ValidationError(f"'algorithm' must be one of {', '.join(ALGORITHMS)}.")
+    if value.get("encoding", "hex") not in ("hex", "base64"):
+        raise ValidationError("'encoding' must be hex or base64.")
+    if not isinstance(value.get("prefix", ""), str) or not value.get("prefix", "").isprintable():
+        raise ValidationError("'prefix' must be one line of text.")
+
+
+GRANTS = ("client_credentials", "refresh_token", "jwt_bearer")
+
+
+def check_oauth(value: Any) -> None:
+    """How a token is fetched."""
+    known = ("grant", "token_url", "client_id", "scope", "audience", "subject", "issuer", "client_auth")
+    _check_object(value, known)
+    if not value:
+        return
+    for name, text in value.items():
+        if not isinstance(text, str) or not text.isprintable():
+            raise ValidationError(f"{name!r} must be one line of text.")
+    if value.get("grant") not in GRANTS:
+        raise ValidationError(f"'grant' must be one of {', '.join(GRANTS)}.")
+    check_base_url(value.get("token_url", ""))
+    if value["grant"] != "refresh_token" and not (value.get("client_id") or value.get("issuer")):
+        raise ValidationError("'client_id' is missing.")
+    if value.get("client_auth", "body") not in ("body", "basic"):
+        raise ValidationError("'client_auth' must be body or basic.")
+
+
+def _check_object(value: Any, known: Sequence[str]) -> None:
+    if not isinstance(value, dict):
+        raise ValidationError("Must be a JSON object: {…}.")
+    if unknown := sorted(set(value) - set(known)):
+        raise ValidationError(f"There is no {unknown[0]!r}. Known: {', '.join(known)}.")
 
 
 def used_variables(place: str, text: str) -> set[str]:
     """Return the variables that the field `place` uses, or raise ValidationError for what is wrong."""
     try:
-        return payloads.check_known(_texts(place, text), place)
-    except payloads.TemplateError as error:
+        return templates.check_known(_texts(place, text), place)
+    except templates.TemplateError as error:
         raise ValidationError(str(error)) from None
 
 
 def _texts(place: str, text: str) -> Iterator[str]:
     if place.endswith("_template") and place != "name_template":
-        return payloads.strings(payloads.parse_template(text, place))
+        return templates.strings(templates.parse_template(text, place))
     return iter((text,))

@@ -158,7 +158,7 @@ def test_an_export_applied_to_an_empty_database_exports_the_same(applied):
     apply(load(text.encode()))
     assert export() == before
     assert "s3cret" not in text
-    assert "credential" not in text
+    assert "credential_env: ACME_KEY" in text  # a name, which is no secret
 
 
 def test_an_export_is_as_short_as_a_person_would_write_it(applied):
@@ -168,7 +168,7 @@ def test_an_export_is_as_short_as_a_person_would_write_it(applied):
         "preset": "amplitude-list",
         "base_url": "https://partner.example/api",
         "batch_size": 500,
-        "auth": {"mode": "key"},
+        "auth": {"mode": "key", "credential_env": "ACME_KEY"},
     }
     daily = {"kind": "daily", "at": "09:05", "timezone": "Europe/Berlin"}
     assert {"cohort": "buyers", "destination": "acme", "schedule": daily} in export()["syncs"]
@@ -436,3 +436,25 @@ def test_a_bad_file_exits_1_and_an_unreadable_one_2(tmp_path):
     with pytest.raises(CommandError, match="cannot be read") as refused:
         call_command("apply_config", str(tmp_path / "none.yaml"))
     assert refused.value.returncode == 2
+
+
+def test_named_secrets_come_from_the_environment_and_their_names_are_exported(applied, monkeypatch):
+    monkeypatch.setenv("SIGNING_KEY", "s1gning-key")
+    document = changed("destinations.0.secrets", {"signing": "SIGNING_KEY"})
+    assert apply(document)[0].notes == ["secrets: signing set"]
+    row = Destination.objects.get(name="acme")
+    assert row.endpoint().secrets == {"signing": "s1gning-key"}
+    assert export()["destinations"][0]["secrets"] == {"signing": "SIGNING_KEY"}
+    assert [change.action for change in apply(document)][0] == "none"
+    assert "s1gning" not in dump(export())
+    assert errors(changed("destinations.0.secrets", {"signing": "NOT_THERE"})) == [
+        "destinations[0].secrets: the environment variable NOT_THERE is not set."
+    ]
+
+
+def test_a_file_does_not_send_a_stored_secret_to_another_host(applied):
+    document = changed("destinations.0.base_url", "https://elsewhere.example")
+    document["destinations"][0]["auth"].pop("credential_env")
+    told = errors(document, reset_moved=True)
+    assert any("name the secret's environment variable again" in error for error in told)
+    assert Destination.objects.get(name="acme").base_url == "https://partner.example/api"

@@ -144,8 +144,36 @@ def test_changing_the_place_asks_first(admin_client, destination):
     asked = admin_client.post(change_url(destination), data)
     assert "Is that what you want?" in asked.content.decode()
     assert Destination.objects.get().base_url == "https://partner.example"
-    admin_client.post(change_url(destination), data | {"confirm_move": "on"})
+    admin_client.post(change_url(destination), data | {"confirm_move": "on", "credential": KEY})
     assert Destination.objects.get().base_url == "https://other.example"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://other.example", "http://partner.example", "https://partner.example:8443"]
+)
+def test_another_host_asks_for_the_credential_again(admin_client, destination, address):
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    data |= {"base_url": address, "confirm_move": "on"}
+    assert "enter this again" in admin_client.post(change_url(destination), data).content.decode()
+    # Nor by way of a mode that needs none, under which the stored one would stay.
+    data["auth_mode"] = "none"
+    assert "enter this again" in admin_client.post(change_url(destination), data).content.decode()
+    assert Destination.objects.get().base_url == "https://partner.example"
+    admin_client.post(change_url(destination), data | {"clear_credential": "on"})
+    moved = Destination.objects.get()
+    assert (moved.base_url, bool(moved.credential)) == (address, False)
+
+
+def test_named_secrets_are_entered_shown_by_name_and_asked_for_at_another_host(admin_client, destination):
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
+    admin_client.post(change_url(destination), data | {"new_secrets": "second: s3cond-secret\nthird: 3"})
+    assert Destination.objects.get().endpoint().secrets == {"second": "s3cond-secret", "third": "3"}
+    page = admin_client.get(change_url(destination)).content.decode()
+    assert "Set: second, third." in page and "s3cond-secret" not in page
+    admin_client.post(change_url(destination), data | {"new_secrets": "third:"})
+    assert Destination.objects.get().endpoint().secrets == {"second": "s3cond-secret"}
+    move = data | {"base_url": "https://other.example", "confirm_move": "on", "credential": KEY}
+    assert "enter this again" in admin_client.post(change_url(destination), move).content.decode()
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,24 @@ def test_a_put_is_not_offered(client, acme):
     """It would set what it leaves out to defaults, and forget the credential."""
     reply = client.put(f"{URL}/acme", NEW, format="json")
     assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_another_host_asks_for_the_credential_again(client):
+    client.post(URL, NEW, format="json")
+    move = {"base_url": "http://127.0.0.2:9/api", "confirm_move": True}
+    refused = client.patch(f"{URL}/acme", move, format="json")
+    assert refused.status_code == 400 and "credential" in refused.content.decode()
+    # Nor by way of a mode that needs none, under which the stored one would stay.
+    refused = client.patch(f"{URL}/acme", {**move, "auth_mode": "none"}, format="json")
+    assert refused.status_code == 400
+    moved = client.patch(f"{URL}/acme", {**move, "credential": SECRET}, format="json")
+    assert moved.status_code == 200
+
+
+def test_named_secrets_go_in_and_only_their_names_come_out(client):
+    made = client.post(URL, {**NEW, "secrets": {"second": "s3cond"}}, format="json")
+    assert made.json()["secrets_set"] == ["second"]
+    more = client.patch(f"{URL}/acme", {"secrets": {"third": "3", "second": ""}}, format="json")
+    assert more.json()["secrets_set"] == ["third"] and "s3cond" not in made.content.decode()
+    bad = client.patch(f"{URL}/acme", {"secrets": {"No Name": "x"}}, format="json")
+    assert bad.status_code == 400

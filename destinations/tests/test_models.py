@@ -95,8 +95,8 @@ BAD = [
     ("add_path", "/lists/add", r"\$list_id is missing"),
     ("add_template", '{"ids": []}', "items"),
     ("add_template", '{"ids": "$itemz"}', r"Unknown variable \$itemz. Known here: .*\$items"),
-    ("add_template", "[]", "JSON object"),
-    ("add_template", '"$items"', "JSON object"),
+    ("add_template", "5", "JSON object"),
+    ("add_template", '"text"', "JSON object"),
     ("add_template", "not json", "Not JSON"),
     ("add_template", None, "null"),
     ("create_template", '{"name": "fixed"}', r"\$external_name"),
@@ -254,3 +254,71 @@ def test_saving_fields_leaves_a_pause_alone():
     row = Destination.objects.get()
     assert (row.title, row.is_paused) == ("Acme", True)
     assert row.updated_at >= row.created_at
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "problem"),
+    [
+        ({"add_template": '{"userId": "$items"}'}, "add_template", '{"userIds": "$items"}'),
+        ({"add_template": '{"list": {"user_id": "$items"}}'}, "add_template", "the whole batch"),
+        ({"list_item_template": '"$user_id|sha256"'}, "list_item_template", "write ${user_id|sha256}"),
+        ({"list_item_template": '"${user_id|sha265}"'}, "list_item_template", "did you mean 'sha256'"),
+        ({"list_item_template": '"${user_id}|lower"'}, "list_item_template", None),
+        ({"list_item_template": '"$userId"'}, "list_item_template", "Did you mean $user_id?"),
+        ({"list_item_template": '"{{user_id}}"'}, "list_item_template", "as it stands"),
+        ({"list_item_template": '"{user_id}"'}, "list_item_template", "as it stands"),
+        ({"list_item_template": '"fixed"'}, "list_item_template", "$user_id is missing"),
+        ({"list_item_template": '{"path": "/people/$user_id"}'}, "list_item_template", "${user_id|url}"),
+        (
+            {"list_item_template": '{"path": "/people/${user_id|lower}"}'},
+            "list_item_template",
+            "${user_id|url}",
+        ),
+        ({"list_item_template": '{"path": "/people/${user_id|url}"}'}, "list_item_template", None),
+        ({"add_template": '{"ids": "${items|sha256}"}'}, "add_template", "makes no sense"),
+        ({"add_template": '{"ids": "$items", "n": "no ${list_id|number}"}'}, "add_template", "stand alone"),
+        ({"add_path": "/lists/$list_id/$user_id"}, "batch_size", "batch size of 1"),
+        ({"list_id_from": "given"}, "given_lists", "the id of each"),
+        ({"list_id_from": "found"}, "find_path", "looked for"),
+        (
+            {"add_template": '{"u": "$items", "token": "$secret_second"}'},
+            "add_template",
+            "no named secret 'second'",
+        ),
+        ({"signature": {"header": "X-S", "secret": "sign"}}, "signature", "no named secret 'sign'"),
+        ({"methods": {"add": "FETCH"}}, "methods", "one of POST"),
+        ({"value_words": {"in": "1", "out": "1"}}, "value_words", "must differ"),
+        ({"oauth": {"grant": "password"}}, "oauth", "one of client_credentials"),
+        ({"body_format": "form"}, "add_template", "${items|join:,}"),
+        ({"add_template": '{"u": "$items", "api_key": "abcdef123456"}'}, "add_template", "named secret"),
+        ({"add_template": '{"u": "$items", "x": "sk_live_abcdefgh1234"}'}, "add_template", "named secret"),
+        ({"add_path": "/l/$list_id?access_token=abcdef123"}, "add_path", "named secret"),
+        ({"extra_headers": {"X-Api-Key": "abcdef123456"}}, "extra_headers", "named secret"),
+        (
+            {"extra_headers": {"X-Source": "the credential of it"}, "credential": "credential of it"},
+            "extra_headers",
+            "named secret",
+        ),
+        ({"extra_headers": {"app_id": "1234567"}}, "extra_headers", None),
+        ({"add_template": '{"u": "$items", "api_key": ""}'}, "add_template", None),
+    ],
+)
+def test_what_a_template_cannot_mean_is_refused_with_what_would_be_right(fields, field, problem):
+    row = make(**fields)
+    if problem is None:
+        row.full_clean()
+        return
+    with pytest.raises(ValidationError) as caught:
+        row.full_clean()
+    assert problem in " ".join(caught.value.message_dict[field])
+
+
+@pytest.mark.django_db
+def test_what_looks_like_a_secret_and_was_saved_before_does_not_keep_other_changes_back():
+    row = make(extra_headers={"X-Api-Key": "abcdef123456"})
+    row.save()
+    row.batch_size = 7
+    row.full_clean()
+    row.extra_headers = {"X-Api-Key": "another-123456"}
+    with pytest.raises(ValidationError, match="named secret"):
+        row.full_clean()

@@ -1,0 +1,215 @@
+"""What a destination's fields mean together: problems are told when it is saved, with what would be right."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ValidationError
+
+from destinations import leaks, templates, validators
+from destinations.endpoint import AuthMode, BodyFormat, Delivery, Kind, ListIdFrom
+from destinations.secrets import SecretUnreadable
+from destinations.templates import COHORT, KNOWN, SECRET
+
+if TYPE_CHECKING:
+    from destinations.models import Destination
+
+NAMES_COHORT = COHORT | {"external_name"}
+# A key that names one user cannot hold the whole batch.
+ONE_USER = re.compile(
+    r"(?:(?:user|external|customer|distinct|profile|person|member|contact|subscriber|record|client)_?)?"
+    r"(?:id|identifier|email|username|user|member|identity|uid|uuid)",
+    re.IGNORECASE,
+)
+# A user's id as a segment of a path that stands within a body.
+ID_IN_PATH = re.compile(r"/\$(?:user_id\b|\{user_id(?![^}]*\|\s*url\b)[^}]*\})")
+MUSTACHE = re.compile(r"\{\{\s*([A-Za-z_][\w.]*).*?\}\}|(?<![${])\{([a-z_]+)\}(?!\})")
+
+Problem = tuple[str, str]
+Used = dict[str, set[str]]
+
+
+def problems_of(row: "Destination") -> Iterator[Problem]:
+    """Yield field and problem of what cannot work."""
+    used: Used = {}
+    for place in KNOWN:
+        text = str(getattr(row, place))
+        if place == "find_path" and not text:
+            continue
+        try:
+            used[place] = validators.used_variables(place, text)
+        except ValidationError as error:
+            yield from ((place, message) for message in error.messages)
+    yield from (_list_problems if row.kind == Kind.LIST else _property_problems)(row, used)
+    if "name_template" in used and not used["name_template"] & COHORT:
+        yield "name_template", "Use $cohort_id or $cohort_name, or all cohorts get the same name."
+    yield from _meaningless(row, used)
+    yield from _secret_problems(row, used)
+    yield from _credential_problems(row)
+    yield from _header_problems(row)
+    yield from leaks.problems_of(row)
+
+
+def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
+    def lacks(place: str, *names: str) -> bool:
+        return place in used and not used[place] & set(names)
+
+    creates = row.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND)
+    if creates and lacks("create_template", *NAMES_COHORT) and lacks("create_path", *NAMES_COHORT):
+        yield "create_template", "Use $external_name, or all lists get the same name."
+    for operation in ("add", "remove"):
+        path, template = f"{operation}_path", f"{operation}_template"
+        single = row.batch_size == 1
+        if not single and any("user_id" in used.get(place, ()) for place in (path, template)):
+            yield "batch_size", f"$user_id in {operation} needs a batch size of 1: one user a request."
+        if lacks(template, "items") and not (
+            single and not (lacks(path, "user_id") and lacks(template, "user_id"))
+        ):
+            yield template, '"$items" is missing: no user would be sent.'
+        if lacks(path, "list_id", "external_name") and lacks(template, "list_id", "external_name"):
+            if "list_id" not in used.get("list_item_template", ()):
+                yield path, "$list_id is missing: the partner could not tell which list."
+        elif row.list_id_from != ListIdFrom.NAMED and lacks(path, "list_id") and lacks(template, "list_id"):
+            yield path, "$list_id is missing: the partner could not tell which list."
+    if lacks("list_item_template", "user_id"):
+        yield "list_item_template", "$user_id is missing: the partner could not tell which user."
+    yield from _list_id_problems(row, used)
+
+
+def _list_id_problems(row: "Destination", used: Used) -> Iterable[Problem]:
+    """Yield what keeps the list's id from ever being known."""
+    if row.list_id_from == ListIdFrom.GIVEN and not row.given_lists:
+        yield "given_lists", 'Write the id of each cohort\'s list: {"buyers": "123"}.'
+    if row.list_id_from == ListIdFrom.FOUND:
+        if not used.get("find_path", set()) and not row.find_path:
+            yield "find_path", "Where is the list looked for? /lists?name=$external_name"
+        if not row.find_places:
+            yield (
+                "find_places",
+                'Where does that reply have the lists? {"rows": "lists", "name": "name", "id": "id"}',
+            )
+
+
+def _property_problems(row: "Destination", used: Used) -> Iterable[Problem]:
+    def lacks(place: str, *names: str) -> bool:
+        return place in used and not used[place] & set(names)
+
+    batched = row.delivery == Delivery.BATCH
+    outer = "batch" if batched else "identify"
+    if lacks("item_template", "user_id") and (batched or lacks("identify_path", "user_id")):
+        yield "item_template", "$user_id is missing: the partner could not tell which user."
+    tells = "value" in used.get("batch_template" if batched else "identify_path", ())
+    if lacks("item_template", "value") and not tells and "remove" not in row.methods:
+        yield "item_template", '"$value" is missing: entering and leaving would look the same.'
+    holders = ["item_template", f"{outer}_path"] + (["batch_template"] if batched else [])
+    if all(lacks(place, *NAMES_COHORT) for place in holders):
+        yield "item_template", "Use $external_name, or all cohorts share one property."
+    # Else whoever has the property under the name of before keeps it when the cohort is renamed.
+    elif "item_template" in used and "cohort_name" in _variables_in_keys(row):
+        yield "item_template", "Name the property by $external_name: it stays when a cohort is renamed."
+    elif all(lacks(place, *(NAMES_COHORT - {"cohort_name"})) for place in holders):
+        yield "item_template", "Use $external_name: it stays when a cohort is renamed."
+    if batched and lacks("batch_template", "items"):
+        yield "batch_template", '"$items" is missing: no user would be sent.'
+
+
+def _variables_in_keys(row: "Destination") -> set[str]:
+    keys = templates.keys(templates.parse_template(str(row.item_template), "item_template"))
+    return templates.check_known(keys, "item_template")
+
+
+def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
+    """Yield templates that can be filled in, and whose outcome nobody can want."""
+    for place in used:
+        if not place.endswith("_template") or place == "name_template":
+            continue
+        parsed = templates.parse_template(str(getattr(row, place)), place)
+        for key in _keys_of_items(parsed):
+            if ONE_USER.fullmatch(key):
+                yield (
+                    place,
+                    (
+                        f'"$items" is the whole batch, and {key!r} names one user: write '
+                        f'{{"{key}s": "$items"}}, or '
+                        f'{{"users": "$items"}} and say in the template of one user: {{"{key}": "$user_id"}}.'
+                    ),
+                )
+        for text in templates.strings(parsed):
+            if ID_IN_PATH.search(text):
+                yield place, f"A user's id in the path {text[:80]!r} must be quoted: write ${{user_id|url}}."
+            if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[place]):
+                yield place, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
+    if row.body_format == BodyFormat.FORM and row.kind == Kind.LIST:
+        for operation in ("add", "remove"):
+            if "${items|join" not in getattr(row, f"{operation}_template") and row.batch_size != 1:
+                yield f"{operation}_template", 'A form holds text: write "${items|join:,}".'
+
+
+def _keys_of_items(value: object, key: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _keys_of_items(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _keys_of_items(item)
+    elif value == "$items" and key:
+        yield key
+
+
+def _secret_problems(row: "Destination", used: Used) -> Iterable[Problem]:
+    """Yield fields that name a secret which is not stored."""
+    try:
+        stored = set(row.named_secrets.reveal())
+    except SecretUnreadable as error:
+        yield "secrets", str(error)
+        return
+    wanted = {
+        (place, name.removeprefix(SECRET))
+        for place in used
+        for name in used[place]
+        if name.startswith(SECRET)
+    }
+    if isinstance(row.signature, dict) and row.signature.get("secret"):
+        wanted.add(("signature", str(row.signature["secret"])))
+    for place, name in sorted(wanted):
+        if name not in stored:
+            yield place, f"There is no named secret {name!r}: enter it with this destination's secrets."
+
+
+def _credential_problems(row: "Destination") -> Iterable[Problem]:
+    """Yield field and problem of what is sent as the credential."""
+    try:
+        secret = row.credential.reveal()
+    except SecretUnreadable as error:
+        yield "credential", str(error)
+        return
+    if row.auth_mode in (AuthMode.KEY, AuthMode.BEARER, AuthMode.HEADER, AuthMode.OAUTH2) and not secret:
+        yield "credential", "This authentication needs a credential."
+    if row.auth_mode == AuthMode.OAUTH2:  # a private key has lines
+        if not row.oauth:
+            yield "oauth", "OAuth 2 needs its grant and the address of its tokens."
+        return
+    if not secret.isprintable() or secret != secret.strip() or len(secret) > validators.HEADER_LENGTH:
+        yield "credential", "The credential has blanks around it, a line break, or is too long."
+    if row.auth_mode == AuthMode.KEY and ":" in secret:
+        yield "credential", "A key with a colon cannot be sent as a user name."
+
+
+def _header_problems(row: "Destination") -> Iterable[Problem]:
+    """Yield field and problem of the other parts of authentication, and of headers beside it."""
+    mode = row.auth_mode
+    if mode == AuthMode.BASIC and (not row.auth_username or ":" in row.auth_username):
+        yield "auth_username", "Basic needs a user name, without a colon."
+    if mode == AuthMode.HEADER:
+        try:
+            validators.check_header_name(row.auth_header)
+        except ValidationError as error:
+            yield "auth_header", error.messages[0]
+    if not isinstance(row.extra_headers, dict):
+        return
+    names = {name.lower() for name in row.extra_headers}
+    own = row.auth_header.lower() if mode == AuthMode.HEADER else "authorization"
+    if mode != AuthMode.NONE and own in names:
+        yield "extra_headers", f"{own} carries the credential already."
+    if row.idempotency_key and "idempotency-key" in names:
+        yield "extra_headers", "Idempotency-Key is set by the program itself."

@@ -1,0 +1,48 @@
+"""What a template can do to a value on its way: `${user_id|trim|lower|sha256}`. Pure."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from urllib.parse import quote
+
+Filter = Callable[[str], str]
+
+
+def _digits(text: str) -> str:
+    return "".join(char for char in text if char.isascii() and char.isdecimal())
+
+
+FILTERS: Mapping[str, Filter] = {
+    "trim": str.strip,
+    "lower": str.lower,
+    "upper": str.upper,
+    "digits": _digits,
+    "sha256": lambda text: hashlib.sha256(text.encode()).hexdigest(),
+    "md5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
+    "hex": lambda text: text.encode().hex(),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    # For a path or a query that stands within a body; in a path of our own all is quoted.
+    "url": lambda text: (
+        quote(text, safe="").replace(".", "%2E") if set(text) <= {"."} else quote(text, safe="")
+    ),
+}
+# These make something else than text, and stand alone as a whole value.
+NUMBER = "number"
+JOIN = "join"
+
+
+def problem_with(name: str) -> str:
+    """Return what is wrong with the name of a filter, or ''."""
+    if name in FILTERS or name == NUMBER or name.partition(":")[0] == JOIN:
+        return ""
+    known = [*FILTERS, NUMBER, JOIN]
+    close = get_close_matches(name, known, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else "."
+    return f"There is no filter {name!r}{meant} Known: {', '.join(known)}."
+
+
+def apply(names: tuple[str, ...], text: str) -> str:
+    for name in names:
+        text = FILTERS[name](text)
+    return text

@@ -1,0 +1,323 @@
+"""What a destination can say of its partner, as requests: the bytes of each part of the language."""
+
+import gzip
+import hashlib
+import hmac
+import json
+import threading
+from base64 import urlsafe_b64decode
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
+from destinations.errors import Misconfigured, Refused
+from destinations.payloads import Encoder, Operation
+from destinations.templates import TemplateError
+from destinations.tests.partner import answer, partner, says
+from destinations.tokens import Tokens
+from destinations.transport import Transport, describe
+
+NOW = 1_800_000_000.5
+
+
+def encoder(list_id="7", **fields):
+    endpoint = Endpoint(name="acme", base_url="https://partner.example", **fields)
+    return Encoder(
+        endpoint, cohort_name="Buyers", cohort_key="buyers", external_name="Buyers", list_id=list_id, now=NOW
+    )
+
+
+def body(template, item='"$user_id"', users=("u1", "ü/2"), **fields):
+    made = encoder(add_template=template, list_item_template=item, **fields)
+    return made.batch(Operation.ADD, list(users)).body.decode()
+
+
+@pytest.mark.parametrize(
+    ("template", "item", "expected"),
+    [
+        ('{"users": "$items"}', '{"id": "$user_id"}', '{"users":[{"id":"u1"},{"id":"ü/2"}]}'),
+        ('"$items"', '{"$$distinct_id": "$user_id"}', '[{"$distinct_id":"u1"},{"$distinct_id":"ü/2"}]'),
+        ('{"listId": "${list_id|number}"}', '"$user_id"', '{"listId":7}'),
+        ('{"records": "${items|join}"}', '"$user_id"', '{"records":"u1,ü/2"}'),
+        ('{"records": "${items|join:; }"}', '"$user_id"', '{"records":"u1; ü/2"}'),
+        ('["a", "$items"]', '["$user_id"]', '["a",[["u1"],["ü/2"]]]'),
+        ('{"at": "$now", "s": "${now_unix|number}"}', '"x"', '{"at":"2027-01-15T08:00:00Z","s":1800000000}'),
+        ('{"p": "$items"}', '"/records/${user_id|url}"', '{"p":["/records/u1","/records/%C3%BC%2F2"]}'),
+        ('{"p": "$items"}', '"${user_id|upper}"', '{"p":["U1","Ü/2"]}'),
+    ],
+)
+def test_a_list_body_has_any_shape(template, item, expected):
+    assert body(template, item) == expected
+
+
+@pytest.mark.parametrize(
+    ("chain", "given", "expected"),
+    [
+        ("trim|lower", " Ann@Example.COM ", "ann@example.com"),
+        ("digits", "+49 (30) 12", "493012"),
+        ("sha256", "u1", hashlib.sha256(b"u1").hexdigest()),
+        ("trim|lower|sha256", " U1", hashlib.sha256(b"u1").hexdigest()),
+        ("base64", "ü", "w7w="),
+        ("hex", "ü", "c3bc"),
+        ("url", "../../other/x", "..%2F..%2Fother%2Fx"),
+        ("url", "..", "%2E%2E"),
+    ],
+)
+def test_filters_change_a_value_on_its_way(chain, given, expected):
+    assert json.loads(body('{"a": "$items"}', f'"${{user_id|{chain}}}"', users=[given])) == {"a": [expected]}
+
+
+def test_a_number_is_one_or_is_refused():
+    assert (
+        body('{"ids": "$items"}', '{"id": "${user_id|number}"}', users=["7", "8"])
+        == '{"ids":[{"id":7},{"id":8}]}'
+    )
+    with pytest.raises(TemplateError, match="whole number"):
+        body('{"ids": "$items"}', '"${user_id|number}"', users=["u1"])
+
+
+def test_value_words_take_the_place_of_true_and_false():
+    made = encoder(
+        kind=Kind.PROPERTY,
+        value_words={"in": "1", "out": ""},
+        item_template='{"id": "$user_id", "tags": {"$external_name": "$value"}}',
+    )
+    assert made.batch(Operation.ADD, ["u"]).body == b'{"batch":[{"id":"u","tags":{"Buyers":"1"}}]}'
+    assert made.batch(Operation.REMOVE, ["u"]).body == b'{"batch":[{"id":"u","tags":{"Buyers":""}}]}'
+
+
+def test_each_operation_has_a_method_and_a_path_may_hold_the_user():
+    made = encoder(
+        batch_size=1,
+        methods={"add": "PUT", "remove": "DELETE"},
+        remove_path="/lists/$list_id/members/$user_id",
+        remove_template="null",
+    )
+    add, remove = made.batch(Operation.ADD, ["u1"]), made.batch(Operation.REMOVE, ["a/../b"])
+    assert (add.method, remove.method) == ("PUT", "DELETE")
+    assert (remove.url, remove.body) == ("https://partner.example/lists/7/members/a%2F..%2Fb", b"")
+    assert "Content-Type" not in remove.headers
+    single = encoder(
+        kind=Kind.PROPERTY,
+        delivery=Delivery.SINGLE,
+        methods={"identify": "PATCH"},
+        identify_path="/u/$user_id",
+    )
+    assert single.single(Operation.ADD, "x y").url == "https://partner.example/u/x%20y"
+    assert single.single(Operation.ADD, "z").url == "https://partner.example/u/z"
+    assert single.single(Operation.REMOVE, "z").method == "PATCH"
+
+
+def test_a_form_a_line_each_and_gzip():
+    form = encoder(
+        body_format=BodyFormat.FORM, add_template='{"ids": "${items|join:,}", "n": "$external_name"}'
+    )
+    made = form.batch(Operation.ADD, ["a b", "c&d"])
+    assert made.body == b"ids=a+b%2Cc%26d&n=Buyers"
+    assert made.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    lines = encoder(
+        body_format=BodyFormat.NDJSON, add_template='"$items"', list_item_template='{"id": "$user_id"}'
+    )
+    assert lines.batch(Operation.ADD, ["a", "b"]).body == b'{"id":"a"}\n{"id":"b"}\n'
+    zipped = encoder(gzip=True).batch(Operation.ADD, ["a"])
+    assert json.loads(gzip.decompress(zipped.body))["userIds"] == ["a"]
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert '"userIds":["a"]' in describe(zipped, encoder(gzip=True).endpoint)
+
+
+def test_a_form_stays_below_the_byte_limit():
+    form = encoder(body_format=BodyFormat.FORM, add_template='{"ids": "${items|join:,}"}', max_bytes=10_000)
+    users = ["ü" * 200] * 100
+    fits = form.fits(Operation.ADD, users)
+    assert 0 < fits < 100
+    assert len(form.batch(Operation.ADD, users[:fits]).body) <= 10_000
+
+
+def test_named_secrets_stand_in_bodies_paths_and_headers_and_are_masked(make_endpoint):
+    with partner(says(answer())) as server:
+        endpoint = make_endpoint(
+            base_url=server.url,
+            secrets={"second": "s3cond-secret", "sign": "k"},
+            add_path="/add?token=$secret_second",
+            add_template='{"token": "$secret_second", "list": "$list_id", "users": "$items"}',
+            extra_headers={"X-Second": "Key $secret_second", "X-Price": "5 $ a month"},
+            signature={"header": "X-Signature", "secret": "sign", "prefix": "sha256="},
+        )
+        made = Encoder(endpoint, cohort_name="B", cohort_key="b", external_name="B", list_id="7")
+        request = made.batch(Operation.ADD, ["u1"])
+        transport = Transport(endpoint)
+        transport.send(request)
+        transport.close()
+        raw = server.requests[0]
+    digest = hmac.new(b"k", request.body, "sha256").hexdigest()
+    assert f"X-Signature: sha256={digest}".encode() in raw
+    assert b"X-Second: Key s3cond-secret" in raw and b"X-Price: 5 $ a month" in raw
+    assert b"POST /add?token=s3cond-secret HTTP" in raw and b'"token":"s3cond-secret"' in raw
+    shown = describe(request, endpoint)
+    assert "s3cond" not in shown and digest not in shown
+
+
+def test_a_list_id_is_given_or_the_name_itself_without_a_request(make_endpoint):
+    named = encoder(None, list_id_from=ListIdFrom.NAMED).create()
+    given = encoder(None, list_id_from=ListIdFrom.GIVEN, given_lists={"buyers": "55"}).create()
+    transport = Transport(make_endpoint())
+    assert [transport.send(request).list_id for request in (named, given)] == ["Buyers", "55"]
+    with pytest.raises(TemplateError, match="No list id is given for the cohort 'buyers'"):
+        encoder(None, list_id_from=ListIdFrom.GIVEN, given_lists={"other": "1"}).create()
+
+
+LISTS = b'{"lists": [{"name": "Other", "id": 1}, {"name": "Buyers", "id": 42}]}'
+
+
+@pytest.mark.parametrize(
+    ("replies", "list_id", "calls"),
+    [
+        ([answer(body=LISTS)], "42", ["GET /lists?name=Buyers"]),
+        (
+            [answer(body=b'{"lists": []}'), answer(body=b'{"listId": 9}')],
+            "9",
+            ["GET /lists?name=Buyers", "POST /lists"],
+        ),
+        (
+            [answer("404 Not Found"), answer(body=b'{"listId": 9}')],
+            "9",
+            ["GET /lists?name=Buyers", "POST /lists"],
+        ),
+    ],
+)
+def test_a_list_is_found_by_its_name_or_else_created(make_endpoint, replies, list_id, calls):
+    left = list(replies)
+    with partner(lambda sock: sock.sendall(left.pop(0)), keep_alive=True) as server:
+        endpoint = make_endpoint(
+            base_url=server.url,
+            list_id_from=ListIdFrom.FOUND,
+            find_path="/lists?name=$external_name",
+            find_places={"rows": "lists", "name": "name", "id": "id"},
+        )
+        made = Encoder(endpoint, cohort_name="B", cohort_key="b", external_name="Buyers")
+        transport = Transport(endpoint)
+        assert transport.send(made.create()).list_id == list_id
+        transport.close()
+    assert [request.split(b" HTTP")[0].decode() for request in server.requests] == calls
+
+
+def test_a_look_up_that_is_refused_creates_nothing(make_endpoint):
+    with partner(says(answer("401 Unauthorized"))) as server:
+        endpoint = make_endpoint(
+            base_url=server.url,
+            list_id_from=ListIdFrom.FOUND,
+            find_path="/l",
+            find_places={"name": "n", "id": "i"},
+        )
+        made = Encoder(endpoint, cohort_name="B", cohort_key="b", external_name="Buyers")
+        with pytest.raises(Refused):
+            Transport(endpoint).send(made.create())
+    assert len(server.requests) == 1
+
+
+def test_a_list_id_may_stand_in_a_header_of_the_reply(make_endpoint):
+    with partner(says(answer("201 Created", b"", "X-Linkedin-Id: 8811\r\n"))) as server:
+        endpoint = make_endpoint(base_url=server.url, list_id_place="header:x-linkedin-id")
+        made = Encoder(endpoint, cohort_name="B", cohort_key="b", external_name="Buyers")
+        assert Transport(endpoint).send(made.create()).list_id == "8811"
+
+
+def oauth_endpoint(make_endpoint, server, **oauth):
+    values = {"grant": "client_credentials", "token_url": f"{server.url}/token", "client_id": "me", **oauth}
+    return make_endpoint(base_url=server.url, auth_mode=AuthMode.OAUTH2, oauth=values)
+
+
+class Issuer:
+    """Issues tokens t1, t2, …; of the calls it accepts only the latest one."""
+
+    def __init__(self):
+        self.issued = 0
+        self.accepts = 1
+        self.lock = threading.Lock()
+
+    def reply(self, request):
+        with self.lock:
+            if request.startswith(b"POST /token"):
+                self.issued += 1
+                return answer(body=b'{"access_token": "t%d", "expires_in": 3600}' % self.issued)
+            good = b"Authorization: Bearer t%d\r\n" % max(self.accepts, 1)
+            return answer() if good in request else answer("401 Unauthorized", b"{}")
+
+
+@contextmanager
+def served(issuer):
+    """Serve an issuer: what it answers depends on the request that came last."""
+    came = []
+    with partner(lambda sock: sock.sendall(issuer.reply(came[0].requests[-1])), keep_alive=True) as server:
+        came.append(server)
+        yield server
+
+
+def test_a_token_is_fetched_once_and_shared(make_endpoint, add_request):
+    with served(Issuer()) as server:
+        endpoint = oauth_endpoint(make_endpoint, server, scope="a b")
+        first, second = Transport(endpoint), Transport(endpoint)
+        for transport in (first, second, first):
+            transport.send(add_request(endpoint))
+            transport.close()
+    tokens = [request for request in server.requests if request.startswith(b"POST /token")]
+    assert len(tokens) == 1 and len(server.requests) == 4
+    form = tokens[0].split(b"\r\n\r\n")[1].decode()
+    assert form == "grant_type=client_credentials&scope=a+b&client_id=me&client_secret=s3cret-key-0123"
+    assert b"Authorization" not in tokens[0]
+
+
+def test_a_token_that_is_not_accepted_is_renewed_once(make_endpoint, add_request):
+    issuer = Issuer()
+    with served(issuer) as server:
+        endpoint = oauth_endpoint(make_endpoint, server)
+        transport = Transport(endpoint)
+        transport.send(add_request(endpoint))
+        issuer.accepts = 2
+        transport.send(add_request(endpoint))
+        assert issuer.issued == 2
+        issuer.accepts = 99
+        with pytest.raises(Refused):
+            transport.send(add_request(endpoint))
+        assert issuer.issued == 3
+        transport.close()
+
+
+def test_an_issuer_that_gives_no_token_is_a_refused_credential(make_endpoint, add_request):
+    reply = answer(
+        "400 Bad Request", b'{"error": "invalid_client", "error_description": "no s3cret-key-0123"}'
+    )
+    with partner(says(reply)) as server:
+        endpoint = oauth_endpoint(make_endpoint, server)
+        with pytest.raises(Refused) as caught:
+            Transport(endpoint).send(add_request(endpoint))
+    assert "gives none" in caught.value.message and "s3cret" not in caught.value.message
+
+
+def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    endpoint = Endpoint(name="a", base_url="https://a.example", auth_mode=AuthMode.OAUTH2, credential=pem)
+    endpoint = replace(
+        endpoint,
+        oauth={"grant": "jwt_bearer", "token_url": "https://i.example/t", "issuer": "me", "scope": "s"},
+    )
+    form = Tokens(endpoint).request().body.decode()
+    assert form.startswith("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
+    head, claims, signed = form.rpartition("=")[2].split(".")
+
+    def plain(text):
+        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    key.public_key().verify(plain(signed), f"{head}.{claims}".encode(), padding.PKCS1v15(), hashes.SHA256())
+    read = json.loads(plain(claims))
+    assert (read["iss"], read["aud"], read["scope"]) == ("me", "https://i.example/t", "s")
+    assert read["exp"] - read["iat"] == 300
+    with pytest.raises(Misconfigured, match="no private key"):
+        Tokens(replace(endpoint, credential="nonsense")).request()
