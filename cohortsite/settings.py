@@ -325,7 +325,12 @@ LOGGING = {
         "json": {"()": "cohortsite.logs.JsonFormatter"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": env.str("LOG_FORMAT", default="line")}
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": env.str("LOG_FORMAT", default="line"),
+            "filters": ["outage"],
+        }
     },
+    "filters": {"outage": {"()": "cohortsite.outage.OneLineAMinute"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
