@@ -12,7 +12,6 @@ from django.db.utils import ConnectionHandler
 
 from cohortsite.outage import OneLineAMinute
 
-
 pytestmark = pytest.mark.django_db
 
 
