@@ -1,4 +1,4 @@
-"""The first page: is everything in sync, and if not, why? Seventeen queries at most, however much there is.
+"""The first page: is everything in sync, and if not, why? Twenty queries at most, however much there is.
 
 Each number is bounded: runs are those that ended in the last 14 days (an index), latencies and strips come
 from the latest rows by key, lists are cut.
@@ -17,10 +17,12 @@ from django.utils import timezone
 
 from cohorts.choices import CALCULATED
 from cohorts.models import Cohort
+from cohortsite import silence
 from destinations.models import Destination
 from syncs.admin import columns
 from syncs.choices import DONE_RUNS, RejectionKind, RunState
 from syncs.models import Batch, Rejection, Run, Sync, Try
+from syncs.progress import planned_of
 from syncs.status import attention
 from syncs.status.facts import facts_of
 from syncs.status.state import Facts, State, Tone, run_label, state_of
@@ -31,6 +33,7 @@ LATEST_BATCHES = 2_000
 LATEST_RUNS = 4_000
 STRIP = 40
 ROWS = 8
+UNDER_WAY = 4
 DESTINATIONS = 20
 # Counting more than this tells nobody more.
 MOST_REJECTED = 10_000
@@ -65,7 +68,7 @@ class Bar:
     day: Day
     x: int
     delivered: float
-    rejected: float
+    bad: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ def _numbers(now: datetime) -> dict[str, Any]:
     done, failed = sum(day.done for day in week), sum(day.failed for day in week)
     p50, p95 = latencies()
     needs, running = _needs(now)
+    worries = silence.worries(now)
     return {
         "delivered_today": days[-1].delivered,
         "delivered_week": sum(day.delivered for day in week),
@@ -141,6 +145,9 @@ def _numbers(now: datetime) -> dict[str, Any]:
         "running_url": _list("syncs_run", f"state__exact={RunState.RUNNING}"),
         "runs_url": _list("syncs_run"),
         "needs": needs,
+        "worries": worries,
+        "notices": [worry.sentence for worry in worries] + silence.notes(),
+        "under_way": _under_way(),
         "bars": _bars(days),
         "days": days,
         "most": max(day.users for day in days),
@@ -220,6 +227,19 @@ def _needs(now: datetime) -> tuple[list[Need], int]:
         if number
     ]
     return needs, going["running"]
+
+
+def _under_way() -> list[dict[str, Any]]:
+    """Return the runs that go on, with how far they are. One query."""
+    runs = Run.objects.filter(state=RunState.RUNNING).select_related("sync__cohort", "sync__destination")
+    return [
+        {
+            "pair": columns.pair(run.sync),
+            "url": columns.run_url(run.pk),
+            "share": f"{run.done:,}" + (f" of {planned:,}" if (planned := planned_of(run)) else ""),
+        }
+        for run in runs.order_by("pk")[:UNDER_WAY]
+    ]
 
 
 # A need of syncs, for one and for several; PAUSED is told of the destinations.

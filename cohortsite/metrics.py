@@ -5,6 +5,7 @@ gauges: history is pruned, and a total that falls is no counter. Labels are stat
 by indexes, and what could grow is cut.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from rest_framework.request import Request
 
 from cohorts.choices import CALCULATED, VersionState
 from cohorts.models import Cohort, CohortVersion, Upload
+from cohortsite import silence
 from cohortsite.dashboard import LATEST_BATCHES, MOST_REJECTED, latencies
 from cohortsite.tokens import TokenAuthentication
 from destinations.models import Destination
@@ -83,6 +85,7 @@ class SiteCollector(Collector):
         yield calls(now)
         yield from waiting()
         yield heartbeat(now)
+        yield from silences(now)
 
 
 def runs(now: datetime) -> Iterator[GaugeMetricFamily]:
@@ -242,6 +245,18 @@ def heartbeat(now: datetime) -> GaugeMetricFamily:
     return gauge(
         "worker_seconds", "Since the latest sign of life of a sync_worker.", [("", _age(now, last_beat()))]
     )
+
+
+def silences(now: datetime) -> Iterator[GaugeMetricFamily]:
+    counted = Counter(worry.kind for worry in silence.worries(now))
+    yield gauge(
+        "silences",
+        "What nobody says by itself: no worker while work waits, events not taken in, a source gone quiet.",
+        ((kind, counted[kind]) for kind in silence.KINDS),
+        "what",
+    )
+    oldest = silence.oldest_spooled(now).total_seconds()
+    yield gauge("spool_oldest_seconds", "How long the oldest event waits to be taken in.", [("", oldest)])
 
 
 def _age(now: datetime, then: datetime | None) -> float | None:

@@ -150,7 +150,7 @@ QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 # --- Work for rooms that syncs does not know -------------------------------------------------
 # What the worker does besides its own, as "module.function": called again and again with a function that
 # says whether to stop.
-WORKER_DEEDS = ["receiving.search.run_searches"]
+WORKER_DEEDS = ["receiving.search.run_searches", "cohortsite.silence.tell_again_and_again"]
 # What `prune_history` also prunes, a room's name and "module.function", which returns {what: rows that went}.
 PRUNED_BESIDES = {"receiving": "receiving.prune.prune"}
 
@@ -174,6 +174,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHand
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="cohort-sync@localhost")
+QUIET_SOURCES = env.bool("QUIET_SOURCES", default=True)
 ALERT_EMAILS = env.list("ALERT_EMAILS", default=[])
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="")
 ALERT_WEBHOOK_SECRET = env.str("ALERT_WEBHOOK_SECRET", default="")

@@ -9,7 +9,7 @@ the shared secret, of the timestamp in `X-Cohort-Sync-Timestamp` (Unix seconds),
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -67,6 +67,29 @@ def _is_under_way_again(sync: Sync, facts: Facts, kind: str) -> bool:
     return kind == "" and sync.alerted == AlertKind.FAILING and bool(late)
 
 
+def tell_of_site(worries: Mapping[str, str]) -> list[Alert]:
+    """Write an alert for each worry about the site that is new, and for each that is over.
+
+    `worries`: sentences, by what they are about.
+
+    One process at a time shall call it: nothing else keeps two from telling the same.
+    """
+    last: dict[str, str] = {}
+    for about, kind in Alert.objects.filter(sync=None).order_by("pk").values_list("about", "kind"):
+        last[about] = kind
+    told = {about for about, kind in last.items() if kind != AlertKind.RECOVERED}
+    made = [
+        Alert(about=about, kind=AlertKind.SILENT, sentence=sentence)
+        for about, sentence in worries.items()
+        if about not in told
+    ]
+    made += [
+        Alert(about=about, kind=AlertKind.RECOVERED, sentence=f"All is well again with: {about}.")
+        for about in sorted(told - set(worries))
+    ]
+    return Alert.objects.bulk_create(made)
+
+
 def send_waiting(now: datetime) -> int:
     """Send the alerts that wait; return how many were sent. What failed is tried again later, 8 times."""
     sent = 0
@@ -115,8 +138,8 @@ def recipients() -> str:
 
 def _email(alert: Alert) -> None:
     if settings.ALERT_EMAILS:
-        subject = f"[Cohort Sync] {alert.sync}: {alert.get_kind_display()}"
-        send_mail(subject, f"{alert.sync}\n\n{alert.sentence}\n", None, settings.ALERT_EMAILS)
+        subject = f"[Cohort Sync] {alert}"
+        send_mail(subject, f"{alert.subject}\n\n{alert.sentence}\n", None, settings.ALERT_EMAILS)
 
 
 def _webhook(alert: Alert) -> None:
@@ -125,7 +148,8 @@ def _webhook(alert: Alert) -> None:
     body = orjson.dumps(
         {
             "id": alert.pk,
-            "sync": str(alert.sync),
+            "sync": str(alert.sync) if alert.sync else None,
+            "about": alert.about,
             "state": alert.kind,
             "message": alert.sentence,
             "at": alert.created_at.isoformat(),

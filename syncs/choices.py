@@ -79,4 +79,5 @@ class AlertKind(TextChoices):
     MISSED = "missed", "Missed its schedule"
     UNATTENDED = "unattended", "Waits for a worker"
     COHORT = "cohort", "Cohort not calculated"
+    SILENT = "silent", "Silence"
     RECOVERED = "recovered", "Recovered"

@@ -505,7 +505,9 @@ class Driver(models.Model):
 class Alert(models.Model):
     """Something that people are told: written with the change of state, sent afterwards, and kept."""
 
-    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts")
+    # Of a sync, or (without one) of the site: `about` then names what it is about.
+    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts", null=True)
+    about = models.CharField(max_length=200, blank=True)
     kind = models.CharField(max_length=20, choices=AlertKind)
     sentence = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
@@ -524,7 +526,13 @@ class Alert(models.Model):
         indexes = [
             # The worker's question: what is still to be sent?
             models.Index(fields=["next_at"], condition=Q(sent_at=None), name="alert_unsent"),
+            # What was said last of something that is no sync?
+            models.Index(fields=["about"], condition=Q(sync=None), name="alert_of_site"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.sync}: {self.get_kind_display()}"
+        return f"{self.subject}: {self.get_kind_display()}"
+
+    @property
+    def subject(self) -> str:
+        return str(self.sync) if self.sync else "This site"

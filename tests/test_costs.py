@@ -36,7 +36,8 @@ CALLS: list[tuple[str, str, Any, int, int]] = [
     ("refused", ADD, {"userIds": [None]}, 400, 2),
 ]
 PAGES = {
-    "/admin/": 17,
+    # Three of them count what waits for a worker, since there is none here.
+    "/admin/": 23,
     "/admin/cohorts/cohort/": 5,
     "/admin/destinations/destination/": 5,
     "/admin/syncs/sync/": 6,

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -85,5 +86,6 @@ def test_other_errors__keep_theirs(written: io.StringIO) -> None:
 
 
 def test_every_line_of_every_process_passes_it() -> None:
-    assert settings.LOGGING["handlers"]["stderr"]["filters"] == ["outage"]
-    assert settings.LOGGING["filters"]["outage"]["()"] == "cohortsite.outage.OneLineAMinute"
+    logging_of: Any = settings.LOGGING
+    assert logging_of["handlers"]["stderr"]["filters"] == ["outage"]
+    assert logging_of["filters"]["outage"]["()"] == "cohortsite.outage.OneLineAMinute"

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
@@ -42,7 +43,8 @@ class AlertAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         if alert is None:
             raise Http404
-        return HttpResponseRedirect(columns.sync_url(alert.sync_id))
+        overview = reverse("admin:index")
+        return HttpResponseRedirect(columns.sync_url(alert.sync_id) if alert.sync_id else overview)
 
     @display(description="Since", ordering="pk")
     def begun(self, alert: Alert) -> SafeString:
@@ -50,7 +52,9 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @display(description="Sync")
     def sync_shown(self, alert: Alert) -> SafeString:
-        return columns.link(columns.sync_url(alert.sync_id), columns.pair(alert.sync))
+        if alert.sync is None:
+            return columns.link(reverse("admin:index"), alert.subject)
+        return columns.link(columns.sync_url(alert.sync.pk), columns.pair(alert.sync))
 
     @display(description="What", ordering="kind")
     def kind_shown(self, alert: Alert) -> str:

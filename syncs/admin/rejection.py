@@ -15,7 +15,7 @@ from events.user_ids import InvalidUserId, check_user_id
 from syncs import rejected_csv
 from syncs.admin import columns
 from syncs.admin.deeds import Deed, ReadOnlyAdmin
-from syncs.choices import RejectionState
+from syncs.choices import RejectionKind, RejectionState
 from syncs.lifecycle import CannotRun
 from syncs.models import Rejection, Sync
 from syncs.status.state import REJECTION_TONES
@@ -61,7 +61,17 @@ class CodeFilter(DropdownFilter):
 class RejectionAdmin(ReadOnlyAdmin):
     deeds = DEEDS
     page_template = "syncs/rejection.html"
-    list_display = ("user", "sync_shown", "wanted_shown", "state_shown", "why", "tries", "last", "next_try")
+    list_display = (
+        "user",
+        "sync_shown",
+        "kind",
+        "wanted_shown",
+        "state_shown",
+        "why",
+        "tries",
+        "last",
+        "next_try",
+    )
     list_filter = (
         ("sync", AutocompleteSelectFilter),
         ("kind", ChoicesDropdownFilter),
@@ -103,7 +113,7 @@ class RejectionAdmin(ReadOnlyAdmin):
         return queryset.filter(sync__in=Sync.objects.order_by().values("pk"), user_id=user_id), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        more = {"title": "Rejected users", "query": request.GET.urlencode()}
+        more = {"title": "Rejected and undelivered users", "query": request.GET.urlencode()}
         return super().changelist_view(request, {**(extra_context or {}), **more})
 
     @display(description="User", ordering="user_id")
@@ -158,7 +168,7 @@ class RejectionAdmin(ReadOnlyAdmin):
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         rejection: Rejection = row
         return {
-            "title": "Rejected user",
+            "title": "Rejected user" if rejection.kind == RejectionKind.REJECTED else "User not delivered",
             "rejection": rejection,
             "label": state_label(rejection),
             "user_shown": columns.user(rejection.user_id),

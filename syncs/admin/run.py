@@ -238,6 +238,14 @@ class RunAdmin(ReadOnlyAdmin):
             "parked_until": columns.when(driver.next_at, now) if driver else "",
             "rejections_url": columns.rejections_url(f"run__id__exact={run.pk}"),
             "progress_url": reverse("admin:syncs_run_progress", args=[run.pk]),
+            "tries": [
+                {
+                    "began": columns.when(tried.began_at, now),
+                    "ended": columns.when(tried.ended_at, now),
+                    "reason": tried.reason,
+                }
+                for tried in run.tries.all()
+            ],
             "samples": _samples(run) if run.state == RunState.HELD else [],
             **_batches(request, run),
         }

@@ -32,6 +32,7 @@ from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
 from syncs.progress import Progress
+from syncs.status import attention
 from syncs.status.attention import Need, with_need
 from syncs.status.facts import facts_of, last_runs
 from syncs.status.state import run_label, state_of
@@ -300,6 +301,7 @@ def _page(sync: Sync) -> dict[str, Any]:
     return {
         "chart": chart_of(runs),
         "state": state_of(facts),
+        "attention": attention.of(facts),
         "facts": facts,
         "schedule_words": columns.schedule_words(sync),
         "times": _times(sync),

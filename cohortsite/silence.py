@@ -1,0 +1,186 @@
+"""What nobody says by itself: there is no worker, events are not taken in, a source went quiet.
+
+    worries(now)  ─▶ the overview, /healthz, /metrics, and alerts (told once, and once when it is over)
+
+A quiet source is a hint, learned from when it brought something before: QUIET_SOURCES=false switches it off.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
+
+from cohorts.choices import CALCULATED, UploadState
+from cohorts.models import Cohort, Upload
+from events.arrivals import oldest_arrival
+from events.models import EventFile
+from events.store import workspaces
+from syncs import alerts
+from syncs.choices import RunState
+from syncs.models import Run
+from syncs.status.attention import GRACE
+from syncs.status.state import ago
+from syncs.work import last_beat
+
+# A worker gives a sign of life each 10 seconds.
+DEAD = timedelta(seconds=120)
+# What waits for a worker so long is not just about to be taken.
+WAITS = timedelta(seconds=60)
+# Events that came by HTTP are taken in within seconds.
+SPOOLED = GRACE
+# Quiet sources are looked for so often: it takes some queries.
+LOOK_EVERY = 300
+# Of a source, so many arrivals are learned from, and so few are not enough.
+MOST, FEWEST = 200, 8
+# Cohorts and workspaces that are looked at.
+SOURCES = 50
+WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Worry:
+    """`key` is the same as long as it is the same worry; `kind` is what /metrics calls it."""
+
+    kind: str
+    key: str
+    sentence: str
+
+
+KINDS = ("worker", "spool", "source")
+
+
+def worries(now: datetime) -> list[Worry]:
+    """Return what a person should know of the site as a whole."""
+    return [*_worker(now), *_spool(now), *_sources(now)]
+
+
+def notes() -> list[str]:
+    """Return what is no worry, and better known."""
+    if settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL:
+        return []
+    return ["Nobody is told by e-mail or webhook when something is wrong: ALERT_EMAILS is not set."]
+
+
+def tell() -> None:
+    """Write an alert for each worry that is new, and for each that is over. For the worker, and for cron."""
+    if not cache.add("silence.tell", 1, timeout=WAITS.total_seconds()):
+        return
+    alerts.tell_of_site({worry.key: worry.sentence for worry in worries(timezone.now())})
+
+
+def tell_again_and_again(stopped: object) -> None:
+    """One of the worker's actions."""
+    tell()
+
+
+# --- the worker ---------------------------------------------------------------------------------
+
+
+def waiting_for_worker(now: datetime) -> str:
+    """Return what waits for a worker while there is none, in words; or ''."""
+    return "" if _lives(last_beat(), now) else _waiting(now)
+
+
+def _lives(beat: datetime | None, now: datetime) -> bool:
+    return beat is not None and now - beat < DEAD
+
+
+def _waiting(now: datetime) -> str:
+    before = now - WAITS
+    pending = Run.objects.filter(
+        state=RunState.PENDING, created_at__lt=before, sync__destination__paused_at=None
+    )
+    uploads = Upload.objects.filter(state=UploadState.WAITING, created_at__lt=before)
+    due = Cohort.objects.filter(source_kind__in=CALCULATED, next_due_at__lt=now - GRACE)
+    found = ((pending.count(), "run"), (uploads.count(), "upload"), (due.count(), "calculation"))
+    return ", ".join(f"{number:,} {word}{'s' * (number != 1)}" for number, word in found if number)
+
+
+def _worker(now: datetime) -> Iterator[Worry]:
+    beat = last_beat()
+    if not _lives(beat, now) and (waits := _waiting(now)):
+        since = f"The last sign of a worker was {ago(beat, now)}" if beat else "There is no worker"
+        remedy = "Start sync_worker, or let cron call sync_due."
+        yield Worry("worker", "worker", f"{since}, and there wait: {waits}. {remedy}")
+
+
+# --- events that are not taken in ---------------------------------------------------------------
+
+
+def oldest_spooled(now: datetime) -> timedelta:
+    """Return how long the oldest event that came by HTTP has waited to be taken in."""
+    found = [at for workspace in workspaces() if (at := oldest_arrival(workspace)) is not None]
+    return max(now - datetime.fromtimestamp(min(found), UTC), timedelta()) if found else timedelta()
+
+
+def _spool(now: datetime) -> Iterator[Worry]:
+    for workspace in workspaces():
+        at = oldest_arrival(workspace)
+        if at is not None and now - datetime.fromtimestamp(at, UTC) > SPOOLED:
+            since = ago(datetime.fromtimestamp(at, UTC), now)
+            yield Worry(
+                "spool",
+                f"spool {workspace}",
+                f"Events of “{workspace}” that came {since} are not taken in yet: no cohort counts them. "
+                "The log of the worker says why; without one, let cron call refresh_cohorts.",
+            )
+
+
+# --- sources that went quiet --------------------------------------------------------------------
+
+
+def limit_of(times: Sequence[datetime]) -> timedelta | None:
+    """Return after how long without an arrival a source is unusually quiet; None when that is not known.
+
+    `times`: of its arrivals, in order. Three times the longest pause that there was, six hours at least;
+    a day at least for a source that is known for less than a week, whose nights and Sundays we may not
+    have seen.
+    """
+    if len(times) < FEWEST:
+        return None
+    longest = max(later - earlier for earlier, later in itertools.pairwise(times))
+    known = times[-1] - times[0]
+    return max(3 * longest, timedelta(hours=6) if known >= WEEK else timedelta(days=1))
+
+
+def _sources(now: datetime) -> list[Worry]:
+    if not settings.QUIET_SOURCES:
+        return []
+    found: list[Worry] | None = cache.get("silence.sources")
+    if found is None:
+        found = [*_quiet_cohorts(now), *_quiet_workspaces(now)]
+        cache.set("silence.sources", found, timeout=LOOK_EVERY)
+    return found
+
+
+def _quiet_cohorts(now: datetime) -> Iterator[Worry]:
+    """Yield the cohorts that are given their members, and have got none for unusually long."""
+    given = Cohort.objects.exclude(source_kind__in=CALCULATED).filter(
+        published_at__lt=now - timedelta(hours=6), published_at__gt=now - timedelta(days=90)
+    )
+    for cohort in given.order_by("-published_at")[:SOURCES]:
+        latest = cohort.versions.order_by("-number").values_list("started_at", flat=True)[:MOST]
+        if sentence := _quiet(list(latest), now):
+            name = f"The cohort “{cohort.name}” has got no members {sentence}"
+            yield Worry("source", f"cohort {cohort.key}", name)
+
+
+def _quiet_workspaces(now: datetime) -> Iterator[Worry]:
+    for workspace in workspaces()[:SOURCES]:
+        files = EventFile.objects.filter(workspace=workspace).order_by("-pk")
+        if sentence := _quiet(list(files.values_list("created_at", flat=True)[:MOST]), now):
+            yield Worry("source", f"events {workspace}", f"“{workspace}” has got no events {sentence}")
+
+
+def _quiet(latest: list[datetime], now: datetime) -> str:
+    """Return since when a source is quiet, if it is unusual; `latest` are its arrivals, the last first."""
+    times = sorted(latest)
+    limit = limit_of(times)
+    if limit is None or now - times[-1] <= limit:
+        return ""
+    hint = "It usually does sooner. (QUIET_SOURCES=false switches this hint off.)"
+    return f"since {times[-1]:%Y-%m-%d %H:%M} UTC. {hint}"

@@ -1,0 +1,175 @@
+"""Silence is visible: work without a worker, events that nobody takes in, a source that went quiet."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from cohorts.choices import SourceKind
+from cohorts.models import Cohort, CohortVersion
+from cohortsite import metrics, silence
+from events import spool
+from events.models import EventFile
+from events.store import Folders
+from syncs import alerts, work
+from syncs.choices import Trigger
+from syncs.models import Alert, Run
+from tests import world
+
+pytestmark = pytest.mark.django_db
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings: Any, tmp_path: Path) -> None:
+    settings.EVENTS_DIR = tmp_path / "events"
+    cache.clear()
+
+
+def kinds() -> list[str]:
+    return [worry.kind for worry in silence.worries(timezone.now())]
+
+
+def overview() -> str:
+    client = Client()
+    client.force_login(User.objects.create_superuser(f"root{User.objects.count()}"))
+    return client.get("/admin/").content.decode()
+
+
+def waiting_run() -> Run:
+    sync = world.sync(world.cohort(["u1"]), world.destination("http://127.0.0.1:9"))
+    run = Run.objects.create(sync=sync, trigger=Trigger.PERSON, from_version=0, to_version=1)
+    Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(minutes=2))
+    return run
+
+
+# --- the worker ---------------------------------------------------------------------------------
+
+
+def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None:
+    waiting_run()
+    assert kinds() == ["worker"]
+    page = overview()
+    assert "There is no worker, and there wait: 1 run." in page
+    assert "Nothing waits for you" not in page
+    health = Client().get("/healthz")
+    assert (health.status_code, health.json()["status"]) == (200, "no worker")
+    assert health.json()["waiting_for_a_worker"] == "1 run"
+    told = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
+    assert told == {"worker": 1, "spool": 0, "source": 0}
+
+
+def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:
+    waiting_run()
+    cache.set(work.BEATS, timezone.now().timestamp())
+    assert kinds() == []
+    assert Client().get("/healthz").json()["status"] == "ok"
+    cache.set(work.BEATS, timezone.now().timestamp() - 300)
+    [worry] = silence.worries(timezone.now())
+    assert worry.sentence.replace("\xa0", " ").startswith("The last sign of a worker was 5 minutes ago")
+
+
+def test_without_work_no_worker_is_needed() -> None:
+    world.sync(world.cohort(["u1"]), world.destination("http://127.0.0.1:9"))
+    assert kinds() == []
+
+
+# --- alerts -------------------------------------------------------------------------------------
+
+
+def test_people_are_told_once_and_once_when_it_is_over(settings: Any) -> None:
+    settings.ALERT_EMAILS = ["ann@example.com"]
+    run = waiting_run()
+    for _ in range(2):
+        cache.delete("silence.tell")
+        silence.tell()
+    assert list(Alert.objects.values_list("kind", "about")) == [("silent", "worker")]
+    run.delete()
+    for _ in range(2):
+        cache.delete("silence.tell")
+        silence.tell()
+    assert list(Alert.objects.order_by("pk").values_list("kind", flat=True)) == ["silent", "recovered"]
+    assert alerts.send_waiting(timezone.now()) == 2
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get("/admin/syncs/alert/").content.decode()
+    assert "This site" in page and "there wait: 1 run" in page
+
+
+# --- events that are not taken in ---------------------------------------------------------------
+
+
+def test_events_that_nobody_takes_in__are_a_worry_of_their_workspace() -> None:
+    at = timezone.now().isoformat()
+    spool.append("shop", [{"user_id": "u", "event": "e", "time": at, "properties": {}}])
+    assert kinds() == []
+    [segment] = Folders("shop").spool.glob("*.jsonl")
+    old = time.time() - 3_600
+    os.utime(segment, (old, old))
+    [worry] = silence.worries(timezone.now())
+    assert (worry.kind, worry.key) == ("spool", "spool shop")
+    assert silence.oldest_spooled(timezone.now()) > timedelta(minutes=59)
+
+
+# --- sources that went quiet --------------------------------------------------------------------
+
+
+def every(gap: timedelta, count: int) -> list[datetime]:
+    return [datetime(2026, 1, 1, tzinfo=UTC) + number * gap for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("times", "limit"),
+    [
+        (every(DAY, 7), None),  # too few to know
+        (every(DAY, 30), 3 * DAY),
+        (every(7 * DAY, 8), 21 * DAY),
+        (every(HOUR, 300), timedelta(hours=6)),
+        (every(HOUR, 24), DAY),  # known for a day only: its nights are not
+        (every(timedelta(seconds=1), 200), DAY),
+    ],
+)
+def test_when_a_source_is_unusually_quiet__is_learned_from_its_own_past(
+    times: list[datetime], limit: timedelta | None
+) -> None:
+    assert silence.limit_of(times) == limit
+
+
+def daily_cohort(last: timedelta) -> Cohort:
+    """A cohort that got a file each day for ten days, the last one so long ago."""
+    cohort = world.cohort(["u1"], source_kind=SourceKind.UPLOAD, name="Buyers")
+    CohortVersion.objects.all().delete()
+    for number in range(10):
+        made = CohortVersion.objects.create(cohort=cohort, number=number + 1, state="published", source="x")
+        at = timezone.now() - last - (9 - number) * DAY
+        CohortVersion.objects.filter(pk=made.pk).update(started_at=at)
+    Cohort.objects.filter(pk=cohort.pk).update(published_at=timezone.now() - last)
+    return cohort
+
+
+def test_a_cohort_that_gets_no_members_for_unusually_long__is_a_hint(settings: Any) -> None:
+    daily_cohort(2 * DAY)
+    assert kinds() == []
+    cache.clear()
+    Cohort.objects.all().update(key="other")
+    daily_cohort(4 * DAY)
+    [worry] = silence.worries(timezone.now())
+    assert worry.sentence.startswith("The cohort “Buyers” has got no members since ")
+    settings.QUIET_SOURCES = False
+    assert kinds() == []
+
+
+def test_a_workspace_that_gets_no_events_for_unusually_long__is_a_hint() -> None:
+    Folders("shop").make()
+    for number in range(10):
+        made = EventFile.objects.create(workspace="shop", kind="events", name=f"f{number}", rows=1, size=1)
+        EventFile.objects.filter(pk=made.pk).update(created_at=timezone.now() - (number + 4) * DAY)
+    [worry] = silence.worries(timezone.now())
+    assert (worry.kind, worry.key) == ("source", "events shop")
