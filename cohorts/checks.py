@@ -6,16 +6,18 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from cohorts.databases import FileFolder, open_database
-from cohorts.dialects import Tables
 
-
-@register
+@register("settings")
 def check_databases(app_configs: Any, **options: Any) -> list[CheckMessage]:
     addresses = {f"QUERY_DATABASES, {name}": url for name, url in settings.QUERY_DATABASES.items()}
     if settings.EVENTS_URL:
         addresses["EVENTS_URL"] = settings.EVENTS_URL
     found: list[CheckMessage] = []
+    if not addresses:
+        return found
+    # Here and not above: most commands have no such address, and the drivers take long to import.
+    from cohorts.databases import FileFolder, open_database
+
     for name, url in addresses.items():
         try:
             database = open_database(url)
@@ -28,8 +30,12 @@ def check_databases(app_configs: Any, **options: Any) -> list[CheckMessage]:
     return found
 
 
-@register
+@register("settings")
 def check_tables(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    if not settings.EVENTS_TABLES:
+        return []
+    from cohorts.dialects import Tables
+
     known = [field.name for field in fields(Tables)]
     return [
         Error(f"EVENTS_TABLES has {name!r}.", hint=f"Use {', '.join(known)}.", id="cohorts.E003")

@@ -14,9 +14,9 @@ from django.db.models.functions import Now
 from cohorts import owner, sources
 from cohorts.choices import PreviewState, SourceKind, UploadMode, UploadState, VersionState
 from cohorts.scheduled import Scheduled
-from events.store import DEFAULT_WORKSPACE
 from events.tables import Hints
 from events.user_ids import UserIdField
+from events.workspace_folders import DEFAULT_WORKSPACE
 
 CLAIM_TIME = timedelta(seconds=120)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from events.engine import EngineError
+from events.engine_errors import EngineError
 
 
 class CircularReference(EngineError):

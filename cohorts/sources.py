@@ -7,9 +7,8 @@ from django.core.exceptions import ValidationError
 
 from cohorts.choices import CALCULATED, SourceKind
 from cohorts.definitions import DefinitionError, parse
-from cohorts.query import check_query
 from cohorts.references import refresh_order
-from events.engine import EngineError
+from events.engine_errors import EngineError
 
 if TYPE_CHECKING:
     from cohorts.models import Cohort
@@ -37,6 +36,8 @@ def check(cohort: "Cohort") -> None:
     if cohort.source_kind == SourceKind.BEHAVIORAL:
         _check_definition(cohort)
     elif cohort.source_kind == SourceKind.QUERY:
+        from cohorts.query import check_query  # here: parsers and drivers of databases take long to import
+
         try:
             check_query(cohort.query_database, cohort.query_sql)
         except EngineError as error:

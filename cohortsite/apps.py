@@ -1,5 +1,9 @@
+from typing import Any
+
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.contrib.admin.checks import check_admin_app, check_dependencies
+from django.core import checks
 
 
 class CohortsiteConfig(AppConfig):
@@ -9,6 +13,18 @@ class CohortsiteConfig(AppConfig):
     verbose_name = "Cohort Sync"
 
 
-class AdminConfig(DjangoAdminConfig):
+class AdminConfig(SimpleAdminConfig):
+    """The admin, whose pages `urls.py` finds: a command that shows none does not import them."""
+
     default_site = "cohortsite.site.Site"
     default = False
+
+    def ready(self) -> None:
+        checks.register(check_pages, checks.Tags.admin)
+
+
+def check_pages(app_configs: Any, **options: Any) -> list[checks.CheckMessage]:
+    from django.contrib import admin
+
+    admin.autodiscover()
+    return [*check_dependencies(**options), *check_admin_app(app_configs, **options)]

@@ -13,6 +13,7 @@ from cohortsite.login import too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
 
+admin.autodiscover()
 # The admin's own form knows neither limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 handler429 = too_many_requests

@@ -13,7 +13,7 @@ MAKE_KEY = (
 )
 
 
-@register("destinations")
+@register("settings")
 def check_field_keys(**_: Any) -> list[CheckMessage]:
     """E001: no key to encrypt secrets with. E002: one that is no key; its place is told, not its value."""
     if not settings.FIELD_KEYS:
@@ -30,7 +30,7 @@ def check_field_keys(**_: Any) -> list[CheckMessage]:
     return problems
 
 
-@register("destinations")
+@register("settings")
 def check_outbound_networks(**_: Any) -> list[CheckMessage]:
     """E003: OUTBOUND_ALLOW_NETS holds something that is no network."""
     try:
@@ -41,7 +41,7 @@ def check_outbound_networks(**_: Any) -> list[CheckMessage]:
     return []
 
 
-@register("destinations")
+@register("settings")
 def check_retry_time_scale(**_: Any) -> list[CheckMessage]:
     """E004: RETRY_TIME_SCALE must be positive, or nothing waits between retries."""
     if settings.RETRY_TIME_SCALE > 0:

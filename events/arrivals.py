@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from events.models import EventFile
-from events.store import Folders, workspaces
+from events.workspace_folders import Folders, workspaces
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 
-@register
+@register("settings")
 def check_limits(app_configs: Any, **options: Any) -> list[CheckMessage]:
     lowest = {"EVENTS_MEMORY_MB": 64, "EVENTS_THREADS": 1, "EVENTS_TEMP_MB": 1, "EVENTS_SECONDS": 0.1}
     return [

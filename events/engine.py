@@ -9,6 +9,10 @@ from pathlib import Path
 import duckdb
 from django.conf import settings
 
+from events.engine_errors import EngineError as EngineError
+from events.engine_errors import MissingTable as MissingTable
+from events.engine_errors import TimedOut as TimedOut
+from events.engine_errors import TooLarge as TooLarge
 from events.locks import own_folder
 
 
@@ -29,26 +33,6 @@ class Limits:
             temp_mb=settings.EVENTS_TEMP_MB,
             seconds=settings.EVENTS_SECONDS,
         )
-
-
-class EngineError(Exception):
-    """Why a piece of work ended: `code` for programs, the message for people."""
-
-    code = "failed"
-
-
-class TooLarge(EngineError):
-    code = "too_large"
-
-
-class TimedOut(EngineError):
-    code = "timed_out"
-
-
-class MissingTable(EngineError):
-    """The work needs data that is not there. The message says which, and what to do."""
-
-    code = "missing_table"
 
 
 @contextmanager

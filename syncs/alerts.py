@@ -26,7 +26,6 @@ from destinations.addresses import parse_networks
 from destinations.endpoint import AuthMode, Endpoint
 from destinations.errors import DeliveryError, Misconfigured
 from destinations.payloads import Operation, Request
-from destinations.transport import Transport
 from syncs.choices import OPEN_RUNS, AlertKind
 from syncs.models import Alert, Sync
 from syncs.status.attention import PATIENCE, with_need
@@ -169,6 +168,8 @@ def _webhook(alert: Alert) -> None:
         credential=settings.ALERT_WEBHOOK_URL.partition("://")[2].partition("/")[2],
         allow_nets=parse_networks(settings.OUTBOUND_ALLOW_NETS),
     )
+    from destinations.transport import Transport  # here: most rounds have nothing to send
+
     transport = Transport(endpoint)
     try:
         transport.send(Request(Operation.ADD, "POST", settings.ALERT_WEBHOOK_URL, headers, body, 0))

@@ -3,12 +3,13 @@
 import json
 import sys
 import threading
-from typing import Any
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any
 
 from syncs.choices import DONE_RUNS, RunState
 from syncs.models import Run, Sync
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 FIELDS = (
     *("mode", "trigger", "from_version", "to_version", "state", "reason", "note", "cohort_error"),
@@ -75,29 +76,33 @@ def exit_code(runs: list[Run]) -> int:
     return 3 if states <= {RunState.SUCCEEDED, RunState.PARTIAL} else 1
 
 
+def _progress() -> "Progress":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )
+
+
 class Bars:
     """A progress bar for each run, on a terminal only. `show` is called from the drivers' threads."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            disable=quiet or not sys.stderr.isatty(),
-        )
+        self._progress = None if quiet or not sys.stderr.isatty() else _progress()
         self._tasks: dict[int, Any] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Bars":
-        self._progress.start()
+        if self._progress:
+            self._progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        if self._progress:
+            self._progress.stop()
 
     def show(self, runs: list[Run]) -> None:
-        if self._progress.disable:
+        if not self._progress:
             return
         with self._lock:
             for run in runs:

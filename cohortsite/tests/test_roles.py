@@ -26,6 +26,7 @@ PAST_LOGIN = re.compile(r"^admin/(login|logout|jsi18n|autocomplete|password_chan
 # What an operator may post to: everything else that changes something is the administrator's.
 OPERATOR_DEEDS = {
     *(f"admin/syncs/sync/1/do/{name}/" for name in ("run", "pause", "resume", "full", "empty")),
+    *(f"admin/syncs/sync/1/do/{name}/" for name in ("approve", "refuse", "cancel", "try-now")),
     *(f"admin/syncs/run/1/do/{name}/" for name in ("approve", "refuse", "resume", "try-now", "cancel")),
     *(f"admin/syncs/rejection/1/do/{name}/" for name in ("retry", "dismiss")),
     *(f"admin/syncs/driver/1/do/{name}/" for name in ("try-now", "forget-size")),

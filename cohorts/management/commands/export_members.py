@@ -9,6 +9,7 @@ from cohorts.models import Cohort
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Write the user ids of a cohort to standard output, one a line under a heading, in byte order."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:

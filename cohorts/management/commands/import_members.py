@@ -29,6 +29,7 @@ SETTLED_BY = {
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Import the members of a cohort from a file: CSV, JSON lines, Parquet or .xlsx, plain or packed. "
         "What is not certain is refused."

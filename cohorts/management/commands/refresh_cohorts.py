@@ -20,6 +20,7 @@ Row = dict[str, Any]
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Bring cohorts up to date: calculate them, and import the files that were uploaded and wait."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

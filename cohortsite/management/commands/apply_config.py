@@ -12,6 +12,7 @@ from cohortsite.config_file import InvalidConfig, load
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Apply a configuration file (YAML): whole or not at all; deletes nothing. Prints what changes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

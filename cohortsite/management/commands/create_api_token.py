@@ -13,6 +13,7 @@ from cohortsite import tokens
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Make a token that acts as USER in the REST API, and print it, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -12,6 +12,7 @@ HEAD += "# environment variables.\n"
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Write destinations, cohorts and syncs as a configuration file (YAML) to standard output."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

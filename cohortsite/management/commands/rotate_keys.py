@@ -11,6 +11,7 @@ from destinations import secrets
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Encrypt every stored secret anew with the first of FIELD_KEYS. To rotate: put the new key first, "
         "keep the old one behind it, restart, run this, then take the old key away. "

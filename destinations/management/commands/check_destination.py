@@ -16,6 +16,7 @@ from destinations.transport import Transport, describe
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Check a destination: its fields, its host's name, the connection, TLS. Nothing is sent unless "
         "--send asks for it. The least harmful is `--send remove`: removing a user who was never there "

@@ -12,6 +12,7 @@ from events.workspace_folders import Refused
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Make the folder of events this site's, and list what it holds: after a change or a restore of the "
         "database, of the folder, or of both. Events that are listed already are not counted twice."

@@ -13,6 +13,7 @@ from events.workspace_folders import Refused
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Verify every file of events: is it there, has it the bytes and rows that were written, does it "
         "describe itself. What is not whole is set aside, and cohorts over it are not calculated."

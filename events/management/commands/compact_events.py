@@ -12,6 +12,7 @@ from events.store import Refused, workspaces
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Take in what lies in the inboxes and the spools, and merge small files. For cron, or by hand."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -19,6 +19,7 @@ PARTLY = 3
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = f"Import files of events or of users' properties: {KINDS}. Each file whole or not at all."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

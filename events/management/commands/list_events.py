@@ -10,6 +10,7 @@ from events.store import DEFAULT_WORKSPACE
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "List the events that have come in, with their properties, counts and types."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

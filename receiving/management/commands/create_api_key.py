@@ -10,6 +10,7 @@ from receiving.models import Workspace
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Make an API key for a workspace, which is created when it is new. The key is printed once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

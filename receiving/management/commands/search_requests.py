@@ -7,6 +7,7 @@ from receiving.search import run_searches
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Do the searches of the request log that wait. The worker does them too."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

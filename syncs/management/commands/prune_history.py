@@ -11,6 +11,7 @@ from syncs.prune import prune, prune_besides
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Delete old runs, membership of versions that no sync has to be compared with any more, and of the "
         "partners' side what is beyond its workspace's own limits (the request log, message ids)."

@@ -18,6 +18,7 @@ from syncs.work import drive_runs
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Run syncs now: in full the first time, then only what changed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -12,10 +12,10 @@ from syncs.choices import DRIVABLE_RUNS
 from syncs.due import drivable_destinations, start_due
 from syncs.models import Run
 from syncs.stopping import stop_on_signals
-from syncs.work import drive_runs
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Take in events that have arrived, calculate the cohorts and run the syncs whose time has come, "
         "and what was left open. For cron; safe to start twice."
@@ -33,8 +33,12 @@ class Command(BaseCommand):
             state__in=DRIVABLE_RUNS, sync__destination__in=drivable_destinations()
         ).select_related("sync")
         stop = stop_on_signals()
-        with reporting.Bars(quiet=options["json"]) as bars:
-            runs = drive_runs(list(open_runs), stop=stop, report=bars.show)
+        runs: list[Run] = []
+        if found := list(open_runs):
+            from syncs.work import drive_runs  # here: it imports all that sends and calculates
+
+            with reporting.Bars(quiet=options["json"]) as bars:
+                runs = drive_runs(found, stop=stop, report=bars.show)
         alerts.tell_changes(timezone.now())
         alerts.send_waiting(timezone.now())
         if options["json"]:

@@ -10,6 +10,7 @@ from syncs.work import SLOTS, work
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Stay, and do what comes: scheduled and requested runs, and files uploaded in the browser."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
