@@ -14,6 +14,7 @@ from events.times import UnreadableTime, read_time
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Delete events, those of which everything named holds; or, with --erase, all that is known of some "
         "people: their events and their properties."

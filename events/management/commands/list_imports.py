@@ -9,6 +9,7 @@ from events.store import DEFAULT_WORKSPACE
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "List the imports of events, the newest first, and what was taken out again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

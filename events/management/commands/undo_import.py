@@ -11,6 +11,7 @@ from events.store import DEFAULT_WORKSPACE, Refused
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = "Take out the events and users' properties that an import brought, wherever merges have put them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
