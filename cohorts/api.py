@@ -248,7 +248,7 @@ class MembersView(APIView):
             def replace_by_file() -> CohortVersion:
                 with file_of_ids.opened(file, hints=hints, suspicions=suspicions) as opened:
                     blocks = opened.blocks(refuse_suspicious=refuse)
-                    return replace(sorted_distinct(chain.from_iterable(blocks)))
+                    return replace(chain.from_iterable(sorted_distinct(blocks)))
 
             return _answer(replace_by_file, suspicions)
 

@@ -1,6 +1,6 @@
 """Writing user ids as CSV, one a line under a heading, so that `file_of_ids` reads the same ids back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 # What spreadsheets take for the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -23,12 +23,15 @@ def cell(user_id: str, *, for_spreadsheet: bool = False) -> str:
     return user_id
 
 
-def chunks(user_ids: Iterable[str], *, for_spreadsheet: bool = False, size: int = 1_000) -> Iterator[str]:
-    """Yield the lines of a file with a header, some at a time: a chunk for each id is slow to send."""
-    lines = [HEADING]
-    for user_id in user_ids:
-        lines.append(cell(user_id, for_spreadsheet=for_spreadsheet) + "\n")
-        if len(lines) >= size:
-            yield "".join(lines)
-            lines = []
-    yield "".join(lines)
+def chunks(pages: Iterable[Sequence[str]], *, for_spreadsheet: bool = False) -> Iterator[str]:
+    """Yield the lines of a file with a header, a page of user ids at a time."""
+    yield HEADING
+    for page in pages:
+        text = "\n".join(page)
+        plain = text.count("\n") < len(page) and not any(
+            special in text for special in SPECIAL if special != "\n"
+        )
+        if plain and not for_spreadsheet:
+            yield f"{text}\n"
+        else:
+            yield "".join(f"{cell(user_id, for_spreadsheet=for_spreadsheet)}\n" for user_id in page)

@@ -1,7 +1,7 @@
 """Bringing a file of user ids into a cohort: at once for a command, by the worker for the browser."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from typing import IO, Any, NamedTuple
 
@@ -71,7 +71,8 @@ def import_file(
             progress(min(1.0, file.tell() / total) / 2 if total > 1 else 0)
 
         blocks = opened.blocks(refuse_suspicious=refuse_suspicious, step=step)
-        counted = _Counted(sorted_distinct(chain.from_iterable(blocks)))
+        counted = _Counted(sorted_distinct(blocks))
+        ids = chain.from_iterable(counted)
         expected = max(1, cohort.size)
 
         def compared(users: int) -> None:
@@ -79,10 +80,10 @@ def import_file(
 
         if mode == UploadMode.REPLACE:
             version = refresh.replace(
-                cohort.pk, counted, source=source, replace_held=replace_held, wait=WAIT, progress=compared
+                cohort.pk, ids, source=source, replace_held=replace_held, wait=WAIT, progress=compared
             )
         else:
-            add, remove = (counted, ()) if mode == UploadMode.ADD else ((), counted)
+            add, remove = (ids, ()) if mode == UploadMode.ADD else ((), ids)
             version = refresh.amend(
                 cohort.pk, add=add, remove=remove, source=source, wait=WAIT, progress=compared
             )
@@ -180,16 +181,13 @@ def import_waiting(cohort_keys: Collection[str] = ()) -> Iterator[Upload]:
 
 
 class _Counted:
-    """An iterator that knows how many items went through it."""
+    """Blocks of ids, and how many ids went by."""
 
-    def __init__(self, items: Iterator[str]) -> None:
-        self._items = items
+    def __init__(self, blocks: Iterator[Sequence[str]]) -> None:
+        self._blocks = blocks
         self.count = 0
 
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        item = next(self._items)
-        self.count += 1
-        return item
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        for block in self._blocks:
+            self.count += len(block)
+            yield block

@@ -173,8 +173,8 @@ def _beginning(cohort: Cohort, version: int, wanted: str, after: str) -> list[st
 def export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """The members of a version as a CSV file, as a stream."""
     version = _version(request, "version", cohort, default=cohort.version)
-    ids = members.in_version(cohort.pk, version)
-    chunks = csv_export.chunks(ids, for_spreadsheet="spreadsheet" in request.GET)
+    pages = members.pages_of_version(cohort.pk, version)
+    chunks = csv_export.chunks(pages, for_spreadsheet="spreadsheet" in request.GET)
     return _download(chunks, f"{cohort.key}-v{version}.csv")
 
 

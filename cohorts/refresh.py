@@ -1,6 +1,6 @@
 """Making a new version of a cohort: claim, compare, write what entered and left, publish.
 
-    claim ─▶ wipe what a dead refresh left ─▶ merge new ids with stored ids ─▶ short transactions
+    claim ─▶ wipe what a dead refresh left ─▶ compare new ids with stored ids ─▶ short transactions
           ─▶ guard: hold, or publish by one UPDATE
 
 Each transaction begins with the conditional UPDATE that renews the claim; a refresh whose claim was
@@ -9,11 +9,13 @@ in the versions that are published.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, islice, pairwise, repeat
+from operator import lt
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -22,6 +24,11 @@ from cohorts import members, owner
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion
 
+Ids = Sequence[str]
+# Who enters, who leaves, and how many users were compared for it.
+Moves = tuple[list[str], list[str], int]
+# Users compared at a time.
+BLOCK = members.PAGE
 # Users written in one transaction: some 20 ms on SQLite, so that others get their turn.
 WRITES = 5_000
 # Seconds after which a refresh that finds nothing to write renews its claim all the same.
@@ -111,13 +118,12 @@ def replace(
     kept with a calculated version. `progress` is told the number of users compared so far, the last
     time when all are written and nothing is published: what it raises then prevents the publication.
     """
-    incoming = _ascending(iter(user_ids))
-    first = list(islice(incoming, 1))
+    incoming = _ascending(user_ids)
+    first = next(incoming, ())
     with _claimed(cohort_id, source, replace_held=replace_held, wait=wait) as claim:
         CohortVersion.objects.filter(pk=claim.version.pk).update(definition=definition, as_of=as_of)
-        stored = members.in_version(cohort_id, claim.cohort.version)
-        changes = _merged(stored, chain(first, incoming))
-        _write_all(claim, changes, progress)
+        stored = members.pages_of_version(cohort_id, claim.cohort.version)
+        _write_all(claim, _moves(stored, chain([first], incoming)), progress)
         return _finish(claim, guarded=True)
 
 
@@ -135,11 +141,11 @@ def amend(
     `add`, `remove`: sorted and distinct. What a person names is not guarded. Other arguments as
     for `replace`.
     """
-    wanted = _merged(_ascending(iter(add)), _ascending(iter(remove)), both=True)
-    first = list(islice(wanted, 1))
+    joining, leaving = _ascending(add), _ascending(remove)
+    first = next(joining, ()), next(leaving, ())
     with _claimed(cohort_id, source, replace_held=False, wait=wait) as claim:
-        changes = _effective(claim.cohort, chain(first, wanted))
-        _write_all(claim, changes, progress)
+        moves = _named_moves(claim.cohort, chain([first[0]], joining), chain([first[1]], leaving))
+        _write_all(claim, moves, progress)
         return _finish(claim, guarded=False)
 
 
@@ -239,24 +245,21 @@ def _wipe(claim: _Claim) -> None:
         rest_since(began)
 
 
-def _write_all(
-    claim: _Claim, changes: Iterator[tuple[str, bool | None]], progress: Callable[[int], None]
-) -> None:
-    """Write changes as they come; None is a user who stays."""
+def _write_all(claim: _Claim, moves: Iterator[Moves], progress: Callable[[int], None]) -> None:
+    """Write who enters and leaves as they come, in short transactions."""
     entered: list[str] = []
     left: list[str] = []
     seen = 0
-    for seen, (user_id, enters) in enumerate(changes, 1):
-        if enters is True:
-            entered.append(user_id)
-        elif enters is False:
-            left.append(user_id)
-        if len(entered) + len(left) >= WRITES:
-            claim.write(entered, left)
-            entered, left = [], []
-        if seen % 10_000 == 0:
-            claim.renew_if_due()
-            progress(seen)
+    for entering, leaving, compared in moves:
+        seen += compared
+        entered += entering
+        left += leaving
+        while len(entered) + len(left) >= WRITES:
+            now = min(WRITES, len(entered))
+            claim.write(entered[:now], left[: WRITES - now])
+            entered, left = entered[now:], left[WRITES - now :]
+        claim.renew_if_due()
+        progress(seen)
     if entered or left:
         claim.write(entered, left)
     progress(seen)
@@ -314,45 +317,72 @@ def _clean(source: str) -> str:
     return source.replace("\0", "").encode("utf-8", "replace").decode()[:300]
 
 
-def _merged(
-    stored: Iterator[str], incoming: Iterator[str], *, both: bool = False
-) -> Iterator[tuple[str, bool | None]]:
-    """Merge two ascending streams: True for whoever is only in `incoming`, False only in `stored`, None both.
+def _aligned(a: Iterator[Ids], b: Iterator[Ids]) -> Iterator[tuple[Ids, Ids]]:
+    """Yield two ascending streams of blocks side by side: what each has in the same range of user ids."""
+    first, second = next(a, ()), next(b, ())
+    while first and second:
+        if first == second:
+            yield first, second
+            first, second = next(a, ()), next(b, ())
+            continue
+        end = min(first[-1], second[-1])
+        i, j = bisect_right(first, end), bisect_right(second, end)
+        yield first[:i], second[:j]
+        first, second = first[i:] or next(a, ()), second[j:] or next(b, ())
+    for rest in chain([first], a) if first else ():
+        yield rest, ()
+    for rest in chain([second], b) if second else ():
+        yield (), rest
 
-    With `both`, the streams are users to add (first) and to remove (second): True to add, False to remove.
+
+def _moves(stored: Iterator[Ids], incoming: Iterator[Ids]) -> Iterator[Moves]:
+    """Compare the members with those who shall be: who enters, who leaves, how many were compared."""
+    for here, wanted in _aligned(stored, incoming):
+        if here == wanted:
+            yield [], [], len(wanted)
+            continue
+        known, kept = set(here), set(wanted)
+        entered = [user_id for user_id in wanted if user_id not in known]
+        left = [user_id for user_id in here if user_id not in kept]
+        yield entered, left, len(entered) + len(here)
+
+
+def _named_moves(cohort: Cohort, add: Iterator[Ids], remove: Iterator[Ids]) -> Iterator[Moves]:
+    """Of users to add and to remove keep those for whom that changes something; who is in both leaves."""
+    for joining, leaving in _aligned(add, remove):
+        leave = set(leaving)
+        join = [user_id for user_id in joining if user_id not in leave]
+        inside = members.is_in_version(cohort.pk, cohort.version, [*join, *leaving])
+        entered = [user_id for user_id in join if user_id not in inside]
+        left = [user_id for user_id in leaving if user_id in inside]
+        yield entered, left, len(join) + len(leaving)
+
+
+def _ascending(user_ids: Iterable[str]) -> Iterator[Ids]:
+    """Yield the ids in blocks, the first of which is one id: what is wrong before it leaves no trace.
+
+    Raises RefreshError where an id is not greater than the one before it.
     """
-    only_first, only_second, in_both = (True, False, False) if both else (False, True, None)
-    a, b = next(stored, None), next(incoming, None)
-    while a is not None or b is not None:
-        if b is None or (a is not None and a < b):
-            assert a is not None
-            yield a, only_first
-            a = next(stored, None)
-        elif a is None or b < a:
-            yield b, only_second
-            b = next(incoming, None)
-        else:
-            yield a, in_both
-            a, b = next(stored, None), next(incoming, None)
+    source, last = iter(user_ids), ""
+    # The second is shorter by one, so that blocks and stored pages begin alike where nobody moves.
+    sizes = chain([1, max(1, BLOCK - 1)], repeat(BLOCK))
+    while True:
+        block: list[str] = []
+        try:
+            block.extend(islice(source, next(sizes)))
+        finally:
+            # Of a source that breaks too: what came first is said.
+            _check_ascending(last, block)
+        if not block:
+            return
+        yield block
+        last = block[-1]
 
 
-def _effective(
-    cohort: Cohort, wanted: Iterator[tuple[str, bool | None]]
-) -> Iterator[tuple[str, bool | None]]:
-    """Of joins and leaves, keep those that change something; the others become None."""
-    while page := list(islice(wanted, members.PAGE)):
-        inside = members.is_in_version(cohort.pk, cohort.version, [user_id for user_id, _ in page])
-        for user_id, joins in page:
-            yield user_id, None if joins == (user_id in inside) else joins
-
-
-def _ascending(user_ids: Iterator[str]) -> Iterator[str]:
-    last = ""
-    for user_id in user_ids:
-        if user_id <= last:
-            raise RefreshError(f"The source is not sorted: {user_id!r} came after {last!r}.")
-        yield user_id
-        last = user_id
+def _check_ascending(last: str, block: list[str]) -> None:
+    if block and (block[0] <= last or not all(map(lt, block, islice(block, 1, None)))):
+        before, after = next((a, b) for a, b in pairwise([last, *block]) if b <= a)
+        raise RefreshError(f"The source is not sorted: {after!r} came after {before!r}.")
 
 
 def rest_since(began: float) -> None:

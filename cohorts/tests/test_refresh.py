@@ -1,6 +1,7 @@
 """Refreshes one by one: the guard, the claim and its fence."""
 
 import os
+import random
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -81,6 +82,7 @@ def test_the_first_version_and_what_a_person_names_are_not_guarded():
 def test_a_refresh_whose_claim_was_taken_over_writes_nothing_more(monkeypatch):
     """The source stands for a process that is suspended while another one refreshes."""
     monkeypatch.setattr(refresh, "WRITES", 2)
+    monkeypatch.setattr(refresh, "BLOCK", 2)
     cohort = make_cohort()
     refresh.replace(cohort.pk, ["a", "b"], source="first")
     others: list[CohortVersion] = []
@@ -171,6 +173,7 @@ def test_a_cohort_that_was_deleted_is_an_error_in_words():
 def test_between_two_transactions_the_writer_is_free_as_long_as_the_first_took(monkeypatch, reading, rests):
     """Reading the source counts: nothing is locked meanwhile. After the last one nobody waits."""
     monkeypatch.setattr(refresh, "WRITES", 2)
+    monkeypatch.setattr(refresh, "BLOCK", 2)
     clock = [0.0]
     slept = []
 
@@ -192,3 +195,41 @@ def test_between_two_transactions_the_writer_is_free_as_long_as_the_first_took(m
     monkeypatch.setattr(members, "enter", enter)
     refresh.replace(make_cohort().pk, source(), source="a test")
     assert [seconds for seconds in slept if seconds] == ([0.05, 0.05] if rests else [])
+
+
+def test_blocks_of_any_size_give_the_same_moves(monkeypatch):
+    """Members and those who shall be are compared block by block, whose ends seldom meet."""
+    numbers = random.Random(7)
+    cohort = make_cohort()
+    for block in (1, 2, 3, 7, 50):
+        monkeypatch.setattr(refresh, "BLOCK", block)
+        monkeypatch.setattr(members, "PAGE", numbers.choice([1, 3, 8]))
+        monkeypatch.setattr(refresh, "WRITES", numbers.choice([1, 4, 9]))
+        before = set(members.in_version(cohort.pk, Cohort.objects.get().version))
+        wanted = sorted(numbers.sample(MANY, numbers.randint(10, 40)))
+        version = refresh.replace(cohort.pk, wanted, source="test")
+        assert list(members.in_version(cohort.pk, version.number)) == wanted
+        assert (version.entered, version.left) == (len({*wanted} - before), len(before - {*wanted}))
+        add, remove = sorted(numbers.sample(MANY, 20)), sorted(numbers.sample(MANY, 20))
+        version = refresh.amend(cohort.pk, add=add, remove=remove, source="test")
+        expected = ({*wanted} | {*add}) - {*remove}
+        assert set(members.in_version(cohort.pk, version.number)) == expected
+        assert version.size == len(expected)
+
+
+@pytest.mark.parametrize("users", [10_000, 30_000])
+def test_what_a_refresh_asks_of_the_database_is_counted(users, django_assert_max_num_queries):
+    """These numbers may only fall: of a first load, of a refresh without movers, of one user who moves."""
+    cohort = make_cohort(hold_if_emptied=False)
+    ids = [f"u{number:06}" for number in range(users)]
+    pages = users // members.PAGE
+    # Each transaction: its beginning, the claim, the write, its end.
+    writes = users // refresh.WRITES
+    with django_assert_max_num_queries(22 + 4 * writes):
+        refresh.replace(cohort.pk, ids, source="first")
+    with django_assert_max_num_queries(22 + pages):
+        refresh.replace(cohort.pk, ids, source="nobody moves")
+    with django_assert_max_num_queries(26 + pages):
+        refresh.replace(cohort.pk, ids[1:], source="one leaves")
+    with django_assert_max_num_queries(25):
+        refresh.amend(cohort.pk, add=ids[:1], source="one is named")

@@ -1,5 +1,6 @@
 import json
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -32,10 +33,10 @@ class Command(BaseCommand):
             members.readable(cohort.pk, number)
         except members.UnreadableVersion as error:
             raise CommandError(str(error)) from None
-        ids = members.in_version(cohort.pk, number)
-        if options["json"]:
-            for user_id in ids:
-                self.stdout.write(json.dumps(user_id, ensure_ascii=False), ending="\n")
-            return
-        for chunk in csv_export.chunks(ids):
+        pages = members.pages_of_version(cohort.pk, number)
+        for chunk in map(_as_json, pages) if options["json"] else csv_export.chunks(pages):
             self.stdout.write(chunk, ending="")
+
+
+def _as_json(page: Sequence[str]) -> str:
+    return "".join(f"{json.dumps(user_id, ensure_ascii=False)}\n" for user_id in page)
