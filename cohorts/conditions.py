@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 from sqlglot import exp
 
-from cohorts.definitions.grammar import Compare, Measure, Performed, Property, Value
+from cohorts.definitions.grammar import Compare, Measure, Performed, Property
 from cohorts.dialects import Dialect, text
+from cohorts.properties import Comparison, compared, number_literal, same_text
 from cohorts.zones import local_day, local_days
 
 
@@ -59,20 +60,7 @@ class Conditions:
         return exp.not_(exp.func("COALESCE", held, exp.false())) if prop.negative else held
 
     def holds(self, prop: Property, value: exp.Expr, number: exp.Expr) -> exp.Expr:
-        """A positive comparison; NULL or false when the property is missing or of another kind."""
-        if prop.op == "is_set":
-            return is_present(value)
-        if prop.op == "contains":
-            return self.dialect.contains(value, str(prop.values[0]))
-        if prop.op == "starts_with":
-            return self.dialect.starts_with(value, str(prop.values[0]))
-        operand = number if prop.type == "number" else value
-        values = [literal(v) for v in prop.values]
-        if prop.op == "in":
-            return exp.In(this=operand, expressions=values)
-        if prop.op != "=" and prop.type == "string":
-            operand = self.dialect.ordered(operand)
-        return compared(operand, prop.op, values)
+        return Comparison(prop, self.dialect, self.as_of).holds(value, number)
 
     # --- Performed --------------------------------------------------------------------------
 
@@ -114,40 +102,21 @@ class Conditions:
             return self.days(start, end)
         assert measure.property is not None
         if measure.kind == "distinct":
-            return exp.Count(this=exp.Distinct(expressions=[self.dialect.event_text(measure.property)]))
+            return exp.Count(this=exp.Distinct(expressions=[self.same(measure.property)]))
         number = self.dialect.event_number(measure.property)
         if measure.kind in ("min", "max"):
             return exp.Min(this=number) if measure.kind == "min" else exp.Max(this=number)
         mean = exp.Sum(this=number) if measure.kind == "sum" else exp.Avg(this=number)
         return self.dialect.rounded(mean)
 
+    def same(self, name: str) -> exp.Expr:
+        return same_text(self.dialect.event_text(name), self.dialect.event_number(name), self.dialect)
+
     def days(self, start: datetime | None, end: datetime) -> exp.Expr:
         """Distinct days in the cohort's zone, from the zone's own offsets: one rule on every engine."""
         day = local_days(self.zone, start, end, self.dialect)
         first = None if start is None else local_day(start, self.zone)
         return self.dialect.distinct_days(day, first, local_day(end, self.zone))
-
-
-def is_present(value: exp.Expr) -> exp.Expr:
-    return exp.not_(exp.Is(this=value.copy(), expression=exp.null()))
-
-
-def literal(value: Value) -> exp.Expr:
-    if isinstance(value, bool):
-        return text("true" if value else "false")
-    return text(value) if isinstance(value, str) else number_literal(value)
-
-
-def number_literal(value: int | float) -> exp.Expr:
-    shown = exp.Literal.number(repr(abs(value)))
-    return exp.Neg(this=shown) if value < 0 else shown
-
-
-def compared(left: exp.Expr, op: str, values: list[exp.Expr]) -> exp.Expr:
-    if op == "between":
-        return exp.Between(this=left, low=values[0], high=values[1])
-    kinds = {"=": exp.EQ, ">": exp.GT, ">=": exp.GTE, "<": exp.LT, "<=": exp.LTE}
-    return kinds[op](this=left, expression=values[0])
 
 
 def against(amount: exp.Expr, compare: Compare) -> exp.Expr:

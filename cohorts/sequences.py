@@ -2,9 +2,10 @@
 
 from sqlglot import exp
 
-from cohorts.conditions import Conditions, is_present
+from cohorts.conditions import Conditions
 from cohorts.definitions.grammar import Sequence, Step
 from cohorts.dialects import integer
+from cohorts.properties import is_present
 from cohorts.zones import EPOCH, micros_of
 
 

@@ -1,27 +1,31 @@
 """The nodes of a definition, as frozen values: equal conditions are equal, and can be computed once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-type_of_property = Literal["string", "number", "boolean"]
-Value = str | int | float | bool
+from cohorts.definitions.operators import OPERATORS
 
-HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+type_of_property = Literal["string", "number", "boolean", "date"]
+
+MINUTES = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 
 
 @dataclass(frozen=True)
 class Duration:
-    """An exact number of hours, days of 24 hours or weeks of 168 hours."""
+    """An exact number of minutes, hours, days of 24 hours or weeks of 168 hours."""
 
     amount: int
     unit: str
 
     @property
     def delta(self) -> timedelta:
-        return timedelta(hours=self.amount * HOURS[self.unit])
+        return timedelta(minutes=self.amount * MINUTES[self.unit])
+
+
+Value = str | int | float | bool | Duration
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,6 @@ class Measure:
     window: Window | None = None
 
 
-NEGATIVE = {"!=": "=", "not_contains": "contains", "not_in": "in", "is_not_set": "is_set"}
-
-
 @dataclass(frozen=True)
 class Property:
     """A comparison of one property. The negative operators hold for a missing property too."""
@@ -86,15 +87,16 @@ class Property:
     op: str
     type: type_of_property
     values: tuple[Value, ...] = ()
+    ignore_case: bool = False
 
     @property
     def negative(self) -> bool:
-        return self.op in NEGATIVE
+        return bool(OPERATORS[self.op].negates)
 
     @property
     def positive(self) -> "Property":
         """The comparison that this one is, or is the negation of."""
-        return Property(self.name, NEGATIVE.get(self.op, self.op), self.type, self.values)
+        return replace(self, op=OPERATORS[self.op].negates or self.op)
 
 
 @dataclass(frozen=True)

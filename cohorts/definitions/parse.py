@@ -4,11 +4,9 @@
 # mypy: disable-error-code="func-returns-value"
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from cohorts.definitions.definition import Definition, DefinitionError
@@ -18,7 +16,6 @@ from cohorts.definitions.grammar import (
     AnyOf,
     CohortReference,
     Compare,
-    Duration,
     Measure,
     Node,
     Not,
@@ -27,32 +24,20 @@ from cohorts.definitions.grammar import (
     Sequence,
     Step,
     UserProperty,
-    Value,
-    Window,
-    type_of_property,
 )
+from cohorts.definitions.parse_property import PropertyParser
+from cohorts.definitions.shapes import escape, kind_of
 
 MAX_CONDITIONS = 50
 MAX_DEPTH = 6
-MAX_VALUES = 1_000
 MAX_NAMES = 100
-MAX_TEXT = 1_024
-MAX_HOURS = 100 * 366 * 24
-EXACT = 2**53
 
 COMPARISONS = (">=", ">", "<=", "<", "=", "between")
-OPERATORS = {
-    "=": "any", "!=": "any", "contains": "text", "not_contains": "text", "starts_with": "text",
-    ">": "order", ">=": "order", "<": "order", "<=": "order", "between": "pair",
-    "in": "list", "not_in": "list", "is_set": "none", "is_not_set": "none",
-}  # fmt: skip
 COUNTED = ("count", "days")
 OF_A_PROPERTY = ("sum", "avg", "min", "max", "distinct")
 MOMENTS = ("first", "last")
 MEASURES = COUNTED + OF_A_PROPERTY + MOMENTS
 NODES = ("all", "any", "not", "performed", "sequence", "user", "cohort")
-TYPES = ("string", "number", "boolean")
-T = TypeVar("T")
 
 
 def parse(value: object) -> Definition:
@@ -70,76 +55,12 @@ def timezones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-def escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
-def kind_of(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def is_number(value: object) -> bool:
-    """A number that a double holds exactly enough to compare: integers up to 2**53, finite floats."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) <= EXACT if isinstance(value, int) else abs(value) < float("inf")
-
-
-class Parser:
+class Parser(PropertyParser):
     """Collects problems instead of stopping at the first. A method returns None when it found one."""
 
     def __init__(self) -> None:
-        self.problems: list[tuple[str, str]] = []
+        super().__init__()
         self.conditions = 0
-
-    def wrong(self, path: str, message: str) -> None:
-        self.problems.append((path, message))
-
-    # --- Shapes -----------------------------------------------------------------------------
-
-    def mapping(self, value: object, path: str, keys: Iterable[str], what: str) -> Mapping[str, Any] | None:
-        """Check that the value is an object of known keys; unknown ones are named, with a suggestion."""
-        if not isinstance(value, dict):
-            self.wrong(path, f"{what} is an object, not {kind_of(value)}")
-            return None
-        known = list(keys)
-        for key in value:
-            if key not in known:
-                self.unknown(f"{path}/{escape(str(key))}", str(key), known, what)
-        return value
-
-    def unknown(self, path: str, key: str, known: list[str], what: str) -> None:
-        near = difflib.get_close_matches(key, known, n=1)
-        advice = f'did you mean "{near[0]}"?' if near else "use " + ", ".join(f'"{k}"' for k in known)
-        self.wrong(path, f'unknown {what} "{key}"; {advice}')
-
-    def text(self, value: object, path: str, what: str) -> str | None:
-        if not isinstance(value, str):
-            return self.wrong(path, f"{what} is a string, not {kind_of(value)}")
-        if not value:
-            return self.wrong(path, f"{what} is empty")
-        return value if self.storable(value, path, what) else None
-
-    def storable(self, value: str, path: str, what: str) -> bool:
-        if len(value) > MAX_TEXT:
-            self.wrong(path, f"{what} is longer than {MAX_TEXT:,} characters")
-        elif "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
-            self.wrong(path, f"{what} contains a NUL character or a lone surrogate")
-        else:
-            return True
-        return False
-
-    def list_of(
-        self, value: object, path: str, what: str, low: int, high: int, one: Callable[[Any, str], T | None]
-    ) -> tuple[T, ...] | None:
-        if not isinstance(value, list):
-            return self.wrong(path, f"{what} is a list, not {kind_of(value)}")
-        if not low <= len(value) <= high:
-            return self.wrong(path, f"{what} has {low:,} to {high:,} items, not {len(value):,}")
-        items = [one(item, f"{path}/{index}") for index, item in enumerate(value)]
-        found = tuple(item for item in items if item is not None)
-        return found if len(found) == len(items) else None
 
     # --- The tree ---------------------------------------------------------------------------
 
@@ -347,137 +268,3 @@ class Parser:
         else:
             return True
         return False
-
-    def number(self, value: Any, path: str, whole: bool = False) -> int | float | None:
-        if not is_number(value):
-            return self.wrong(path, f"is a number within 2^53, not {kind_of(value)}: {str(value)[:40]}")
-        if whole and type(value) is not int:
-            return self.wrong(path, f"is a whole number, not {value}")
-        return value  # type: ignore[no-any-return]
-
-    # --- Properties -------------------------------------------------------------------------
-
-    def property(self, value: object, path: str) -> Property | None:
-        given = self.mapping(value, path, ("property", "type", *OPERATORS), "operator")
-        if given is None:
-            return None
-        if "property" not in given:
-            return self.wrong(f"{path}/property", "is missing; name the property")
-        name = self.text(given["property"], f"{path}/property", "a property's name")
-        ops = [key for key in given if key in OPERATORS]
-        if len(ops) != 1:
-            if ops or set(given) <= {"property", "type"}:
-                self.wrong(path, f'has {len(ops)} operators; use exactly one, such as {{"=": "jazz"}}')
-            return None
-        op = ops[0]
-        values = self.operand(op, given[op], f"{path}/{escape(op)}")
-        if values is None or name is None:
-            return None
-        type_ = self.type_of(op, values, given.get("type"), path)
-        return Property(name, op, type_, values) if type_ else None
-
-    def operand(self, op: str, value: Any, path: str) -> tuple[Value, ...] | None:
-        shape = OPERATORS[op]
-        if shape == "none":
-            return () if value is True else self.wrong(path, f'write "{op}": true')
-        if shape == "pair":
-            pair: tuple[Value, ...] | None = self.list_of(
-                value, path, '"between"', 2, 2, lambda v, p: self.value(v, p, "order")
-            )
-            if pair and type(pair[0]) is type(pair[1]) and pair[0] > pair[1]:  # type: ignore[operator]
-                return self.wrong(path, f"runs from {pair[0]} to {pair[1]}; write the smaller first")
-            return pair
-        if shape == "list":
-            return self.list_of(value, path, f'"{op}"', 1, MAX_VALUES, lambda v, p: self.value(v, p, "any"))
-        one = self.value(value, path, shape)
-        return None if one is None else (one,)
-
-    def value(self, value: Any, path: str, shape: str) -> Value | None:
-        if isinstance(value, str):
-            if shape == "text" and not value:
-                return self.wrong(path, "is empty, and every text contains that")
-            return value if self.storable(value, path, "a value") else None
-        if shape == "text":
-            return self.wrong(path, f"is a string, not {kind_of(value)}")
-        if isinstance(value, bool):
-            return value if shape == "any" else self.wrong(path, 'true and false have no order; use "="')
-        if value is None:
-            return self.wrong(path, 'is null; use "is_set" or "is_not_set"')
-        return self.number(value, path)
-
-    def type_of(
-        self, op: str, values: tuple[Value, ...], given: object, path: str
-    ) -> type_of_property | None:
-        """The operand says how values are compared; `type`, if given, must agree."""
-        kinds: set[type_of_property] = {
-            "boolean" if isinstance(v, bool) else "string" if isinstance(v, str) else "number" for v in values
-        }
-        if given is not None and given not in TYPES:
-            self.wrong(f"{path}/type", f'unknown type {given!r}; use "string", "number" or "boolean"')
-        elif len(kinds) > 1:
-            self.wrong(f"{path}/{escape(op)}", f"mixes {' and '.join(sorted(kinds))}; use one kind of value")
-        elif given is not None and kinds and given not in kinds:
-            [kind] = kinds
-            self.wrong(
-                f"{path}/type", f'is "{given}" but the value is a {kind}; write the value as a {given}'
-            )
-        else:
-            return kinds.pop() if kinds else "string"
-        return None
-
-    # --- Time -------------------------------------------------------------------------------
-
-    def window(self, value: object, path: str) -> Window | None:
-        if value == "all_time":
-            return ALL_TIME
-        if isinstance(value, str):
-            return self.wrong(path, f'unknown window "{value}"; use "all_time" or {{"last": "30d"}}')
-        given = self.mapping(value, path, ("last", "between_ago", "from", "to"), "window")
-        if given is None:
-            return None
-        if set(given) == {"last"}:
-            older = self.duration(given["last"], f"{path}/last")
-            return Window(older=older) if older else None
-        if set(given) == {"between_ago"}:
-            return self.between_ago(given["between_ago"], f"{path}/between_ago")
-        if given and set(given) <= {"from", "to"}:
-            return self.dates(given, path)
-        if set(given) <= {"last", "between_ago", "from", "to"}:
-            self.wrong(path, 'use one of "last", "between_ago", or "from" and "to"')
-        return None
-
-    def between_ago(self, value: object, path: str) -> Window | None:
-        pair = self.list_of(value, path, '"between_ago"', 2, 2, self.duration)
-        if pair is None:
-            return None
-        if pair[0].delta <= pair[1].delta:
-            return self.wrong(path, 'write the older end first, such as ["90d", "30d"]')
-        return Window(older=pair[0], newer=pair[1])
-
-    def dates(self, given: Mapping[str, Any], path: str) -> Window | None:
-        days = {key: self.date(given[key], f"{path}/{key}") for key in ("from", "to") if key in given}
-        if None in days.values():
-            return None
-        first, last = days.get("from"), days.get("to")
-        if first and last and first > last:
-            return self.wrong(path, f"ends on {last}, before it begins on {first}")
-        return Window(first_day=first, last_day=last)
-
-    def date(self, value: object, path: str) -> date | None:
-        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
-            try:
-                day = date.fromisoformat(value)
-            except ValueError:
-                return self.wrong(path, f'"{value}" is not a day of the calendar')
-            if 1970 <= day.year < 2200:
-                return day
-        return self.wrong(path, 'a date is a day from 1970 to 2199, written as "2024-09-30"')
-
-    def duration(self, value: object, path: str) -> Duration | None:
-        match = re.fullmatch(r"([1-9]\d{0,6})([hdw])", value, re.ASCII) if isinstance(value, str) else None
-        if match is None:
-            return self.wrong(path, 'a duration is a number of hours, days or weeks: "12h", "30d" or "4w"')
-        duration = Duration(int(match[1]), match[2])
-        if duration.delta.total_seconds() > MAX_HOURS * 3600:
-            return self.wrong(path, "is longer than 100 years")
-        return duration

@@ -6,19 +6,17 @@ the number of conditions, the end of a window before its beginning) is not in it
 
 from typing import Any
 
+from cohorts.definitions.operators import OPERATORS
 from cohorts.definitions.parse import (
     COMPARISONS,
     COUNTED,
-    EXACT,
     MAX_CONDITIONS,
     MAX_NAMES,
-    MAX_TEXT,
-    MAX_VALUES,
     MOMENTS,
     OF_A_PROPERTY,
-    OPERATORS,
-    TYPES,
 )
+from cohorts.definitions.parse_property import MAX_VALUES, TYPES
+from cohorts.definitions.shapes import EXACT, MAX_TEXT
 
 Schema = dict[str, Any]
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
@@ -53,7 +51,7 @@ def json_schema() -> Schema:
             "where": {"type": "array", "items": ref("property"), "minItems": 1, "maxItems": MAX_CONDITIONS},
             "property": property_comparison(),
             "window": window(),
-            "duration": {"type": "string", "pattern": "^[1-9][0-9]{0,6}[hdw]$"},
+            "duration": {"type": "string", "pattern": "^[1-9][0-9]{0,6}[mhdw]$"},
             "date": {"type": "string", "pattern": "^(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}$"},
         },
     }
@@ -123,9 +121,11 @@ def property_comparison() -> Schema:
         "pair": {"type": "array", "items": ordered, "minItems": 2, "maxItems": 2},
         "list": {"type": "array", "items": any_value, "minItems": 1, "maxItems": MAX_VALUES},
         "none": {"const": True},
+        "pattern": NAME,
+        "duration": ref("duration"),
     }
-    fields = {"property": NAME, "type": {"enum": list(TYPES)}}
-    operators = {op: shapes[shape] for op, shape in OPERATORS.items()}
+    fields = {"property": NAME, "type": {"enum": list(TYPES)}, "ignore_case": {"type": "boolean"}}
+    operators = {sign: shapes[operator.shape] for sign, operator in OPERATORS.items()}
     return {**closed(fields | operators, ["property"]), "oneOf": [{"required": [op]} for op in OPERATORS]}
 
 

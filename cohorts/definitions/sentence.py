@@ -22,16 +22,12 @@ from cohorts.definitions.grammar import (
     Value,
     Window,
 )
+from cohorts.definitions.operators import OPERATORS
 
-UNITS = {"h": "hour", "d": "day", "w": "week"}
+UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week"}
 COMPARED = {
     ">=": "at least {}", ">": "more than {}", "<=": "at most {}", "<": "fewer than {}",
     "=": "exactly {}", "between": "between {} and {}",
-}  # fmt: skip
-RELATIONS = {
-    "=": "equal to", "!=": "other than", "contains": "containing", "not_contains": "not containing",
-    "starts_with": "starting with", ">": "above", ">=": "of at least", "<": "below", "<=": "of at most",
-    "between": "between", "in": "among", "not_in": "not among", "is_set": "set", "is_not_set": "not set",
 }  # fmt: skip
 
 
@@ -169,14 +165,16 @@ def step(value: Step) -> str:
 
 def of_property(prop: Property) -> str:
     """`"plan" other than "free"`, `"price" of at least 50`, `"email" set`."""
-    relation = f"{quoted(prop.name)} {RELATIONS[prop.op]}"
-    shown = [literal(value) for value in prop.values]
-    if prop.op == "between":
-        return f"{relation} {shown[0]} and {shown[1]}"
-    return f"{relation} {join(shown, 'and')}".rstrip()
+    operator = OPERATORS[prop.op]
+    relation = operator.of_date if prop.type == "date" else operator.phrase
+    shown = [str(v) if prop.type == "date" and isinstance(v, str) else literal(v) for v in prop.values]
+    said = f"{quoted(prop.name)} {relation} {join(shown, 'and')}".rstrip()
+    return f"{said} (in any case)" if prop.ignore_case else said
 
 
 def literal(value: Value) -> str:
+    if isinstance(value, Duration):
+        return duration(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return quoted(value) if isinstance(value, str) else number(value)

@@ -7,7 +7,7 @@ import json
 import operator
 import re
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -75,18 +75,18 @@ def is_true(
     if key == "cohort":
         return user in world.cohorts[value]
     if key == "user":
-        return holds(value, (world.users or {}).get(user, {}))
+        return holds(value, (world.users or {}).get(user, {}), as_of)
     return (performed if key == "performed" else sequence)(value, mine, as_of, zone)
 
 
-def matches(event: Event, value: dict[str, Any]) -> bool:
+def matches(event: Event, value: dict[str, Any], as_of: datetime) -> bool:
     names = value["event"] if isinstance(value["event"], list) else [value["event"]]
     named = names == ["*"] or event.event in names
-    return named and all(holds(p, event.properties) for p in value.get("where", []))
+    return named and all(holds(p, event.properties, as_of) for p in value.get("where", []))
 
 
 def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
-    found = [e for e in mine if matches(e, value) and inside(e.time, value.get("window"), as_of, zone)]
+    found = [e for e in mine if matches(e, value, as_of) and inside(e.time, value.get("window"), as_of, zone)]
     measure = next((key for key in MEASURES if key in value), None)
     if not found:
         return bool(value.get("or_never"))
@@ -102,7 +102,7 @@ def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: Z
         return compares(len({e.time.astimezone(zone).date() for e in found}), wanted)
     values = [e.properties.get(wanted["property"]) for e in found]
     if measure == "distinct":
-        return compares(len({as_text(v) for v in values if v is not None}), wanted)
+        return compares(len({distinct_key(v) for v in values if v is not None}), wanted)
     numbers = [Fraction(n) for n in map(as_number, values) if n is not None]
     if not numbers:
         return False
@@ -134,7 +134,7 @@ def inside(moment: datetime, window: Any, as_of: datetime, zone: ZoneInfo) -> bo
 
 
 def hours(duration: str) -> timedelta:
-    return timedelta(hours=int(duration[:-1]) * {"h": 1, "d": 24, "w": 168}[duration[-1]])
+    return timedelta(minutes=int(duration[:-1]) * {"m": 1, "h": 60, "d": 1440, "w": 10080}[duration[-1]])
 
 
 def as_text(value: Any) -> str:
@@ -147,22 +147,77 @@ def as_number(value: Any) -> float | None:
     return float(text) if is_number else None
 
 
-def holds(prop: dict[str, Any], properties: dict[str, Any]) -> bool:
-    [(op, wanted)] = [(k, v) for k, v in prop.items() if k not in ("property", "type")]
+def as_list(value: Any) -> list[Any] | None:
+    """A list, or a text that is one in JSON: a file of ours does not tell them apart."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return [v for v in value if v is not None] if isinstance(value, list) else None
+
+
+def as_instant(value: Any) -> datetime | None:
+    text = as_text(value)
+    if re.fullmatch("[1-9][0-9]{8,9}|[1-9][0-9]{11,12}", text):
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+            milliseconds=int(text) * (1 if len(text) > 10 else 1000)
+        )
+    if not re.match(r"\d{4}-\d\d-\d\d", text):
+        return None
+    try:
+        found = datetime.fromisoformat(text.replace(" UTC", "Z"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def distinct_key(value: Any) -> Any:
+    listed = as_list(value)
+    if listed is not None:
+        return ("list", *map(as_text, listed))
+    number = as_number(value)
+    return as_text(value) if number is None else Fraction(number)
+
+
+NEGATIVE = {"!=": "=", "not_in": "in", "not_contains": "contains", "is_not_set": "is_set"}
+
+
+def holds(prop: dict[str, Any], properties: dict[str, Any], as_of: datetime) -> bool:
+    [(op, wanted)] = [(k, v) for k, v in prop.items() if k not in ("property", "type", "ignore_case")]
     value = properties.get(prop["property"])
-    negative = {"!=": "=", "not_in": "in", "not_contains": "contains", "is_not_set": "is_set"}
-    if op in negative:
-        return not holds({"property": prop["property"], negative[op]: wanted}, properties)
+    if op in NEGATIVE:
+        rest = {key: value for key, value in prop.items() if key != op}
+        return not holds({**rest, NEGATIVE[op]: wanted}, properties, as_of)
     if value is None:
         return False
     if op == "is_set":
         return True
-    if op == "contains":
-        return wanted in as_text(value)
-    if op == "starts_with":
-        return as_text(value).startswith(wanted)
+    listed = as_list(value)
+    if listed is None:
+        return one_holds(prop, op, wanted, value, as_of)
+    whole = [
+        as_list(w) for w in ([wanted] if op == "=" else wanted if op == "in" else []) if isinstance(w, str)
+    ]
+    if any(w is not None and w and [as_text(e) for e in w] == [as_text(e) for e in listed] for w in whole):
+        return True
+    return any(one_holds(prop, "=" if op == "contains" else op, wanted, e, as_of) for e in listed)
+
+
+def one_holds(prop: dict[str, Any], op: str, wanted: Any, value: Any, as_of: datetime) -> bool:
+    if prop.get("type") == "date" or op in ("last", "next"):
+        moment = as_instant(value)
+        return moment is not None and date_holds(op, wanted, moment, as_of)
     if op == "in":
-        return any(holds({"property": prop["property"], "=": one}, properties) for one in wanted)
+        return any(one_holds(prop, "=", one, value, as_of) for one in wanted)
+    if prop.get("ignore_case") and op != "matches":
+        value, wanted = as_text(value).lower(), wanted.lower()
+    if op in ("contains", "starts_with", "ends_with"):
+        has = {"contains": str.__contains__, "starts_with": str.startswith, "ends_with": str.endswith}
+        return bool(has[op](as_text(value), wanted))
+    if op == "matches":
+        flags = re.ASCII | (re.IGNORECASE if prop.get("ignore_case") else 0)
+        return bool(re.search(wanted, as_text(value), flags))
     sample = wanted[0] if op == "between" else wanted
     if isinstance(sample, bool):
         return as_text(value) == as_text(sample)
@@ -170,9 +225,23 @@ def holds(prop: dict[str, Any], properties: dict[str, Any]) -> bool:
     return comparable is not None and compares(comparable, {op: wanted})
 
 
+def date_holds(op: str, wanted: Any, moment: datetime, as_of: datetime) -> bool:
+    if op == "last":
+        return as_of - hours(wanted) <= moment < as_of
+    if op == "next":
+        return as_of <= moment < as_of + hours(wanted)
+    if op == "in":
+        return moment in [as_instant(one) for one in wanted]
+    if op == "between":
+        low, high = map(as_instant, wanted)
+        assert low and high
+        return low <= moment <= high
+    return bool(OPERATORS[op](moment, as_instant(wanted)))
+
+
 def sequence(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
     return any(
-        matches(e, value["steps"][0])
+        matches(e, value["steps"][0], as_of)
         and inside(e.time, value.get("window"), as_of, zone)
         and goes_on(value["steps"], 1, e.time, e.time, [], value.get("within"), mine, as_of)
         for e in mine
@@ -195,7 +264,7 @@ def goes_on(
         if not absent:
             return True
         assert end is not None
-        return end <= as_of and not happened(absent, last, end, mine)
+        return end <= as_of and not happened(absent, last, end, mine, as_of)
     step = steps[index]
     if step.get("absent"):
         return goes_on(steps, index + 1, begun, last, [*absent, step], within, mine, as_of)
@@ -204,10 +273,12 @@ def goes_on(
         for e in mine
         if e.time > last
         and (end is None or e.time < end)
-        and matches(e, step)
-        and not happened(absent, last, e.time, mine)
+        and matches(e, step, as_of)
+        and not happened(absent, last, e.time, mine, as_of)
     )
 
 
-def happened(steps: list[dict[str, Any]], after: datetime, before: datetime, mine: list[Event]) -> bool:
-    return any(after < e.time < before and matches(e, step) for e in mine for step in steps)
+def happened(
+    steps: list[dict[str, Any]], after: datetime, before: datetime, mine: list[Event], as_of: datetime
+) -> bool:
+    return any(after < e.time < before and matches(e, step, as_of) for e in mine for step in steps)

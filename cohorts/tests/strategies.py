@@ -14,13 +14,35 @@ NAMES = ["a", "b", "c", "it's"]
 PROPERTIES = ["p", "P", "a.b", 'q"/~\\', "n"]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"]
 COHORTS = ["vip", "staff"]
-DURATIONS = ["1h", "12h", "1d", "3d", "7d", "1w", "30d", "90d"]
+DURATIONS = ["30m", "1h", "12h", "1d", "3d", "7d", "1w", "30d", "90d"]
 TEXTS = ["jazz", "Jazz", "", "3", "ja", "é", "100%", "a\\b'"]
-NUMBERS = [-1, 0, 1, 2, 3, 2.5, 0.1, 50]
+NUMBERS = [-1, 0, 1, 2, 3, 2.5, 0.1, 50, 10, 10.0, 2.50]
+LISTS = [
+    ["jazz", "é"],
+    [1, 2],
+    [],
+    ["1"],
+    ["ja", 2.5, True, None],
+    ['a"b', "x,y"],
+    "[1,2]",
+    "[1, 2]",
+    "[draft] ja",
+]
+DATES = [
+    "2024-11-04", "2024-10-31T10:30:00Z", "2024-11-05T12:30:00+02:00", "2024-11-05 10:29:59.999999", "soon",
+    "2023-02-29", "2024-02-29", "2024-11-31", "2024-11-08T00:00-05:30", "1969-12-31T23:00:00Z", 1730800000,
+    "1730800000000", "2024-1-1", "2024-11-06T10:30:00 UTC",
+]  # fmt: skip
+READABLE = [
+    d
+    for d in DATES
+    if isinstance(d, str) and d[:2] in ("20", "19") and d not in ("2024-1-1", "2023-02-29", "2024-11-31")
+]
 
 texts = st.sampled_from(TEXTS)
 numbers = st.sampled_from(NUMBERS)
-values = st.one_of(texts, numbers, st.booleans(), st.none())
+dates = st.sampled_from(DATES)
+values = st.one_of(texts, numbers, st.booleans(), st.none(), st.sampled_from(LISTS), dates)
 properties = st.dictionaries(st.sampled_from(PROPERTIES), values, max_size=4)
 
 
@@ -65,14 +87,36 @@ def comparisons(number: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, A
     return simple | st.tuples(number, number).map(lambda pair: {"between": sorted(pair)})
 
 
+PATTERNS = ["ja", "^[Jj]a", "z$", r"^\d+(\.\d)?$", "(é|%)", "a.b", r"\w{3,}", "^[^a-z]"]
+
+
+def of_dates() -> st.SearchStrategy[dict[str, Any]]:
+    one = st.sampled_from(READABLE)
+    single = st.tuples(st.sampled_from(["=", "!=", ">", ">=", "<", "<="]), one).map(lambda c: {c[0]: c[1]})
+    pair = st.tuples(one, one).map(lambda p: {"between": sorted(p)})
+    many = st.tuples(st.sampled_from(["in", "not_in"]), st.lists(one, min_size=1, max_size=2))
+    relative = st.tuples(st.sampled_from(["last", "next"]), st.sampled_from(DURATIONS)).map(
+        lambda c: {c[0]: c[1]}
+    )
+    return relative | st.one_of(single, pair, many.map(lambda c: {c[0]: c[1]})).map(
+        lambda c: {**c, "type": "date"}
+    )
+
+
+def of_texts() -> st.SearchStrategy[dict[str, Any]]:
+    signs = ["=", "!=", "contains", "not_contains", "starts_with", "ends_with"]
+    plain = st.tuples(st.sampled_from(signs), texts.filter(bool)).map(lambda c: {c[0]: c[1]})
+    found = plain | st.sampled_from(PATTERNS).map(lambda p: {"matches": p})
+    return found | found.map(lambda c: {**c, "ignore_case": True})
+
+
 def property_operators() -> st.SearchStrategy[dict[str, Any]]:
-    scalars = st.one_of(texts, numbers, st.booleans())
+    scalars = st.one_of(texts, numbers, st.booleans(), st.sampled_from(["[1,2]", '["1"]']))
     lists = st.one_of(st.lists(texts, min_size=1, max_size=3), st.lists(numbers, min_size=1, max_size=3))
     return st.one_of(
         st.tuples(st.sampled_from(["=", "!="]), scalars).map(lambda c: {c[0]: c[1]}),
-        st.tuples(st.sampled_from(["contains", "not_contains", "starts_with"]), texts.filter(bool)).map(
-            lambda c: {c[0]: c[1]}
-        ),
+        of_texts(),
+        of_dates(),
         st.tuples(st.sampled_from([">", ">=", "<", "<="]), texts | numbers).map(lambda c: {c[0]: c[1]}),
         (st.tuples(texts, texts) | st.tuples(numbers, numbers)).map(lambda p: {"between": sorted(p)}),
         st.tuples(st.sampled_from(["in", "not_in"]), lists).map(lambda c: {c[0]: c[1]}),

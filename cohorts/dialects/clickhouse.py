@@ -1,0 +1,74 @@
+"""ClickHouse."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlglot import exp
+
+from cohorts.dialects.expressions import SEPARATOR, call, integer, text
+from cohorts.dialects.tables import TableDialect
+from events.layout import NUMBER_PATTERN
+
+
+class ClickHouse(TableDialect):
+    name = "clickhouse"
+
+    def json_text(self, name: str) -> exp.Expr:
+        properties = self.column(self.tables.properties)
+        kind = call("JSONType", properties, text(name))
+        string = call("JSONExtractString", properties.copy(), text(name))
+        raw = call("JSONExtractRaw", properties.copy(), text(name))
+        return (
+            exp.case()
+            .when(kind.eq(text("String")), string)
+            .when(kind.copy().neq(text("Null")), raw)
+            .else_(exp.null())
+        )
+
+    def number(self, value: exp.Expr) -> exp.Expr:
+        numeric = call("match", call("ifNull", value.copy(), text("")), text(f"^{NUMBER_PATTERN}$"))
+        return exp.case().when(numeric, call("toFloat64OrNull", value.copy())).else_(exp.null())
+
+    def ends_with(self, value: exp.Expr, part: str) -> exp.Expr:
+        return call("endsWith", value.copy(), text(part))
+
+    def lowered(self, value: exp.Expr) -> exp.Expr:
+        return call("lowerUTF8", value.copy())
+
+    def matches(self, value: exp.Expr, pattern: str) -> exp.Expr:
+        return call("match", call("ifNull", value.copy(), text("")), text(pattern))
+
+    def extracted(self, value: exp.Expr, pattern: str) -> exp.Expr:
+        return call("extract", call("ifNull", value.copy(), text("")), text(pattern))
+
+    def whole(self, value: exp.Expr) -> exp.Expr:
+        return call("toInt64OrNull", call("ifNull", value.copy(), text("")))
+
+    def length(self, value: exp.Expr) -> exp.Expr:
+        return call("lengthUTF8", value.copy())
+
+    def elements(self, value: exp.Expr) -> exp.Expr:
+        e, x = exp.column("e"), exp.to_identifier("e")
+        raw = call("JSONExtractArrayRaw", call("ifNull", value.copy(), text("")))
+        present = call("arrayFilter", exp.Lambda(this=e.neq(text("null")), expressions=[x]), raw)
+        unquoted = call("if", call("startsWith", e, text('"')), call("JSONExtractString", e.copy()), e.copy())
+        return call("arrayMap", exp.Lambda(this=unquoted, expressions=[x.copy()]), present)
+
+    def any_element(self, value: exp.Expr, held: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+        found = call("ifNull", held(exp.column("x")), exp.false())
+        return call(
+            "arrayExists", exp.Lambda(this=found, expressions=[exp.to_identifier("x")]), self.elements(value)
+        )
+
+    def list_text(self, value: exp.Expr) -> exp.Expr:
+        return call("arrayStringConcat", self.elements(value), text(SEPARATOR))
+
+    def instant(self, moment: datetime) -> exp.Expr:
+        shown = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return call("toDateTime64", text(shown), integer(6), text("UTC"))
+
+    def micros(self) -> exp.Expr:
+        return call("toUnixTimestamp64Micro", call("toDateTime64", self.time(), integer(6)))
+
+    def divided(self, value: exp.Expr, by: int) -> exp.Expr:
+        return call("intDiv", value, integer(by))

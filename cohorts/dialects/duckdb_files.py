@@ -1,0 +1,133 @@
+"""DuckDB over our own files."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+from sqlglot import exp
+
+from cohorts.dialects.dialect import Dialect
+from cohorts.dialects.expressions import SEPARATOR, call, integer, text
+from events.engine import MissingTable
+from events.layout import NUMBER_PATTERN, Layout
+
+
+class DuckDB(Dialect):
+    """Our own files: see `events/layout.py` for their columns."""
+
+    name = "duckdb"
+    semi_joins = True
+
+    def __init__(
+        self, layout: Layout, cohorts: Mapping[str, str] | None = None, user: str | None = None
+    ) -> None:
+        super().__init__(cohorts, user)
+        self.layout = layout
+        self.has_events = bool(layout.events)
+
+    def events(self) -> exp.Select:
+        if not self.layout.events:
+            raise MissingTable("No events have come in yet. Import some with import_events, or send them.")
+        return self.narrowed(exp.Select().from_(parquet(self.layout.events)))
+
+    def rows(self, events: tuple[str, ...]) -> int:
+        counts = self.layout.counts
+        return sum(counts.get(name, 0) for name in events) if events else sum(counts.values())
+
+    def traits(self) -> exp.Select:
+        if not self.layout.traits:
+            raise MissingTable(
+                "This needs a table of users, and no users' properties have come in yet. "
+                "Import them with import_events --traits, or send identify calls."
+            )
+        return self.narrowed(exp.Select().from_(parquet(self.layout.traits)))
+
+    def users_with(self, name: str) -> exp.Select:
+        """The latest value of each user; of two with one time the greater text, so that all agree."""
+        latest = exp.Struct(
+            expressions=[
+                exp.PropertyEQ(this=exp.to_identifier(key), expression=value)
+                for key, value in (("time", exp.column("time")), ("s", exp.func("COALESCE", "s", "''")))
+            ]
+        )
+        last = exp.Struct(
+            expressions=[
+                exp.PropertyEQ(this=exp.to_identifier(key), expression=exp.column(key)) for key in ("s", "n")
+            ]
+        )
+        rows = self.traits().select("user_id", exp.alias_(exp.ArgMax(this=last, expression=latest), "last"))
+        rows = rows.where(exp.column("name").eq(text(name))).group_by("user_id")
+        return exp.Select().from_(rows.subquery("u"))
+
+    def known_users(self) -> exp.Select:
+        return self.traits().select("user_id").where(exp.column("name").eq(text("")))
+
+    def user_text(self, name: str) -> exp.Expr:
+        return exp.Dot(this=exp.column("last"), expression=exp.to_identifier("s"))
+
+    def user_number(self, name: str) -> exp.Expr:
+        return exp.Dot(this=exp.column("last"), expression=exp.to_identifier("n"))
+
+    def event_text(self, name: str) -> exp.Expr:
+        column = self.layout.text_column(name)
+        if column:
+            return exp.column(column, quoted=True)
+        if name in self.layout.columns or not self.layout.has_rest:
+            return exp.cast(exp.null(), "VARCHAR")
+        return call("map_extract_value", exp.column("rest"), text(name))
+
+    def event_number(self, name: str) -> exp.Expr:
+        column = self.layout.number_column(name)
+        if column:
+            return exp.column(column, quoted=True)
+        if name in self.layout.columns or not self.layout.has_rest:
+            return exp.cast(exp.null(), "DOUBLE")
+        return self.number(self.event_text(name))
+
+    def number(self, value: exp.Expr) -> exp.Expr:
+        numeric = call("regexp_full_match", value.copy(), text(NUMBER_PATTERN))
+        return exp.TryCast(this=exp.case().when(numeric, value.copy()), to=exp.DataType.build("DOUBLE"))
+
+    def ends_with(self, value: exp.Expr, part: str) -> exp.Expr:
+        return call("ends_with", value.copy(), text(part))
+
+    def lowered(self, value: exp.Expr) -> exp.Expr:
+        return call("lower", value.copy())
+
+    def matches(self, value: exp.Expr, pattern: str) -> exp.Expr:
+        return call("regexp_matches", value.copy(), text(pattern))
+
+    def extracted(self, value: exp.Expr, pattern: str) -> exp.Expr:
+        return call("regexp_extract", value.copy(), text(pattern), integer(1))
+
+    def whole(self, value: exp.Expr) -> exp.Expr:
+        return exp.TryCast(this=value.copy(), to=exp.DataType.build("BIGINT"))
+
+    def elements(self, value: exp.Expr) -> exp.Expr:
+        return call("from_json", value.copy(), text('["VARCHAR"]'))
+
+    def any_element(self, value: exp.Expr, held: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+        found = exp.Lambda(this=held(exp.column("x")), expressions=[exp.to_identifier("x")])
+        return call("len", call("list_filter", self.elements(value), found)) > 0
+
+    def list_text(self, value: exp.Expr) -> exp.Expr:
+        return call("array_to_string", self.elements(value), text(SEPARATOR))
+
+    def instant(self, moment: datetime) -> exp.Expr:
+        return exp.cast(text(moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")), "TIMESTAMP")
+
+    def micros(self) -> exp.Expr:
+        return call("epoch_us", self.time())
+
+    def distinct_days(self, day: exp.Expr, first: int | None, last: int) -> exp.Expr:
+        # A mask of days costs a third of a set of days (docs/decisions.md).
+        if first is None or last - first >= 62:
+            return super().distinct_days(day, first, last)
+        one = exp.cast(integer(1), "BIGINT")
+        mask = exp.BitwiseLeftShift(this=one, expression=exp.paren(day - integer(first)))
+        return call("bit_count", call("bit_or", mask))
+
+
+def parquet(files: Iterable[str]) -> exp.Table:
+    paths = exp.Array(expressions=[text(path) for path in files])
+    by_name = exp.EQ(this=exp.column("union_by_name"), expression=exp.true())
+    return exp.Table(this=exp.ReadParquet(expressions=[paths, by_name]))

@@ -1,0 +1,104 @@
+"""Events in a database's own tables, with the properties in one JSON column."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from cohorts.dialects.dialect import Dialect
+from cohorts.dialects.expressions import text
+from events.engine import MissingTable
+from events.store import DEFAULT_WORKSPACE
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Where a database keeps events: tables, and their columns by the names that we use.
+
+    events: user_id text, event text, time with time zone, properties a JSON object.
+    users: one row a user: user_id text, properties a JSON object; None when there is no such table.
+    """
+
+    events: str = "events"
+    users: str | None = "users"
+    user_id: str = "user_id"
+    event: str = "event"
+    time: str = "time"
+    properties: str = "properties"
+    # The column that tells workspaces apart, in both tables; without one, all events are `default`'s.
+    workspace: str | None = None
+
+
+class TableDialect(Dialect):
+    """Events in a database's own tables, with the properties in one JSON column."""
+
+    def __init__(
+        self,
+        tables: Tables | None = None,
+        cohorts: Mapping[str, str] | None = None,
+        user: str | None = None,
+        workspace: str = DEFAULT_WORKSPACE,
+    ) -> None:
+        super().__init__(cohorts, user)
+        self.tables = tables or Tables()
+        self.workspace = workspace
+        if self.tables.workspace is None and workspace != DEFAULT_WORKSPACE:
+            raise MissingTable(
+                f"The events at EVENTS_URL are those of the workspace {DEFAULT_WORKSPACE!r}, not of "
+                f"{workspace!r}: name the column that tells them apart as `workspace` in EVENTS_TABLES."
+            )
+
+    @abstractmethod
+    def json_text(self, name: str) -> exp.Expr: ...
+
+    def column(self, name: str) -> exp.Column:
+        return exp.column(name, quoted=True)
+
+    def user_id(self) -> exp.Expr:
+        return self.column(self.tables.user_id)
+
+    def event_name(self) -> exp.Expr:
+        return self.column(self.tables.event)
+
+    def time(self) -> exp.Expr:
+        return self.column(self.tables.time)
+
+    def events(self) -> exp.Select:
+        return self.rows_of(self.tables.events)
+
+    def users(self) -> exp.Select:
+        if self.tables.users is None:
+            raise MissingTable("This needs a table of users, and none is configured for this database.")
+        return self.rows_of(self.tables.users)
+
+    def rows_of(self, name: str) -> exp.Select:
+        """The workspace's rows of a table."""
+        rows = self.narrowed(exp.Select().from_(table(name)), self.user_id())
+        if self.tables.workspace is None:
+            return rows
+        return rows.where(self.column(self.tables.workspace).eq(text(self.workspace)))
+
+    def users_with(self, name: str) -> exp.Select:
+        return self.users()
+
+    def known_users(self) -> exp.Select:
+        return self.users().select(exp.alias_(self.user_id(), "user_id"))
+
+    def event_text(self, name: str) -> exp.Expr:
+        return self.json_text(name)
+
+    def event_number(self, name: str) -> exp.Expr:
+        return self.number(self.json_text(name))
+
+    def user_text(self, name: str) -> exp.Expr:
+        return self.json_text(name)
+
+    def user_number(self, name: str) -> exp.Expr:
+        return self.number(self.json_text(name))
+
+
+def table(name: str) -> exp.Table:
+    """A table by its name, which may have a schema in front: `public.events`."""
+    *schema, last = name.split(".")
+    return exp.table_(last, db=schema[0] if schema else None, quoted=True)
