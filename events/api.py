@@ -1,0 +1,126 @@
+"""The REST API of events: imports and their undoing, corrections."""
+
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions, mixins, serializers, status, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from events.correct import Corrected, NothingToCorrect, delete_events, delete_people, undo_import
+from events.engine import EngineError
+from events.models import Correction, ImportedFile
+from events.store import DEFAULT_WORKSPACE
+from events.workspace_folders import Folders, Refused
+
+MOST_PEOPLE = 10_000
+
+
+class Conflict(exceptions.APIException):
+    """Nothing was changed: a file is set aside, or the folder is another site's."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "not_now"
+
+
+class ImportedFileSerializer(serializers.ModelSerializer[ImportedFile]):
+    class Meta:
+        model = ImportedFile
+        fields = [
+            "key", "workspace", "name", "source", "rows", "bad_lines", "imported_at", "by", "undone_at",
+        ]  # fmt: skip
+
+
+class CorrectionSerializer(serializers.ModelSerializer[Correction]):
+    class Meta:
+        model = Correction
+        fields = ["workspace", "what", "events", "traits", "by", "at"]
+
+
+class DeletionSerializer(serializers.Serializer[Any]):
+    """Events of which everything named holds; or `erase`, all that is known of some users."""
+
+    workspace = serializers.SlugField(default=DEFAULT_WORKSPACE, max_length=50)
+    event = serializers.CharField(required=False, max_length=255, trim_whitespace=False)
+    user_id = serializers.CharField(required=False, max_length=1024, trim_whitespace=False)
+    insert_id = serializers.CharField(required=False, max_length=255, trim_whitespace=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    import_key = serializers.CharField(required=False, max_length=32)
+    erase = serializers.ListField(
+        child=serializers.CharField(max_length=1024, trim_whitespace=False),
+        required=False,
+        allow_empty=False,
+        max_length=MOST_PEOPLE,
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        others = attrs.keys() - {"workspace", "erase"}
+        if bool(others) == ("erase" in attrs):
+            raise serializers.ValidationError("Name what to delete, or whom to erase; not both.")
+        return attrs
+
+
+class CorrectedSerializer(serializers.Serializer[Any]):
+    what = serializers.CharField()
+    events = serializers.IntegerField()
+    traits = serializers.IntegerField()
+
+
+class ImportViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    viewsets.GenericViewSet[ImportedFile],
+):
+    queryset = ImportedFile.objects.exclude(key=None).order_by("-imported_at", "-id")
+    serializer_class = ImportedFileSerializer
+    lookup_field = "key"
+    lookup_value_regex = "[0-9a-f]{1,32}"
+    filters = {"workspace": ("workspace", serializers.SlugField(help_text="Imports into this workspace."))}
+
+    @extend_schema(summary="Undo an import", responses={204: None})
+    def destroy(self, request: Request, *arguments: Any, **names: Any) -> Response:
+        """Its events and users' properties go, wherever merges have put them; its row stays."""
+        imported = self.get_object()
+        _corrected(lambda: undo_import(imported.workspace, str(imported.key), _who(request)))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class CorrectionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Correction]):
+    queryset = Correction.objects.order_by("-at", "-id")
+    serializer_class = CorrectionSerializer
+    filters = {"workspace": ("workspace", serializers.SlugField(help_text="Corrections of this workspace."))}
+
+    @extend_schema(
+        summary="Delete events, or erase people",
+        request=DeletionSerializer,
+        responses={201: CorrectedSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        """All of what is named must hold of an event. Answers when it is done."""
+        said = DeletionSerializer(data=request.data)
+        said.is_valid(raise_exception=True)
+        wanted = dict(said.validated_data)
+        workspace, people = wanted.pop("workspace"), wanted.pop("erase", None)
+        if not Folders(workspace).root.is_dir():
+            raise exceptions.NotFound(f"There are no events of a workspace {workspace!r}.")
+        if people:
+            done = _corrected(lambda: delete_people(workspace, people, _who(request)))
+        else:
+            done = _corrected(lambda: delete_events(workspace, _who(request), **wanted))
+        return Response(CorrectedSerializer(done).data, status.HTTP_201_CREATED)
+
+
+def _who(request: Request) -> str:
+    return str(request.user.get_username())
+
+
+def _corrected(correct: Callable[[], Corrected]) -> Corrected:
+    try:
+        return correct()
+    except NothingToCorrect as error:
+        raise exceptions.NotFound(str(error)) from None
+    except (EngineError, Refused, OSError) as error:
+        raise Conflict(str(error)) from None
