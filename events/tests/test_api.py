@@ -48,7 +48,8 @@ def test_events_are_deleted_and_people_erased(key: str) -> None:
     assert client.post(url, {"erase": ["u2"]}, format="json").json()["events"] == 1
     assert len(client.get(url).json()["results"]) == 2
     assert client.post(url, {"erase": ["u2"]}, format="json").status_code == 404
-    for wrong in ({}, {"erase": []}, {"erase": ["u"], "event": "play"}, {"since": "soon"}):
+    mistakes: list[dict[str, object]] = [{}, {"erase": []}, {"erase": ["u"], "event": "a"}, {"since": "soon"}]
+    for wrong in mistakes:
         assert client.post(url, wrong, format="json").status_code == 400
     assert client.post(url, {"workspace": "none", "erase": ["u"]}, format="json").status_code == 404
 
