@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from events import compact, convert
 from events import publish as publication
+from events.amplitude import properties_of
 from events.correct import Rows, TakenOut, of_imports, publication_of, standing_import, take_out
 from events.formats import Bad, Progress, Record, UnreadableFile, read
 from events.locks import own_folder
@@ -31,8 +32,6 @@ GUESSES = {
     "properties": ("properties", "event_properties"),
     "traits": ("traits", "user_properties"),
 }
-# Of the fifty columns of Amplitude's export, what a cohort may ask about, kept as properties.
-AMPLITUDE = ("platform", "os_name", "device_type", "version_name", "country", "region", "city", "language")
 OBJECTS = ("properties", "traits")
 SHOWN_PROBLEMS = 20
 
@@ -190,7 +189,7 @@ def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes
     elif table and "event_type" not in fields:
         value["properties"] = rest | value["properties"]
     elif "event_type" in fields:
-        value["properties"] = {n: fields[n] for n in AMPLITUDE if n in fields} | value["properties"]
+        value["properties"] = properties_of(fields, value["properties"])
     event = event_line({**value, "insert_id": text_id(value.get("insert_id"))})
     if isinstance(value.get("traits"), dict) and value["traits"]:
         traits.write(traits_line(value))

@@ -19,7 +19,7 @@ from events.records import InvalidRecord, event_line, traits_line
 from events.site import check_site_once
 from events.workspace_folders import Folders, Refused, check_kept_here
 
-__all__ = ["InvalidRecord", "Refused", "append", "append_both", "append_traits"]
+__all__ = ["InvalidRecord", "Refused", "append", "append_both", "append_lines", "append_traits"]
 
 
 def append(workspace: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -46,9 +46,14 @@ def append_both(
     Raises Refused when this site keeps no events itself, or its folder is another site's.
     """
     check_kept_here()
+    append_lines(workspace, _lines(events, event_line), _lines(traits, traits_line))
+
+
+def append_lines(workspace: str, events: bytes, traits: bytes) -> None:
+    """Append lines that are made already (see records.py). Raises Refused, OSError as `append_both`."""
+    check_kept_here()
     check_site_once()
-    encoded = {FileKind.EVENTS: _lines(events, event_line), FileKind.TRAITS: _lines(traits, traits_line)}
-    for kind, lines in encoded.items():
+    for kind, lines in ((FileKind.EVENTS, events), (FileKind.TRAITS, traits)):
         if lines:
             segment_of(workspace, kind).append(lines)
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from receiving.body import parse_object, read_body, too_large
 from receiving.incoming import Receipt, receipt_of
 from receiving.models import Workspace
-from receiving.record import Entry, write_entry
+from receiving.record import Counted, Entry, write_entry
 
 
 @dataclass(slots=True)
@@ -24,15 +24,20 @@ class Call:
     entry: Entry
     request: HttpRequest | None = None
     replayed: Receipt | None = None
+    judges_body: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the body as an object. Raises NotJson, TooLarge, BadRequest."""
         if self.entry.raw is None:
             assert self.request is not None
-            self.entry.raw = read_body(self.request, self.workspace.max_body_bytes)
+            self.entry.raw = read_body(
+                self.request, self.workspace.max_body_bytes, judges_body=self.judges_body
+            )
         if len(self.entry.raw) > self.workspace.max_body_bytes:  # it was read before its workspace was known
             raise too_large(self.workspace.max_body_bytes)
-        return parse_object(self.entry.raw)
+        if self.entry.document is None:
+            self.entry.document = parse_object(self.entry.raw)
+        return self.entry.document
 
     def query(self, name: str, default: str = "") -> str:
         return default if self.request is None else self.request.GET.get(name, default)
@@ -70,8 +75,11 @@ class Call:
             self.log(counts)
 
     def log(self, counts: dict[str, Any]) -> None:
-        """Log that the call was answered with 200."""
-        write_entry(self.entry, 200, received=counts["received"], changed=counts["changed"])
+        """Log that the call was answered with 200, and why items of it were not taken."""
+        refused = counts.get("refused", 0)
+        message = f"{refused:,} not taken: {counts['errors'][0]['message']}" if refused else ""
+        counted = Counted(counts["received"], counts["changed"], counts.get("ignored", 0), refused)
+        write_entry(self.entry, 200, message=message, counted=counted)
 
 
 def json_reply(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -61,7 +61,16 @@ COMPONENTS: dict[str, Any] = {
         "Identified": obj(
             ["success", "received", "identified", "repeated", "changed", "ignored"],
             success={"const": True},
-            **dict.fromkeys(("received", "identified", "repeated", "changed", "ignored"), COUNT),
+            **dict.fromkeys(
+                ("received", "identified", "repeated", "changed", "ignored", "refused", "notInCohorts"), COUNT
+            ),
+            errors=array(ref("RefusedItem")),
+        ),
+        "RefusedItem": obj(
+            ["index", "field", "message"],
+            index=COUNT | {"description": "Where the item stands in the call."},
+            field=TEXT,
+            message=TEXT,
         ),
         "PartnerList": obj(
             ["listId", "name", "createdAt", "size"],

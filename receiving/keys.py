@@ -2,7 +2,7 @@
 
 A key is 256 random bits, looked up by its SHA-256; nothing is compared byte by byte, so the work does not
 tell how near a guess was. Forms taken (protocol page, "Authentication"): Basic with the key as user name
-or as password, Bearer, and the headers `api_key` and `app_id`.
+or as password, Bearer, and the headers `api_key` (or `X-API-Key`) and `app_id`.
 """
 
 import base64
@@ -70,9 +70,11 @@ def read_credential(environ: Mapping[str, Any]) -> Credential:
     authorization = environ.get("HTTP_AUTHORIZATION")
     if authorization is not None:
         return Credential(_from_authorization(authorization), environ.get("HTTP_APP_ID"))
-    key = environ.get("HTTP_API_KEY")
+    key = environ.get("HTTP_API_KEY", environ.get("HTTP_X_API_KEY"))
     if key is None:
-        raise Unauthorized("Send an API key: Basic (as the user name), Bearer, or the header api_key.")
+        raise Unauthorized(
+            "Send an API key: Basic (as the user name), Bearer, or the header api_key or X-API-Key."
+        )
     return Credential((_utf8(key),), environ.get("HTTP_APP_ID"))
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from events.user_ids import InvalidUserId, check_user_id
 from receiving import store
-from receiving.errors import BadRequest
+from receiving.errors import BadRequest, NotFound
 from receiving.models import List, MemberSet, Replacement, ReplacementPage, Workspace
 from receiving.shapes import LIST_NAME_LENGTH, distinct_ids, read_items
 
@@ -88,7 +88,11 @@ def apply_page(workspace: Workspace, page: Page) -> tuple[int, int | None]:
         store.check_users(workspace, page.user_ids)
     if page.action == "members":
         return _gather(workspace, page)
-    found = store.create_list(workspace, page.name, page.origin)
+    found = List.objects.filter(workspace=workspace, origin=page.origin).first()
+    if found is None:
+        raise NotFound(
+            "This cohort was never sent here: send it whole, by the action members.", code="list_not_found"
+        )
     set_id = store.lock_set(workspace, str(found.pk))
     change = store.add_members if page.action == "add_members" else store.remove_members
     return change(set_id, page.user_ids), None

@@ -62,6 +62,18 @@ class Workspace(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(1_000_000)],
         help_text="User ids or batch items. Partners' senders use 1,000 to 10,000.",
     )
+    max_lists = models.PositiveIntegerField(
+        "most lists",
+        default=10_000,
+        validators=[MinValueValidator(1)],
+        help_text="Creating more is answered with 403. Lists that are deleted make room.",
+    )
+    max_traits = models.PositiveIntegerField(
+        "most traits",
+        default=10_000,
+        validators=[MinValueValidator(1)],
+        help_text="Different names of traits. A call that brings one more is answered with 403.",
+    )
     rate_limit = models.PositiveIntegerField(
         null=True,
         blank=True,
@@ -280,15 +292,17 @@ class Trait(models.Model):
 
 
 class UserTrait(models.Model):
-    """One user's value of one trait; the value is JSON text. Read in user order, like a list.
+    """One user's value of one trait; the value is JSON text, empty when the trait was unset.
 
-    Text and not a JSON column: PostgreSQL's would refuse or rewrite some of what came.
+    Read in user order, like a list. Text and not a JSON column: PostgreSQL's would refuse or rewrite some of
+    what came. The later time decides between two values, not the later arrival: see traits.py.
     """
 
     pk = models.CompositePrimaryKey("trait_id", "user_id")
     trait_id = models.BigIntegerField()
     user_id = UserIdField()
     value = models.TextField()
+    time = models.BigIntegerField(help_text="When it was said, by our clock: microseconds since 1970.")
 
     def __str__(self) -> str:
         return f"{self.user_id}: {self.value}"
@@ -355,6 +369,12 @@ class RequestLog(models.Model):
     received = models.PositiveIntegerField(default=0, help_text="Users or items in the call.")
     changed = models.PositiveIntegerField(
         default=0, help_text="Members or values that are other than before."
+    )
+    ignored = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Items that are nothing to us: page views, devices."
+    )
+    refused = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Items that could not be taken; the message says why."
     )
     remote_address = models.CharField(max_length=45, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)

@@ -22,6 +22,8 @@ from receiving.models import KnownUser, List, Trait, Workspace
 PAGE = 1_000
 LARGEST_PAGE = 10_000
 STREAM_PAGE = 10_000
+# Of one user, so many lists and traits are shown.
+MOST_SHOWN = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,8 @@ def _lists_of_user(workspace: Workspace, user_id: str) -> list[dict[str, Any]]:
         cursor.execute(
             "SELECT list.id, list.name FROM receiving_list AS list WHERE list.workspace_id = %s AND EXISTS "
             "(SELECT 1 FROM receiving_listmember AS member "
-            "WHERE member.set_id = list.member_set_id AND member.user_id = %s) ORDER BY list.id",
+            "WHERE member.set_id = list.member_set_id AND member.user_id = %s) "
+            f"ORDER BY list.id LIMIT {MOST_SHOWN}",
             [workspace.pk, user_id],
         )
         return [{"listId": number, "name": name} for number, name in cursor.fetchall()]
@@ -226,7 +229,7 @@ def _traits_of_user(workspace: Workspace, user_id: str) -> dict[str, Any]:
         cursor.execute(
             "SELECT trait.name, mine.value FROM receiving_trait AS trait "
             "JOIN receiving_usertrait AS mine ON mine.trait_id = trait.id AND mine.user_id = %s "
-            "WHERE trait.workspace_id = %s ORDER BY trait.name",
+            f"WHERE trait.workspace_id = %s AND mine.value <> '' ORDER BY trait.name LIMIT {MOST_SHOWN}",
             [user_id, workspace.pk],
         )
         return {name: orjson.loads(value) for name, value in cursor.fetchall()}

@@ -44,6 +44,7 @@ class Entry:
     list_id: str | None = None
     secrets: tuple[str, ...] = ()
     raw: bytes | None = None
+    document: dict[str, Any] | None = None
     replay_of: int | None = None
     receipt: Receipt | None = None
     began: float = field(default_factory=time.perf_counter)
@@ -106,15 +107,27 @@ def _nobodys_turn() -> bool:
 COLUMNS = (
     "workspace_id", "key_id", "received_at", "duration_ms", "method", "path", "list_number", "status", "code",
     "message", "received", "changed", "remote_address", "user_agent", "replay_of", "body_bytes",
-    "stored_bytes", "body_head", "body", "receipt",
+    "stored_bytes", "body_head", "body", "receipt", "ignored", "refused",
 )  # fmt: skip
 INSERT = (
     f"INSERT INTO receiving_requestlog ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 )
 
 
+class Counted(NamedTuple):
+    """What became of a call's users or items."""
+
+    received: int = 0
+    changed: int = 0
+    ignored: int = 0
+    refused: int = 0
+
+
+NOTHING = Counted()
+
+
 def write_entry(
-    entry: Entry, status: int, *, code: str = "", message: str = "", received: int = 0, changed: int = 0
+    entry: Entry, status: int, *, code: str = "", message: str = "", counted: Counted = NOTHING
 ) -> None:
     """Add a row to the log: in the transaction that is open, or else without waiting for the disk."""
     size, head, body = entry.pack()
@@ -130,8 +143,8 @@ def write_entry(
         status,
         code,
         _text(message, 2_000),
-        received,
-        changed,
+        counted.received,
+        counted.changed,
         entry.remote_address[:45],
         _text(entry.user_agent, 200),
         entry.replay_of,
@@ -140,5 +153,7 @@ def write_entry(
         head,
         body,
         entry.receipt and entry.receipt.name,
+        counted.ignored,
+        counted.refused,
     ]
     run_unsynced(INSERT, values)

@@ -4,16 +4,15 @@ A body is told apart by its shape, because the source page prints the list paths
 `userIds` (or `user_ids`) makes a list call, `batch`, `type` or `traits` an identify call.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import orjson
 
 from events.user_ids import MAX_BYTES, InvalidUserId, check_user_id
 from receiving.errors import BadRequest, TooLarge
 
 LIST_NAME_LENGTH = 1_000
+# Of refused items, so many are named in a reply.
+MOST_NAMED = 1_000
 
 
 def read_items(document: dict[str, Any], place: str, max_items: int, *, empty: bool = False) -> list[Any]:
@@ -88,81 +87,79 @@ def read_list_change(document: dict[str, Any], max_items: int) -> list[str]:
     return distinct_ids(read_items(document, place, max_items), f"{place}[]")
 
 
-class Identify(NamedTuple):
+class BadField(ValueError):
+    """Two arguments: a field of an item (empty: the item itself), and a phrase that follows it."""
+
+    @property
+    def field(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def phrase(self) -> str:
+        return str(self.args[1])
+
+
+class Refused(NamedTuple):
+    """An item that is not taken: where it stands in the caller's list, which of its fields, and why."""
+
+    number: int
+    field: str
+    message: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"index": self.number, "field": self.field, "message": self.message}
+
+
+class Change(NamedTuple):
+    """What one item says of a user's traits, at a time: microseconds since 1970, by our clock.
+
+    `operations` are those of Amplitude that build on what the user has (operations.py); `line` is what
+    the event store is told of the traits.
+    """
+
     user_id: str
     traits: dict[str, Any]
+    time: int
     message_id: str | None = None
-    timestamp: Any = None  # as it came
+    operations: tuple["Operation", ...] = ()
+    line: bytes | None = None
+
+    @property
+    def only_leaves(self) -> bool:
+        """Whether it sets nothing but false: who is not there has left already."""
+        return not self.operations and all(value is False for value in self.traits.values())
+
+
+class Operation(NamedTuple):
+    name: str
+    trait: str
+    value: Any
 
 
 @dataclass(slots=True)
 class Batch:
-    """A batch's items: what is applied, and what is left to others or left out."""
+    """What a call brought: what is applied, what goes to the event store, what is ignored or refused."""
 
-    identifies: list[Identify] = field(default_factory=list)
-    # Items of another type, with their type: see incoming.py.
-    others: list[dict[str, Any]] = field(default_factory=list)
-    anonymous: int = 0
+    received: int = 0
+    changes: list[Change] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+    ignored: int = 0
+    refused: list[Refused] = field(default_factory=list)
 
-    @property
-    def received(self) -> int:
-        return len(self.identifies) + len(self.others) + self.anonymous
+    def refuse(self, place: str, index: int, error: BadField) -> None:
+        where = ".".join(filter(None, (place.format(index), error.field)))
+        self.refused.append(Refused(index, error.field, f"{where} {error.phrase}."))
 
-
-class BadField(ValueError):
-    """Two arguments: a field of an item (empty: the item itself), and a phrase that follows it."""
-
-
-def read_batch(document: dict[str, Any], max_items: int, *, default_type: str | None = None) -> Batch:
-    """Return the items of `{"batch": […]}`, or of the one item that the document itself is.
-
-    `default_type` is what an item without a type is, on a path that says it. Raises BadRequest, TooLarge.
-    """
-    items = read_items(document, "batch", max_items) if "batch" in document else [document]
-    batch, index = Batch(), 0
-    try:
-        for index, item in enumerate(items):  # noqa: B007  # the error says which
-            _take(batch, item, default_type)
-    except BadField as error:
-        name, phrase = error.args
-        place = f"batch[{index}]" if "batch" in document else ""
-        raise BadRequest(f"{'.'.join(filter(None, (place, name)))} {phrase}.") from None
-    return batch
+    def check(self, *, by_item: bool) -> None:
+        """Raise BadRequest if an item is refused and the call is whole or not at all, or all of it is."""
+        if self.refused and (not by_item or len(self.refused) == self.received):
+            named = [one.as_json() for one in self.refused[:MOST_NAMED]]
+            more: dict[str, Any] = {"errors": named} if by_item else {}
+            raise BadRequest(self.refused[0].message, **more)
 
 
-def _take(batch: Batch, item: Any, default_type: str | None) -> None:
-    if not isinstance(item, dict):
-        raise BadField("", "is not an object")
-    kind = item.get("type", default_type)
-    if kind != "identify":
-        if not isinstance(kind, str) or not kind:
-            raise BadField("type", "is not a string with something in it")
-        batch.others.append({**item, "type": kind})
-    elif item.get("userId") is None and item.get("anonymousId"):
-        batch.anonymous += 1
-    else:
-        batch.identifies.append(_identify(item))
-
-
-def _identify(item: dict[str, Any]) -> Identify:
-    if "userId" not in item:
-        raise BadField("userId", "is missing")
-    try:
-        user_id = check_user_id(item["userId"])
-    except InvalidUserId as error:
-        raise BadField("userId", str(error)) from None
-    message_id = item.get("messageId")
-    if message_id is not None and not isinstance(message_id, str):
-        raise BadField("messageId", "is not a string")
-    traits = _check_traits("traits", item.get("traits"))
-    context = item.get("context")
-    # RudderStack's clients put traits there; the item's own are the later word.
-    if isinstance(context, dict) and context.get("traits") is not None:
-        traits = _check_traits("context.traits", context["traits"]) | traits
-    return Identify(user_id, traits, message_id or None, item.get("timestamp"))
-
-
-def _check_traits(place: str, traits: Any) -> dict[str, Any]:
+def check_trait_names(place: str, traits: Any) -> dict[str, Any]:
+    """Return the traits if they are an object whose names can be stored. Raises BadField."""
     if traits is None:
         return {}
     if not isinstance(traits, dict):
@@ -171,35 +168,3 @@ def _check_traits(place: str, traits: Any) -> dict[str, Any]:
         if not name or len(name) > MAX_BYTES or (not name.isascii() and len(name.encode()) > MAX_BYTES):
             raise BadField(place, f"has a key that is empty or longer than {MAX_BYTES:,} bytes")
     return traits
-
-
-def check_traits(place: str, traits: dict[str, Any]) -> dict[str, Any]:
-    """Return the traits if their names can be stored. Raises BadRequest."""
-    try:
-        return _check_traits(place, traits)
-    except BadField as error:
-        raise BadRequest(f"{' '.join(error.args)}.") from None
-
-
-def trait_rows(identifies: Sequence[Identify]) -> dict[str, dict[str, str]]:
-    """Return {trait: {user id: value as JSON}}; of a user's repeated trait the last counts.
-
-    Raises BadRequest for a value nested deeper than it can be written again.
-    """
-    rows: dict[str, dict[str, str]] = {}
-    for identify in identifies:
-        for name, value in identify.traits.items():
-            users = rows.get(name)
-            if users is None:
-                users = rows[name] = {}
-            users[identify.user_id] = (
-                "true" if value is True else "false" if value is False else _json(name, value)
-            )
-    return rows
-
-
-def _json(name: str, value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        raise BadRequest(f"The trait {name[:100]!r} is nested too deep.") from None

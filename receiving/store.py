@@ -8,21 +8,31 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events.user_ids import array_literal, rows_of
-from receiving.errors import InvalidUsers, list_not_found
+from events.user_ids import rows_of
+from receiving.errors import ApiError, InvalidUsers, list_not_found
 from receiving.faults import rejected_users
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
-from receiving.shapes import Identify, trait_rows
+from receiving.shapes import Change
 from receiving.statements import column, locked_column, run, run_in_order
 
 DRAIN_ROWS = 10_000
 
 
 # --- lists ---------------------------------------------------------------------------------
+
+
+def check_room(workspace: Workspace) -> None:
+    """Raise ApiError when the workspace may have no more lists."""
+    if List.objects.filter(workspace=workspace).count() >= workspace.max_lists:
+        raise ApiError(
+            f"This workspace holds {workspace.max_lists:,} lists at most: delete some.",
+            code="too_many_lists",
+            status=403,
+            limit=workspace.max_lists,
+        )
 
 
 def create_list(workspace: Workspace, name: str, origin: str | None = None) -> List:
@@ -168,15 +178,22 @@ def add_known_users(workspace: Workspace, user_ids: Sequence[str]) -> int:
     )
 
 
-def check_users(workspace: Workspace, user_ids: Collection[str]) -> None:
-    """Raise InvalidUsers that names those whom the workspace does not take."""
-    if not user_ids:
-        return
-    refused = set(rejected_users(workspace, user_ids))
-    if workspace.known_users_only:
-        refused.update(_unknown(workspace, sorted(user_ids)))
+def check_users(
+    workspace: Workspace, user_ids: Collection[str], leavers: Collection[str] = ()
+) -> Collection[str]:
+    """Raise InvalidUsers that names those whom the workspace does not take.
+
+    Of `leavers`, who only leave, somebody unknown has left already; returns these.
+    """
+    everybody = {*user_ids, *leavers}
+    if not everybody:
+        return ()
+    refused = set(rejected_users(workspace, everybody))
+    unknown = set(_unknown(workspace, sorted(everybody))) if workspace.known_users_only else set()
+    refused |= unknown.intersection(user_ids)
     if refused:
         raise InvalidUsers(sorted(refused))
+    return unknown
 
 
 def _unknown(workspace: Workspace, user_ids: Sequence[str]) -> list[str]:
@@ -226,59 +243,6 @@ def take_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:
     return {hashes[value] for value in new}
 
 
-def set_traits(workspace: Workspace, identifies: Sequence[Identify]) -> int:
-    """Write the traits of users; return how many values are other than before."""
-    by_name = trait_rows(identifies)
-    if not by_name:
-        return 0
-    ids = _trait_ids(workspace, sorted(by_name))
-    rows = sorted(
-        (ids[name], user, value) for name, users in by_name.items() for user, value in users.items()
-    )
-    if connection.vendor == "postgresql":
-        source = "unnest(%s::bigint[], %s::text[], %s::text[]) AS incoming (trait_id, user_id, value)"
-        numbers, users, values = zip(*rows, strict=True)
-        parameters: list[Any] = [list(numbers), array_literal(users), array_literal(values)]
-    else:
-        source = (
-            "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value "
-            "FROM json_each(%s)) AS incoming"
-        )
-        parameters = [orjson.dumps(rows).decode()]
-    return run(
-        "INSERT INTO receiving_usertrait (trait_id, user_id, value) "
-        f"SELECT trait_id, user_id, value FROM {source} "
-        "WHERE true ON CONFLICT (trait_id, user_id) DO UPDATE SET value = excluded.value "
-        "WHERE receiving_usertrait.value <> excluded.value",
-        parameters,
-    )
-
-
-def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
-    known = _known_traits(workspace, names)
-    new = [name for name in names if name not in known]
-    if new:
-        rows, values = rows_of(connection, new)
-        run(
-            f"INSERT INTO receiving_trait (workspace_id, name) SELECT %s, user_id FROM {rows} AS ids "
-            "WHERE true ON CONFLICT DO NOTHING",
-            [workspace.pk, values],
-        )
-        known = _known_traits(workspace, names)
-    return known
-
-
-def _known_traits(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
-    rows, values = rows_of(connection, names)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT name, id FROM {Trait._meta.db_table} "
-            f"WHERE workspace_id = %s AND name IN (SELECT user_id FROM {rows} AS ids)",
-            [workspace.pk, values],
-        )
-        return dict(cursor.fetchall())
-
-
 # --- repeats -------------------------------------------------------------------------------
 
 
@@ -303,23 +267,23 @@ def origin_of(idempotency_key: str) -> str:
     return f"call {hashlib.sha256(idempotency_key.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
-def without_repeats(workspace: Workspace, items: list[Identify]) -> list[Identify]:
+def without_repeats(workspace: Workspace, items: list[Change]) -> list[Change]:
     """Return the items whose message id, if any, was not seen before; of two, the last. Notes the ids."""
     messages = _messages(items)
     return _those_with(items, take_messages(workspace, messages)) if messages else items
 
 
-def not_yet_seen(workspace: Workspace, items: list[Identify]) -> list[Identify]:
+def not_yet_seen(workspace: Workspace, items: list[Change]) -> list[Change]:
     """As `without_repeats`, but without noting anything."""
     messages = _messages(items)
     return _those_with(items, messages - seen_messages(workspace, messages)) if messages else items
 
 
-def _messages(items: list[Identify]) -> set[str]:
+def _messages(items: list[Change]) -> set[str]:
     return {f"message {item.message_id}" for item in items if item.message_id is not None}
 
 
-def _those_with(items: list[Identify], messages: set[str]) -> list[Identify]:
+def _those_with(items: list[Change], messages: set[str]) -> list[Change]:
     last = {item.message_id: item for item in items}
     return [
         item

@@ -4,6 +4,22 @@ from django.urls import path
 
 from receiving import views
 
+# Segment's addresses, and the type of an item without one. The short ones are of its clients in browsers.
+SEGMENT: dict[str, str | None] = {
+    "batch": None,
+    "b": None,
+    "import": None,
+    "identify": "identify",
+    "i": "identify",
+    "track": "track",
+    "t": "track",
+    **dict.fromkeys(("page", "p"), "page"),
+    **dict.fromkeys(("screen", "s"), "screen"),
+    **dict.fromkeys(("group", "g"), "group"),
+    **dict.fromkeys(("alias", "a"), "alias"),
+    **dict.fromkeys(("metrics", "m"), "metrics"),
+}
+
 urlpatterns = [
     path("lists", views.ListsView.as_view()),
     path("lists/<str:list_id>", views.ListView.as_view()),
@@ -12,11 +28,9 @@ urlpatterns = [
     path("lists/<str:list_id>/members", views.ListMembersView.as_view()),
     path("lists/<str:list_id>/digest", views.ListDigestView.as_view()),
     path("identify", views.IdentifyView.as_view(default_type="identify")),
-    path("v1/identify", views.IdentifyView.as_view(default_type="identify")),
-    path("batch", views.IdentifyView.as_view()),
-    path("v1/batch", views.IdentifyView.as_view()),
+    path("batch", views.BatchView.as_view()),
     path("track", views.IdentifyView.as_view(default_type="track")),
-    path("v1/track", views.IdentifyView.as_view(default_type="track")),
+    *(path(f"v1/{name}", views.SegmentView.as_view(default_type=kind)) for name, kind in SEGMENT.items()),
     path("2/httpapi", views.AmplitudeEventsView.as_view()),
     path("mixpanel", views.MixpanelView.as_view()),
     path("users", views.UsersView.as_view()),

@@ -12,30 +12,28 @@ from drf_spectacular.utils import extend_schema_view
 from rest_framework.views import APIView
 
 from receiving import reading, schema, store
+from receiving.amplitude import amplitude_error, invalid_fields, is_amplitude, read_events
 from receiving.body import parse_object, read_body
 from receiving.call import Call, entry_of, json_reply
+from receiving.clock import Clock
 from receiving.errors import ApiError, Unauthorized
 from receiving.faults import ConnectionToReset, before_call, reset
-from receiving.incoming import amplitude_events, hand_on, identify_traits, track_events
 from receiving.keys import Credential, check_key, look_up, read_credential
 from receiving.limits import count_call
 from receiving.mixpanel import apply_page, read_page
 from receiving.models import ApiKey
 from receiving.prune import prune_in_turn
-from receiving.record import Entry, log_refusal, write_entry
-from receiving.shapes import (
-    Batch,
-    Identify,
-    check_traits,
-    is_identify,
-    read_batch,
-    read_list_change,
-    read_list_name,
-)
+from receiving.record import Counted, Entry, log_refusal, write_entry
+from receiving.segment import read_batch
+from receiving.shapes import is_identify, read_list_change, read_list_name
+from receiving.taking import take
 
 # What is read of a call before its key is known, where the key may be in the body: as much as Amplitude's
 # HTTP V2 takes, and twice of what Segment does.
 BYTES_BEFORE_KEY = 1024 * 1024
+
+
+HEADERS_WITH_KEY = ("HTTP_AUTHORIZATION", "HTTP_API_KEY", "HTTP_X_API_KEY")
 
 
 class PartnerView(APIView):
@@ -43,8 +41,10 @@ class PartnerView(APIView):
 
     # The URL configuration's own words for a view, e.g. the type of an item without one.
     default_type: str | None = None
-    # Where the key is in the body, when no header brings it.
-    key_in_body: str | None = None
+    # Where the key may be in the body, when no header brings it.
+    keys_in_body: tuple[str, ...] = ()
+    # Whether a body is what it is, whatever its Content-Type says: see body.py.
+    judges_body = False
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         entry = entry_of(request)
@@ -55,7 +55,7 @@ class PartnerView(APIView):
             key = self._authenticate(request, entry)
             headers.update(count_call(key))
             resets = before_call(key.workspace)
-            reply = handler(Call(key.workspace, entry, request), **kwargs)
+            reply = handler(Call(key.workspace, entry, request, judges_body=self.judges_body), **kwargs)
             prune_in_turn(key.workspace)
             return reset(request) if resets else self._finish(reply, headers)
         except ConnectionToReset:
@@ -86,16 +86,19 @@ class PartnerView(APIView):
         return key
 
     def _credential(self, request: HttpRequest, entry: Entry) -> Credential:
-        in_headers = "HTTP_AUTHORIZATION" in request.META or "HTTP_API_KEY" in request.META
-        if self.key_in_body is None or in_headers:
+        in_headers = not request.META.keys().isdisjoint(HEADERS_WITH_KEY)
+        if not self.keys_in_body or in_headers:
             return read_credential(request.META)
         try:
-            entry.raw = read_body(request, BYTES_BEFORE_KEY)
-            key = parse_object(entry.raw).get(self.key_in_body)
+            entry.raw = read_body(request, BYTES_BEFORE_KEY, judges_body=self.judges_body)
+            entry.document = document = parse_object(entry.raw)
         except ApiError as error:
             raise Unauthorized(f"No header brings an API key, nor does the body: {error.message}") from None
-        if not isinstance(key, str) or not key:
-            raise Unauthorized(f"Send an API key in a header, or as {self.key_in_body} in the body.")
+        found = (document.get(name) for name in self.keys_in_body)
+        key = next((key for key in found if isinstance(key, str) and key), None)
+        if key is None:
+            named = " or ".join(self.keys_in_body)
+            raise Unauthorized(f"Send an API key in a header, or as {named} in the body.")
         return Credential((key,))
 
     def _finish(self, reply: Any, headers: dict[str, str]) -> HttpResponseBase:
@@ -113,6 +116,7 @@ class ListsView(PartnerView):
     @schema.create_list
     def post(self, call: Call) -> Any:
         name = read_list_name(call.document())
+        store.check_room(call.workspace)
         with call.writing() as counts:
             key = call.idempotency_key
             made = store.create_list(call.workspace, name, None if key is None else store.origin_of(key))
@@ -134,7 +138,7 @@ class ListView(PartnerView):
     @schema.delete_list
     def delete(self, call: Call, list_id: str) -> Any:
         gone = store.delete_list(call.workspace, list_id)
-        write_entry(call.entry, 200, changed=gone)
+        write_entry(call.entry, 200, counted=Counted(changed=gone))
         return {"removed": gone}
 
 
@@ -144,7 +148,7 @@ class ListChangeView(PartnerView):
     def post(self, call: Call, list_id: str) -> Any:
         document = call.document()
         if is_identify(document):
-            return identify(call, document, "identify")
+            return identify(call, document, "identify", by_item=False)
         ids = read_list_change(document, call.workspace.max_items)
         changes = not self.is_so_already(call, list_id, ids)
         with call.writing(anything=changes) as counts:
@@ -204,67 +208,81 @@ class ListDigestView(PartnerView):
 # --- users and their traits ----------------------------------------------------------------
 
 
-def identify(call: Call, document: dict[str, Any], default_type: str | None) -> dict[str, Any]:
-    """Apply the identifies of a body, whole or not at all, and hand on its events; the rest is ignored."""
-    workspace = call.workspace
-    batch = read_batch(document, workspace.max_items, default_type=default_type)
-    events = track_events(batch.others, call.receipt())
-    store.check_users(workspace, {item.user_id for item in batch.identifies})
-    # From here on the call is not refused.
-    if not store.is_repeat(workspace, call.idempotency_key):
-        items = batch.identifies if call.is_replay else store.not_yet_seen(workspace, batch.identifies)
-        hand_on(workspace, events, identify_traits(items, call.entry.received_at))
-    with call.writing(anything=bool(batch.identifies or call.idempotency_key)) as counts:
-        items = _first_identifies(call, batch)
-        counts["received"] = batch.received
-        counts["identified"] = len(items)
-        counts["repeated"] = len(batch.identifies) - len(items)
-        counts["changed"] = store.set_traits(workspace, items)
-        counts["ignored"] = len(batch.others) + batch.anonymous - len(events)
-    return {"success": True, **counts}
-
-
-def _first_identifies(call: Call, batch: Batch) -> list[Identify]:
-    """The identifies that are no repeats; their ids are noted."""
-    if call.is_replay:  # a person wants the effect again
-        return batch.identifies
-    if not store.is_first(call.workspace, call.idempotency_key):
-        return []
-    return store.without_repeats(call.workspace, batch.identifies)
+def identify(
+    call: Call, document: dict[str, Any], default_type: str | None, *, by_item: bool
+) -> dict[str, Any]:
+    """Take a Segment body: `by_item`, or whole or not at all."""
+    receipt = call.receipt()
+    clock = Clock(receipt.at, document.get("sentAt"))
+    batch = read_batch(document, call.workspace.max_items, clock, receipt, default_type=default_type)
+    batch.check(by_item=by_item)
+    return {"success": True, **take(call, batch)}
 
 
 class IdentifyView(PartnerView):
     """Segment's clients for Node bring the key as `writeKey` and in no header."""
 
-    key_in_body = "writeKey"
+    keys_in_body: tuple[str, ...] = ("writeKey",)
+    # Segment's own addresses do as its servers do: good items are taken.
+    by_item = False
 
     @schema.identify
     def post(self, call: Call) -> Any:
-        return identify(call, call.document(), self.default_type)
+        return identify(call, call.document(), self.default_type, by_item=self.by_item)
+
+
+class SegmentView(IdentifyView):
+    """Segment's own addresses."""
+
+    by_item = True
+    judges_body = True
+
+
+class BatchView(IdentifyView):
+    """`/batch` is Segment's and Amplitude's: the body tells whose."""
+
+    keys_in_body = ("writeKey", "api_key")
+    judges_body = True
+
+    @schema.identify
+    def post(self, call: Call) -> Any:
+        document = call.document()
+        if is_amplitude(document):
+            return take_amplitude(call, document)
+        return identify(call, document, self.default_type, by_item=self.by_item)
+
+
+def take_amplitude(call: Call, document: dict[str, Any]) -> dict[str, Any]:
+    receipt = call.receipt()
+    batch = read_events(document, call.workspace.max_items, receipt.at, receipt)
+    batch.check(by_item=True)
+    counts = take(call, batch)
+    return {
+        "code": 200,
+        "events_ingested": counts["received"] - counts.get("refused", 0) - counts["ignored"],
+        "payload_size_bytes": len(call.entry.raw or b""),
+        "server_upload_time": int(call.entry.received_at.timestamp() * 1000),
+        **{
+            name: counts[name]
+            for name in ("ignored", "refused", "errors", "notInCohorts")
+            if counts.get(name)
+        },
+        **invalid_fields(batch),
+    }
 
 
 class AmplitudeEventsView(PartnerView):
     """Amplitude's HTTP V2. User properties are taken as traits."""
 
-    key_in_body = "api_key"
+    keys_in_body = ("api_key",)
+    judges_body = True
 
     @schema.amplitude_events
     def post(self, call: Call) -> Any:
-        events, traits = amplitude_events(call.document(), call.workspace.max_items, call.receipt())
-        identifies = [
-            Identify(one["user_id"], check_traits("user_properties", one["traits"])) for one in traits
-        ]
-        store.check_users(call.workspace, {item.user_id for item in identifies})
-        hand_on(call.workspace, events, traits)
-        with call.writing(anything=bool(identifies)) as counts:
-            counts["received"] = len(events) + len(traits)
-            counts["changed"] = store.set_traits(call.workspace, identifies)
-        return {
-            "code": 200,
-            "events_ingested": len(events),
-            "payload_size_bytes": len(call.entry.raw or b""),
-            "server_upload_time": int(call.entry.received_at.timestamp() * 1000),
-        }
+        return take_amplitude(call, call.document())
+
+    def error_body(self, error: ApiError) -> dict[str, Any]:
+        return amplitude_error(error)
 
 
 class MixpanelView(PartnerView):

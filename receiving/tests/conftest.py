@@ -19,7 +19,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from receiving.keys import digest
+from receiving.keys import create_key, digest
 from receiving.models import ApiKey, Workspace
 
 ROOT = Path(settings.BASE_DIR)
@@ -187,3 +187,16 @@ def site(request: pytest.FixtureRequest) -> Site:
 @pytest.fixture
 def partner(site: Site) -> Partner:
     return site.partner()
+
+
+# --- without a server ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def workspace() -> Workspace:
+    return Workspace.objects.create(slug="acme")
+
+
+@pytest.fixture
+def key(workspace: Workspace) -> str:
+    return create_key(workspace, name="sender")[1]

@@ -182,7 +182,8 @@ def test_every_form_of_the_key_is_taken(partner: Partner):
     key = partner.key
     forms = [
         basic(f"{key}:"), basic(f":{key}"), basic(f"mixpanel:{key}"), {"Authorization": f"Bearer {key}"},
-        {"Authorization": f"bearer  {key}"}, {"api_key": key}, {"api_key": key, "app_id": "any"},
+        {"Authorization": f"bearer  {key}"}, {"api_key": key}, {"X-API-Key": key},
+        {"api_key": key, "app_id": "any"},
     ]  # fmt: skip
     for form in forms:
         assert partner.get("/lists", headers=dict(form), auth=lambda request: request).status_code == 200, (

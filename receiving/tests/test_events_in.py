@@ -12,7 +12,6 @@ from events import spool
 from events.compact import compact
 from events.models import CatalogueEntry, EventFile
 from receiving import record, store
-from receiving.keys import create_key
 from receiving.models import RequestLog, UserTrait, Workspace
 from receiving.replay import can_replay, replay
 
@@ -22,16 +21,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _events_dir(settings: Any, tmp_path: Path) -> None:
     settings.EVENTS_DIR = tmp_path / "events"
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return Workspace.objects.create(slug="acme")
-
-
-@pytest.fixture
-def key(workspace: Workspace) -> str:
-    return create_key(workspace, name="sender")[1]
 
 
 def post(key: str, path: str, document: Any, **headers: str) -> Any:
@@ -70,13 +59,13 @@ def test_the_disk_is_waited_for_without_a_lock_of_the_database(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[bool] = []
-    append = spool.append_both
+    append = spool.append_lines
 
     def watched(*arguments: Any) -> None:
         held.append(connection.in_atomic_block)
         append(*arguments)
 
-    monkeypatch.setattr(spool, "append_both", watched)
+    monkeypatch.setattr(spool, "append_lines", watched)
     post(key, "/v1/batch", {"batch": [TRACK, IDENTIFY]})
     post(key, "/2/httpapi", {"events": [{"user_id": "u", "event_type": "e", "user_properties": {"a": 1}}]})
     assert held == [False, False]
@@ -92,8 +81,9 @@ def test_what_the_disk_refuses_is_not_acknowledged_and_its_repeat_takes_effect(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(spool, "append_both", full)
-        assert post(key, path, document, **{"Idempotency-Key": "k"}).status_code == 500
+        patched.setattr(spool, "append_lines", full)
+        reply = post(key, path, document, **{"Idempotency-Key": "k"})
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
     assert not UserTrait.objects.exists()
     assert post(key, path, document, **{"Idempotency-Key": "k"}).status_code == 200
     assert stored()["play"] == 1
@@ -138,8 +128,8 @@ def test_a_refused_call_leaves_no_event(workspace: Workspace, key: str) -> None:
     deep: Any = 1
     for _ in range(300):
         deep = [deep]
-    for traits in ({"a": deep}, {"a" * 300: 1}):
-        reply = post(key, "/v1/batch", {"batch": [TRACK, IDENTIFY | {"traits": traits}]})
+    for traits in ({"a": deep}, {"a" * 1025: 1}, {"a" * 300: deep}):
+        reply = post(key, "/batch", {"batch": [TRACK, IDENTIFY | {"traits": traits}]})
         assert reply.status_code == 400
     assert stored() == {}
     assert not UserTrait.objects.exists()
