@@ -9,7 +9,8 @@ from django.test import Client
 from events.compact import compact
 from events.engine import Limits, connect
 from events.models import FileKind
-from events.store import Folders, read_layout
+from events.store import read_layout
+from events.workspace_folders import Folders
 
 
 def post(key: str, path: str, document: Any, content_type: str = "application/json", **headers: str) -> Any:

@@ -199,6 +199,13 @@ def test_mixpanels_pages_may_come_at_once(partner: Partner):
     assert members(partner) == sorted([f"u{n}" for n in range(1, total + 1)] + ["both"])
 
 
+def test_a_mixpanel_cohort_that_was_never_sent_is_a_failure_and_makes_no_list(partner: Partner):
+    for action in ("add_members", "remove_members"):
+        reply = partner.post("/mixpanel", page(action, ["a"]))
+        assert (reply.status_code, reply.json()["status"], reply.json()["action"]) == (404, "failure", action)
+    assert partner.get("/lists").json()["lists"] == []
+
+
 def test_a_mixpanel_call_that_fails_says_so_in_its_dialect(partner: Partner):
     send(partner, page("members", ["old"], mixpanel_session_id="s0"))
     good = page("add_members", ["a"])

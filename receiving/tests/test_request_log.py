@@ -244,7 +244,7 @@ def test_a_search_finds_every_dialect_and_only_the_user(workspace: Workspace, ke
         (f"/lists/{number}/remove", {"user_ids": [user]}),
         ("/batch", {"batch": items}),
         ("/identify", items[0]),
-        ("/mixpanel", {"action": "add_members", "parameters": page}),
+        ("/mixpanel", {"action": "members", "parameters": {**page, "mixpanel_session_id": "s"}}),
         ("/2/httpapi", {"events": [{"user_id": user, "event_type": "e"}]}),
     ]
     for path, document in calls:
