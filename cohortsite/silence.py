@@ -6,18 +6,20 @@ A quiet source is a hint, learned from when it brought something before: QUIET_S
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
+from django.db.models import Q
 from django.utils import timezone
 
-from cohorts.choices import CALCULATED, UploadState
+from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
+from cohorts.definitions import DefinitionError, parse
 from cohorts.models import Cohort, Upload
 from events.arrivals import oldest_arrival
-from events.models import EventFile
+from events.models import CatalogueEntry, EventFile
 from events.store import workspaces
 from syncs import alerts
 from syncs.choices import RunState
@@ -39,6 +41,8 @@ MOST, FEWEST = 200, 8
 # Cohorts and workspaces that are looked at.
 SOURCES = 50
 WEEK = timedelta(days=7)
+# A clock may be wrong by this much.
+AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Worry:
     sentence: str
 
 
-KINDS = ("worker", "spool", "source")
+KINDS = ("worker", "spool", "source", "window")
 
 
 def worries(now: datetime) -> list[Worry]:
@@ -152,7 +156,7 @@ def _sources(now: datetime) -> list[Worry]:
         return []
     found: list[Worry] | None = cache.get("silence.sources")
     if found is None:
-        found = [*_quiet_cohorts(now), *_quiet_workspaces(now)]
+        found = [*_quiet_cohorts(now), *_quiet_workspaces(now), *_outside_windows(now)]
         cache.set("silence.sources", found, timeout=LOOK_EVERY)
     return found
 
@@ -184,3 +188,50 @@ def _quiet(latest: list[datetime], now: datetime) -> str:
         return ""
     hint = "It usually does sooner. (QUIET_SOURCES=false switches this hint off.)"
     return f"since {times[-1]:%Y-%m-%d %H:%M} UTC. {hint}"
+
+
+# --- events that no window reaches --------------------------------------------------------------
+
+
+def _outside_windows(now: datetime) -> Iterator[Worry]:
+    """Yield cohorts whose events all lie before their windows, and workspaces with events of the future.
+
+    Only of cohorts that are calculated by themselves: others may be meant as of another time.
+    """
+    newest = {
+        (workspace, event): at
+        for workspace, event, at in CatalogueEntry.objects.filter(property_name="")
+        .exclude(event="")
+        .values_list("workspace", "event", "last_seen")
+    }
+    for workspace in sorted({workspace for workspace, _ in newest}):
+        latest = max(at for (of, _), at in newest.items() if of == workspace)
+        if latest > now + AHEAD:
+            said = f"“{workspace}” has events of the future, up to {latest:%Y-%m-%d}: no cohort counts them."
+            yield Worry("window", f"future {workspace}", said)
+    by_itself = Q(refresh_before_sync=True) | ~Q(schedule_kind=ScheduleKind.MANUAL)
+    behavioral = Cohort.objects.filter(by_itself, source_kind=SourceKind.BEHAVIORAL)
+    for cohort in behavioral.order_by("pk")[:SOURCES]:
+        if at := _newest_before_window(cohort, newest, now):
+            last = f"the last is of {at:%Y-%m-%d}"
+            said = f"All events that “{cohort.name}” counts lie before its windows; {last}."
+            yield Worry("window", f"window {cohort.key}", said)
+
+
+def _newest_before_window(
+    cohort: Cohort, newest: Mapping[tuple[str, str], datetime], now: datetime
+) -> datetime | None:
+    """Return the newest event that a cohort counts if even that one lies before its longest window."""
+    try:
+        definition = parse(cohort.definition)
+    except DefinitionError:  # said where it is calculated
+        return None
+    longest = definition.longest_window()
+    times = [
+        newest[cohort.events_workspace, name]
+        for name in definition.event_names()
+        if (cohort.events_workspace, name) in newest
+    ]
+    if longest is None or not times or max(times) >= now - longest:
+        return None
+    return max(times)

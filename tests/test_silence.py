@@ -12,11 +12,11 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from cohorts.choices import SourceKind
+from cohorts.choices import ScheduleKind, SourceKind
 from cohorts.models import Cohort, CohortVersion
 from cohortsite import metrics, silence
 from events import spool
-from events.models import EventFile
+from events.models import CatalogueEntry, EventFile
 from events.store import Folders
 from syncs import alerts, work
 from syncs.choices import Trigger
@@ -63,7 +63,7 @@ def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None
     assert (health.status_code, health.json()["status"]) == (200, "no worker")
     assert health.json()["waiting_for_a_worker"] == "1 run"
     told = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
-    assert told == {"worker": 1, "spool": 0, "source": 0}
+    assert told == {"worker": 1, "spool": 0, "source": 0, "window": 0}
 
 
 def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:
@@ -173,3 +173,43 @@ def test_a_workspace_that_gets_no_events_for_unusually_long__is_a_hint() -> None
         EventFile.objects.filter(pk=made.pk).update(created_at=timezone.now() - (number + 4) * DAY)
     [worry] = silence.worries(timezone.now())
     assert (worry.kind, worry.key) == ("source", "events shop")
+
+
+# --- events that no window reaches --------------------------------------------------------------
+
+
+def carts(**values: Any) -> Cohort:
+    where = {"performed": {"event": "cart", "window": {"last": "7d"}}}
+    return Cohort.objects.create(
+        key="carts",
+        name="Carts",
+        source_kind=SourceKind.BEHAVIORAL,
+        definition={"version": 1, "where": where},
+        **values,
+    )
+
+
+def seen(event: str, at: datetime) -> None:
+    CatalogueEntry.objects.create(workspace="default", event=event, count=1, last_seen=at)
+
+
+@pytest.mark.parametrize(("days", "worried"), [(3, []), (8, ["window carts"])])
+def test_events_that_all_lie_before_the_windows_of_a_cohort__are_a_worry(
+    days: int, worried: list[str]
+) -> None:
+    carts(schedule_kind=ScheduleKind.HOURLY)
+    seen("cart", timezone.now() - days * DAY)
+    seen("other", timezone.now())
+    assert [worry.key for worry in silence.worries(timezone.now())] == worried
+
+
+def test_a_cohort_that_is_calculated_by_hand__may_be_meant_as_of_another_time() -> None:
+    carts()
+    seen("cart", timezone.now() - 80 * DAY)
+    assert kinds() == []
+
+
+def test_events_of_the_future__are_a_worry_of_their_workspace() -> None:
+    seen("cart", timezone.now() + 2 * DAY)
+    [worry] = silence.worries(timezone.now())
+    assert worry.key == "future default"
