@@ -3,9 +3,10 @@
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from syncs.choices import DONE_RUNS, RunState
+from syncs.choices import DONE_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 
 if TYPE_CHECKING:
@@ -43,6 +44,18 @@ def as_text(run: Run) -> str:
         did += f", {(run.finished_at - run.started_at).total_seconds():.1f} s"
     said = f"{run.sync}: {run.get_state_display()}, version {run.versions}: {did}, {run.requests:,} requests."
     return " ".join(part for part in (said, run.reason, run.note, not_calculated(run)) if part)
+
+
+def lines(runs: list[Run]) -> Iterator[str]:
+    """Yield what a command says of runs when they have ended, and of partners that are not up to date."""
+    for run in runs:
+        yield as_text(run)
+        destination = run.sync.destination
+        if destination.is_paused:
+            yield f"  {destination.name} is paused: {destination.pause_reason}"
+    for sync in {run.sync_id: run.sync for run in runs if run.mode != RunMode.EMPTY}.values():
+        if said := behind(sync):
+            yield said
 
 
 def not_calculated(run: Run) -> str:

@@ -46,9 +46,10 @@ def test_a_syncs_page_from_dry_run_to_full_resync(page: Page, partner: Partner, 
     world.fill(cohort, world.users(1400))
     button(page, "Run now")
     expect(page.get_by_text(re.compile("Equal to version 2, 1,400 users"))).to_be_visible()
-    chart = page.get_by_role("img", name=re.compile("^Users added, removed and rejected by each"))
+    chart = page.get_by_role("img", name=re.compile("^Users added, removed and not taken by each"))
     expect(chart).to_be_visible()
-    assert chart.locator("title").all_text_contents()[1].endswith("0 added, 100 removed, 0 rejected")
+    last = chart.locator("title").all_text_contents()[1]
+    assert last.endswith("0 added, 100 removed, 0 rejected, 0 not delivered")
 
     button(page, "Pause")
     expect(page.get_by_text("The sync is paused: its schedule starts nothing.")).to_be_visible()

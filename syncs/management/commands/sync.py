@@ -56,17 +56,9 @@ class Command(BaseCommand):
     def _tell(self, runs: list[Run], as_json: bool) -> None:
         if as_json:
             self.stdout.write(reporting.as_json(runs))
-        for run in [] if as_json else runs:
-            self.stdout.write(reporting.as_text(run))
-            if run.sync.destination.is_paused:
-                self.stdout.write(
-                    f"  {run.sync.destination.name} is paused: {run.sync.destination.pause_reason}"
-                )
-        for sync in (
-            {} if as_json else {run.sync_id: run.sync for run in runs if run.mode != RunMode.EMPTY}.values()
-        ):
-            if said := reporting.behind(sync):
-                self.stdout.write(said)
+            return
+        for line in reporting.lines(runs):
+            self.stdout.write(line)
 
     def _preview(self, syncs: list[Sync], mode: str, as_json: bool) -> None:
         try:

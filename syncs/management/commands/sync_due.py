@@ -44,8 +44,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(reporting.as_json(runs))
         else:
-            for run in runs:
-                self.stdout.write(reporting.as_text(run))
+            for line in reporting.lines(runs):
+                self.stdout.write(line)
             if not runs:
                 self.stdout.write("Nothing is due.")
         sys.exit(reporting.exit_code(runs))
