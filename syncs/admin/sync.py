@@ -35,7 +35,7 @@ from syncs.progress import Progress
 from syncs.status import attention
 from syncs.status.attention import Need, with_need
 from syncs.status.facts import facts_of, last_runs
-from syncs.status.state import run_label, state_of
+from syncs.status.state import Tone, run_label, state_of
 
 RECENT_RUNS = 10
 CHARTED_RUNS = 40
@@ -297,11 +297,13 @@ def _page(sync: Sync) -> dict[str, Any]:
     open_run = sync.runs.filter(state__in=OPEN_RUNS).first()
     runs = list(sync.runs.all()[:CHARTED_RUNS])
     facts = facts_of([sync], now)[sync.pk]
+    state = state_of(facts)
     progress = Progress.of(open_run, now) if open_run else None
     return {
         "chart": chart_of(runs),
-        "state": state_of(facts),
-        "attention": attention.of(facts),
+        "state": state,
+        # Of what is red or orange, the state's sentence says it.
+        "attention": None if state.tone in (Tone.CARE, Tone.BAD) else attention.of(facts),
         "facts": facts,
         "schedule_words": columns.schedule_words(sync),
         "times": _times(sync),
