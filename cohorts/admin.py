@@ -1,5 +1,6 @@
 """Cohorts in the admin."""
 
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -16,6 +17,7 @@ from unfold.decorators import display
 
 from cohorts import building, owner, pages, refresh, remove
 from cohorts.choices import SourceKind, UploadState
+from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
 
@@ -102,7 +104,7 @@ class CohortAdmin(ModelAdmin):
 
     class Media:
         css = {"all": ["cohorts/cohorts.css"]}
-        js = [Script("cohorts/preview.js", defer=True), Script("cohorts/builder.js", defer=True)]
+        js = [Script("cohorts/preview.js", defer=True), Script("cohorts/builder.js", type="module")]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
@@ -113,6 +115,7 @@ class CohortAdmin(ModelAdmin):
                 "data-names-url": reverse("admin:cohorts_names"),
                 "data-preview-url": reverse("admin:cohorts_preview"),
                 "data-time-zone": timezone.get_current_timezone_name(),
+                "data-words": json.dumps(vocabulary()),
             }
         return form
 

@@ -1,0 +1,44 @@
+// Windows and durations.
+import { freshWindow, splitDuration, windowKind } from "./definition.js";
+import { choice, input } from "./dom.js";
+
+export function durationControls(form, value, path, put) {
+  let [amount, unit] = splitDuration(value, form.words.units);
+  const say = () => {
+    put(`${amount}${unit}`);
+    form.changed();
+  };
+  return [
+    input("number", amount, path, (text) => { amount = text; say(); }, { type: "number", min: 1, class: "cs-short" }),
+    choice("unit", form.words.units, unit, `${path}!unit`, (next) => { unit = next; say(); }),
+  ];
+}
+
+// The controls of the window that `of` has under a key; only a condition's own window can be left out.
+export function windowControls(form, of, key, path) {
+  const value = of[key];
+  const kind = windowKind(value);
+  const { all_time: always, ...bounded } = form.words.windows;
+  const options = key === "window" ? { all_time: always, ...bounded } : bounded;
+  const parts = [choice("When", options, kind, `${path}!window`, (next) => {
+    if (next === "all_time") delete of[key];
+    else of[key] = freshWindow(next, new Date().toISOString().slice(0, 10));
+    form.redraw(`${path}!window`);
+  })];
+  if (kind === "last") parts.push(...durationControls(form, value.last, `${path}/last`, (next) => { value.last = next; }));
+  if (kind === "between_ago") parts.push(...[0, 1].flatMap((n) => agoControls(form, value.between_ago, n, path)));
+  if (kind === "dates") parts.push(...["from", "to"].map((end) => dayControl(form, value, end, path)));
+  return parts;
+}
+
+function agoControls(form, pair, n, path) {
+  return durationControls(form, pair[n], `${path}/between_ago/${n}`, (next) => { pair[n] = next; });
+}
+
+function dayControl(form, value, end, path) {
+  return input(end, value[end], `${path}/${end}`, (text) => {
+    if (text) value[end] = text;
+    else delete value[end];
+    form.changed();
+  }, { type: "date" });
+}
