@@ -23,7 +23,6 @@ from cohorts.models import Cohort, Upload
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
 DRAIN = 5.0
-SCHEDULE = ["schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"]
 
 
 def _shown_for(sources: list[str], schedules: list[str] | None = None) -> str:
@@ -80,7 +79,7 @@ class CohortAdmin(ModelAdmin):
         ),
         (
             "When it is calculated",
-            {"fields": [*SCHEDULE, "refresh_before_sync"]},
+            {"fields": [*Cohort.SCHEDULE_FIELDS, "refresh_before_sync"]},
         ),
         (
             "Hold a refresh for a person",
@@ -122,7 +121,7 @@ class CohortAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Cohort, form: Any, change: bool) -> None:
         """Save only what the form is about: a refresh writes the same row."""
         fields = [name for name in form.fields if name in form.cleaned_data]
-        if not change or set(SCHEDULE) & set(form.changed_data):
+        if not change or set(Cohort.SCHEDULE_FIELDS) & set(form.changed_data):
             obj.reschedule(timezone.now())
             fields.append("next_due_at")
         obj.save(update_fields=fields if change else None)

@@ -78,6 +78,14 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
 class Cohort(Scheduled):
     """A group of users. What it holds is told by its published version: see Member."""
 
+    # What people configure, wherever they do: form, file, REST API; and what the history of changes records.
+    CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
+        *("key", "name", "description", "source_kind", "definition", "events_workspace"),
+        *("query_database", "query_sql", "refresh_before_sync"),
+        *Scheduled.SCHEDULE_FIELDS,
+        *("hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"),
+    )
+
     key = models.SlugField(
         max_length=100,
         unique=True,

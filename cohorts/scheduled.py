@@ -1,6 +1,7 @@
 """The fields and methods of what runs on a schedule: syncs, and cohorts that are calculated."""
 
 from datetime import datetime
+from typing import ClassVar
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -11,6 +12,10 @@ from cohorts.choices import ScheduleKind
 
 class Scheduled(models.Model):
     """A row with a schedule; `next_due_at` is what a worker asks for."""
+
+    SCHEDULE_FIELDS: ClassVar[tuple[str, ...]] = (
+        *("schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"),
+    )
 
     schedule_kind = models.CharField(
         "schedule", max_length=20, choices=ScheduleKind, default=ScheduleKind.MANUAL

@@ -11,27 +11,12 @@ from cohorts.choices import CalculationState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.sources import USE_QUERY, sets_query
 
-SCHEDULE = ["schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone"]
-
 
 class CohortSerializer(serializers.ModelSerializer[Cohort]):
     class Meta:
         model = Cohort
         fields = [
-            "key",
-            "name",
-            "description",
-            "source_kind",
-            "definition",
-            "events_workspace",
-            "query_database",
-            "query_sql",
-            "refresh_before_sync",
-            *SCHEDULE,
-            "hold_if_emptied",
-            "hold_if_halved",
-            "guard_percent",
-            "guard_users",
+            *Cohort.CONFIG_FIELDS,
             "version",
             "size",
             "published_at",
@@ -81,7 +66,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
         """Save what was given, and no more: a refresh writes the same row."""
         self._changed(instance, validated_data)
         fields = list(validated_data)
-        if set(fields) & set(SCHEDULE):
+        if set(fields) & set(Cohort.SCHEDULE_FIELDS):
             instance.reschedule(timezone.now())
             fields.append("next_due_at")
         instance.save(update_fields=fields)

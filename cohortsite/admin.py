@@ -23,9 +23,14 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from cohortsite import second_factor, tokens
+from cohortsite import granting, second_factor, tokens
 from cohortsite.forms import ApiTokenForm
 from cohortsite.models import ApiToken
+
+
+def is_superuser(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)
+
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -52,10 +57,42 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     )
     readonly_fields = ("second_factor",)
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Two-factor login", {"fields": ("second_factor",)}))
+    add_fieldsets = (
+        (None, {"fields": ("username", "usable_password", "password1", "password2")}),
+        ("Role", {"fields": ("groups",)}),
+    )
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.second_factor_view)
         return [path("<int:pk>/second-factor/", view, name="auth_user_second_factor"), *super().get_urls()]
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Whoever may do more is out of reach: a new password for them would be theirs to log in with."""
+        return super().has_change_permission(request, obj) and (
+            obj is None or granting.may_manage(request.user, obj)
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (
+            obj is None or granting.may_manage(request.user, obj)
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        """Only a superuser makes one."""
+        return self.readonly_fields if is_superuser(request) else (*self.readonly_fields, "is_superuser")
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "groups":
+            options["queryset"] = granting.groups_of(request.user)
+        elif db_field.name == "user_permissions":
+            options["queryset"] = granting.permissions_of(request.user)
+        return super().formfield_for_manytomany(db_field, request, **options)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Who is made here is to log in here."""
+        if not change:
+            obj.is_staff = True
+        super().save_model(request, obj, form, change)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         factors = Authenticator.objects.filter(user=OuterRef("pk"), type=Authenticator.Type.TOTP)
@@ -97,7 +134,21 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+    """A role gives no more than whoever changes it has."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_change_permission(request, obj) and self._in_reach(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and self._in_reach(request, obj)
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **options: Any) -> Any:
+        if db_field.name == "permissions":
+            options["queryset"] = granting.permissions_of(request.user)
+        return super().formfield_for_manytomany(db_field, request, **options)
+
+    def _in_reach(self, request: HttpRequest, group: Group | None) -> bool:
+        return group is None or granting.groups_of(request.user).filter(pk=group.pk).exists()
 
 
 @admin.register(ApiToken)

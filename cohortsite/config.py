@@ -75,6 +75,12 @@ SOURCE_FIELDS: Mapping[str, str] = {
     "query_sql": SourceKind.QUERY,
 }
 
+
+def flat_fields(model: type[Cohort | Sync], *grouped: str) -> tuple[str, ...]:
+    """What is configured of a model, but for what a file puts into groups: its schedule, and `grouped`."""
+    return tuple(name for name in model.CONFIG_FIELDS if name not in (*model.SCHEDULE_FIELDS, *grouped))
+
+
 SECTIONS = {
     "destinations": Section(
         Destination,
@@ -87,11 +93,7 @@ SECTIONS = {
         Cohort,
         names=("key",),
         always=("name", "source_kind"),
-        flat=(
-            *("key", "name", "description", "hold_if_emptied", "hold_if_halved", "guard_percent"),
-            "guard_users",
-            *("events_workspace", "refresh_before_sync"),
-        ),
+        flat=flat_fields(Cohort, "source_kind", *SOURCE_FIELDS),
         groups={
             "source": {
                 "kind": "source_kind",
@@ -106,7 +108,7 @@ SECTIONS = {
         Sync,
         names=("cohort", "destination"),
         always=("schedule_kind",),
-        flat=("cohort", "destination", "enabled", "hold_if_halved", "guard_percent", "guard_users"),
+        flat=flat_fields(Sync),
         groups={"schedule": SCHEDULE},
     ),
 }

@@ -19,11 +19,19 @@ class InvalidConfig(ValueError):
         self.errors = list(errors)
 
 
+def _joined(text: str) -> str:
+    """Make one character of the two halves that JSON's escapes write it as: "\\ud83d\\udd25" is a flame."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return text  # half of a pair, which is refused
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def text(self, node: yaml.ScalarNode) -> str:
-        value = str(self.construct_scalar(node))
+        value = _joined(str(self.construct_scalar(node)))
         # Escapes can write what no database takes.
         if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
             raise _Problem("a NUL character or half of a surrogate pair", node)

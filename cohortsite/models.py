@@ -16,18 +16,12 @@ from cohortsite.records import ConfigurationRecords
 from destinations.models import Destination
 from syncs.models import Sync
 
-# From here and not on the models: they are of rooms that share no code of this kind.
-SCHEDULE = ("schedule_kind", "schedule_once_at", "schedule_at", "schedule_cron", "timezone")
-GUARDS = ("guard_percent", "guard_users")
+# From here and not on the models: they are of apps that share no code of this kind. Beside what people
+# configure it records what they decide about a sync, and of a credential that there is one.
 for model, configured in {
-    Cohort: (
-        *("key", "name", "description", "source_kind", "definition", "query_database", "query_sql"),
-        *("refresh_before_sync", "hold_if_emptied", "hold_if_halved"),
-        *GUARDS,
-        *SCHEDULE,
-    ),
+    Cohort: Cohort.CONFIG_FIELDS,
     Destination: (*Destination.CONFIG_FIELDS, "credential"),
-    Sync: ("cohort", "destination", "enabled", "archived_at", "external_name", *GUARDS, *SCHEDULE),
+    Sync: (*Sync.CONFIG_FIELDS, "archived_at", "external_name"),
 }.items():
     register(
         model,
@@ -39,9 +33,9 @@ for model, configured in {
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def usable(self) -> ApiTokenQuerySet:
-        """Those that are neither revoked nor expired, of users who may log in."""
+        """Those that are neither revoked nor expired, of users who may use the admin."""
         unexpired = Q(expires_at=None) | Q(expires_at__gt=Now())
-        return self.filter(unexpired, revoked_at=None, user__is_active=True)
+        return self.filter(unexpired, revoked_at=None, user__is_active=True, user__is_staff=True)
 
     def revoke(self, pk: Any) -> bool:
         """Refuse the token from now on; False if it was revoked before."""

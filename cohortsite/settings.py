@@ -1,5 +1,7 @@
 """All settings, in one file. Every environment variable stands in .env.example with a sentence."""
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,7 @@ MIDDLEWARE = [
     "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "cohortsite.viewer_zone.viewer_zone",
+    "cohortsite.caching.nothing_is_stored",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "cohortsite.urls"
@@ -95,7 +98,11 @@ TEMPLATES: list[dict[str, Any]] = [
 
 # --- Database -----------------------------------------------------------------------------
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+# The database, uploads and events name people: what is made is for its owner alone.
+os.umask(0o077)
 VAR_DIR.mkdir(parents=True, exist_ok=True)
+if VAR_DIR.stat().st_uid == os.geteuid() and not VAR_DIR.stat().st_mode & stat.S_ISVTX:
+    VAR_DIR.chmod(0o700)  # what an earlier release made, with all that is in it; but no /tmp
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR}/cohort-sync.sqlite3")}
 # A connection is kept by its thread: opening one costs a partner's call more than the call itself.
 DATABASES["default"]["CONN_MAX_AGE"] = 60
@@ -168,6 +175,8 @@ MEDIA_ROOT = VAR_DIR / "uploads"
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", default=32 * 1024 * 1024)
 # A file of user ids, in the browser or as the body of a REST call.
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=1024**3)
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 
 # --- Alerts -------------------------------------------------------------------------------
@@ -188,7 +197,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "cohortsite.passwords.EndsTokens"}]
 LOGIN_URL = reverse_lazy("account_login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 # Proxies in front that add to X-Forwarded-For; 0: the address that connects is the client's.

@@ -82,6 +82,13 @@ class SyncQuerySet(models.QuerySet["Sync"]):
 class Sync(Scheduled):
     """One cohort at one destination, on a schedule, and what that partner holds of it."""
 
+    # What people configure, wherever they do: form, file, REST API; and what the history of changes records.
+    CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
+        *("cohort", "destination", "enabled"),
+        *Scheduled.SCHEDULE_FIELDS,
+        *("hold_if_halved", "guard_percent", "guard_users"),
+    )
+
     cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="syncs")
     destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="syncs")
     enabled = models.BooleanField(

@@ -35,6 +35,7 @@ def test_scalars_are_what_they_look_like(text, value):
         (b"1: x", "a key that is no text"),
         (b'a: "x\\0y"', "line 1, column 4: a NUL"),
         (b'a: "\\uD800"', "half of a surrogate"),
+        (b'a: "\\udd25\\ud83d"', "half of a surrogate"),
         (b"a: \xff", "not YAML in UTF-8"),
         (b"a: x\x00y", "not YAML in UTF-8"),
         (b"a: !!python/name:os.system ''", "could not determine a constructor"),
@@ -55,3 +56,10 @@ def test_what_is_no_plain_document_is_refused_with_its_place(text, said):
 )
 def test_text_that_looks_like_something_else_comes_back_as_text(text):
     assert load(dump({"key": text}).encode()) == {"key": text}
+
+
+def test_what_json_writes_in_two_halves_is_one_character():
+    assert load(b'{"name": "VIP \\ud83d\\udd25", "\\ud83d\\udd25": 1}') == {
+        "name": "VIP \U0001f525",
+        "\U0001f525": 1,
+    }

@@ -32,7 +32,7 @@ def _no_events_no_worker(settings, tmp_path, db):
 
 
 def token_of(role):
-    user = User.objects.create_user(role or "stranger")
+    user = User.objects.create_user(role or "stranger", is_staff=True)
     if role:
         roles.grant()
         user.groups.add(Group.objects.get(name=role))

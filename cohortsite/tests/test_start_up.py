@@ -1,8 +1,10 @@
 """What a command costs before it does anything: the modules that it imports, which can be counted."""
 
 import os
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import orjson
 import pytest
@@ -94,3 +96,12 @@ def test_checks_of_our_settings_have_the_tag_that_commands_ask_for() -> None:
     ours = [check for check in known if check.__module__ in {f"{app}.checks" for app in OURS.values()}]
     assert len(ours) >= 6
     assert all("settings" in check.tags for check in ours)
+
+
+def test_what_is_made_is_for_its_owner_alone(site: dict[str, str]) -> None:
+    folder = Path(site["VAR_DIR"])
+    folder.chmod(0o755)  # as an earlier release made it
+    command(site, "sync_due")
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.rglob("*")]}
+    assert folder / "db.sqlite3" in modes
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}

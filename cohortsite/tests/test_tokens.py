@@ -111,3 +111,39 @@ def test_the_docs_page_needs_no_inline_script():
     assert page.status_code == 200
     assert "<script>" not in page.content.decode()
     assert "http" not in "".join(part for part in page.content.decode().split('"') if part.startswith("http"))
+
+
+def test_a_token_ends_when_its_owner_may_use_the_admin_no_more(ann):
+    _, text = tokens.create(ann, "a")
+    User.objects.update(is_staff=False)
+    assert get(text).status_code == 401
+    with pytest.raises(CommandError, match="may not use the admin"):
+        call_command("create_api_token", "ann", stdout=StringIO())
+
+
+def test_a_token_loses_what_its_owner_loses(ann):
+    _, text = tokens.create(ann, "a")
+    ann.user_permissions.clear()
+    assert get(text).status_code == 403
+
+
+def test_a_token_ends_with_the_password_of_its_owner_and_not_with_another_hash_of_it(ann, settings):
+    other = User.objects.create_user("bob", password="y", is_staff=True)
+    ann_s, text = tokens.create(ann, "a")
+    bob_s, _ = tokens.create(other, "b")
+    fast = "django.contrib.auth.hashers.MD5PasswordHasher"
+    settings.PASSWORD_HASHERS = [fast, *settings.PASSWORD_HASHERS]
+    assert ann.check_password("x") and ann.password.startswith("md5$")
+    assert get(text).status_code == 200
+    ann.set_password("quite another one")
+    ann.save()
+    assert get(text).status_code == 401
+    ann_s.refresh_from_db()
+    bob_s.refresh_from_db()
+    assert ann_s.state == "Revoked" and bob_s.state == "Active"
+
+
+def test_answers_with_people_in_them_are_kept_by_nobody(ann):
+    _, text = tokens.create(ann, "a")
+    for reply in (get(text), get("wrong")):
+        assert reply.headers["Cache-Control"] == "no-store"

@@ -26,6 +26,9 @@ class Command(BaseCommand):
         user = get_user_model().objects.filter(username=options["user"], is_active=True).first()
         if user is None:
             raise CommandError(f"There is no active user {options['user']!r}.", returncode=2)
+        if not user.is_staff:
+            hint = "Give them Staff status first: a token does what its user may do."
+            raise CommandError(f"{options['user']} may not use the admin. {hint}", returncode=2)
         days = options["days"]
         if days is not None and not 0 < days <= 36_500:
             raise CommandError("--days must be from 1 to 36,500.", returncode=2)
