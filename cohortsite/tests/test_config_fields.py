@@ -81,6 +81,6 @@ def test_what_was_recorded_before_gets_the_workspace_that_the_cohort_has(db):
     cohort = world.cohort(["a"], key="buyers")
     Cohort.objects.filter(pk=cohort.pk).update(events_workspace="shop")
     assert cohort.history.get().events_workspace == "default"
-    migration = import_module("cohortsite.migrations.0006_configured_fields")
+    migration = import_module("cohortsite.migrations.0007_configured_fields")
     migration.as_they_are(apps, SimpleNamespace(connection=connection))
     assert cohort.history.get().events_workspace == "shop"

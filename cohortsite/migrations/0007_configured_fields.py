@@ -19,7 +19,7 @@ def as_they_are(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("cohortsite", "0005_partners_language"), ("cohorts", "0001_initial")]
+    dependencies = [("cohortsite", "0006_corrections_of_events"), ("cohorts", "0001_initial")]
 
     operations = [
         migrations.AddField(
