@@ -26,6 +26,7 @@ MACHINE = "syncs/tests/test_machine.py"
 DEEDS = "syncs/tests/test_deeds.py"
 HTTP = "tests/test_sync_http.py"
 ODD = "tests/test_odd_partner.py"
+REFUSED = "tests/test_refused_users.py"
 # Enough for each mistake below to show itself; a test that has failed stops there.
 HISTORIES = "600"
 
@@ -217,7 +218,7 @@ MUTANTS = [
     Mutant(
         "who is delivered is no longer rejected",
         "syncs/judge.py",
-        "rejections.forgive(work.retried.values(), [*narrowing.rejected, *narrowing.undelivered])",
+        "rejections.forgive(work.retried.values(), still)",
         "rejections.forgive([], [])",
     ),
     Mutant(
@@ -233,6 +234,34 @@ MUTANTS = [
         "self._rest = sorted([*self._rest, *users])",
         "self._rest = sorted(self._rest)",
         (MODEL, "syncs/tests/test_narrow.py"),
+    ),
+    Mutant(
+        "until somebody was taken, users are tried alone",
+        "syncs/judge.py",
+        "alone=not feed.accepted and feed.refused >= ALONE_AFTER",
+        "alone=False",
+        (REFUSED,),
+    ),
+    Mutant(
+        "one witness proves nothing",
+        "syncs/judge.py",
+        "len(feed.witnesses) < WITNESSES",
+        "False",
+        (REFUSED,),
+    ),
+    Mutant(
+        "who was refused before does not decide about the partner",
+        "syncs/judge.py",
+        "if works and all(work.retried for work in works):",
+        "if False:",
+        (REFUSED,),
+    ),
+    Mutant(
+        "a list that is older than the run and takes nobody is gone",
+        "syncs/judge.py",
+        "drive.endpoint.kind == Kind.LIST and not _made_the_list(feed)",
+        "False",
+        (REFUSED,),
     ),
     # Drivers, renames.
     Mutant(

@@ -206,6 +206,7 @@ class Drive:
                 break
             if not work.stored:
                 self._store(work)
+            work.feed.flying += 1
             chosen.append(work)
             room -= 1
         return chosen
@@ -216,17 +217,22 @@ class Drive:
             for work in [work for work in waiting if work.feed.ended]:
                 waiting.remove(work)
             for work in waiting:
-                if not work.feed.blocked or work.canary:
+                begun = waiting is self.ready or work.feed.may_begin
+                if begun and (not work.feed.blocked or work.canary):
                     waiting.remove(work)
                     return work
         return self._from_feeds()
 
-    def _from_feeds(self) -> Work | None:
-        """Ask the runs in turn, so that a small one does not wait behind a large one."""
+    def _from_feeds(self, *, ahead: bool = False) -> Work | None:
+        """Ask the runs in turn, so that a small one does not wait behind a large one.
+
+        ahead: what may set out later will do.
+        """
         for _ in range(len(self.feeds)):
             self._turn = (self._turn + 1) % len(self.feeds)
             feed = self.feeds[self._turn]
-            work = None if feed.ended or feed.blocked else feed.next()
+            may_begin = not (feed.ended or feed.blocked) and (ahead or feed.may_begin)
+            work = feed.next() if may_begin else None
             if work:
                 return work
         return None
@@ -272,7 +278,6 @@ class Drive:
     def _submit(self, chosen: list[Work]) -> None:
         for work in chosen:
             self.in_flight += 1
-            work.feed.flying += 1
             self.pool.submit(self._send, work, work.encode(), self._pace())
 
     def _pace(self) -> float:
@@ -306,7 +311,7 @@ class Drive:
     def _think_ahead(self) -> None:
         """Plan and encode the next batches while the threads wait for the partner."""
         while self.ending is None and len(self.ahead) + len(self.ready) < self.endpoint.threads:
-            work = self._from_feeds()
+            work = self._from_feeds(ahead=True)
             if work is None:
                 return
             work.encode()

@@ -1,4 +1,6 @@
-"""What one run has left to send, in order: create the list, try rejected users again, add, remove.
+"""What one run has left to send, in order: create the list, add, remove, try rejected users again.
+
+Who was rejected before comes last, so that a partner that refuses just them takes the others all the same.
 
 A feed is read by the driver alone. It yields `Work`, or BARRIER where everything before must have
 been settled: no remove starts while an add of that user may be in flight.
@@ -21,6 +23,8 @@ from syncs.plan import Plan
 
 # A batch of single requests: few enough to be repeated whole after a crash.
 SINGLES = 100
+# Requests of a run that are under way at once while nobody was accepted in it.
+UNPROVEN = 4
 BARRIER = None
 
 
@@ -69,10 +73,17 @@ class Feed:
         # those that it refused since.
         self.accepted = Batch.objects.filter(run_id=run.pk, delivered__gt=0).exclude(step=Step.CREATE).count()
         self.refused = 0
+        # Refusals that left nobody of their piece innocent: while nobody was accepted, only they count.
+        self.all_at_fault = 0
+        # Users who were added by the last requests, and are at the partner now.
+        self.taken: list[str] = []
+        # Whom canaries named since somebody was accepted.
+        self.witnesses: list[str] = []
+        # Rejected users are tried no more in this run: nobody can be asked whether the partner is well.
+        self.retries_over = False
         # Nothing but bare 404s so far among the refusals; and what the last one said.
         self.only_404 = True
         self.last_message = ""
-        self.canary_sent = False
         # A canary is on its way: nothing else is sent until it is back.
         self.blocked = False
         # Works that were given out and are not settled; requests that are under way.
@@ -107,6 +118,13 @@ class Feed:
                 return None
         self.exhausted = True
         return None
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether another batch may set out. Until somebody was accepted, few do, and each refusal is
+        looked into before the next one: a partner that refuses everybody is asked little.
+        """
+        return self.accepted > 0 or (self.flying < UNPROVEN and not (self.refused and self.flying))
 
     @property
     def done(self) -> bool:
@@ -180,11 +198,11 @@ class Feed:
             yield BARRIER
         yield from self._resumed()
         yield BARRIER
-        yield from self._retries()
-        yield BARRIER
         for step in (Step.ADD, Step.REMOVE):
             yield from self._planned(step)
             yield BARRIER
+        yield from self._retries()
+        yield BARRIER
 
     def _create(self) -> Work:
         """The create call: the row of the one that an earlier driver began, or a new one."""
@@ -216,7 +234,7 @@ class Feed:
     def _retries(self) -> Iterator[Work]:
         for step, due in rejections.due(self.run, self.plan, forget=self.forgotten.extend):
             users = iter(sorted(due))
-            while chunk := list(islice(users, self.most)):
+            while not self.retries_over and (chunk := list(islice(users, self.most))):
                 batch = self.new_batch(step, chunk, keep_ids=True)
                 yield self.work_on(batch, chunk, retried={user: due[user] for user in chunk})
 

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,14 @@ from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 if TYPE_CHECKING:
     from syncs.drive import Drive, Result
 
-# After so many refusals in a row: a partner that refuses everybody is not asked user by user.
+# After so many refusals in a row, somebody whom the partner holds is asked for.
 REFUSALS = 20
+# While nobody was accepted: after so many refusals users are tried alone; and when so many were refused by
+# themselves and nobody was taken, the partner refuses everybody. With the requests under way 30 in all.
+ALONE_AFTER = 4
+ALL_AT_FAULT = 14
+# One witness proves nothing, who may be unknown since yesterday: so many are asked.
+WITNESSES = 5
 SPENT_IN_A_ROW = 3
 PROBE_AFTER = 5 * 60.0
 PROBE_AT_MOST = 3600.0
@@ -105,7 +112,10 @@ def _accepted(drive: "Drive", work: Work, reply: Reply) -> None:
         return
     feed.accepted += 1
     feed.run.trouble = ""
-    feed.refused, feed.canary_sent = 0, False
+    feed.refused = feed.all_at_fault = 0
+    feed.witnesses = []
+    if work.batch.step == Step.ADD and not work.canary:
+        _remember_taken(feed, work.narrowing.piece, reply.failed_users)
     if work.canary:
         _canary_accepted(drive, work)
     refusal = Rejected("The partner's reply names this user as failed.", code="users_failed", reply=reply)
@@ -114,6 +124,12 @@ def _accepted(drive: "Drive", work: Work, reply: Reply) -> None:
     for waiting in [w for w in drive.unproven if w.feed is feed]:
         drive.unproven.remove(waiting)
         _settle(drive, waiting)
+
+
+def _remember_taken(feed: Feed, piece: list[str], failed: Sequence[str]) -> None:
+    some = piece[:: -(-len(piece) // WITNESSES)]
+    taken = [user for user in some if user not in failed] if failed else some
+    feed.taken = [*taken, *feed.taken][: 2 * WITNESSES]
 
 
 def _created(drive: "Drive", work: Work, reply: Reply) -> None:
@@ -184,10 +200,12 @@ def _settle(drive: "Drive", work: Work) -> None:
         rejections.settle(batch, work.retried, RejectionKind.REJECTED, narrowing.rejected)
         rejections.settle(batch, work.retried, RejectionKind.UNDELIVERED, narrowing.undelivered)
         if work.retried:
-            rejections.forgive(work.retried.values(), [*narrowing.rejected, *narrowing.undelivered])
+            still = [*narrowing.rejected, *narrowing.undelivered, *narrowing.left]
+            rejections.forgive(work.retried.values(), still)
 
     drive.writes.append(write)
-    state = rejections.state_of(narrowing.delivered, len(narrowing.rejected), len(narrowing.undelivered))
+    not_tried = len(narrowing.undelivered) + len(narrowing.left)
+    state = rejections.state_of(narrowing.delivered, len(narrowing.rejected), not_tried)
     _end_batch(drive, work, state)
 
 
@@ -203,13 +221,18 @@ def _end_batch(drive: "Drive", work: Work, state: BatchState) -> None:
 
 def _rejected(drive: "Drive", work: Work, error: DeliveryError) -> None:
     assert work.narrowing
-    feed = work.feed
+    feed, narrowing = work.feed, work.narrowing
+    if work.retried and feed.retries_over:
+        _leave(drive, work)
+        return
     feed.refused += 1
     feed.only_404 &= isinstance(error, NotFound)
-    work.narrowing.reject(error, error.named_users)
+    if len(narrowing.piece) == 1 or set(error.named_users) >= set(narrowing.piece):
+        feed.all_at_fault += 1
+    narrowing.reject(error, error.named_users, alone=not feed.accepted and feed.refused >= ALONE_AFTER)
     _go_on(drive, work)
     drive.changed.append(work.batch)
-    if feed.refused >= REFUSALS:
+    if feed.refused >= REFUSALS if feed.accepted else feed.all_at_fault >= ALL_AT_FAULT:
         _ask_canary(drive, feed)
 
 
@@ -233,19 +256,45 @@ def unblock(drive: "Drive") -> None:
 
 def _ask_canary(drive: "Drive", feed: Feed) -> None:
     """Users were refused and nobody accepted: is it the users, or does the partner refuse everybody?"""
-    if not feed.blocked and not _canary(drive, feed, waiting=None) and not feed.accepted:
+    if feed.blocked or feed.ended or _canary(drive, feed, waiting=None) or feed.accepted:
+        return
+    works = [work for work in (*drive.unproven, *drive.ready) if work.feed is feed]
+    if works and all(work.retried for work in works):
+        # They were refused before: what they are told again says nothing about the partner.
+        feed.retries_over = True
+        for work in works:
+            _leave(drive, work)
+        drive.unproven = [work for work in drive.unproven if work.feed is not feed]
+        for work in [work for work in (*drive.ready, *drive.ahead) if work.feed is feed]:
+            (drive.ahead if work in drive.ahead else drive.ready).remove(work)
+            feed.in_flight -= 0 if work.stored else 1
+    else:
         _refuses_everybody(drive, feed)
 
 
+def _leave(drive: "Drive", work: Work) -> None:
+    """Try nobody more of these rejected users in this run; who was not tried alone stays as it was."""
+    assert work.narrowing
+    work.narrowing.leave()
+    _settle(drive, work)
+
+
 def _canary(drive: "Drive", feed: Feed, *, waiting: Work | None) -> bool:
-    """Add somebody again whom the partner certainly holds, changing nothing; False if there is nobody."""
-    if waiting is None and feed.canary_sent:
+    """Add somebody again whom the partner certainly holds, changing nothing; False if there is nobody.
+
+    Without a batch that waits for it, one is enough until somebody was accepted.
+    """
+    if waiting is None and feed.witnesses:
         return False
+    return _ask_witness(drive, feed, waiting)
+
+
+def _ask_witness(drive: "Drive", feed: Feed, waiting: Work | None) -> bool:
     user = _somebody_delivered(feed)
     if user is None:
         return False
     feed.blocked = True
-    feed.canary_sent = True
+    feed.witnesses.append(user)
     feed.in_flight += 1
     work = feed.work_on(feed.new_batch(Step.ADD, [user], keep_ids=True), [user], canary=True)
     work.waiting = waiting
@@ -254,16 +303,18 @@ def _canary(drive: "Drive", feed: Feed, *, waiting: Work | None) -> bool:
 
 
 def _somebody_delivered(feed: Feed) -> str | None:
-    """Return a user who is at the partner and shall stay there, or None."""
+    """Return a user who is at the partner and shall stay there, and was not asked yet; or None."""
     run = feed.run
     if run.mode == RunMode.EMPTY:
         return None
     added = run.batches.filter(step=Step.ADD, delivered__gt=0, user_ids__isnull=True).first()
-    found = list(islice(feed.users_of(added), 1)) if added else []
+    found = [*feed.taken, *(islice(feed.users_of(added), 2 * WITNESSES) if added else [])]
     if run.from_version:
         found += members.stayed(run.sync.cohort_id, run.from_version, run.to_version, 100)
-    bad = rejections.among(run.sync_id, found)
-    return next((user for user in found if user not in bad), None)
+    out = {*rejections.among(run.sync_id, found), *feed.witnesses}
+    found = [user for user in dict.fromkeys(found) if user not in out]
+    # Any of them: those who stand together have often come, and gone, together.
+    return random.Random(f"{run.pk} {len(feed.witnesses)}").choice(found) if found else None
 
 
 def _canary_accepted(drive: "Drive", work: Work) -> None:
@@ -282,6 +333,9 @@ def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
         return
     feed.blocked = False
     _end_batch(drive, work, BatchState.REJECTED)
+    another = isinstance(error, NotFound | Rejected) and len(feed.witnesses) < WITNESSES
+    if another and _ask_witness(drive, feed, work.waiting):
+        return
     if isinstance(error, NotFound | ListGone) and drive.endpoint.kind == Kind.LIST:
         _list_gone(drive, feed)
     elif isinstance(error, Rejected):
@@ -293,14 +347,26 @@ def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
 def _refuses_everybody(drive: "Drive", feed: Feed) -> None:
     last = feed.last_message
     if feed.only_404 and feed.refused:
-        if feed.run.mode == RunMode.EMPTY and drive.endpoint.kind == Kind.LIST:
+        if drive.endpoint.kind == Kind.LIST and not _made_the_list(feed):
+            # It is older than this run, and takes nobody: what else should be gone?
             _list_gone(drive, feed)
             return
-        reason = f"The partner answers every user with 404: check the paths and the list. {last}"
+        reason = f"The partner answers every user with 404: {_what_to_check(drive)} {last}"
         drive.pause(reason)
     else:
         reason = f"The partner refused every user that was sent, so nobody is marked as rejected. {last}"
     drive.end_run(feed, RunState.FAILED, reason)
+
+
+def _made_the_list(feed: Feed) -> bool:
+    """Whether the list was made by this run; an emptying one makes none."""
+    return feed.run.batches.filter(step=Step.CREATE, state=BatchState.DELIVERED).exists()
+
+
+def _what_to_check(drive: "Drive") -> str:
+    if drive.endpoint.kind == Kind.LIST:
+        return "check the paths. If they are right, “Start over” on the sync's page has a new list made."
+    return "check the paths."
 
 
 def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:

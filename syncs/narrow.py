@@ -10,8 +10,13 @@ without a request. A user who is alone and refused is at fault. Then the rest is
 on. The first user who is left over because everybody else was taken is tried alone, to be certain that
 this partner refuses users and not numbers; later ones are not. One user at fault in 1,000 takes 12 or 13
 requests, five take 57 at most.
+
+While nobody was accepted in the run, halves teach too little: each may hold somebody at fault, wherever a
+partner's unknown users stand. Then users are tried alone, picked at random (`alone`): the first who is
+taken proves the partner well, and many who are refused, each by themselves, prove that it takes nobody.
 """
 
+import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -27,7 +32,8 @@ FEW = 8
 class Narrowing:
     """`users`: whom to deliver. `most`: the most users in a piece (0: no limit).
 
-    The results are `delivered` (a count), `rejected` (user to error) and `undelivered` (the same).
+    The results are `delivered` (a count), `rejected` (user to error), `undelivered` (the same) and `left`,
+    who were not tried to the end.
     """
 
     users: Sequence[str]
@@ -35,6 +41,7 @@ class Narrowing:
     delivered: int = 0
     rejected: dict[str, DeliveryError] = field(default_factory=dict)
     undelivered: dict[str, DeliveryError] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
     piece: list[str] = field(default_factory=list)
     # The piece is one half of a suspect, and this is the other half.
     _other: list[str] = field(default_factory=list)
@@ -69,8 +76,11 @@ class Narrowing:
         else:
             self._advance()
 
-    def reject(self, error: DeliveryError, named: Collection[str] = ()) -> None:
-        """The partner refused the piece, and named users that are at fault, or none."""
+    def reject(self, error: DeliveryError, named: Collection[str] = (), *, alone: bool = False) -> None:
+        """The partner refused the piece, and named users that are at fault, or none.
+
+        `alone`: go on with one user, since nobody was accepted so far.
+        """
         piece, other = self.piece, self._other
         self._other = []
         at_fault = set(named) & set(piece)
@@ -80,11 +90,17 @@ class Narrowing:
             self._confirmed = True
         self._put_aside(other)
         if not at_fault:
-            self._test(piece)
+            if alone:
+                self.piece, self._other = _pick(piece)
+            else:
+                self._test(piece)
             return
         self.rejected |= {user: error for user in piece if user in at_fault}
         self._put_aside([user for user in piece if user not in at_fault])
         self._advance()
+        if alone and len(self.piece) > 1 and not self.once:
+            self.piece, rest = _pick(self.piece)
+            self._rest = sorted([*self._rest, *rest])
 
     def halve(self, error: DeliveryError) -> None:
         """The piece was too large for the partner: send no more than half of it at a time."""
@@ -108,6 +124,12 @@ class Narrowing:
             self._once += [users[i : i + size] for i in range(0, len(users), size)]
         self._other = []
         self._advance()
+
+    def leave(self) -> None:
+        """Try nobody more: of those who are left, nothing new is known."""
+        waiting = [user for part in (*self._parts, *self._once) for user in part]
+        self.left = [*self.piece, *self._other, *self._rest, *waiting]
+        self.piece, self._other, self._rest, self._parts, self._once = [], [], [], [], []
 
     def _put_aside(self, users: list[str]) -> None:
         """Keep users of whom nothing is known: with all such, or, when many are at fault, by themselves."""
@@ -133,3 +155,9 @@ class Narrowing:
             self.piece, self.once = self._once.pop(), True
         else:
             self.piece = []
+
+
+def _pick(users: list[str]) -> tuple[list[str], list[str]]:
+    """Return one of the users, and the others: any one, but the same each time."""
+    at = random.Random(f"{len(users)} {users[0]}").randrange(len(users))
+    return [users[at]], users[:at] + users[at + 1 :]

@@ -20,7 +20,10 @@ def users(count: int) -> list[str]:
 
 
 def narrow(
-    narrowing: Narrowing, bad: Collection[str], names: Callable[[list[str]], list[str]] = lambda found: []
+    narrowing: Narrowing,
+    bad: Collection[str],
+    names: Callable[[list[str]], list[str]] = lambda found: [],
+    alone: Callable[[], bool] = lambda: False,
 ) -> list[list[str]]:
     """Play a partner that refuses pieces with bad users and names some of them; return the requests."""
     sent = []
@@ -29,7 +32,7 @@ def narrow(
         sent.append(piece)
         assert len(sent) <= 4 * len(narrowing.users) + 10, "it does not come to an end"
         if found := [user for user in piece if user in bad]:
-            narrowing.reject(NO, names(found))
+            narrowing.reject(NO, names(found), alone=alone())
         else:
             narrowing.accept()
     return sent
@@ -43,7 +46,8 @@ def test_any_users_at_fault_are_found_exactly_and_all_others_delivered(data):
     most = data.draw(st.sampled_from([0, 0, 1, 7]))
     named = data.draw(st.integers(0, 3))
     narrowing = Narrowing(everyone, most=most)
-    sent = narrow(narrowing, bad, lambda found: found[:named])
+    alone = st.booleans() if data.draw(st.booleans()) else st.just(False)
+    sent = narrow(narrowing, bad, lambda found: found[:named], lambda: data.draw(alone))
     assert set(narrowing.rejected) == bad
     assert narrowing.delivered == len(everyone) - len(bad)
     good = [user for piece in sent if not bad & set(piece) for user in piece]
@@ -55,6 +59,15 @@ def test_one_bad_user_in_a_thousand_costs_at_most_14_requests_wherever_it_stands
     everyone = users(1000)
     most = max(len(narrow(Narrowing(everyone), {user})) for user in everyone)
     assert 11 <= most <= 14, most
+
+
+def test_nobody_is_lost_when_the_rest_is_left():
+    narrowing = Narrowing(users(100), most=30)
+    for _ in range(5):
+        narrowing.reject(NO, alone=True)
+    narrowing.leave()
+    assert narrowing.done
+    assert sorted([*narrowing.rejected, *narrowing.left]) == users(100)
 
 
 def positions() -> list[list[int]]:
