@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", ".env", "*.sqlite3*")
 MODEL = "syncs/tests/test_plan.py"
 MACHINE = "syncs/tests/test_machine.py"
-DEEDS = "syncs/tests/test_deeds.py"
+LIFECYCLE = "syncs/tests/test_lifecycle.py"
 HTTP = "tests/test_sync_http.py"
 ODD = "tests/test_odd_partner.py"
 REFUSED = "tests/test_refused_users.py"
@@ -156,14 +156,14 @@ MUTANTS = [
         "syncs/feed.py",
         "            yield from self._planned(step)\n            yield BARRIER",
         "            yield from self._planned(step)",
-        (DEEDS,),
+        (LIFECYCLE,),
     ),
     Mutant(
         "a run ends when what is in flight of it has come back",
         "syncs/drive.py",
         "if feed.ended and not feed.flying",
         "if feed.ended",
-        (DEEDS,),
+        (LIFECYCLE,),
     ),
     Mutant(
         "nothing is recorded as delivered before the reply",
@@ -195,7 +195,7 @@ MUTANTS = [
         "syncs/rejections.py",
         "if rejection.wanted != want or run.mode != RunMode.CHANGES:",
         "if run.mode != RunMode.CHANGES:",
-        (DEEDS,),
+        (LIFECYCLE,),
     ),
     Mutant(
         "a rejected user waits for their turn",
@@ -279,14 +279,14 @@ MUTANTS = [
         "syncs/drive.py",
         "if self.lease.remaining() <= self.endpoint.deadline:",
         "if False:",
-        (DEEDS,),
+        (LIFECYCLE,),
     ),
     Mutant(
         "a new name is filled when the old one is empty",
         "syncs/lifecycle.py",
         "follow_up(run, trigger=Trigger.RENAMED, mode=RunMode.FULL)",
         "run.refresh_from_db()",
-        (DEEDS,),
+        (LIFECYCLE,),
     ),
     Mutant(
         "a plan counts just whom it names",
@@ -300,7 +300,7 @@ MUTANTS = [
         "cohorts/members.py",
         "len(versions_left) < len(page) or not approved.issuperset(versions_left)",
         "len(versions_left) < len(page) and not approved.issuperset(versions_left)",
-        (DEEDS,),
+        (LIFECYCLE,),
     ),
     # Versions, secrets, addresses.
     Mutant(

@@ -43,7 +43,7 @@ def tell_changes(now: datetime) -> list[Alert]:
 
 def _tell(sync: Sync, kind: str, sentence: str) -> Alert | None:
     with transaction.atomic():
-        if not Sync.objects.told(sync.pk, before=sync.alerted, now=kind):
+        if not Sync.objects.note_alerted(sync.pk, before=sync.alerted, now=kind):
             return None
         return Alert.objects.create(sync=sync, kind=kind or AlertKind.RECOVERED, sentence=sentence)
 

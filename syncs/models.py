@@ -63,7 +63,7 @@ class SyncQuerySet(models.QuerySet["Sync"]):
             == 1
         )
 
-    def told(self, pk: int, *, before: str, now: str) -> bool:
+    def note_alerted(self, pk: int, *, before: str, now: str) -> bool:
         """Record that people are told of a change of state; of several processes, one does."""
         return self.filter(pk=pk, alerted=before).update(alerted=now) == 1
 

@@ -15,7 +15,7 @@ COLUMNS = ("user_id", "sync", "wanted", "kind", "state", "code", "message", "tri
 PAGE = 2_000
 
 
-class _Line:
+class _HandsOn:
     """What csv writes to: hands the line on."""
 
     def write(self, line: str) -> str:
@@ -24,7 +24,7 @@ class _Line:
 
 def lines(rejections: QuerySet[Rejection]) -> Iterator[str]:
     """Yield the file's lines, beginning with a byte order mark, without which Excel takes it for Latin-1."""
-    writer = csv.writer(_Line())
+    writer = csv.writer(_HandsOn())
     yield "\ufeff" + writer.writerow(COLUMNS)
     rows = rejections.select_related("sync__cohort", "sync__destination").iterator(chunk_size=PAGE)
     for rejection in rows:

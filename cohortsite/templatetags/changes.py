@@ -1,4 +1,4 @@
-"""What the History page of an object shows above the deeds: its changes of configuration."""
+"""What the History page of an object shows above the actions: its changes of configuration."""
 
 from typing import Any
 

@@ -24,7 +24,7 @@ from tests import world
 pytestmark = pytest.mark.django_db
 PAST_LOGIN = re.compile(r"^admin/(login|logout|jsi18n|autocomplete|password_change|search|r/)")
 # What an operator may post to: everything else that changes something is the administrator's.
-OPERATOR_DEEDS = {
+OPERATOR_ACTIONS = {
     *(f"admin/syncs/sync/1/do/{name}/" for name in ("run", "pause", "resume", "full", "empty")),
     *(f"admin/syncs/sync/1/do/{name}/" for name in ("approve", "refuse", "cancel", "try-now")),
     *(f"admin/syncs/run/1/do/{name}/" for name in ("approve", "refuse", "resume", "try-now", "cancel")),
@@ -55,17 +55,19 @@ def admin_urls():
             continue
         if "<slug:name>" in route:
             app, model = route.split("/")[1:3]
-            names = [deed.name for deed in deeds_of(app, model)]
+            names = [action.name for action in actions_of(app, model)]
             found |= {filled(route.replace("<slug:name>", name)) for name in names}
         else:
             found.add(filled(route))
     return sorted(found)
 
 
-def deeds_of(app, model):
+def actions_of(app, model):
     from django.contrib import admin
 
-    return next(a.deeds for m, a in admin.site._registry.items() if m._meta.label_lower == f"{app}.{model}")
+    return next(
+        a.row_actions for m, a in admin.site._registry.items() if m._meta.label_lower == f"{app}.{model}"
+    )
 
 
 @pytest.fixture
@@ -159,13 +161,13 @@ def test_a_viewer_reads_everything_changes_nothing_and_sees_no_secret(site, ever
     assert [u["is_superuser"] for u in after["auth.User"]] == [False]
 
 
-def test_an_operator_does_the_deeds_and_configures_nothing(site):
+def test_an_operator_does_the_actions_and_configures_nothing(site):
     client = client_of("operator")
     administrator = client_of("administrator")
-    deeds = [url for url in admin_urls() if "/do/" in url]
-    assert set(deeds) >= OPERATOR_DEEDS
-    for url in deeds:
-        expected = 200 if url in OPERATOR_DEEDS else 403
+    actions = [url for url in admin_urls() if "/do/" in url]
+    assert set(actions) >= OPERATOR_ACTIONS
+    for url in actions:
+        expected = 200 if url in OPERATOR_ACTIONS else 403
         assert client.get(f"/{url}").status_code == expected, url
         assert administrator.get(f"/{url}").status_code == 200, url
     for url in admin_urls():

@@ -1,4 +1,4 @@
-"""The admin's pages of this room. History is shown and never edited; what a person can do is a deed."""
+"""The admin's pages of this app. History is shown and never edited; what a person can do is a action."""
 
 from syncs.admin.alert import AlertAdmin
 from syncs.admin.driver import DriverAdmin

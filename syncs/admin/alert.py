@@ -12,7 +12,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from syncs.admin import columns
-from syncs.admin.deeds import ReadOnlyAdmin
+from syncs.admin.actions import ReadOnlyAdmin
 from syncs.alerts import TRIES
 from syncs.models import Alert
 from syncs.status.state import Tone

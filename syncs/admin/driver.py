@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from syncs.admin import columns
-from syncs.admin.deeds import Deed, ReadOnlyAdmin
+from syncs.admin.actions import Action, ReadOnlyAdmin
 from syncs.choices import OPEN_RUNS
 from syncs.lifecycle import CannotRun
 from syncs.models import Driver, Run
@@ -31,8 +31,8 @@ def _forget_size(driver: Driver, by: str) -> str:
     return f"Forgotten: batches of {driver.destination.batch_size:,} users are sent again."
 
 
-DEEDS = (
-    Deed(
+ACTIONS = (
+    Action(
         "try-now",
         "Try again now",
         "play_arrow",
@@ -40,7 +40,7 @@ DEEDS = (
         lambda driver: driver.next_at is not None,
         variant="primary",
     ),
-    Deed(
+    Action(
         "forget-size",
         "Forget the learned batch size",
         "ink_eraser",
@@ -52,7 +52,7 @@ DEEDS = (
 
 @admin.register(Driver)
 class DriverAdmin(ReadOnlyAdmin):
-    deeds = DEEDS
+    row_actions = ACTIONS
     page_template = "syncs/driver.html"
     list_display = ("destination", "state", "driven", "size")
     list_before_template = "syncs/drivers_before.html"

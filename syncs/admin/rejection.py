@@ -14,7 +14,7 @@ from unfold.decorators import display
 from events.user_ids import InvalidUserId, check_user_id
 from syncs import rejected_csv
 from syncs.admin import columns
-from syncs.admin.deeds import Deed, ReadOnlyAdmin
+from syncs.admin.actions import Action, ReadOnlyAdmin
 from syncs.choices import RejectionKind, RejectionState
 from syncs.lifecycle import CannotRun
 from syncs.models import Rejection, Sync
@@ -35,9 +35,9 @@ def _dismiss(rejection: Rejection, by: str) -> str:
     return f"1 user {DISMISSED}."
 
 
-DEEDS = (
-    Deed("retry", "Try again at the next run", "refresh", _retry, variant="primary"),
-    Deed("dismiss", "Dismiss", "do_not_disturb_on", _dismiss, lambda row: row.state != "dismissed"),
+ACTIONS = (
+    Action("retry", "Try again at the next run", "refresh", _retry, variant="primary"),
+    Action("dismiss", "Dismiss", "do_not_disturb_on", _dismiss, lambda row: row.state != "dismissed"),
 )
 
 
@@ -59,7 +59,7 @@ class CodeFilter(DropdownFilter):
 
 @admin.register(Rejection)
 class RejectionAdmin(ReadOnlyAdmin):
-    deeds = DEEDS
+    row_actions = ACTIONS
     page_template = "syncs/rejection.html"
     list_display = (
         "user",

@@ -19,7 +19,7 @@ from unfold.decorators import display
 from cohorts import members
 from syncs import lifecycle
 from syncs.admin import columns
-from syncs.admin.deeds import But, Deed, ReadOnlyAdmin
+from syncs.admin.actions import Action, But, ReadOnlyAdmin
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.plan import Plan
@@ -30,7 +30,7 @@ BATCHES = 50
 SAMPLE = 20
 
 
-# --- deeds --------------------------------------------------------------------------------------
+# --- actions --------------------------------------------------------------------------------------
 
 
 def cancel(run: Run, by: str) -> str:
@@ -98,8 +98,8 @@ def _may_go_on(run: Run) -> bool:
     return not Run.objects.filter(sync=run.sync_id, pk__gt=run.pk).exists()
 
 
-DEEDS = (
-    Deed(
+ACTIONS = (
+    Action(
         "approve",
         "Approve",
         "check",
@@ -109,7 +109,7 @@ DEEDS = (
         consequence=would_do,
         variant="primary",
     ),
-    Deed(
+    Action(
         "refuse",
         "Refuse",
         "block",
@@ -121,7 +121,7 @@ DEEDS = (
         ),
         variant="danger",
     ),
-    Deed(
+    Action(
         "resume",
         "Resume",
         "play_arrow",
@@ -129,7 +129,7 @@ DEEDS = (
         lambda run: run.state == RunState.FAILED and _may_go_on(run),
         variant="primary",
     ),
-    Deed(
+    Action(
         "try-now",
         "Try again now",
         "play_arrow",
@@ -137,7 +137,7 @@ DEEDS = (
         lambda run: run.state == RunState.PARKED,
         variant="primary",
     ),
-    Deed(
+    Action(
         "cancel",
         "Cancel",
         "stop",
@@ -153,7 +153,7 @@ DEEDS = (
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    deeds = DEEDS
+    row_actions = ACTIONS
     page_template = "syncs/run.html"
     list_display = ("name", "sync_shown", "state_shown", "mode", "began", "took", "users_shown", "bad", "who")
     list_filter = (

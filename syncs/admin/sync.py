@@ -24,10 +24,10 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import lifecycle
 from syncs.admin import columns
+from syncs.admin.actions import ActionsAdmin
 from syncs.admin.chart import chart_of
-from syncs.admin.deeds import DeedsAdmin
 from syncs.admin.forms import LongSelect, SyncForm
-from syncs.admin.sync_deeds import BESIDE, DEEDS
+from syncs.admin.sync_actions import ACTIONS, ELSEWHERE
 from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
@@ -101,9 +101,9 @@ class SyncChangeList(ChangeList):
 
 
 @admin.register(Sync)
-class SyncAdmin(DeedsAdmin):
+class SyncAdmin(ActionsAdmin):
     form = SyncForm
-    deeds = DEEDS
+    row_actions = ACTIONS
     change_form_template = "syncs/sync.html"
     list_display = ("name", "state", "schedule_shown", "next_run", "last_run", "held", "rejected")
     list_display_links = ("name",)
@@ -251,8 +251,8 @@ class SyncAdmin(DeedsAdmin):
         sync = kwargs.get("obj")
         if sync is not None and sync.pk:
             context |= _page(sync)
-            context["deeds"] = [
-                offer for offer in self.deeds_for(request, sync) if offer["deed"].name not in BESIDE
+            context["row_actions"] = [
+                offer for offer in self.actions_for(request, sync) if offer["action"].name not in ELSEWHERE
             ]
         return super().render_change_form(request, context, *args, **kwargs)
 

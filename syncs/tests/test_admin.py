@@ -130,7 +130,7 @@ def said(response) -> list[str]:
 
 
 def everything() -> dict[str, list[str]]:
-    """Addresses by kind: pages to see, deeds, and what nobody may do."""
+    """Addresses by kind: pages to see, actions, and what nobody may do."""
     made = make_sync()
     run = make_run(made, RunState.HELD)
     make_batch(run)
@@ -150,7 +150,7 @@ def everything() -> dict[str, list[str]]:
             reverse("admin:syncs_run_progress", args=[run.pk]),
             reverse("admin:syncs_run_batch", args=[run.pk, 1]),
         ],
-        "do": [do(row, name) for row, deeds in names.items() for name in deeds],
+        "do": [do(row, name) for row, actions in names.items() for name in actions],
         "never": [
             *(reverse(f"admin:syncs_{model}_add") for model in ("run", "rejection", "driver")),
             *(
@@ -220,7 +220,7 @@ def test_an_operator_runs_and_pauses_but_does_not_configure(client, sync):
     assert Run.objects.count() == 1
 
 
-def test_a_deed_needs_the_token_of_its_page(admin_user, sync):
+def test_an_action_needs_the_token_of_its_page(admin_user, sync):
     from django.test import Client
 
     strict = Client(enforce_csrf_checks=True)

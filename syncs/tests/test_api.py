@@ -175,11 +175,11 @@ def test_a_sync_without_members_cannot_run(client):
 
 
 def test_a_held_run_is_approved_or_refused_once(client, sync):
-    for deed, state in (("approve", "pending"), ("refuse", "cancelled")):
+    for action, state in (("approve", "pending"), ("refuse", "cancelled")):
         held = run_of(sync, RunState.HELD, reason="many leave")
-        reply = client.post(f"{RUNS}/{held.pk}/{deed}")
+        reply = client.post(f"{RUNS}/{held.pk}/{action}")
         assert (reply.status_code, reply.json()["state"]) == (202, state)
-        assert client.post(f"{RUNS}/{held.pk}/{deed}").status_code == 409
+        assert client.post(f"{RUNS}/{held.pk}/{action}").status_code == 409
         Run.objects.update(state=RunState.SUCCEEDED)
     assert Run.objects.latest("pk").reason == "Refused by ann."
 

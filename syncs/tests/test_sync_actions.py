@@ -45,12 +45,12 @@ def address(sync: Sync, name: str) -> str:
 
 def offered(admin: Client, sync: Sync) -> set[str]:
     page = admin.get(reverse("admin:syncs_sync_change", args=[sync.pk]))
-    return {offer["deed"].name for offer in page.context["deeds"]}
+    return {offer["action"].name for offer in page.context["row_actions"]}
 
 
 def asked(admin: Client, sync: Sync, name: str) -> str:
-    deed = admin.get(address(sync, name)).context["deed"]
-    return f"{deed.question} {deed.consequence}"
+    action = admin.get(address(sync, name)).context["action"]
+    return f"{action.question} {action.consequence}"
 
 
 def done(admin: Client, sync: Sync, name: str) -> tuple[str, str]:

@@ -27,18 +27,18 @@ Words = str | Callable[[Any], str]
 
 
 class But(str):
-    """What is said of a deed that was done and yet does not lead to what the person wants."""
+    """What is said of a action that was done and yet does not lead to what the person wants."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """`perform` is given the row and the person's name, and returns what to say; CannotRun says why not.
 
     `text`: the label of a text that the page asks for, '' for none; it is `perform`'s third argument, and
     begins with what `initial` returns.
     `question`: what a page asks before it is done; '' does it at once. `consequence`: what then happens, with
-    the numbers and the partner of the row. Both are texts, or are made of the row. `instead`: another deed
-    that the page offers beside this one. `offered`: whether it makes sense for the row as it is.
+    the numbers and the partner of the row. Both are texts, or are made of the row. `instead`: another action
+    that the page offers alongside this one. `offered`: whether it makes sense for the row as it is.
     """
 
     name: str
@@ -54,82 +54,84 @@ class Deed:
     text: str = ""
     initial: Callable[[Any], str] = lambda row: ""
 
-    def asking(self, row: Any, *, whole: bool) -> "Deed":
+    def asking(self, row: Any, *, whole: bool) -> "Action":
         """Return it with the question of this row; `whole`: with what then happens, which may be queried."""
         consequence = _words(self.consequence, row) if whole else ""
         return replace(self, question=_words(self.question, row), consequence=consequence)
 
     @property
     def page_variant(self) -> str:
-        """The button on the row's page is red only where it does the deed, on the page that asks."""
+        """The button on the row's page is red only where it does the action, on the page that asks."""
         return "default" if self.variant == "danger" else self.variant
 
 
-class DeedsAdmin(ModelAdmin):
-    """An admin whose rows have deeds: their addresses, their pages, and who may do them."""
+class ActionsAdmin(ModelAdmin):
+    """An admin whose rows have actions: their addresses, their pages, and who may do them."""
 
-    deeds: tuple[Deed, ...] = ()
+    row_actions: tuple[Action, ...] = ()
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_http_methods(["GET", "POST"])(self.do_view))
         return [path("<path:object_id>/do/<slug:name>/", view, name=self._do_name()), *super().get_urls()]
 
-    def deeds_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        """Return the deeds that this person can do to this row now, with their addresses."""
+    def actions_for(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the actions that this person can do to this row now, with their addresses."""
         return [
             {
-                "deed": deed.asking(row, whole=False),
-                "url": self._do_url(row, deed.name),
-                "page_variant": deed.page_variant,
+                "action": action.asking(row, whole=False),
+                "url": self._do_url(row, action.name),
+                "page_variant": action.page_variant,
             }
-            for deed in self.deeds
-            if deed.offered(row) and request.user.has_perm(deed.permission)
+            for action in self.row_actions
+            if action.offered(row) and request.user.has_perm(action.permission)
         ]
 
     def do_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """GET asks, POST does."""
-        deed = next((deed for deed in self.deeds if deed.name == name), None)
-        if deed is None:
+        action = next((action for action in self.row_actions if action.name == name), None)
+        if action is None:
             raise Http404
-        if not (self.has_view_permission(request) and request.user.has_perm(deed.permission)):
+        if not (self.has_view_permission(request) and request.user.has_perm(action.permission)):
             raise PermissionDenied
         row = self.get_object(request, object_id)
         if row is None:
             raise Http404
         if request.method == "POST":
-            return self._do(request, deed, row)
-        return TemplateResponse(request, "syncs/ask.html", self._asking(request, deed, row))
+            return self._do(request, action, row)
+        return TemplateResponse(request, "syncs/ask.html", self._asking(request, action, row))
 
     def page_url(self, row: Any) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
 
-    def _do(self, request: HttpRequest, deed: Deed, row: Any) -> HttpResponse:
-        if not deed.offered(row):
+    def _do(self, request: HttpRequest, action: Action, row: Any) -> HttpResponse:
+        if not action.offered(row):
             messages.error(
-                request, f"“{deed.label}” is not possible any more: things have changed meanwhile."
+                request, f"“{action.label}” is not possible any more: things have changed meanwhile."
             )
             return HttpResponseRedirect(self.page_url(row))
         try:
-            given = [_text(request)] if deed.text else []
-            said = deed.perform(row, request.user.get_username(), *given)
+            given = [_text(request)] if action.text else []
+            said = action.perform(row, request.user.get_username(), *given)
         except CannotRun as error:
             messages.error(request, str(error))
         else:
-            self.log_change(request, row, f"{deed.label}: {said}")
+            self.log_change(request, row, f"{action.label}: {said}")
             tell = messages.warning if isinstance(said, But) else messages.success
             tell(request, str(said))
         return HttpResponseRedirect(self.page_url(row))
 
-    def _asking(self, request: HttpRequest, deed: Deed, row: Any) -> dict[str, Any]:
-        instead = [offer for offer in self.deeds_for(request, row) if offer["deed"].name == deed.instead]
+    def _asking(self, request: HttpRequest, action: Action, row: Any) -> dict[str, Any]:
+        instead = [
+            offer for offer in self.actions_for(request, row) if offer["action"].name == action.instead
+        ]
         return {
             **self.admin_site.each_context(request),
-            "title": deed.label,
+            "title": action.label,
             "opts": self.opts,
             "original": row,
-            "deed": deed.asking(row, whole=True),
-            "offered": deed.offered(row),
-            "text": deed.initial(row) if deed.text else "",
+            "action": action.asking(row, whole=True),
+            "offered": action.offered(row),
+            "text": action.initial(row) if action.text else "",
             "instead": instead,
             "back": self.page_url(row),
         }
@@ -153,7 +155,7 @@ def _text(request: HttpRequest) -> str:
     return text
 
 
-class ReadOnlyAdmin(DeedsAdmin):
+class ReadOnlyAdmin(ActionsAdmin):
     """History: nobody adds, changes or deletes a row, whatever their permissions; a page shows it."""
 
     page_template = ""
@@ -192,11 +194,11 @@ class ReadOnlyAdmin(DeedsAdmin):
             "title": str(row),
             "opts": self.opts,
             "original": row,
-            "deeds": self.deeds_for(request, row),
+            "row_actions": self.actions_for(request, row),
             **self.page_context(request, row),
         }
         return TemplateResponse(request, self.page_template, context)
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return what the page's template shows, beside the row and its deeds."""
+        """Return what the page's template shows, alongside the row and its actions."""
         return {}

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from syncs import lifecycle
 from syncs.admin import run
-from syncs.admin.deeds import Deed
+from syncs.admin.actions import Action
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Run, Sync
 from syncs.status.facts import facts_of
@@ -94,14 +94,14 @@ def _open_run(sync: Sync, *states: RunState) -> Run | None:
     return found if found and (not states or found.state in states) else None
 
 
-def _of_open_run(deed: Callable[[Run, str], str], *states: RunState) -> Callable[[Sync, str], str]:
-    """Return a deed of the sync that is done to its open run."""
+def _of_open_run(action: Callable[[Run, str], str], *states: RunState) -> Callable[[Sync, str], str]:
+    """Return a action of the sync that is done to its open run."""
 
     def perform(sync: Sync, by: str) -> str:
         opened = _open_run(sync, *states)
         if opened is None:
             raise lifecycle.CannotRun("Its run has ended, or was decided on, meanwhile.")
-        return deed(opened, by)
+        return action(opened, by)
 
     return perform
 
@@ -181,8 +181,8 @@ def _emptying_and_archiving(sync: Sync) -> str:
     return f"All that this sync has put there, {_there(sync)}, are removed by one last run."
 
 
-DEEDS = (
-    Deed(
+ACTIONS = (
+    Action(
         "approve",
         "Approve",
         "check",
@@ -192,7 +192,7 @@ DEEDS = (
         consequence=_words_of_open_run(run.would_do),
         variant="primary",
     ),
-    Deed(
+    Action(
         "refuse",
         "Refuse",
         "block",
@@ -204,7 +204,7 @@ DEEDS = (
         ),
         variant="danger",
     ),
-    Deed(
+    Action(
         "run",
         "Run now",
         "play_arrow",
@@ -214,7 +214,7 @@ DEEDS = (
         consequence=_running_once,
         variant="primary",
     ),
-    Deed(
+    Action(
         "try-now",
         "Try again now",
         "play_arrow",
@@ -222,7 +222,7 @@ DEEDS = (
         lambda sync: _open_run(sync, RunState.PARKED) is not None,
         variant="primary",
     ),
-    Deed(
+    Action(
         "cancel",
         "Cancel the run",
         "stop",
@@ -232,7 +232,7 @@ DEEDS = (
         consequence=_words_of_open_run(run.has_done),
         variant="danger",
     ),
-    Deed(
+    Action(
         "pause",
         "Pause",
         "pause",
@@ -241,14 +241,14 @@ DEEDS = (
         question=_ask_before_pausing,
         consequence=_words_of_open_run(run.has_done),
     ),
-    Deed(
+    Action(
         "resume",
         "Resume",
         "schedule",
         _resume,
         lambda sync: _is_live(sync) and not sync.enabled,
     ),
-    Deed(
+    Action(
         "full",
         "Full resync",
         "restart_alt",
@@ -257,7 +257,7 @@ DEEDS = (
         question="Send everybody again?",
         consequence=_sending_all,
     ),
-    Deed(
+    Action(
         "empty",
         "Empty the partner",
         "delete_sweep",
@@ -268,7 +268,7 @@ DEEDS = (
         consequence=_emptying,
         variant="danger",
     ),
-    Deed(
+    Action(
         "rename",
         "Rename at the partner",
         "edit",
@@ -280,7 +280,7 @@ DEEDS = (
         initial=lambda sync: sync.external_name,
         permission="syncs.change_sync",
     ),
-    Deed(
+    Action(
         "reset",
         "Start over",
         "ink_eraser",
@@ -291,7 +291,7 @@ DEEDS = (
         permission="syncs.change_sync",
         variant="danger",
     ),
-    Deed(
+    Action(
         "archive",
         "Archive",
         "archive",
@@ -303,7 +303,7 @@ DEEDS = (
         instead="empty-and-archive",
         permission="syncs.delete_sync",
     ),
-    Deed(
+    Action(
         "empty-and-archive",
         "Empty the partner, then archive",
         "delete_sweep",
@@ -314,7 +314,7 @@ DEEDS = (
         permission="syncs.delete_sync",
         variant="danger",
     ),
-    Deed(
+    Action(
         "restore",
         "Take up again",
         "unarchive",
@@ -323,5 +323,5 @@ DEEDS = (
         permission="syncs.delete_sync",
     ),
 )
-# Offered on the page of another deed only.
-BESIDE = {"empty-and-archive"}
+# Offered on the page of another action only.
+ELSEWHERE = {"empty-and-archive"}
