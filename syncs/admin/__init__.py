@@ -1,4 +1,4 @@
-"""The admin's pages of this app. History is shown and never edited; what a person can do is a action."""
+"""The admin's pages of this app. History is shown and never edited; what a person can do is an action."""
 
 from syncs.admin.alert import AlertAdmin
 from syncs.admin.driver import DriverAdmin

@@ -27,7 +27,7 @@ Words = str | Callable[[Any], str]
 
 
 class But(str):
-    """What is said of a action that was done and yet does not lead to what the person wants."""
+    """What is said of an action that was done and yet does not lead to what the person wants."""
 
 
 @dataclass(frozen=True, slots=True)

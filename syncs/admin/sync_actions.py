@@ -95,7 +95,7 @@ def _open_run(sync: Sync, *states: RunState) -> Run | None:
 
 
 def _of_open_run(action: Callable[[Run, str], str], *states: RunState) -> Callable[[Sync, str], str]:
-    """Return a action of the sync that is done to its open run."""
+    """Return an action of the sync that is done to its open run."""
 
     def perform(sync: Sync, by: str) -> str:
         opened = _open_run(sync, *states)
