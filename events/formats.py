@@ -1,12 +1,13 @@
 """Files of events, whatever their format, as records with their places.
 
-CSV, JSON lines, Parquet, and Amplitude's export (a zip of .json.gz); each but Parquet may be gzipped.
+CSV, JSON lines, Parquet, workbooks, and Amplitude's export (a zip of .json.gz); text may be gzipped. What a
+text is (encoding, separator) is found by `events.tables`, as for files of members.
 A line that cannot be read becomes a `Bad`; a file that is cut off or of no known kind raises UnreadableFile.
 """
 
+import codecs
 import csv
 import gzip
-import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,7 +18,13 @@ from typing import IO, Any, cast
 import duckdb
 import orjson
 
-KINDS = ".csv, .jsonl, .json, .parquet or .zip; .gz after any of the first three"
+from events.tables import Hints, InvalidTable
+from events.tables import workbook as workbooks
+from events.tables.packing import CHUNK, HEAD, ZIP, Counted, is_content, limited
+from events.tables.text import Text, decoded, encoding_of
+
+KINDS = ".csv, .tsv, .jsonl, .json, .parquet, .xlsx or .zip; .gz after any of the first four"
+TEXTS = (".csv", ".tsv", ".txt")
 
 
 class UnreadableFile(Exception):
@@ -45,6 +52,8 @@ def read(path: Path, progress: Progress = lambda done: None) -> Iterator[Record 
     try:
         if name.endswith(".parquet"):
             yield from parquet(path)
+        elif name.endswith(".xlsx"):
+            yield from workbook(path)
         elif name.endswith(".zip"):
             yield from archive(path, progress)
         else:
@@ -52,12 +61,16 @@ def read(path: Path, progress: Progress = lambda done: None) -> Iterator[Record 
                 yield from stream(name, file, "", lambda: progress(file.tell()))
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, duckdb.Error) as error:
         raise UnreadableFile(f"{path.name} is damaged or cut off: {error}") from None
+    except InvalidTable as error:
+        raise UnreadableFile(f"{path.name}: {error}") from None
 
 
 def stream(name: str, file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
     if name.endswith(".gz"):
-        name, file = name[:-3], cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    if name.endswith(".csv"):
+        packed = Counted(file)
+        unpacking = gzip.GzipFile(fileobj=cast(IO[bytes], packed))
+        name, file = name[:-3], limited(cast(IO[bytes], unpacking), lambda: packed.count)
+    if name.endswith(TEXTS):
         return rows(file, where, step)
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return lines(file, where, step)
@@ -67,11 +80,14 @@ def stream(name: str, file: IO[bytes], where: str, step: Callable[[], None]) -> 
 def archive(path: Path, progress: Progress) -> Iterator[Record | Bad]:
     with zipfile.ZipFile(path) as archived:
         done = 0
-        members = [info for info in archived.infolist() if not info.is_dir()]
+        members = [info for info in archived.infolist() if is_content(info)]
         if not members:
             raise UnreadableFile(f"{path.name} is an empty archive")
+        if any(info.flag_bits & 1 for info in members):
+            raise UnreadableFile(f"{path.name} is encrypted; pack it without a password")
         for info in members:
-            with archived.open(info) as file:
+            with archived.open(info) as packed:
+                file = limited(packed, lambda size=info.compress_size: size)  # type: ignore[misc]
                 yield from stream(info.filename.lower(), file, f"{info.filename} ", lambda: None)
             done += info.compress_size
             progress(done)
@@ -79,6 +95,8 @@ def archive(path: Path, progress: Progress) -> Iterator[Record | Bad]:
 
 def lines(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
     for number, line in enumerate(file, start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
         if number % 5_000 == 0:
@@ -95,26 +113,53 @@ def parsed(place: str, line: bytes | str) -> Record | Bad:
 
 
 def rows(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
+    text = text_of(file, step)
+    reader = csv.reader(text.lines(), delimiter=text.delimiter, strict=True)
+    header = header_of(reader, where)
+    while True:
+        place = f"{where}line {reader.line_num + text.skipped + 1:,}"
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Bad(place, f"is not CSV: {error}")
+            continue
+        if len(row) == len(header):
+            filled = zip(header, row, strict=True)
+            yield Record(place, {name: value for name, value in filled if value != ""})
+        elif row:
+            yield Bad(place, f"has {len(row)} columns; the header has {len(header)}")
+
+
+def text_of(file: IO[bytes], step: Callable[[], None]) -> Text:
+    """Understand a text whose first line is a heading."""
+
+    def chunks() -> Iterator[bytes]:
+        yield head
+        while chunk := file.read(CHUNK):
+            step()
+            yield chunk
+
+    head = file.read(HEAD)
+    codec, guessed = encoding_of(head, "")
     # A byte that is not UTF-8 becomes a lone surrogate, which makes one line bad and not the file.
-    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, strict=True)
-        header = header_of(reader, where)
-        while True:
-            place = f"{where}line {reader.line_num + 1:,}"
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Bad(place, f"is not CSV: {error}")
-                continue
-            if reader.line_num % 5_000 == 0:
-                step()
-            if len(row) == len(header):
+    errors = "replace" if codec.startswith("utf-16") else "surrogateescape"
+    return Text(decoded(chunks(), "utf-8" if guessed else codec, errors), Hints(heading=True))
+
+
+def workbook(path: Path) -> Iterator[Record | Bad]:
+    """Rows of the first sheet; its first row names the columns."""
+    with path.open("rb") as file:
+        if file.read(4) != ZIP:
+            raise UnreadableFile(f"{path.name}: unknown kind of file, and no workbook; use {KINDS}")
+        file.seek(0)
+        with workbooks.opened(file, Hints(heading=True)) as sheet:
+            numbered = sheet.numbered()
+            header = header_of((row for _, row in numbered), "")
+            for at, row in numbered:
                 filled = zip(header, row, strict=True)
-                yield Record(place, {name: value for name, value in filled if value != ""})
-            elif row:
-                yield Bad(place, f"has {len(row)} columns; the header has {len(header)}")
+                yield Record(f"row {at:,}", {name: value for name, value in filled if value != ""})
 
 
 def header_of(reader: Iterator[list[str]], where: str) -> list[str]:

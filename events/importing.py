@@ -21,6 +21,7 @@ from events.models import FileKind, ImportedFile
 from events.publish import Publication, working
 from events.records import InvalidRecord, event_line, traits_line
 from events.site import check_site
+from events.tables.headings import OF_EVENTS, is_known
 from events.workspace_folders import Folders, check_kept_here
 
 # What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
@@ -48,6 +49,8 @@ class Mapped:
         if name in self.columns:
             return self.columns[name]
         present = [guess for guess in GUESSES[name] if guess in record]
+        if name == "user_id" and not present:
+            return next((column for column in record if is_known(column, OF_EVENTS)), None)
         # Amplitude's export names an insert id of null in each row, and a uuid that is one.
         return next(
             (guess for guess in present if record[guess] not in (None, "")), present[0] if present else None

@@ -25,6 +25,16 @@ _LAST = """
 """
 LAST_WORDS = frozenset(_LAST.split())
 LAST_PARTS = ("nummer", "number", "kennung", "identifier")
+# Columns that hold the user id of an event: an e-mail address or a device may stand beside it.
+OF_EVENTS = OURS | {
+    "customerid",
+    "distinctid",
+    "externalid",
+    "externaluserid",
+    "personid",
+    "memberid",
+    "clientid",
+}
 DIGITS, EMAIL = re.compile(r"\d+"), re.compile(r"[^@\s]+@[^@\s]+")
 UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 
@@ -36,7 +46,7 @@ def plain(heading: str) -> str:
 
 def is_known(cell: str, names: frozenset[str] = KNOWN) -> bool:
     """Say whether a cell is a known heading of user ids, bare or after its table: `Person.id`."""
-    return plain(cell.rpartition(".")[2]) in names
+    return plain(cell.rpartition(".")[2]) in names or plain(cell.replace(".", "")) in names
 
 
 def looks_like_heading(first: str, others: Sequence[str]) -> bool:

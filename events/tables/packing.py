@@ -4,6 +4,7 @@ What is no table is told by its first bytes, in a sentence each.
 """
 
 import gzip
+import io
 import os
 import tempfile
 import zipfile
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from events.tables.errors import InvalidTable
 
@@ -57,8 +58,9 @@ class Unpacked:
     def chunks(self) -> Iterator[bytes]:
         yield self.head
         if not self.whole:
-            while chunk := self.read(CHUNK):
-                yield chunk
+            with _explained():
+                while chunk := self.read(CHUNK):
+                    yield chunk
 
     @contextmanager
     def on_disk(self) -> Iterator[str]:
@@ -70,10 +72,10 @@ class Unpacked:
             yield file.name
 
 
-class _Counted:
+class Counted:
     """A file that knows how much of it was read."""
 
-    def __init__(self, file: IO[bytes], seen: bytes) -> None:
+    def __init__(self, file: IO[bytes], seen: bytes = b"") -> None:
         self._file, self._seen, self.count = file, seen, 0
 
     def read(self, size: int = -1) -> bytes:
@@ -94,13 +96,13 @@ def unpacked(file: IO[bytes], name: str, *, partial: bool = False) -> Iterator[U
     first = _exactly(file.read, 4096)
     with ExitStack() as undo, _explained():
         if first[:2] == GZIP:
-            yield _gunzipped(_Counted(file, first), name, partial, undo)
+            yield _gunzipped(Counted(file, first), name, partial, undo)
         elif first[:4] == ZIP and not partial:
             yield _from_zip(file, first, name, undo)
         elif first[:4] == ZIP:
             raise InvalidTable("An archive or a workbook cannot be shown before all of it is here.")
         else:
-            counted = _Counted(file, first)
+            counted = Counted(file, first)
             head = _exactly(counted.read, HEAD)
             _refuse_what_is_no_table(head)
             yield Unpacked(head, counted.read, "", name, len(head) < HEAD)
@@ -117,7 +119,7 @@ def _explained() -> Iterator[None]:
         raise InvalidTable(f"The archive cannot be unpacked: {str(error).rstrip('.')}.") from None
 
 
-def _gunzipped(packed: _Counted, name: str, partial: bool, undo: ExitStack) -> Unpacked:
+def _gunzipped(packed: Counted, name: str, partial: bool, undo: ExitStack) -> Unpacked:
     stream = undo.enter_context(gzip.GzipFile(fileobj=cast("IO[bytes]", packed)))
     read = _within_limits(stream.read1 if partial else stream.read, lambda: packed.count)
     head = _exactly(read, HEAD, forgiving=partial)
@@ -195,14 +197,31 @@ def _within_limits(read: Callable[[int], bytes], packed: Callable[[], int]) -> C
 
     def limited(size: int) -> bytes:
         nonlocal produced
-        with _explained():
-            data = read(size)
+        data = read(size)
         produced += len(data)
         if produced > FREE + RATIO * packed():
             raise InvalidTable(_too_large(produced))
         return data
 
     return limited
+
+
+class _Limited(io.RawIOBase):
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def limited(stream: IO[bytes], packed: Callable[[], int]) -> IO[bytes]:
+    """Return an unpacking stream that raises InvalidTable when far more comes out than the `packed` bytes."""
+    return io.BufferedReader(_Limited(_within_limits(stream.read, packed)), 1 << 18)
 
 
 def _too_large(size: int) -> str:

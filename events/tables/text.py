@@ -19,6 +19,10 @@ SAMPLE = 1_000
 BLOCK = 50_000
 # A delimiter that no text has: a noncharacter. An id that held it would be refused, not cut.
 NEVER = "\U0010fffe"
+STRAY = (
+    "Line {:,} ends in another way than the first. If it is a part of an id, put the id in quotes; otherwise "
+    "let all lines end alike."
+)
 SEP_LINE = re.compile(r'"?sep=(.)"?')
 
 
@@ -53,7 +57,10 @@ def encoding_of(head: bytes, said: str) -> tuple[str, bool]:
 
 
 def decoded(chunks: Iterable[bytes], codec: str, errors: str = "strict") -> Iterator[str]:
-    """Yield a text in pieces of whole lines, the last one with or without its end."""
+    """Yield a text in pieces of whole lines, the last one with or without its end.
+
+    With other `errors` a bad byte or a NUL is for whoever reads its line.
+    """
     decoder = codecs.getincrementaldecoder(codec)(errors)
     rest, line = "", 1
     for chunk in chain(chunks, (None,)):
@@ -70,7 +77,7 @@ def decoded(chunks: Iterable[bytes], codec: str, errors: str = "strict") -> Iter
             raise InvalidTable(f"Line {at:,} is longer than {LONGEST_LINE:,} characters.")
         if cut:
             whole, rest = text[:cut], text[cut:]
-            if "\x00" in whole:
+            if errors == "strict" and "\x00" in whole:
                 at = line + whole[: whole.index("\x00")].count("\n")
                 raise InvalidTable(f"Line {at:,} contains a NUL character: this is not a text file.")
             line += whole.count("\n")
@@ -176,12 +183,15 @@ class Text:
         else:
             self.skipped = 0
         self._texts = chain([first], texts)
+        end = re.search("\r\n|\n|\r", first)
+        # What may stand in a quoted cell, and nowhere else.
+        self._stray = "\n" if end and end[0] == "\r" else "\r"
         sample = list(islice(lines_of(first), self.skipped, SAMPLE + self.skipped))
         written = [line for line in sample if line.strip("\r\n")]
         separator = separator_of(written, hints.separator)
         self.separator = "" if separator == NO_SEPARATOR else separator
-        self._delimiter = NEVER if separator == NO_SEPARATOR else separator or ","
-        rows = _rows(written, self._delimiter)
+        self.delimiter = NEVER if separator == NO_SEPARATOR else separator or ","
+        rows = _rows(written, self.delimiter)
         self.rows = [row for row in rows if row != [""]]
         if first and not written and len(first) > LONGEST_LINE // 8:
             raise InvalidTable("The file begins with nothing but blank lines. Remove them.")
@@ -191,6 +201,10 @@ class Text:
         quoted = all(line.startswith('"') and line.rstrip("\r\n").endswith('"') for line in written)
         self.maybe_json = quoted and self.width == 1 and not self.heading
 
+    def lines(self) -> Iterator[str]:
+        """Yield all lines, the heading too, for whoever names bad ones himself; `delimiter` splits them."""
+        return islice(chain.from_iterable(map(lines_of, self._texts)), self.skipped, None)
+
     def blocks(self, column: int) -> Iterator[Block]:
         """Yield the cells of a column. Raises InvalidTable at the line that does not fit."""
         if self.width > 1:
@@ -198,15 +212,23 @@ class Text:
             return
         number = 1
         for text in self._texts:
-            if '"' in text or (self._delimiter in text):
+            if '"' in text or (self.delimiter in text):
                 # A quoted cell may go on in the next piece: from here on csv reads them.
                 yield from self._by_csv(chain([text], self._texts), column, number)
                 return
             if "\r" in text:
-                text = text.replace("\r\n", "\n").replace("\r", "\n")
+                text = self._in_one_way(text, number)
             block = _plain_block(text, number)
             yield self._without_head(block) if number == 1 else block
             number += text.count("\n")
+
+    def _in_one_way(self, text: str, number: int) -> str:
+        """Return a text whose lines end in \\n."""
+        text = text.replace("\r\n", "\n")
+        if self._stray in text:
+            at = re.compile(r"[\r\n]").split(text[: text.index(self._stray)])
+            raise InvalidTable(STRAY.format(number + len(at) - 1))
+        return text.replace("\r", "\n")
 
     def _without_head(self, block: Block) -> Block:
         """Leave out the line that names the separator, and the heading."""
@@ -228,14 +250,22 @@ class Text:
         self, texts: Iterable[str] | None = None, number: int = 1
     ) -> Iterator[tuple[int, list[str]]]:
         """Yield each row that is not blank with the number of its (last) line."""
-        lines: Iterator[str] = chain.from_iterable(map(lines_of, self._texts if texts is None else texts))
-        if number == 1:
-            lines = islice(lines, self.skipped, None)
+        line = ""
+
+        def noted() -> Iterator[str]:
+            nonlocal line
+            pieces = self._texts if texts is None else texts
+            skipped = self.skipped if number == 1 else 0
+            for line in islice(chain.from_iterable(map(lines_of, pieces)), skipped, None):  # noqa: B020, UP028  # the line is kept
+                yield line
+
         # strict: a quote that is never closed would swallow the rest of the file as one cell.
-        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        reader = csv.reader(noted(), delimiter=self.delimiter, strict=True)
         before = number - 1 + (self.skipped if number == 1 else 0)
         try:
             for row in reader:
+                if line.endswith(self._stray) and not line.endswith("\r\n"):
+                    raise InvalidTable(STRAY.format(before + reader.line_num))
                 if row and row != [""]:
                     yield before + reader.line_num, row
         except csv.Error as error:

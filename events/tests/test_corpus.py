@@ -103,7 +103,8 @@ def tables(draw):
     for row, user_id in zip(rows, ids, strict=True):
         row[at] = user_id
     if heading is None:
-        assume(not any(is_known(cell) for cell in rows[0]))
+        # Nor does the file begin with what is a byte-order mark there.
+        assume(not any(is_known(cell) or cell.startswith("\ufeff") for cell in rows[0]))
         return ids, rows
     names = draw(st.permutations(OTHER_HEADINGS))[:width]
     names[at] = heading
@@ -123,8 +124,6 @@ def texts(draw):
     text = written.getvalue()
     if draw(st.booleans()):
         text = text.removesuffix(end)
-    # Before Python 3.13 the writer leaves a carriage return bare, which is then another file.
-    assume("\r" not in "".join(ids) or quoting != csv.QUOTE_MINIMAL)
     encoding = draw(
         st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "windows-1252"])
     )

@@ -1,5 +1,6 @@
 """Files of every kind come in whole, once, with their bad lines named."""
 
+import csv
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import openpyxl
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -297,3 +299,70 @@ def test_times_in_a_file_are_read_or_their_lines_are_named(tmp_path: Path, store
     imported = import_file("default", written(tmp_path, "a.jsonl", jsonl(*lines)))
     assert imported.problems == ["line 8: the time 'soon' cannot be read"]
     assert stored("SELECT DISTINCT time::VARCHAR FROM e") == [("2020-01-01 00:00:00",)]
+
+
+# --- tables as people export them -----------------------------------------------------------------
+
+
+def events_of(stored: Stored, path: Path) -> list[tuple[str, str]]:
+    import_file("default", path)
+    return [(row[0], row[1]) for row in stored("SELECT user_id, event FROM e ORDER BY ALL")]
+
+
+ROWS_OF_A_TABLE = [
+    ["user_id", "event", "time", "note"],
+    ["u1", "buy", "2024-05-01", "a, b"],
+    ["é2", "see", "2024-05-02", ""],
+]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_events_in_any_separator_and_encoding(
+    tmp_path: Path, stored: Stored, separator: str, encoding: str
+) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=separator).writerows(ROWS_OF_A_TABLE)
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.getvalue().encode(encoding))
+    assert events_of(stored, path) == [("u1", "buy"), ("é2", "see")]
+
+
+def test_events_in_a_workbook(tmp_path: Path, stored: Stored) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in ROWS_OF_A_TABLE:
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    assert events_of(stored, tmp_path / "a.xlsx") == [("u1", "buy"), ("é2", "see")]
+
+
+@pytest.mark.parametrize("heading", ["User ID", "USER-ID", "Person.id", "external_id", "Customer Id"])
+def test_a_known_heading_of_user_ids_is_read_for_events_too(
+    tmp_path: Path, stored: Stored, heading: str
+) -> None:
+    path = written(tmp_path, "a.csv", f"{heading},device_id,event,time\nu1,d1,buy,2024-05-01\n")
+    assert events_of(stored, path) == [("u1", "buy")]
+
+
+def test_a_device_is_no_user(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "device_id,uuid,email,event,time\nd1,x,a@b,buy,2024-05-01\n")
+    with pytest.raises(UnreadableFile, match="the user id is neither"):
+        import_file("default", path)
+
+
+def test_an_archive_that_a_mac_packed_again_is_read(tmp_path: Path, stored: Stored) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/events.csv", "user_id,event,time\nu1,buy,2024-05-01\n")
+        archive.writestr("__MACOSX/a/._events.csv", b"\0\5\x16\7")
+        archive.writestr("a/.DS_Store", b"\0")
+    assert events_of(stored, path) == [("u1", "buy")]
+
+
+def test_events_that_inflate_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"user_id,event,time\n" + b"\n" * 80_000_000, 1))
+    with pytest.raises(UnreadableFile, match="a.csv.gz: The file unpacks to more than"):
+        import_file("default", path)
+    assert not ImportedFile.objects.exists()

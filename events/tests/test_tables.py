@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import zipfile
 from datetime import date
 
@@ -170,6 +171,25 @@ def test_lines_end_in_any_way(end, last):
     assert ids(content.encode()) == ["u1", "u2"]
     table = end.join(["user_id,n", 'u1,"x\ny"', "", "u2,z"]) + (end if last else "")
     assert ids(table.encode()) == ["u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"user_id\nu1\ncr\rcr\n", 3), (b"user_id\r\nu1\r\ncr\rcr", 3), (b"user_id\ru1\rtwo\nlines\r", 3)],
+)
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_line_that_ends_in_another_way_may_be_a_part_of_an_id_and_is_refused(content, line, quoted):
+    end = re.search(rb"[\r\n]+", content)[0]
+    if quoted:
+        content, line = content.replace(b"u1", b'"u1"'), line
+    with pytest.raises(InvalidTable, match=f"^Line {line} ends in another way than the first."):
+        ids(content)
+    whole = content.replace(b"cr\rcr", b'"cr\rcr"').replace(b"two\nlines", b'"two\nlines"')
+    assert ids(whole)[:2] in (["u1", "cr\rcr"], ["u1", "two\nlines"]) and whole.startswith(b"user_id" + end)
+
+
+def test_line_feeds_with_and_without_carriage_returns_are_both_ends():
+    assert ids(b"user_id\nu1\r\nu2\n") == ids(b'user_id\r\n"u1"\nu2\r\n') == ["u1", "u2"]
 
 
 def test_a_quote_far_on_changes_how_the_rest_is_read_and_nothing_before():
