@@ -256,7 +256,8 @@ class Text:
             nonlocal line
             pieces = self._texts if texts is None else texts
             skipped = self.skipped if number == 1 else 0
-            for line in islice(chain.from_iterable(map(lines_of, pieces)), skipped, None):  # noqa: B020, UP028  # the line is kept
+            lines = islice(chain.from_iterable(map(lines_of, pieces)), skipped, None)
+            while line := next(lines, ""):
                 yield line
 
         # strict: a quote that is never closed would swallow the rest of the file as one cell.
