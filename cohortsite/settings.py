@@ -167,6 +167,7 @@ FIELD_KEYS = env.list("FIELD_KEYS", default=[])
 
 # --- Outgoing connections -----------------------------------------------------------------
 OUTBOUND_ALLOW_NETS = env.list("OUTBOUND_ALLOW_NETS", default=[])
+PARTNERS_DIR = env.str("PARTNERS_DIR", default="")
 RETRY_TIME_SCALE = env.float("RETRY_TIME_SCALE", default=1.0)
 
 # --- Uploads, large bodies ----------------------------------------------------------------

@@ -169,6 +169,9 @@ def _secret_problems(row: "Destination", used: Used) -> Iterable[Problem]:
         for name in used[place]
         if name.startswith(SECRET)
     }
+    headers = row.extra_headers if isinstance(row.extra_headers, dict) else {}
+    for text in map(str, headers.values()):
+        wanted |= {("extra_headers", name) for name in re.findall(rf"\${SECRET}([a-z][a-z0-9_]*)", text)}
     if isinstance(row.signature, dict) and row.signature.get("secret"):
         wanted.add(("signature", str(row.signature["secret"])))
     for place, name in sorted(wanted):

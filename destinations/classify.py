@@ -90,7 +90,11 @@ def classify(
 
 
 def _decide(answer: _Answer) -> Verdict:
-    matching = [rule for rule in answer.endpoint.rules if rules.matches(rule, answer.status, answer.data)]
+    matching = [
+        rule
+        for rule in answer.endpoint.rules
+        if rules.matches(rule, answer.request.operation, answer.status, answer.data)
+    ]
     first = matching[0] if matching else None
     succeeded = 200 <= answer.status < 300
     if succeeded and (first is None or first["then"] in (Then.SUCCESS, Then.USERS_FAILED)):
@@ -115,8 +119,7 @@ def _by_rule(rule: Mapping[str, Any], answer: _Answer) -> Verdict:
         return Verdict(Temporary, code, message, unknown_outcome=unknown)
     # A create names no user and has no list yet: there is nothing to reject or to make anew.
     if then == Then.REJECT and not answer.creates:
-        paths = (rule["users_place"],) if "users_place" in rule else USER_PATHS
-        named = rules.named(answer.request.user_ids, answer.data, paths)
+        named = rules.failed([rule], answer.request.user_ids, answer.data).users
         return Verdict(Rejected, code, message, named, unknown)
     if then == Then.RECREATE and not answer.creates and answer.endpoint.kind == Kind.LIST:
         return Verdict(ListGone, code, message, unknown_outcome=unknown)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
@@ -459,7 +460,7 @@ class Destination(models.Model):
     @classmethod
     def from_preset(cls, preset: str) -> "Destination":
         """Return a new, unsaved destination with the values of a preset; KeyError for an unknown one."""
-        return cls(preset=preset, **PRESETS[preset].fields)
+        return cls(preset=preset, **deepcopy(dict(PRESETS[preset].fields)))
 
     @property
     def host(self) -> str:

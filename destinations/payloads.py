@@ -290,7 +290,7 @@ class _Batch:
         self.is_ids_alone = self.parts == [b'"', b'"'] and self.is_plain
         self._outer_slots = self._slots = _Slots()
         frame = parse_template(outer, place)
-        _require_list_id(strings(frame), values)
+        _require_list_id(strings([frame, item]), values)
         body = fill(frame, self._resolve, self._whole)
         self._is_empty = body is None
         self._form = body if endpoint.body_format == BodyFormat.FORM else None

@@ -3,6 +3,7 @@
 A rule is `{"status", "then", "reason", "message", "code"?, "at"?, "equals"?, â€¦}`:
 
     status       a number (409) or a class ("5xx")
+    for          the rule holds only for this operation: create, add or remove
     code         the rule holds only for replies that carry this code, in one of CODE_PATHS
     at, equals   the rule holds only for replies in which this stands at this path: a value, a list of
                  them, or a class ("4xx"); without `equals`, anything that is not empty
@@ -14,7 +15,8 @@ A rule is `{"status", "then", "reason", "message", "code"?, "at"?, "equals"?, â€
 `reject` is about users: those named, else the batch is narrowed down. `recreate` makes the list anew.
 `success` is for an error that is none (409: is a member already), or, with `code` or `at`, for what in a
 2xx sounds like a failure and is none. `users_failed` is for a 2xx whose body says who failed: the others
-are delivered. The first rule that matches decides; of `users_failed`, all that match name users. With it:
+are delivered. The first rule that matches decides; of `users_failed`, all that match name users. With it,
+and with `reject`:
 
     by           what `users_place` (or `field` in it) holds: id (the default), index (into the batch, from
                  0), pointer (a text with the index in it: /data/3/id), key (ids are an object's keys), or
@@ -48,8 +50,9 @@ USER_PATHS = (
 CODE_LENGTH = 100
 NEEDED = ("status", "then", "reason", "message")
 PATHS = ("at", "users_place", "field", "taken_place", "failed_place")
+OPERATIONS = ("create", "add", "remove")
 OF_USERS_FAILED = ("by", "field", "where", "unless", "taken_place", "failed_place")
-KNOWN = {*NEEDED, "code", "equals", *PATHS, *OF_USERS_FAILED}
+KNOWN = {*NEEDED, "for", "code", "equals", *PATHS, *OF_USERS_FAILED}
 CLASS = re.compile(r"[1-5]xx")
 
 
@@ -78,9 +81,9 @@ class Failed:
     unclear: bool
 
 
-def matches(rule: Mapping[str, Any], status: int, data: object) -> bool:
+def matches(rule: Mapping[str, Any], operation: str, status: int, data: object) -> bool:
     """Say whether the rule is about this reply."""
-    if not is_about(rule, status):
+    if not is_about(rule, status) or rule.get("for", operation) != operation:
         return False
     if "code" in rule and str(rule["code"]) not in texts(data, CODE_PATHS):
         return False
@@ -262,13 +265,17 @@ def _check_status(rule: Mapping[str, Any]) -> None:
 
 
 def _check_conditions(rule: Mapping[str, Any]) -> None:
+    if rule.get("for", "add") not in OPERATIONS:
+        raise ValueError(f"'for' must be one of {', '.join(OPERATIONS)}.")
     if "equals" in rule and "at" not in rule:
         raise ValueError("'equals' needs 'at': where does that stand?")
     for name in ("where", "unless"):
         if not isinstance(rule.get(name, {}), dict):
             raise ValueError(f"{name!r} must be an object of paths and values.")
-    if rule["then"] != Then.USERS_FAILED and (more := [name for name in OF_USERS_FAILED if name in rule]):
-        raise ValueError(f"{more[0]!r} belongs to 'users_failed'.")
+    if rule["then"] not in (Then.USERS_FAILED, Then.REJECT) and (
+        more := [name for name in OF_USERS_FAILED if name in rule]
+    ):
+        raise ValueError(f"{more[0]!r} belongs to 'users_failed' and 'reject'.")
     if rule.get("by", By.ID) not in list(By):
         raise ValueError(f"'by' must be one of {', '.join(By)}.")
     if {"by", "field", "where", "unless"} & set(rule) and "users_place" not in rule:

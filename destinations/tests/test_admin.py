@@ -80,16 +80,19 @@ def test_an_unknown_preset_asks_again(admin_client):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_fills_a_form_that_saves_as_it_stands(admin_client, preset):
     data = form_data(admin_client.get(ADD, {"preset": preset}).content.decode())
+    partner = PRESETS[preset]
     data |= {"name": "acme", "base_url": "https://partner.example"}
-    if preset != "custom":
-        data["credential"] = KEY
+    data |= {"new_secrets": "".join(f"{name}: the-{name}\n" for name in partner.secrets)}
+    entered = {"credential": KEY, "auth_username": "user", "given_lists": '{"b": "55"}'}
+    data |= {name: value for name, value in entered.items() if name in partner.needs}
     response = admin_client.post(ADD + f"?preset={preset}", data)
     assert response.status_code == 302, re.findall(r"errors?[^>]*>[^<]+", response.content.decode())
     row = Destination.objects.get()
     for name, value in PRESETS[preset].fields.items():
         if name != "base_url":
             assert getattr(row, name) == value, name
-    assert row.credential.reveal() == (KEY if preset != "custom" else "")
+    assert row.credential.reveal() == (KEY if "credential" in partner.needs else "")
+    assert set(row.endpoint().secrets) == set(partner.secrets)
 
 
 def test_the_form_lists_variables_with_examples(admin_client):

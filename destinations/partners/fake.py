@@ -1,0 +1,355 @@
+"""A strict partner in memory, made from a partner's folder: it takes what the folder says and nothing else.
+
+It reads a request backwards through the templates that made it. What does not fit is refused: another method,
+a field more or less, a number where a text belongs, too many users, a wrong key, an unknown list.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
+from destinations.filters import JOIN, NUMBER
+from destinations.templates import SECRET, VARIABLE, Variable, alone, parse_template, parse_variable
+
+TOKEN = "fake-token"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Read:
+    """What a request says: variables by name, and users with the value of each."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    users: list[tuple[str, bool | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One kind of request that this partner takes. `adds` is None where the value of each user says it."""
+
+    name: str
+    method: str
+    path: str
+    template: Any
+    adds: bool | None
+
+
+class FakePartner:
+    """Keeps lists (or properties) and says who is on them. `unknown`: users whom it does not take."""
+
+    def __init__(self, endpoint: Endpoint, fake: Mapping[str, Any]) -> None:
+        self.endpoint, self.fake = endpoint, fake
+        self.lists: dict[str, set[str]] = {}
+        self.names: dict[str, str] = {}
+        self.on: dict[str, set[str]] = {}
+        self.unknown: set[str] = set()
+        self.refused: list[str] = []
+        self.calls: list[str] = []
+        # Called with each call's name before it is applied; an answer takes the call's place.
+        self.fault: Callable[[str], Answer | None] = lambda name: None
+        item = "item_template" if endpoint.kind == Kind.PROPERTY else "list_item_template"
+        self._item = parse_template(getattr(endpoint, item), item)
+        self._calls = list(self._make_calls())
+        for given in endpoint.given_lists.values() if endpoint.list_id_from == ListIdFrom.GIVEN else ():
+            self.lists[str(given)] = set()
+
+    def members(self, name: str) -> set[str]:
+        """Return who is on the latest list of this name (or this id), or has the property of this name."""
+        if self.endpoint.kind == Kind.PROPERTY:
+            return set(self.on.get(name, ()))
+        ids = [list_id for list_id, called in self.names.items() if called == name and list_id in self.lists]
+        return set(self.lists.get(ids[-1] if ids else name, ()))
+
+    def lose_lists(self) -> None:
+        self.lists.clear()
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Take one request and answer it. `headers` has small letters."""
+        if self._asks_token(target):
+            return self._give_token(body)
+        if not self._is_known(headers):
+            return Answer(401, {"message": "who are you?"})
+        fitting = [call for call in self._calls if self._path(call, target) is not None]
+        if not fitting:
+            return self._refuse(404, f"no such address: {target}")
+        if method not in {call.method for call in fitting}:
+            return self._refuse(405, f"{method} {target}")
+        data = self._parsed(headers, body)
+        for call in fitting:
+            read = self._path(call, target)
+            if call.method == method and read is not None and self._fits(call.template, data, read):
+                return self._take(call, read)
+        return self._refuse(400, f"not what the documentation says: {body[:300]!r}")
+
+    def _make_calls(self) -> Any:
+        endpoint, methods = self.endpoint, self.endpoint.methods
+        if endpoint.kind == Kind.PROPERTY:
+            batched = endpoint.delivery == Delivery.BATCH
+            name = "batch" if batched else "identify"
+            template = parse_template(endpoint.batch_template, "batch_template") if batched else self._item
+            path = getattr(endpoint, f"{name}_path")
+            method = methods.get(name, "POST")
+            if "remove" in methods:
+                yield _Call("add", method, path, template, True)
+                yield _Call("remove", methods["remove"], path, template, False)
+            else:
+                yield _Call("set", method, path, template, None)
+            return
+        for name, adds in (("add", True), ("remove", False)):
+            template = parse_template(getattr(endpoint, f"{name}_template"), f"{name}_template")
+            yield _Call(name, methods.get(name, "POST"), getattr(endpoint, f"{name}_path"), template, adds)
+        if endpoint.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND):
+            template = parse_template(endpoint.create_template, "create_template")
+            yield _Call("create", methods.get("create", "POST"), endpoint.create_path, template, None)
+        if endpoint.list_id_from == ListIdFrom.FOUND:
+            yield _Call("find", "GET", endpoint.find_path, None, None)
+
+    # --- reading a request
+
+    def _is_known(self, headers: Mapping[str, str]) -> bool:
+        auth = self.endpoint.auth(TOKEN)
+        if auth is not None and headers.get(auth[0].lower()) != auth[1]:
+            return False
+        extra = self.endpoint.extra_headers.items()
+        return all(headers.get(name.lower()) == self._with_secrets(text) for name, text in extra)
+
+    def _with_secrets(self, text: str) -> str:
+        for name, secret in self.endpoint.secrets.items():
+            text = text.replace(f"${SECRET}{name}", secret)
+        return text
+
+    def _asks_token(self, target: str) -> bool:
+        url = self.endpoint.oauth.get("token_url", "")
+        return self.endpoint.auth_mode == AuthMode.OAUTH2 and urlsplit(url).path == target
+
+    def _give_token(self, body: bytes) -> Answer:
+        form = dict(parse_qsl(body.decode()))
+        if self.endpoint.credential not in form.values() and "assertion" not in form:
+            return Answer(400, {"error": "invalid_client"})
+        return Answer(200, {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600})
+
+    def _path(self, call: _Call, target: str) -> _Read | None:
+        read = _Read()
+        base = urlsplit(self.endpoint.base_url).path.rstrip("/")
+        fits = self._text(base + call.path, target, read, within=r"[^/?&]+?", decode=unquote)
+        return read if fits else None
+
+    def _parsed(self, headers: Mapping[str, str], body: bytes) -> Any:
+        if headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        if not body:
+            return None
+        if self.endpoint.body_format == BodyFormat.FORM:
+            return dict(parse_qsl(body.decode(), keep_blank_values=True))
+        try:
+            if self.endpoint.body_format == BodyFormat.NDJSON:
+                return [json.loads(line) for line in body.splitlines()]
+            return json.loads(body)
+        except ValueError:
+            return body
+
+    def _fits(self, template: Any, value: Any, read: _Read) -> bool:
+        if isinstance(template, str):
+            variable = alone(template)
+            if variable is not None:
+                return self._variable(variable, value, read)
+            return isinstance(value, str) and self._text(template, value, read)
+        if isinstance(template, dict):
+            return (
+                isinstance(value, dict)
+                and len(value) == len(template)
+                and self._object(template, value, read)
+            )
+        if isinstance(template, list):
+            if not isinstance(value, list) or len(template) != len(value):
+                return False
+            return all(self._fits(one, other, read) for one, other in zip(template, value, strict=True))
+        return bool(type(template) is type(value) and template == value)
+
+    def _object(self, template: Mapping[str, Any], value: Mapping[str, Any], read: _Read) -> bool:
+        left = dict(value)
+        for key, item in template.items():
+            name = key.replace("$$", "$") if key.replace("$$", "$") in left else None
+            if name is None:
+                name = next((one for one in left if self._text(key, one, read)), None)
+            if name is None or not self._fits(item, left.pop(name), read):
+                return False
+        return True
+
+    def _variable(self, variable: Variable, value: Any, read: _Read) -> bool:
+        if variable.name == "items":
+            return self._items(variable, value, read)
+        if variable.name == "value" and not variable.filters:
+            words = {True: self.endpoint.value_word(True), False: self.endpoint.value_word(False)}
+            fitting = [adds for adds, word in words.items() if type(word) is type(value) and word == value]
+            read.names["value"] = str(fitting[0]) if fitting else ""
+            return bool(fitting)
+        if NUMBER in variable.filters:
+            return type(value) is int and self._bind(variable.name, str(value), read)
+        return isinstance(value, str) and self._bind(variable.name, value, read)
+
+    def _items(self, variable: Variable, value: Any, read: _Read) -> bool:
+        if any(name.startswith(JOIN) for name in variable.filters):
+            joiner = next(name for name in variable.filters if name.startswith(JOIN)).partition(":")[2] or ","
+            value = value.split(joiner) if isinstance(value, str) else None
+        if not isinstance(value, list) or not value or len(value) > self.fake.get("most", 10_000):
+            return False
+        for one in value:
+            row = _Read(dict(read.names))
+            if not self._fits(self._item, one, row):
+                return False
+            on = row.names.get("value")
+            read.users.append((row.names["user_id"], None if on is None else on == "True"))
+            read.names |= {name: text for name, text in row.names.items() if name not in ("user_id", "value")}
+        return True
+
+    def _text(
+        self,
+        template: str,
+        value: str,
+        read: _Read,
+        *,
+        within: str = ".+?",
+        decode: Callable[[str], str] = str,
+    ) -> bool:
+        pattern, names, end = "", [], 0
+        for match in VARIABLE.finditer(template):
+            variable = parse_variable(match)
+            pattern += re.escape(template[end : match.start()])
+            pattern += re.escape("$") if variable is None else f"({within})"
+            names += [] if variable is None else [variable]
+            end = match.end()
+        found = re.fullmatch(pattern + re.escape(template[end:]), value, re.DOTALL)
+        if found is None:
+            return False
+        for variable, text in zip(names, found.groups(), strict=True):
+            plain = unquote(text) if "url" in variable.filters else decode(text)
+            if not self._bind(variable.name, plain, read):
+                return False
+        return True
+
+    def _bind(self, name: str, text: str, read: _Read) -> bool:
+        if name.startswith(SECRET):
+            return text == self.endpoint.secrets.get(name.removeprefix(SECRET))
+        if name in ("source_label", "integration_name", "integration_version"):
+            return text == getattr(self.endpoint, name)
+        if name == "value":
+            words = {self.endpoint.value_word(adds): adds for adds in (True, False)}
+            read.names["value"] = str(words.get(text, text == "true"))
+            return True
+        return read.names.setdefault(name, text) == text
+
+    # --- doing what it says
+
+    def _refuse(self, status: int, why: str) -> Answer:
+        self.refused.append(why)
+        return Answer(status, {"message": why})
+
+    def _take(self, call: _Call, read: _Read) -> Answer:
+        self.calls.append(call.name)
+        if (fault := self.fault(call.name)) is not None:
+            return fault
+        if call.name == "find":
+            name = read.names.get("external_name", "")
+            return Answer(200, self._found(name))
+        if call.name == "create":
+            return self._create(read)
+        if not read.users:  # one user a request, named in the path or the body
+            read.users = [(read.names.get("user_id", ""), None)]
+        value = read.names.get("value")
+        users = [
+            (user, on if on is not None else call.adds if call.adds is not None else value == "True")
+            for user, on in read.users
+        ]
+        return self._apply(users, read)
+
+    def _apply(self, users: list[tuple[str, bool]], read: _Read) -> Answer:
+        held = self._held(read)
+        if held is None:
+            gone = self.fake.get(
+                "unknown_list", {"status": 404, "body": {"error": {"code": "list_not_found"}}}
+            )
+            return Answer(gone["status"], gone.get("body"))
+        bad = [(index, user) for index, (user, on) in enumerate(users) if on and user in self.unknown]
+        told: Mapping[str, Any] = self.fake.get("failed", {})
+        if bad and not told:
+            return Answer(400, {"message": "a user is not known"})
+        if bad and self.fake.get("whole"):  # nobody of a call that names somebody it does not take
+            return Answer(told["status"], _filled(told["body"], bad, users))
+        for user, on in users:
+            if on and user not in self.unknown:
+                held.add(user)
+            elif not on:
+                held.discard(user)
+        if bad:
+            return Answer(told["status"], _filled(told["body"], bad, users))
+        return self._ok(users)
+
+    def _ok(self, users: list[tuple[str, bool]]) -> Answer:
+        ok = self.fake.get("ok", {"status": 200, "body": {}})
+        return Answer(ok["status"], _filled(ok.get("body"), [], users))
+
+    def _held(self, read: _Read) -> set[str] | None:
+        if self.endpoint.kind == Kind.PROPERTY:
+            return self.on.setdefault(read.names.get("external_name", ""), set())
+        if self.endpoint.list_id_from == ListIdFrom.NAMED:
+            named = read.names.get("list_id") or read.names.get("external_name", "")
+            return self.lists.setdefault(named, set())
+        return self.lists.get(read.names.get("list_id", ""))
+
+    def _create(self, read: _Read) -> Answer:
+        list_id = str(len(self.names) + 1001)
+        self.lists[list_id] = set()
+        self.names[list_id] = read.names.get("external_name", "")
+        made = self.fake.get("created", {"status": 200, "body": {"listId": "$list_id"}})
+        text = json.dumps(made.get("body")).replace('"$list_id|number"', list_id).replace("$list_id", list_id)
+        headers = {
+            name: value.replace("$list_id", list_id) for name, value in made.get("headers", {}).items()
+        }
+        return Answer(made["status"], json.loads(text), headers)
+
+    def _found(self, name: str) -> Any:
+        places = self.endpoint.find_places
+        rows = [
+            {places["name"]: called, places["id"]: list_id}
+            for list_id, called in self.names.items()
+            if called == name and list_id in self.lists
+        ]
+        body: Any = rows
+        for key in reversed(places["rows"].split(".") if places.get("rows") else []):
+            body = {key: body}
+        return body
+
+
+def _filled(body: Any, bad: list[tuple[int, str]], users: list[tuple[str, bool]]) -> Any:
+    """Return a reply's body: {"$each_failed": row} becomes a row for each user that failed."""
+    if isinstance(body, dict) and set(body) == {"$each_failed"}:
+        return [_row(body["$each_failed"], index, user) for index, user in bad]
+    if isinstance(body, dict) and set(body) == {"$each", "failed"}:
+        failed = {index for index, _ in bad}
+        return [
+            _row(body["failed"] if index in failed else body["$each"], index, user)
+            for index, (user, _) in enumerate(users)
+        ]
+    if isinstance(body, dict) and set(body) == {"$by_failed"}:
+        return {user: body["$by_failed"] for _, user in bad}
+    if isinstance(body, dict):
+        return {key: _filled(value, bad, users) for key, value in body.items()}
+    counts = {"$failed": len(bad), "$taken": len(users) - len(bad)}
+    return counts.get(body, body) if isinstance(body, str) else body
+
+
+def _row(row: Any, index: int, user: str) -> Any:
+    text = json.dumps(row).replace('"$index"', str(index))
+    return json.loads(text.replace("$user_id", json.dumps(user)[1:-1]))

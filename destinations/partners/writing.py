@@ -1,0 +1,106 @@
+"""Writing what a partner's folder holds beside its data: its requests, and its page for people."""
+
+import json
+from pathlib import Path
+
+from destinations.partners.folder import SLUG, BadFolder, Partner, read
+from destinations.partners.golden import as_text, requests_of
+
+NEW = {
+    "label": "",
+    "hint": "What this partner keeps, and what the ids are. One sentence or two.",
+    "page": "https://the.page/of/its/api",
+    "needs": ["base_url", "credential"],
+    "fields": {
+        "kind": "list",
+        "auth_mode": "bearer",
+        "create_path": "/lists",
+        "create_template": {"name": "$external_name"},
+        "list_id_place": "id",
+        "add_path": "/lists/$list_id/add",
+        "add_template": {"users": "$items"},
+        "remove_path": "/lists/$list_id/remove",
+        "remove_template": {"users": "$items"},
+        "list_item_template": {"id": "$user_id"},
+        "rules": [],
+    },
+    "fake": {
+        "most": 1000,
+        "created": {"status": 201, "body": {"id": "$list_id"}},
+        "ok": {"status": 200, "body": {"errors": []}},
+    },
+}
+ASKED = {
+    "base_url": "the address",
+    "credential": "the credential",
+    "auth_username": "the user name",
+    "given_lists": "the id of each cohort's list",
+    "oauth": "the client's id and the address of its tokens",
+    "create_path": "your own names in the paths and templates",
+    "identify_path": "your own names in the paths and templates",
+    "batch_path": "your own names in the paths and templates",
+    "add_path": "your own names in the paths and templates",
+    "remove_path": "your own names in the paths and templates",
+    "add_template": "your own names in the paths and templates",
+    "remove_template": "your own names in the paths and templates",
+    "list_item_template": "your own names in the paths and templates",
+}
+
+
+def new(root: Path, slug: str) -> Path:
+    """Write a folder for a new partner to be filled in; BadFolder if the name is none or is taken."""
+    folder = root / slug
+    if not SLUG.fullmatch(slug):
+        raise BadFolder(f"{slug!r} is no name for a partner: small letters, digits, hyphens, at most 40.")
+    if folder.exists():
+        raise BadFolder(f"{folder} is there already.")
+    folder.mkdir(parents=True)
+    data = NEW | {"label": slug.replace("-", " ").capitalize()}
+    (folder / "partner.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    renew(folder)
+    return folder
+
+
+def renew(folder: Path) -> list[str]:
+    """Write the folder's requests and its page anew from its data; return the names of what changed."""
+    partner = read(folder)
+    wanted = {f"requests/{name}.http": as_text(request, end) for name, request, end in requests_of(partner)}
+    wanted["README.md"] = page_of(partner)
+    (folder / "requests").mkdir(exist_ok=True)
+    changed = []
+    for name, text in wanted.items():
+        where = folder / name
+        if not where.exists() or where.read_text() != text:
+            where.write_text(text)
+            changed.append(name)
+    return changed
+
+
+def page_of(partner: Partner) -> str:
+    """Return the page for people."""
+    asked = list(dict.fromkeys(ASKED.get(name, name) for name in partner.needs))
+    lines = [f"# {partner.label}", "", partner.hint, ""]
+    if asked or partner.secrets:
+        lines += ["## What you need", "", *(f"- {what}" for what in asked)]
+        lines += [f"- the named secret `{name}`" for name in partner.secrets] + [""]
+    lines += ["## Limits", "", f"- {partner.fields.get('batch_size', 1000):,} users a request"]
+    if rate := partner.fields.get("rate"):
+        lines.append(f"- {rate:g} requests a second")
+    if size := partner.fields.get("max_bytes"):
+        lines.append(f"- {size:,} bytes a request")
+    if partner.impossible:
+        lines += ["", "## What is not possible", "", partner.impossible]
+    seen = (
+        f"Compared with it on {partner.checked}."
+        if partner.checked
+        else "Not compared with it again when this folder was written: check it before you rely on it."
+    )
+    lines += [
+        "",
+        "## Source",
+        "",
+        f"{partner.page}",
+        "",
+        f"{seen} No account of the vendor was used: not tried live.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,154 @@
+"""The contract of every partner's folder, over real HTTP, with a strict fake that is made from the folder."""
+
+import json
+
+import pytest
+
+from destinations import filters
+from destinations.endpoint import Kind, ListIdFrom
+from destinations.partners.fake import Answer, FakePartner
+from destinations.partners.golden import CREDENTIAL, as_text, endpoint_of, requests_of
+from destinations.partners.serve import served
+from destinations.partners.writing import page_of
+from destinations.presets import PRESETS
+from destinations.templates import alone, strings
+from syncs.choices import RunState
+from syncs.models import Sync
+from tests import world
+
+pytestmark = pytest.mark.slow
+SLUGS = list(PRESETS)
+COUNT = 60
+
+
+@pytest.fixture
+def server():
+    with served() as started:
+        yield started
+
+
+@pytest.fixture(params=SLUGS)
+def partner(request):
+    return PRESETS[request.param]
+
+
+@pytest.fixture
+def rehearsal(server, partner):
+    """A sync to the fake of a partner's folder."""
+    cohort = world.cohort(world.users(COUNT))
+    endpoint = endpoint_of(partner, server.url)
+    given = {cohort.key: "1001"} if endpoint.list_id_from == ListIdFrom.GIVEN else {}
+    more = {"auth_username": "user"} if endpoint.auth_mode == "basic" else {}
+    more |= {"oauth": dict(endpoint.oauth)} if endpoint.oauth else {}
+    destination = world.destination(
+        server.url,
+        partner.slug,
+        credential=CREDENTIAL,
+        secrets=dict(endpoint.secrets),
+        given_lists=given,
+        rate=None,
+        **{"threads": 1, **more},
+    )
+    server.partner = FakePartner(destination.endpoint(), partner.fake)
+    return world.sync(cohort, destination)
+
+
+def as_sent(endpoint, user):
+    """Return how the partner knows a user: through the filters of the template."""
+    template = endpoint.item_template if endpoint.kind == Kind.PROPERTY else endpoint.list_item_template
+    for text in strings(json.loads(template)):
+        variable = alone(text)
+        if variable and variable.name == "user_id":
+            return filters.apply(variable.filters, user)
+    return user
+
+
+def held(server, sync):
+    sync = Sync.objects.select_related("destination", "cohort").get(pk=sync.pk)
+    endpoint = sync.destination.endpoint()
+    given = endpoint.list_id_from == ListIdFrom.GIVEN
+    return server.partner.members("1001" if given else world.name_at_partner(sync))
+
+
+def wanted(sync, *, less=()):
+    endpoint = sync.destination.endpoint()
+    return {as_sent(endpoint, user) for user in world.wanted(sync) - set(less)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_full_increment_and_a_refused_user_in_the_middle(server, rehearsal):
+    run = world.run(rehearsal)
+    assert run.state == RunState.SUCCEEDED, (run.reason, server.partner.refused)
+    assert held(server, rehearsal) == wanted(rehearsal)
+
+    world.fill(rehearsal.cohort, world.users(COUNT, first=3))
+    run = world.run(rehearsal)
+    assert (run.state, run.added, run.removed) == (RunState.SUCCEEDED, 3, 3), (
+        run.reason,
+        server.partner.refused,
+    )
+    assert held(server, rehearsal) == wanted(rehearsal)
+
+    bad = world.users(1, first=COUNT + 4)[0]
+    server.partner.unknown = {as_sent(rehearsal.destination.endpoint(), bad)}
+    world.fill(rehearsal.cohort, world.users(COUNT, first=7))
+    run = world.run(rehearsal)
+    assert (run.state, run.rejected) == (RunState.PARTIAL, 1), (run.reason, server.partner.refused)
+    assert world.rejected(rehearsal) == {bad}
+    assert held(server, rehearsal) == wanted(rehearsal, less=[bad])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rate_limit_and_an_answer_that_is_lost(server, rehearsal):
+    partner = server.partner
+    left = [Answer(429, {"message": "slow down"}, {"Retry-After": "1"}), Answer(503, None)]
+
+    def fault(name):
+        return left.pop(0) if left and name not in ("create", "find") else None
+
+    partner.fault = fault
+    run = world.run(rehearsal)
+    assert run.state == RunState.SUCCEEDED, (run.reason, partner.refused)
+    assert not left and held(server, rehearsal) == wanted(rehearsal)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_list_is_made_anew_where_the_partner_makes_lists(server, rehearsal, partner):
+    endpoint = rehearsal.destination.endpoint()
+    if endpoint.kind == Kind.PROPERTY or endpoint.list_id_from in (ListIdFrom.GIVEN, ListIdFrom.NAMED):
+        return  # there is no list to lose, or a person has made it
+    world.run(rehearsal)
+    server.partner.lose_lists()
+    world.fill(rehearsal.cohort, world.users(COUNT, first=2))
+    world.run(rehearsal)
+    world.go(rehearsal.destination)
+    assert held(server, rehearsal) == wanted(rehearsal), server.partner.refused
+
+
+def test_its_requests_are_those_of_the_folder_to_the_byte(partner):
+    kept = {path.stem: path.read_text() for path in (partner.folder / "requests").glob("*.http")}
+    assert kept == {name: as_text(request, endpoint) for name, request, endpoint in requests_of(partner)}
+
+
+def test_its_page_says_what_the_data_says(partner):
+    assert (partner.folder / "README.md").read_text() == page_of(partner)
+
+
+def test_the_fake_refuses_what_the_folder_does_not_say(partner):
+    """Another method, a field more, a wrong key: none of them is taken."""
+    endpoint = endpoint_of(partner, "http://127.0.0.1:9")
+    fake = FakePartner(endpoint, partner.fake)
+    fake.lists["1001"] = set()
+    requests = {name: request for name, request, _ in requests_of(partner)}
+    add = requests["add"]
+    target = add.url.removeprefix("https://partner.example").removeprefix(
+        str(partner.fields.get("base_url", ""))
+    )
+    headers = {name.lower(): value for name, value in add.headers.items()}
+    if auth := endpoint.auth("fake-token"):
+        headers[auth[0].lower()] = auth[1]
+        assert fake.answer(add.method, target, headers | {auth[0].lower(): "wrong"}, add.body).status == 401
+    assert fake.answer("TRACE", target, headers, add.body).status == 405
+    assert fake.answer(add.method, f"{target}x/y", headers, add.body).status in (404, 405)
+    assert fake.answer(add.method, target, headers, add.body + b'&more={"a"}').status == 400
+    assert fake.answer(add.method, target, headers, add.body).status < 300
