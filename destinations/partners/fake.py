@@ -175,7 +175,7 @@ class FakePartner:
             if not isinstance(value, list) or len(template) != len(value):
                 return False
             return all(self._fits(one, other, read) for one, other in zip(template, value, strict=True))
-        return bool(type(template) is type(value) and template == value)
+        return type(template) is type(value) and bool(template == value)
 
     def _object(self, template: Mapping[str, Any], value: Mapping[str, Any], read: _Read) -> bool:
         left = dict(value)
@@ -243,7 +243,7 @@ class FakePartner:
         if name.startswith(SECRET):
             return text == self.endpoint.secrets.get(name.removeprefix(SECRET))
         if name in ("source_label", "integration_name", "integration_version"):
-            return text == getattr(self.endpoint, name)
+            return text == str(getattr(self.endpoint, name))
         if name == "value":
             words = {self.endpoint.value_word(adds): adds for adds in (True, False)}
             read.names["value"] = str(words.get(text, text == "true"))
