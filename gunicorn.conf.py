@@ -1,17 +1,23 @@
 """How `gunicorn cohortsite.wsgi` serves: found by gunicorn in the folder that it is started in.
 
-Threads keep connections alive and let a slow reader wait alone. WEB_CONCURRENCY sets the number of
-worker processes, GUNICORN_CMD_ARGS anything else.
+A thread gets a request when all of it has come (receiving/gathering.py), so that slow senders keep none.
+WEB_CONCURRENCY sets the number of worker processes, GUNICORN_CMD_ARGS anything else.
 """
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import gunicorn.util
 import orjson
 
+# gunicorn may have been started by a name that does not put this folder on the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from receiving.gathering import GatheringWorker  # noqa: E402
+
 bind = os.environ.get("BIND", "127.0.0.1:8000")
-worker_class = "gthread"
+worker_class = GatheringWorker
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 4
 keepalive = 75
