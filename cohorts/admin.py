@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -16,7 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from cohorts import building, owner, pages, refresh, remove
-from cohorts.choices import SourceKind, UploadState
+from cohorts.choices import CALCULATED, SourceKind, UploadState
 from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
@@ -62,10 +62,31 @@ def state_of(cohort: Cohort) -> tuple[str, str]:
     return "ready", "Ready"
 
 
+class NeedFilter(admin.SimpleListFilter):
+    """By what a cohort needs a person for: the overview links to these."""
+
+    title = "needs attention"
+    parameter_name = "needs"
+    QUERIES = {
+        "held": ("Held for approval", Q(held_number__isnull=False)),
+        "failed": (
+            "Could not be calculated",
+            Q(source_kind__in=CALCULATED) & ~Q(calculation_error=""),
+        ),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, words) for value, (words, _) in self.QUERIES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Cohort]) -> QuerySet[Cohort]:
+        chosen = self.value()
+        return queryset.filter(self.QUERIES[chosen][1]) if chosen in self.QUERIES else queryset
+
+
 @admin.register(Cohort)
 class CohortAdmin(ModelAdmin):
     list_display = ["name", "key", "source_kind", "show_size", "show_version", "published_at", "show_state"]
-    list_filter = ["source_kind"]
+    list_filter = [NeedFilter, "source_kind"]
     search_fields = ["name", "key"]
     ordering = ["name"]
     change_form_outer_before_template = "cohorts/summary.html"

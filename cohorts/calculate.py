@@ -190,7 +190,7 @@ def published_members(key: str) -> Iterator[str]:
         )
     if cohort.version == 0:
         raise refresh.RefreshError(f"It refers to {cohort.name}, which is not calculated yet.")
-    if cohort.calculation_error and not cohort.held_number:
+    if cohort.source_kind in CALCULATED and cohort.calculation_error and not cohort.held_number:
         raise refresh.RefreshError(
             f"It refers to {cohort.name}, which could not be calculated: {cohort.calculation_error}"
         )

@@ -281,9 +281,9 @@ def _not_right() -> list[tuple[tuple[str, str], int, str]]:
         failed=Count("pk", filter=Q(source_kind__in=CALCULATED) & ~Q(calculation_error="")),
     )
     words = ("cohort held for approval", "cohorts held for approval")
-    found.append((words, cohorts["held"], _list("cohorts_cohort")))
+    found.append((words, cohorts["held"], _list("cohorts_cohort", "needs=held")))
     words = ("cohort could not be calculated", "cohorts could not be calculated")
-    found.append((words, cohorts["failed"], _list("cohorts_cohort")))
+    found.append((words, cohorts["failed"], _list("cohorts_cohort", "needs=failed")))
     return found
 
 

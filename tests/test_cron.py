@@ -143,3 +143,28 @@ def test_a_cohort_whose_part_cannot_be_calculated__is_not_calculated_from_the_ol
     top.refresh_from_db()
     assert top.versions.count() == 1
     assert top.calculation_error.startswith("It refers to base, which could not be calculated: ")
+
+
+def test_sync_due__fails_when_a_cohort_that_was_due_could_not_be_calculated() -> None:
+    behavioral("carts", {"cohort": "gone"}, schedule_kind=ScheduleKind.HOURLY, next_due_at=timezone.now())
+    err = StringIO()
+    with pytest.raises(SystemExit) as left:
+        call_command("sync_due", stdout=StringIO(), stderr=err)
+    assert left.value.code == 1
+    assert "carts was not calculated: It refers to a cohort that is gone" in err.getvalue()
+
+
+def test_sync_due__fails_when_events_could_not_be_taken_in() -> None:
+    arrives("u1", "cart", "aaa")
+    (Folders("aaa").root / "compact.lock").mkdir(parents=True)
+    err = StringIO()
+    with pytest.raises(SystemExit) as left:
+        call_command("sync_due", stdout=StringIO(), stderr=err)
+    assert (left.value.code, err.getvalue()) == (1, "Events that have arrived could not be taken in.\n")
+
+
+def test_an_old_error_of_a_cohort_that_is_uploaded_now__keeps_nobody_from_being_calculated() -> None:
+    world.cohort(["u1"], key="base", calculation_error="No such table.")
+    behavioral("top", {"cohort": "base"})
+    call("refresh_cohorts", "top")
+    assert members_of("top") == {"u1"}

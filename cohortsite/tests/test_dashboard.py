@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
+from cohorts.models import Cohort
 from cohortsite.roles import grant
 from destinations.models import Destination
 from syncs.choices import RejectionKind, RunState
@@ -168,3 +169,19 @@ def test_a_sidebar_shows_what_a_role_may_see():
     viewer, operator = page_of("viewer").get("/admin/"), page_of("administrator").get("/admin/")
     assert "/admin/auth/user/" not in viewer.content.decode()
     assert "/admin/auth/user/" in operator.content.decode()
+
+
+def test_cohorts_that_are_sent_nowhere_and_need_somebody__link_to_the_list_that_shows_them():
+    made()
+    wrong = Cohort.objects.create(
+        key="wrong", name="Wrong", source_kind="behavioral", calculation_error="No events."
+    )
+    held = Cohort.objects.create(key="held", name="Held", held_number=1, last_number=1)
+    client = page_of()
+    needs = {need.words: need for need in client.get("/admin/").context["needs"]}
+    for words, cohort in {
+        "cohort could not be calculated": wrong,
+        "cohort held for approval": held,
+    }.items():
+        rows = client.get(needs[words].url).context["cl"].result_list
+        assert [row.pk for row in rows] == [cohort.pk], words

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from cohorts import asked
+from cohorts.models import Cohort
 from events import arrivals
 from syncs import alerts, reporting
 from syncs.choices import DRIVABLE_RUNS
@@ -25,8 +26,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, **options: Any) -> None:
-        arrivals.take_in_all()
-        _calculate_due()
+        problems = [] if arrivals.take_in_all() else ["Events that have arrived could not be taken in."]
+        problems += _calculate_due()
         alerts.tell_changes(timezone.now())
         start_due(timezone.now())
         open_runs = Run.objects.filter(
@@ -48,13 +49,18 @@ class Command(BaseCommand):
                 self.stdout.write(line)
             if not runs:
                 self.stdout.write("Nothing is due.")
-        sys.exit(reporting.exit_code(runs))
+        for problem in problems:
+            self.stderr.write(problem)
+        sys.exit(1 if problems else reporting.exit_code(runs))
 
 
-def _calculate_due() -> None:
+def _calculate_due() -> list[str]:
+    """Calculate the cohorts whose time has come; return a sentence for each that could not be."""
     if not asked.any_due(timezone.now()):
-        return
+        return []
     # Here and not above: a command that finds nothing due has no use for the engines.
     from cohorts import calculate
 
-    calculate.calculate_due(timezone.now())
+    due = calculate.calculate_due(timezone.now())
+    failed = Cohort.objects.filter(pk__in=[cohort.pk for cohort in due]).exclude(calculation_error="")
+    return [f"{cohort.key} was not calculated: {cohort.calculation_error}" for cohort in failed]
