@@ -1,4 +1,4 @@
-"""When a request that failed is tried again. Pure: the caller waits (protocol page, "What a sender does")."""
+"""When a failed request is tried again (`docs/protocol.md`, "What a sender does"). Pure: the caller waits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The rule for user ids, the column that keeps them, and how a batch of them enters a statement.
 
-A user id is a string of 1 to 1,024 UTF-8 bytes, compared byte for byte (protocol page, "The partner
-keeps a list of user ids"). Python orders strings by code point, which is the order of their UTF-8
+A user id is a string of 1 to 1,024 UTF-8 bytes, compared byte for byte (`docs/protocol.md`,
+"List-based"). Python orders strings by code point, which is the order of their UTF-8
 bytes; `COLLATE "C"` on PostgreSQL and BINARY on SQLite are the same order, so that Python, both
 databases and the event engine sort alike.
 """

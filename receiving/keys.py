@@ -1,7 +1,7 @@
 """API keys: how they are made, and how a call's headers are told apart into one.
 
 A key is 256 random bits, looked up by its SHA-256; nothing is compared byte by byte, so the work does not
-tell how near a guess was. Forms taken (protocol page, "Authentication"): Basic with the key as user name
+tell how near a guess was. Forms taken (`docs/protocol.md`, "Authentication"): Basic with the key as user name
 or as password, Bearer, and the headers `api_key` (or `X-API-Key`) and `app_id`.
 """
 

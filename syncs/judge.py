@@ -1,4 +1,4 @@
-"""What follows from a reply: the design page's failure table, applied to a batch, a run, a destination."""
+"""What follows from a reply: the table of docs/delivery.md, for a batch, a run, a destination."""
 
 import random
 import time
