@@ -35,7 +35,7 @@ def test_no_file_refers_to_a_page_that_is_not_in_the_repository() -> None:
 
 
 def test_each_page_that_is_named_is_there_with_the_heading_that_is_quoted() -> None:
-    wrong = []
+    wrong: list[tuple[str, ...]] = []
     for path in files():
         for page, quoted in NAMED.findall(path.read_text()):
             titles = re.findall(r"[\"“]([^\"”]+)[\"”]", quoted)
