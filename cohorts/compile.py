@@ -22,14 +22,16 @@ from cohorts.definitions.grammar import (
     All,
     AnyOf,
     Condition,
+    More,
     Node,
     Not,
     Performed,
+    Sample,
     Sequence,
     UserProperty,
     conditions,
 )
-from cohorts.dialects import Compiled, Dialect
+from cohorts.dialects import Compiled, Dialect, integer, text
 from cohorts.sequences import SequenceQuery
 
 
@@ -73,6 +75,12 @@ def is_complement(condition: Condition) -> bool:
     if isinstance(condition, Performed):
         return condition.or_never
     return isinstance(condition, UserProperty) and condition.property.negative
+
+
+def is_sample(node: Node) -> bool:
+    while isinstance(node, Not):
+        node = node.node
+    return isinstance(node, Sample)
 
 
 @dataclass(frozen=True)
@@ -143,11 +151,41 @@ class Compiler:
             inner = self.users(node.node)
             return Users(inner.query, not inner.complement)
         if isinstance(node, All):
-            with self.narrowed(node):
-                return self.group([self.users(child) for child in node.nodes], True)
+            return self.all_of(node)
         if isinstance(node, AnyOf):
             return self.group([self.users(child) for child in node.nodes], False)
         return Users(self.once(node, self.condition(node)), is_complement(node))
+
+    def all_of(self, node: All) -> Users:
+        """A sample is not a set that is joined: it is asked of each user of the others."""
+        samples = [child for child in node.nodes if is_sample(child)]
+        others = All(tuple(child for child in node.nodes if not is_sample(child)))
+        if not others.nodes:
+            return self.group([self.users(child) for child in node.nodes], True)
+        with self.narrowed(others):
+            found = self.group([self.users(child) for child in others.nodes], True)
+        if not samples:
+            return found
+        inside = self.minus([self.everyone(), found.query]) if found.complement else found.query
+        asked = [self.sampled(child, exp.column("user_id")) for child in samples]
+        return Users(exp.select("user_id").from_(inside.subquery("o")).where(*asked))
+
+    def sampled(self, node: Node, user_id: exp.Expr) -> exp.Expr:
+        if isinstance(node, Not):
+            return exp.not_(self.sampled(node.node, user_id))
+        assert isinstance(node, Sample)
+        hashed = self.dialect.hashed(self.dialect.concatenated(text(f"{node.salt}:"), user_id))
+        digits = exp.Substring(this=hashed, start=integer(1), length=integer(8))
+        return self.dialect.ordered(digits) < text(node.below)
+
+    def sample(self, node: Sample) -> exp.Query:
+        """Of everybody; of the one user whom an explanation is about, without asking who there is."""
+        if self.dialect.user is None:
+            users: exp.Query = self.everyone()
+        else:
+            users = exp.select(exp.alias_(text(self.dialect.user), "user_id"))
+        asked = self.sampled(node, exp.column("user_id"))
+        return exp.select("user_id").from_(users.subquery("o")).where(asked)
 
     @contextmanager
     def narrowed(self, node: All) -> Iterator[None]:
@@ -169,6 +207,8 @@ class Compiler:
             return self.dialect.rows(condition.events)
         if isinstance(condition, Sequence):
             return sum(self.dialect.rows(step.events) for step in condition.steps)
+        if isinstance(condition, More):
+            return self.dialect.rows(condition.first.events) + self.dialect.rows(condition.second.events)
         return 0
 
     def group(self, sets: list[Users], everything: bool) -> Users:
@@ -222,6 +262,10 @@ class Compiler:
             return on.performed(node)
         if isinstance(node, Sequence):
             return SequenceQuery(node, on).query()
+        if isinstance(node, More):
+            return on.more(node)
+        if isinstance(node, Sample):
+            return self.sample(node)
         if isinstance(node, UserProperty):
             return self.on.user(node.property)
         return self.dialect.members(node.key)

@@ -6,10 +6,13 @@ from zoneinfo import ZoneInfo
 
 from sqlglot import exp
 
-from cohorts.definitions.grammar import Compare, Measure, Performed, Property
-from cohorts.dialects import Dialect, text
+from cohorts.definitions.grammar import Compare, Measure, More, OneOf, Performed, Property, Where, Window
+from cohorts.dialects import Dialect, integer, text
 from cohorts.properties import Comparison, compared, number_literal, same_text
 from cohorts.zones import local_day, local_days
+
+# Added to the number of a local day, so that a division by seven ends weeks on Sunday.
+TO_MONDAY = 2
 
 
 class Conditions:
@@ -36,8 +39,13 @@ class Conditions:
     def before(self, end: datetime) -> exp.Expr:
         return self.dialect.time() < self.dialect.instant(end)
 
-    def matching(self, events: tuple[str, ...], where: tuple[Property, ...]) -> list[exp.Expr]:
-        return [*self.named(events), *(self.of_event(prop) for prop in where)]
+    def matching(self, events: tuple[str, ...], where: Where) -> list[exp.Expr]:
+        return [*self.named(events), *(self.asked(one) for one in where)]
+
+    def asked(self, one: Property | OneOf) -> exp.Expr:
+        if isinstance(one, Property):
+            return self.of_event(one)
+        return exp.or_(*(self.of_event(prop) for prop in one.properties))
 
     def named(self, events: Iterable[str]) -> list[exp.Expr]:
         """One name as an equality: the engine prunes files by it."""
@@ -66,9 +74,22 @@ class Conditions:
 
     def counted(self, node: Performed) -> exp.Select:
         """The events that a condition counts: a SELECT without columns."""
-        start, end = node.window.bounds(self.as_of, self.zone)
-        rows = self.events().where(*self.matching(node.events, node.where), self.before(end))
-        return rows.where(self.dialect.time() >= self.dialect.instant(start)) if start else rows
+        return self.events().where(*self.these(node.events, node.where, node.window))
+
+    def these(self, events: tuple[str, ...], where: Where, window: Window) -> list[exp.Expr]:
+        """What an event must be: of these names, with these properties, in this time."""
+        start, end = window.bounds(self.as_of, self.zone)
+        found = [*self.matching(events, where), self.before(end)]
+        return [*found, self.dialect.time() >= self.dialect.instant(start)] if start else found
+
+    def more(self, node: More) -> exp.Query:
+        """One pass over the events of both: how many are of the first, how many of the second."""
+        first, second = (
+            exp.and_(*self.these(of.events, of.where, of.window)) for of in (node.first, node.second)
+        )
+        rows = self.ids(self.events().where(exp.or_(first, second))).group_by(self.dialect.user_id())
+        often = exp.Sum(this=one_if(second)) * number_literal(node.times)
+        return rows.having(exp.Sum(this=one_if(first)) > often)
 
     def performed(self, node: Performed) -> exp.Query:
         start, end = node.window.bounds(self.as_of, self.zone)
@@ -98,8 +119,8 @@ class Conditions:
     def amount(self, measure: Measure, start: datetime | None, end: datetime) -> exp.Expr:
         if measure.kind == "count":
             return exp.Count(this=exp.Star())
-        if measure.kind == "days":
-            return self.days(start, end)
+        if measure.kind in ("days", "weeks"):
+            return self.days(start, end) if measure.kind == "days" else self.weeks(start, end)
         assert measure.property is not None
         if measure.kind == "distinct":
             return exp.Count(this=exp.Distinct(expressions=[self.same(measure.property)]))
@@ -117,6 +138,16 @@ class Conditions:
         day = local_days(self.zone, start, end, self.dialect)
         first = None if start is None else local_day(start, self.zone)
         return self.dialect.distinct_days(day, first, local_day(end, self.zone))
+
+    def weeks(self, start: datetime | None, end: datetime) -> exp.Expr:
+        """Distinct weeks, from Monday to Sunday in the cohort's zone."""
+        day = local_days(self.zone, start, end, self.dialect)
+        week = self.dialect.divided(day + integer(TO_MONDAY), 7)
+        return exp.Count(this=exp.Distinct(expressions=[week]))
+
+
+def one_if(held: exp.Expr) -> exp.Expr:
+    return exp.case().when(held, integer(1)).else_(integer(0))
 
 
 def against(amount: exp.Expr, compare: Compare) -> exp.Expr:

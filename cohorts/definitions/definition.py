@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from cohorts.definitions.grammar import (
     CohortReference,
     Condition,
+    More,
     Node,
     Performed,
     Sequence,
@@ -48,6 +49,8 @@ class Definition:
                 names.update(leaf.events)
             elif isinstance(leaf, Sequence):
                 names.update(name for step in leaf.steps for name in step.events)
+            elif isinstance(leaf, More):
+                names.update((*leaf.first.events, *leaf.second.events))
         return names
 
     def longest_window(self) -> timedelta | None:
@@ -55,7 +58,7 @@ class Definition:
 
         None when it looks for none, or a window does not count back from there (dates, at any time).
         """
-        windows = [_window_of(leaf) for leaf in self.conditions() if isinstance(leaf, (Performed, Sequence))]
+        windows = [window for leaf in self.conditions() for window in _windows_of(leaf)]
         lengths = [window.older.delta for window in windows if window.older]
         return max(lengths) if lengths and len(lengths) == len(windows) else None
 
@@ -65,7 +68,10 @@ class Definition:
         return f"Users who {phrase(self.where)}{zone}."
 
 
-def _window_of(leaf: Performed | Sequence) -> Window:
+def _windows_of(leaf: Condition) -> list[Window]:
     """Return when a condition's event must have been: of "for the first time", when that was."""
-    measure = leaf.measure if isinstance(leaf, Performed) else None
-    return (measure.window if measure else None) or leaf.window
+    if isinstance(leaf, More):
+        return [leaf.first.window, leaf.second.window]
+    if isinstance(leaf, Performed):
+        return [(leaf.measure.window if leaf.measure else None) or leaf.window]
+    return [leaf.window] if isinstance(leaf, Sequence) else []

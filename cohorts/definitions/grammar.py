@@ -29,20 +29,54 @@ Value = str | int | float | bool | Duration
 
 
 @dataclass(frozen=True)
+class Calendar:
+    """The day, week, month, quarter or year that is going on (`previous` 0), or so many whole ones before."""
+
+    unit: Literal["day", "week", "month", "quarter", "year"]
+    previous: int = 0
+
+    def days(self, today: date) -> tuple[date, date]:
+        """Return the first day, and the day after the last."""
+        begun = self.beginning(today)
+        return (self.before(begun), begun) if self.previous else (begun, today + timedelta(days=1))
+
+    def beginning(self, day: date) -> date:
+        """Return the first day of the unit that a day lies in; a week begins on Monday."""
+        if self.unit in ("day", "week"):
+            return day - timedelta(days=day.weekday() if self.unit == "week" else 0)
+        months = MONTHS[self.unit]
+        return date(day.year, (day.month - 1) // months * months + 1, 1)
+
+    def before(self, begun: date) -> date:
+        if self.unit in ("day", "week"):
+            return begun - timedelta(days=self.previous * (7 if self.unit == "week" else 1))
+        month = begun.year * 12 + begun.month - 1 - self.previous * MONTHS[self.unit]
+        return date(month // 12, month % 12 + 1, 1)
+
+
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+
+@dataclass(frozen=True)
 class Window:
     """A stretch of time that ends at or before the instant of the refresh.
 
     At most one pair is set: `older` (and `newer`) count back from the instant; `first_day` and
-    `last_day` are whole days in the cohort's zone, both included. Nothing set is all time.
+    `last_day` are whole days in the cohort's zone, both included; `calendar` is whole days there, too.
+    Nothing set is all time.
     """
 
     older: Duration | None = None
     newer: Duration | None = None
     first_day: date | None = None
     last_day: date | None = None
+    calendar: Calendar | None = None
 
     def bounds(self, as_of: datetime, zone: ZoneInfo) -> tuple[datetime | None, datetime]:
         """Return the half-open interval [start, end) in UTC; start None is the beginning of time."""
+        if self.calendar:
+            first, after = self.calendar.days(as_of.astimezone(zone).date())
+            return beginning_of(first, zone), min(as_of, beginning_of(after, zone))
         start = as_of - self.older.delta if self.older else None
         end = as_of - self.newer.delta if self.newer else as_of
         if self.first_day:
@@ -70,10 +104,11 @@ class Compare:
 class Measure:
     """What is measured of the events that match, and what it must be.
 
-    count, days: `compare`. sum, avg, min, max, distinct: `property` and `compare`. first, last: `window`.
+    count, days, weeks: `compare`. sum, avg, min, max, distinct: `property` and `compare`. first, last:
+    `window`.
     """
 
-    kind: Literal["count", "days", "sum", "avg", "min", "max", "distinct", "first", "last"]
+    kind: Literal["count", "days", "weeks", "sum", "avg", "min", "max", "distinct", "first", "last"]
     compare: Compare | None = None
     property: str | None = None
     window: Window | None = None
@@ -100,11 +135,53 @@ class Property:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """At least one of the comparisons of one event's properties holds."""
+
+    properties: tuple[Property, ...]
+
+
+# What is asked of one event: all of these.
+Where = tuple[Property | OneOf, ...]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The events of a user that are counted."""
+
+    events: tuple[str, ...]
+    where: Where = ()
+    window: Window = ALL_TIME
+
+
+@dataclass(frozen=True)
+class More:
+    """Did the first more often than the second, `times` over: more than last month, more of A than of B."""
+
+    first: Counted
+    second: Counted
+    times: int | float = 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A share of all users that stays the same: by a hash of the id with `salt`."""
+
+    percent: int | float
+    salt: str = ""
+
+    @property
+    def below(self) -> str:
+        """The hash's first eight digits must sort before this text."""
+        return f"{round(self.percent / 100 * 2**32):08x}" if self.percent < 100 else "g"
+
+
+@dataclass(frozen=True)
 class Performed:
     """Did one of the `events` (none named: any event), with what is measured of them."""
 
     events: tuple[str, ...]
-    where: tuple[Property, ...] = ()
+    where: Where = ()
     window: Window = ALL_TIME
     measure: Measure | None = None
     or_never: bool = False
@@ -113,7 +190,7 @@ class Performed:
 @dataclass(frozen=True)
 class Step:
     events: tuple[str, ...]
-    where: tuple[Property, ...] = ()
+    where: Where = ()
     absent: bool = False
 
 
@@ -151,7 +228,7 @@ class Not:
     node: "Node"
 
 
-Condition = Performed | Sequence | UserProperty | CohortReference
+Condition = Performed | Sequence | More | UserProperty | CohortReference | Sample
 Node = Condition | All | AnyOf | Not
 
 

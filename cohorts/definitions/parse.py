@@ -16,14 +16,19 @@ from cohorts.definitions.grammar import (
     AnyOf,
     CohortReference,
     Compare,
+    Counted,
     Measure,
+    More,
     Node,
     Not,
+    OneOf,
     Performed,
     Property,
+    Sample,
     Sequence,
     Step,
     UserProperty,
+    Where,
 )
 from cohorts.definitions.parse_property import PropertyParser
 from cohorts.definitions.shapes import escape, kind_of
@@ -33,11 +38,11 @@ MAX_DEPTH = 6
 MAX_NAMES = 100
 
 COMPARISONS = (">=", ">", "<=", "<", "=", "between")
-COUNTED = ("count", "days")
+COUNTED = ("count", "days", "weeks")
 OF_A_PROPERTY = ("sum", "avg", "min", "max", "distinct")
 MOMENTS = ("first", "last")
 MEASURES = COUNTED + OF_A_PROPERTY + MOMENTS
-NODES = ("all", "any", "not", "performed", "sequence", "user", "cohort")
+NODES = ("all", "any", "not", "performed", "more", "sequence", "user", "cohort", "sample")
 
 
 def parse(value: object) -> Definition:
@@ -120,6 +125,10 @@ class Parser(PropertyParser):
             return self.performed(value, path)
         if key == "sequence":
             return self.sequence(value, path)
+        if key == "more":
+            return self.more(value, path)
+        if key == "sample":
+            return self.sample(value, path)
         if key == "user":
             user_property = self.property(value, path)
             return UserProperty(user_property) if user_property else None
@@ -152,6 +161,49 @@ class Parser(PropertyParser):
         if events is None or where is None or window is None:
             return None
         return Performed(events, where, window, measure, bool(or_never))
+
+    def more(self, value: object, path: str) -> More | None:
+        given = self.mapping(value, path, ("first", "than", "times"), 'key of "more"')
+        if given is None:
+            return None
+        missing = [key for key in ("first", "than") if key not in given]
+        for key in missing:
+            self.wrong(
+                f"{path}/{key}", 'is missing; "more" compares the events of "first" with those of "than"'
+            )
+        times = self.number(given.get("times", 1), f"{path}/times")
+        if times is not None and times <= 0:
+            return self.wrong(f"{path}/times", "is a number above zero")
+        if missing or times is None:
+            return None
+        first, second = (
+            self.counted(given["first"], f"{path}/first"),
+            self.counted(given["than"], f"{path}/than"),
+        )
+        return More(first, second, times) if first and second else None
+
+    def counted(self, value: object, path: str) -> Counted | None:
+        given = self.mapping(value, path, ("event", "where", "window"), "key of counted events")
+        if given is None:
+            return None
+        events, where = self.events(given, path), self.where(given, path)
+        window = self.window(given["window"], f"{path}/window") if "window" in given else ALL_TIME
+        return None if events is None or where is None or window is None else Counted(events, where, window)
+
+    def sample(self, value: object, path: str) -> Sample | None:
+        given = self.mapping(value, path, ("percent", "salt"), 'key of "sample"')
+        if given is None:
+            return None
+        if "percent" not in given:
+            return self.wrong(f"{path}/percent", 'is missing; write {"percent": 10, "salt": "spring"}')
+        percent, salt = self.number(given["percent"], f"{path}/percent"), given.get("salt", "")
+        if percent is not None and not 0 < percent <= 100:
+            return self.wrong(f"{path}/percent", "is a number above 0, at most 100")
+        if not isinstance(salt, str):
+            return self.wrong(f"{path}/salt", f"is a string, not {kind_of(salt)}")
+        if percent is None or not self.storable(salt, f"{path}/salt", "a salt"):
+            return None
+        return Sample(percent, salt)
 
     def sequence(self, value: object, path: str) -> Sequence | None:
         given = self.mapping(value, path, ("steps", "within", "window"), 'key of "sequence"')
@@ -197,12 +249,21 @@ class Parser(PropertyParser):
             return self.wrong(path, '"*" is any event; use it alone, not in a list')
         return tuple(dict.fromkeys(names)) if names else None
 
-    def where(self, given: Mapping[str, Any], path: str) -> tuple[Property, ...] | None:
+    def where(self, given: Mapping[str, Any], path: str) -> Where | None:
         if "where" not in given:
             return ()
         return self.list_of(
-            given["where"], f"{path}/where", '"where" of an event', 1, MAX_CONDITIONS, self.property
+            given["where"], f"{path}/where", '"where" of an event', 1, MAX_CONDITIONS, self.asked
         )
+
+    def asked(self, value: object, path: str) -> Property | OneOf | None:
+        """One comparison, or {"any": [comparison…]}."""
+        if not isinstance(value, dict) or "any" not in value:
+            return self.property(value, path)
+        if len(value) > 1:
+            return self.wrong(path, '"any" stands alone: {"any": [{"property": "plan", "=": "pro"}, …]}')
+        found = self.list_of(value["any"], f"{path}/any", '"any"', 1, MAX_CONDITIONS, self.property)
+        return OneOf(found) if found else None
 
     # --- Measures ---------------------------------------------------------------------------
 

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from cohorts.definitions.grammar import ALL_TIME, Duration, Window
+from cohorts.definitions.grammar import ALL_TIME, Calendar, Duration, Window
 from cohorts.definitions.shapes import Shapes
 
 MAX_HOURS = 100 * 366 * 24
+KEYS = ("last", "between_ago", "from", "to", "this", "previous", "count")
+PERIODS = ("day", "week", "month", "quarter", "year")
+MOST_PERIODS = 366
 
 
 class TimeParser(Shapes):
@@ -20,9 +23,11 @@ class TimeParser(Shapes):
             return ALL_TIME
         if isinstance(value, str):
             return self.wrong(path, f'unknown window "{value}"; use "all_time" or {{"last": "30d"}}')
-        given = self.mapping(value, path, ("last", "between_ago", "from", "to"), "window")
+        given = self.mapping(value, path, KEYS, "window")
         if given is None:
             return None
+        if given and set(given) <= {"this", "previous", "count"}:
+            return self.calendar(given, path)
         if set(given) == {"last"}:
             older = self.duration(given["last"], f"{path}/last")
             return Window(older=older) if older else None
@@ -30,9 +35,24 @@ class TimeParser(Shapes):
             return self.between_ago(given["between_ago"], f"{path}/between_ago")
         if given and set(given) <= {"from", "to"}:
             return self.dates(given, path)
-        if set(given) <= {"last", "between_ago", "from", "to"}:
-            self.wrong(path, 'use one of "last", "between_ago", or "from" and "to"')
+        if set(given) <= set(KEYS):
+            self.wrong(path, 'use one of "last", "between_ago", "this", "previous", or "from" and "to"')
         return None
+
+    def calendar(self, given: Mapping[str, Any], path: str) -> Window | None:
+        key = "this" if "this" in given else "previous"
+        if key not in given or (key == "this" and len(given) > 1):
+            return self.wrong(
+                path, 'use "this", or "previous" and perhaps "count": {"previous": "month", "count": 3}'
+            )
+        unit, count = given[key], given.get("count", 1)
+        if unit not in PERIODS:
+            return self.wrong(f"{path}/{key}", f"is one of {', '.join(PERIODS)}, not {unit!r}"[:200])
+        if type(count) is not int or not 1 <= count <= MOST_PERIODS:
+            return self.wrong(
+                f"{path}/count", f"is a whole number from 1 to {MOST_PERIODS}, not {count!r}"[:200]
+            )
+        return Window(calendar=Calendar(unit, 0 if key == "this" else count))
 
     def between_ago(self, value: object, path: str) -> Window | None:
         pair = self.list_of(value, path, '"between_ago"', 2, 2, self.duration)

@@ -16,6 +16,7 @@ from cohorts.definitions.parse import (
     OF_A_PROPERTY,
 )
 from cohorts.definitions.parse_property import MAX_VALUES, TYPES
+from cohorts.definitions.parse_time import MOST_PERIODS, PERIODS
 from cohorts.definitions.shapes import EXACT, MAX_TEXT
 
 Schema = dict[str, Any]
@@ -48,7 +49,11 @@ def json_schema() -> Schema:
             "event": {
                 "anyOf": [NAME, {"type": "array", "items": NAME, "minItems": 1, "maxItems": MAX_NAMES}]
             },
-            "where": {"type": "array", "items": ref("property"), "minItems": 1, "maxItems": MAX_CONDITIONS},
+            "counted": closed(
+                {"event": ref("event"), "where": ref("where"), "window": ref("window")}, ["event"]
+            ),
+            "asked": {"anyOf": [ref("property"), closed({"any": several("property")}, ["any"])]},
+            "where": {"type": "array", "items": ref("asked"), "minItems": 1, "maxItems": MAX_CONDITIONS},
             "property": property_comparison(),
             "window": window(),
             "duration": {"type": "string", "pattern": "^[1-9][0-9]{0,6}[mhdw]$"},
@@ -61,6 +66,10 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
 
 
+def several(name: str) -> Schema:
+    return {"type": "array", "items": ref(name), "minItems": 1, "maxItems": MAX_CONDITIONS}
+
+
 def closed(properties: Schema, required: list[str]) -> Schema:
     return {
         "type": "object",
@@ -71,13 +80,21 @@ def closed(properties: Schema, required: list[str]) -> Schema:
 
 
 def node() -> Schema:
-    group = {"type": "array", "items": ref("node"), "minItems": 1, "maxItems": MAX_CONDITIONS}
+    group = several("node")
+    more = {
+        "first": ref("counted"),
+        "than": ref("counted"),
+        "times": {"type": "number", "exclusiveMinimum": 0},
+    }
+    sample = {"percent": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}, "salt": TEXT}
     kinds: Schema = {
         "all": group,
         "any": group,
         "not": ref("node"),
         "performed": ref("performed"),
+        "more": closed(more, ["first", "than"]),
         "sequence": ref("sequence"),
+        "sample": closed(sample, ["percent"]),
         "user": ref("property"),
         "cohort": NAME,
     }
@@ -143,5 +160,13 @@ def window() -> Schema:
             closed({"last": ref("duration")}, ["last"]),
             closed({"between_ago": ago}, ["between_ago"]),
             {**dates, "minProperties": 1},
+            closed({"this": {"enum": list(PERIODS)}}, ["this"]),
+            closed(
+                {
+                    "previous": {"enum": list(PERIODS)},
+                    "count": {"type": "integer", "minimum": 1, "maximum": MOST_PERIODS},
+                },
+                ["previous"],
+            ),
         ]
     }

@@ -8,18 +8,24 @@ from cohorts.definitions.grammar import (
     ALL_TIME,
     All,
     AnyOf,
+    Calendar,
     Compare,
     Condition,
+    Counted,
     Duration,
     Measure,
+    More,
     Node,
     Not,
+    OneOf,
     Performed,
     Property,
+    Sample,
     Sequence,
     Step,
     UserProperty,
     Value,
+    Where,
     Window,
 )
 from cohorts.definitions.operators import OPERATORS
@@ -64,6 +70,11 @@ def condition(node: Condition, negated: bool) -> str:
         return performed(node, negated)
     if isinstance(node, Sequence):
         return sequence(node, negated)
+    if isinstance(node, More):
+        return more(node, negated)
+    if isinstance(node, Sample):
+        salt = f" {quoted(node.salt)}" if node.salt else ""
+        return f"are {'not ' if negated else ''}in the sample{salt} of {number(node.percent)} %"
     if isinstance(node, UserProperty):
         return f"{'do not have' if negated else 'have'} {of_property(node.property)}"
     return f"are {'not ' if negated else ''}in the cohort {quoted(node.key)}"
@@ -86,8 +97,26 @@ def names(events: tuple[str, ...]) -> str:
     return join([quoted(name) for name in events], "or") if events else "any event"
 
 
-def filters(where: tuple[Property, ...]) -> str:
-    return f"with {join([of_property(p) for p in where], 'and')}" if where else ""
+def filters(where: Where) -> str:
+    return f"with {join([asked(one, len(where) > 1) for one in where], 'and')}" if where else ""
+
+
+def asked(one: Property | OneOf, among_others: bool) -> str:
+    if isinstance(one, Property):
+        return of_property(one)
+    text = join([of_property(prop) for prop in one.properties], "or")
+    return f"({text})" if among_others and len(one.properties) > 1 else text
+
+
+def more(node: More, negated: bool) -> str:
+    verb = "did not perform" if negated else "performed"
+    often = "more often than" if node.times == 1 else f"more than {number(node.times)} times as often as"
+    return f"{verb} {counted(node.first)} {often} {counted(node.second)}"
+
+
+def counted(value: Counted) -> str:
+    window = "" if value.window == ALL_TIME else within_window(value.window)
+    return " ".join(word for word in (names(value.events), filters(value.where), window) if word)
 
 
 def measured(measure: Measure | None) -> str:
@@ -98,8 +127,9 @@ def measured(measure: Measure | None) -> str:
     assert measure.compare is not None
     if measure.kind == "count":
         return times(measure.compare)
-    if measure.kind == "days":
-        return f"on {amount(measure.compare)} {plural(measure.compare, 'different day')}"
+    if measure.kind in ("days", "weeks"):
+        on, noun = ("on", "different day") if measure.kind == "days" else ("in", "different week")
+        return f"{on} {amount(measure.compare)} {plural(measure.compare, noun)}"
     if measure.kind == "distinct":
         return f"with {amount(measure.compare)} different values of {quoted(measure.property or '')}"
     kind = {"avg": "average", "min": "smallest", "max": "largest"}.get(measure.kind, measure.kind)
@@ -134,7 +164,17 @@ def when(window: Window, measure: Measure | None) -> str:
     return within_window(window)
 
 
+def calendar(value: Calendar) -> str:
+    if value.unit == "day" and value.previous <= 1:
+        return "yesterday" if value.previous else "today"
+    if value.previous > 1:
+        return f"in the {value.previous:,} whole {value.unit}s before this one"
+    return f"{'last' if value.previous else 'this'} {value.unit}"
+
+
 def within_window(window: Window) -> str:
+    if window.calendar:
+        return calendar(window.calendar)
     if window.newer and window.older:
         return f"between {duration(window.older)} and {duration(window.newer)} ago"
     if window.older:

@@ -8,6 +8,7 @@ MEASURES = {
     "": "at least once",
     "count": "counted",
     "days": "on different days",
+    "weeks": "in different weeks",
     "sum": "sum of a property",
     "avg": "average of a property",
     "min": "smallest value",
@@ -29,14 +30,19 @@ WINDOWS = {
     "last": "in the last",
     "between_ago": "between … ago",
     "dates": "from … to",
+    "this": "this …",
+    "previous": "the … before this one",
 }
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 TYPES = {"string": "text", "number": "number", "boolean": "true/false", "date": "date"}
+PERIODS = {"day": "day", "week": "week", "month": "month", "quarter": "quarter", "year": "year"}
 KINDS = {
     "performed": "did an event",
+    "more": "did one event more than another",
     "sequence": "did one thing after another",
     "user": "has a property",
     "cohort": "is in a cohort",
+    "sample": "is in a random sample",
 }
 
 
@@ -50,5 +56,6 @@ def vocabulary() -> dict[str, Any]:
         "windows": WINDOWS,
         "units": UNITS,
         "types": TYPES,
+        "periods": PERIODS,
         "kinds": KINDS,
     }

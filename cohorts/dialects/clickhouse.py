@@ -44,6 +44,9 @@ class ClickHouse(TableDialect):
     def whole(self, value: exp.Expr) -> exp.Expr:
         return call("toInt64OrNull", call("ifNull", value.copy(), text("")))
 
+    def hashed(self, value: exp.Expr) -> exp.Expr:
+        return call("lower", call("hex", call("MD5", value)))
+
     def length(self, value: exp.Expr) -> exp.Expr:
         return call("lengthUTF8", value.copy())
 

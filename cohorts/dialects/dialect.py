@@ -122,6 +122,10 @@ class Dialect(ABC):
     def whole(self, value: exp.Expr) -> exp.Expr:
         """Digits as a whole number; NULL when they are none."""
 
+    def hashed(self, value: exp.Expr) -> exp.Expr:
+        """The MD5 of a text, in small hexadecimal digits."""
+        return call("md5", value)
+
     def length(self, value: exp.Expr) -> exp.Expr:
         return call("length", value.copy())
 

@@ -73,9 +73,27 @@ test("a comparison keeps its number", () => {
   assert.deepEqual(compared, { property: "p", "=": 3 });
 });
 
+test("an alternative beside a comparison, and away again", () => {
+  const where = [{ property: "a", "=": 1 }];
+  d.addAlternative(where, 0);
+  d.addAlternative(where, 0);
+  assert.deepEqual(where, [{ any: [{ property: "a", "=": 1 }, { property: "", "=": "" }, { property: "", "=": "" }] }]);
+  d.removeAlternative(where, 0, 2);
+  d.removeAlternative(where, 0, 1);
+  assert.deepEqual(where, [{ property: "a", "=": 1 }]);
+});
+
+test("weeks are counted, of no property", () => {
+  const performed = { event: "e" };
+  d.changeMeasure(performed, "weeks", { ...MEASURES, weeks: "in different weeks" });
+  assert.deepEqual(performed, { event: "e", weeks: { ">=": 1 } });
+});
+
 test("windows are told apart", () => {
-  const kinds = [undefined, "all_time", { last: "1d" }, { between_ago: ["2d", "1d"] }, { to: "2024-01-01" }].map(d.windowKind);
-  assert.deepEqual(kinds, ["all_time", "all_time", "last", "between_ago", "dates"]);
+  const kinds = [
+    undefined, "all_time", { last: "1d" }, { between_ago: ["2d", "1d"] }, { to: "2024-01-01" }, { this: "day" }, { previous: "week" },
+  ].map(d.windowKind);
+  assert.deepEqual(kinds, ["all_time", "all_time", "last", "between_ago", "dates", "this", "previous"]);
   assert.deepEqual(d.freshWindow("dates", "2024-05-01"), { from: "2024-05-01" });
 });
 

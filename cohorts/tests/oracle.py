@@ -3,6 +3,7 @@
 It is slow and obvious, and every engine must give the same members.
 """
 
+import hashlib
 import json
 import operator
 import re
@@ -12,7 +13,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-MEASURES = ("count", "days", "sum", "avg", "min", "max", "distinct", "first", "last")
+MEASURES = ("count", "days", "weeks", "sum", "avg", "min", "max", "distinct", "first", "last")
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     ">": operator.gt,
@@ -74,6 +75,15 @@ def is_true(
         return not is_true(value, user, mine, as_of, zone, world)
     if key == "cohort":
         return user in world.cohorts[value]
+    if key == "more":
+        first, second = (
+            sum(matches(e, of, as_of) and inside(e.time, of.get("window"), as_of, zone) for e in mine)
+            for of in (value["first"], value["than"])
+        )
+        return bool(first > second * Fraction(value.get("times", 1)))
+    if key == "sample":
+        hashed = hashlib.md5(f"{value.get('salt', '')}:{user}".encode()).hexdigest()
+        return int(hashed[:8], 16) < int(round(value["percent"] / 100 * 2**32))
     if key == "user":
         return holds(value, (world.users or {}).get(user, {}), as_of)
     return (performed if key == "performed" else sequence)(value, mine, as_of, zone)
@@ -82,7 +92,10 @@ def is_true(
 def matches(event: Event, value: dict[str, Any], as_of: datetime) -> bool:
     names = value["event"] if isinstance(value["event"], list) else [value["event"]]
     named = names == ["*"] or event.event in names
-    return named and all(holds(p, event.properties, as_of) for p in value.get("where", []))
+    return named and all(
+        any(holds(p, event.properties, as_of) for p in one.get("any", [one]))
+        for one in value.get("where", [])
+    )
 
 
 def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
@@ -100,6 +113,8 @@ def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: Z
         return compares(len(found), wanted)
     if measure == "days":
         return compares(len({e.time.astimezone(zone).date() for e in found}), wanted)
+    if measure == "weeks":
+        return compares(len({e.time.astimezone(zone).isocalendar()[:2] for e in found}), wanted)
     values = [e.properties.get(wanted["property"]) for e in found]
     if measure == "distinct":
         return compares(len({distinct_key(v) for v in values if v is not None}), wanted)
@@ -129,8 +144,23 @@ def inside(moment: datetime, window: Any, as_of: datetime, zone: ZoneInfo) -> bo
         older, newer = window["between_ago"]
         return as_of - hours(older) <= moment < as_of - hours(newer)
     day = moment.astimezone(zone).date()
+    if "this" in window or "previous" in window:
+        return in_calendar(day, window, as_of.astimezone(zone).date())
     first = date.fromisoformat(window.get("from", "1900-01-01"))
     return first <= day <= date.fromisoformat(window.get("to", "2999-01-01"))
+
+
+def in_calendar(day: date, window: dict[str, Any], today: date) -> bool:
+    """Count the periods that lie between the day's and today's."""
+    number: Callable[[date], int] = {
+        "day": date.toordinal,
+        "week": lambda d: (d - timedelta(days=d.weekday())).toordinal() // 7,
+        "month": lambda d: d.year * 12 + d.month,
+        "quarter": lambda d: d.year * 4 + (d.month - 1) // 3,
+        "year": lambda d: d.year,
+    }[window.get("this") or window["previous"]]
+    ago = number(today) - number(day)
+    return ago == 0 if "this" in window else 1 <= ago <= window.get("count", 1)
 
 
 def hours(duration: str) -> timedelta:

@@ -14,6 +14,7 @@ NAMES = ["a", "b", "c", "it's"]
 PROPERTIES = ["p", "P", "a.b", 'q"/~\\', "n"]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"]
 COHORTS = ["vip", "staff"]
+PERIODS = ["day", "week", "month", "quarter", "year"]
 DURATIONS = ["30m", "1h", "12h", "1d", "3d", "7d", "1w", "30d", "90d"]
 TEXTS = ["jazz", "Jazz", "", "3", "ja", "é", "100%", "a\\b'"]
 NUMBERS = [-1, 0, 1, 2, 3, 2.5, 0.1, 50, 10, 10.0, 2.50]
@@ -79,6 +80,11 @@ def windows() -> st.SearchStrategy[Any]:
         ranges.map(lambda r: {"from": r[0].isoformat(), "to": r[1].isoformat()}),
         days.map(lambda d: {"from": d.isoformat()}),
         days.map(lambda d: {"to": d.isoformat()}),
+        st.sampled_from(PERIODS).map(lambda p: {"this": p}),
+        st.sampled_from(PERIODS).map(lambda p: {"previous": p}),
+        st.tuples(st.sampled_from(PERIODS), st.integers(1, 4)).map(
+            lambda c: {"previous": c[0], "count": c[1]}
+        ),
     )
 
 
@@ -127,6 +133,8 @@ def property_operators() -> st.SearchStrategy[dict[str, Any]]:
 property_conditions = st.tuples(st.sampled_from([*PROPERTIES, "none"]), property_operators()).map(
     lambda pair: {"property": pair[0], **pair[1]}
 )
+one_of_some = st.lists(property_conditions, min_size=1, max_size=2).map(lambda some: {"any": some})
+asked = st.one_of(property_conditions, property_conditions, one_of_some)
 event_names = st.one_of(
     st.sampled_from(NAMES), st.just("*"), st.lists(st.sampled_from(NAMES), min_size=1, max_size=2)
 )
@@ -136,15 +144,17 @@ event_names = st.one_of(
 def performed(draw: st.DrawFn) -> dict[str, Any]:
     value: dict[str, Any] = {"event": draw(event_names)}
     if draw(st.booleans()):
-        value["where"] = draw(st.lists(property_conditions, min_size=1, max_size=2))
+        value["where"] = draw(st.lists(asked, min_size=1, max_size=2))
     if draw(st.booleans()):
         value["window"] = draw(windows())
     kind = draw(
-        st.sampled_from([None, "count", "days", "sum", "avg", "min", "max", "distinct", "first", "last"])
+        st.sampled_from(
+            [None, "count", "days", "weeks", "sum", "avg", "min", "max", "distinct", "first", "last"]
+        )
     )
     if kind in ("first", "last"):
         value[kind] = draw(windows())
-    elif kind in ("count", "days"):
+    elif kind in ("count", "days", "weeks"):
         value[kind] = draw(comparisons(st.integers(2, 4)))
     elif kind == "distinct":
         value[kind] = {"property": draw(st.sampled_from(PROPERTIES)), **draw(comparisons(st.integers(0, 3)))}
@@ -173,8 +183,28 @@ def sequences(draw: st.DrawFn) -> dict[str, Any]:
     return {"sequence": value}
 
 
+@st.composite
+def counted(draw: st.DrawFn) -> dict[str, Any]:
+    value: dict[str, Any] = {"event": draw(event_names)}
+    if draw(st.booleans()):
+        value["where"] = draw(st.lists(asked, min_size=1, max_size=2))
+    return {**value, "window": draw(windows())} if draw(st.booleans()) else value
+
+
+more = st.builds(
+    lambda first, than, times: {"more": {"first": first, "than": than, **times}},
+    counted(),
+    counted(),
+    st.sampled_from([{}, {"times": 2}, {"times": 0.5}]),
+)
+samples = st.builds(
+    lambda percent, salt: {"sample": {"percent": percent, **salt}},
+    st.sampled_from([0.1, 10, 33.3, 50, 90, 100]),
+    st.sampled_from([{}, {"salt": "spring"}, {"salt": "é'"}]),
+)
 leaves = st.one_of(
     performed(),
+    more,
     sequences(),
     property_conditions.map(lambda p: {"user": p}),
     st.sampled_from(COHORTS).map(lambda key: {"cohort": key}),
@@ -202,6 +232,17 @@ definitions = st.builds(
     st.sampled_from(ZONES),
     nodes.filter(lambda n: depth(n) <= 6),
 )
+
+
+sampled = nodes.flatmap(
+    lambda node: st.one_of(
+        samples.map(lambda sample: {"all": [node, sample]}),
+        samples.map(lambda sample: {"any": [{"not": sample}, node]}),
+        samples.map(lambda sample: {"all": [{"not": sample}, {"not": node}]}),
+        st.tuples(samples, samples).map(lambda pair: {"all": [pair[0], {"not": pair[1]}]}),
+    )
+).filter(lambda n: depth(n) <= 6)
+populated = worlds.map(lambda world: world._replace(users={**(world.users or {}), "known": {"p": 1}}))
 
 
 def crowded(size: int) -> st.SearchStrategy[World]:

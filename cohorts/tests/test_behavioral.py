@@ -111,6 +111,44 @@ def test_who_is_in_a_named_cohort_is_in_whatever_stands_beside_it(other: dict[st
         assert expected <= set(found) and ("lone" in found) == ("lone" in expected), where
 
 
+def test_who_did_more_than_before_is_found_in_one_pass() -> None:
+    store(*(did("up", "play", n) for n in (1, 2, 3, 40)), *(did("down", "play", n) for n in (1, 40, 41)))
+    store(did("even", "play", 1), did("even", "play", 40), did("new", "play", 2), did("other", "buy", 1))
+    recent, before = (
+        {"event": "play", "window": {"last": "30d"}},
+        {"event": "play", "window": {"between_ago": ["60d", "30d"]}},
+    )
+    assert members({"more": {"first": recent, "than": before}}) == ["new", "up"]
+    assert members({"more": {"first": before, "than": recent}}) == ["down"]
+    assert members({"more": {"first": recent, "than": before, "times": 3}}) == ["new"]
+    assert members({"more": {"first": recent, "than": {"event": "buy"}}}) == ["down", "even", "new", "up"]
+    definition = parse({"version": 1, "where": {"more": {"first": recent, "than": before}}})
+    assert behavioral.compiled_query(definition, AS_OF).sql.count("READ_PARQUET") == 1
+
+
+def test_a_sample_stays_the_same_and_its_complement_is_the_rest() -> None:
+    everybody = [f"u{n}" for n in range(300)]
+    store(*(did(user, "cart") for user in everybody), lone={"plan": "free"})
+    spring = {"sample": {"percent": 10, "salt": "spring"}}
+    drawn = members({"all": [CARTED, spring]})
+    assert 15 <= len(drawn) <= 45 and drawn == members({"all": [spring, CARTED]})
+    held_out = members({"all": [CARTED, {"not": spring}]})
+    assert sorted([*drawn, *held_out]) == sorted(everybody)
+    more = members({"all": [CARTED, {"sample": {"percent": 50, "salt": "spring"}}]})
+    assert set(drawn) < set(more)
+    assert set(members({"all": [CARTED, {"sample": {"percent": 10, "salt": "autumn"}}]})) != set(drawn)
+    assert (
+        "lone" in members({"sample": {"percent": 100}}) and len(members({"sample": {"percent": 100}})) == 301
+    )
+
+
+def test_a_sample_of_who_did_something_needs_no_table_of_users() -> None:
+    store(did("u1", "cart"))
+    assert members({"all": [CARTED, {"sample": {"percent": 100}}]}) == ["u1"]
+    with pytest.raises(MissingTable, match="needs a table of users"):
+        members({"sample": {"percent": 100}})
+
+
 def test_a_preview_shows_size_sample_sentence_sql_and_unknown_events() -> None:
     store(*(did(f"u{n:03}", "cart") for n in range(100)))
     definition = parse({"version": 1, "where": {"all": [CARTED, {"not": {"performed": {"event": "bye"}}}]}})

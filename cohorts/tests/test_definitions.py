@@ -2,13 +2,16 @@
 
 # ruff: noqa: E501  (a case a line reads best)
 
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jsonschema
 import pytest
 from hypothesis import given, settings
 
 from cohorts.definitions import DefinitionError, json_schema, parse
+from cohorts.definitions.grammar import Performed
 from cohorts.tests import strategies
 
 pytestmark = pytest.mark.once
@@ -82,6 +85,18 @@ def problems(value: object) -> list[tuple[str, str]]:
         ),
         (define({"sequence": {"steps": [{"event": "a"}]}}), "/where/sequence/steps", "has 2 to 6 items"),
         (define({"cohort": 3}), "/where/cohort", "is a string, not a number"),
+        (performed(window={"this": "fortnight"}), "/where/performed/window/this", "day, week, month, quarter, year"),
+        (performed(window={"previous": "day", "count": 0}), "/where/performed/window/count", "from 1 to 366"),
+        (performed(window={"this": "day", "count": 2}), "/where/performed/window", 'use "this", or "previous"'),
+        (performed(window={"this": "day", "last": "2d"}), "/where/performed/window", "use one of"),
+        (performed(weeks={">=": 0}), "/where/performed/weeks", "never below zero"),
+        (performed(where=[{"any": []}]), "/where/performed/where/0/any", "has 1 to 50 items"),
+        (performed(where=[{"any": [{"property": "p", "=": 1}], "property": "q"}]), "/where/performed/where/0", "stands alone"),
+        (define({"more": {"first": {"event": "a"}}}), "/where/more/than", "is missing"),
+        (define({"more": {"first": {"event": "a"}, "than": {"event": "b"}, "times": 0}}), "/where/more/times", "above zero"),
+        (define({"sample": {"percent": 0}}), "/where/sample/percent", "above 0, at most 100"),
+        (define({"sample": {"salt": "x"}}), "/where/sample/percent", "is missing"),
+        (define({"sample": {"percent": 5, "salt": 5}}), "/where/sample/salt", "is a string"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_and_advice(value: object, pointer: str, advice: str) -> None:
@@ -174,6 +189,23 @@ def test_a_bottomless_value_is_refused_without_descending() -> None:
             {"performed": {"event": "login", "days": {"=": 1}, "window": {"from": "2024-09-01", "to": "2024-09-30"}}},
             'Users who performed "login" on exactly 1 different day from 2024-09-01 through 2024-09-30.',
         ),
+        (
+            {"more": {"first": {"event": "play", "window": {"this": "month"}}, "than": {"event": "play", "window": {"previous": "month"}}}},
+            'Users who performed "play" this month more often than "play" last month.',
+        ),
+        (
+            {"not": {"more": {"first": {"event": "a"}, "than": {"event": ["b", "c"]}, "times": 2}}},
+            'Users who did not perform "a" more than 2 times as often as "b" or "c".',
+        ),
+        (
+            {"all": [{"sample": {"percent": 10, "salt": "spring"}}, {"not": {"sample": {"percent": 0.5}}}]},
+            'Users who are in the sample "spring" of 10 % and are not in the sample of 0.5 %.',
+        ),
+        (
+            {"performed": {"event": "buy", "where": [{"any": [{"property": "a", "=": 1}, {"property": "b", "=": 2}]}, {"property": "c", "is_set": True}], "weeks": {">=": 3}, "window": {"previous": "week", "count": 8}}},
+            'Users who performed "buy" with ("a" equal to 1 or "b" equal to 2) and "c" set in at least 3 different weeks in the 8 whole weeks before this one.',
+        ),
+        ({"performed": {"event": "buy", "window": {"previous": "day"}}}, 'Users who performed "buy" yesterday.'),
     ],
 )  # fmt: skip
 def test_a_definition_reads_back_as_a_sentence(where: dict[str, Any], sentence: str) -> None:
@@ -198,3 +230,24 @@ def test_the_published_shape_is_a_valid_schema_and_refuses_mistakes() -> None:
     for value in (define({"preformed": {}}), performed(count={">=": 1, "<": 3}), define({"all": []}), {}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(value, json_schema())
+
+
+def test_days_weeks_and_months_are_those_of_the_calendar_in_the_cohorts_zone() -> None:
+    as_of = datetime(2024, 3, 1, 3, tzinfo=UTC)  # Thursday evening, 29 February, in New York
+    for window, first, last in (
+        ({"this": "day"}, "2024-02-29", None),
+        ({"previous": "day"}, "2024-02-28", "2024-02-28"),
+        ({"this": "week"}, "2024-02-26", None),
+        ({"previous": "week", "count": 2}, "2024-02-12", "2024-02-25"),
+        ({"this": "month"}, "2024-02-01", None),
+        ({"previous": "month", "count": 14}, "2022-12-01", "2024-01-31"),
+        ({"previous": "quarter"}, "2023-10-01", "2023-12-31"),
+        ({"this": "year"}, "2024-01-01", None),
+        ({"previous": "year", "count": 3}, "2021-01-01", "2023-12-31"),
+    ):
+        zone = ZoneInfo("America/New_York")
+        [leaf] = parse(performed(window=window)).conditions()
+        dates = {"from": first, **({"to": last} if last else {})}
+        [same] = parse(performed(window=dates)).conditions()
+        assert isinstance(leaf, Performed) and isinstance(same, Performed)
+        assert leaf.window.bounds(as_of, zone) == same.window.bounds(as_of, zone), window

@@ -52,6 +52,12 @@ def test_duckdb_finds_the_oracles_sequences(sequence: dict[str, Any], world: Wor
     agree_on_duckdb({"version": 1, "where": sequence}, world, {"p": 0})
 
 
+@drawn
+@given(strategies.sampled, strategies.populated)
+def test_duckdb_draws_the_oracles_samples(where: dict[str, Any], world: World) -> None:
+    agree_on_duckdb({"version": 1, "where": where}, world, {"p": 0})
+
+
 def agree_on_tables(
     engine: engines.PostgreSQLEngine | engines.ClickHouseEngine, definition: dict[str, Any], world: World
 ) -> None:
@@ -94,3 +100,19 @@ def test_clickhouse_finds_the_oracles_sequences(
     clickhouse: engines.ClickHouseEngine, sequence: dict[str, Any], world: World
 ) -> None:
     agree_on_tables(clickhouse, {"version": 1, "where": sequence}, world)
+
+
+@drawn
+@given(where=strategies.sampled, world=strategies.populated)
+def test_postgresql_draws_the_oracles_samples(
+    postgresql: engines.PostgreSQLEngine, where: dict[str, Any], world: World
+) -> None:
+    agree_on_tables(postgresql, {"version": 1, "where": where}, world)
+
+
+@drawn
+@given(where=strategies.sampled, world=strategies.populated)
+def test_clickhouse_draws_the_oracles_samples(
+    clickhouse: engines.ClickHouseEngine, where: dict[str, Any], world: World
+) -> None:
+    agree_on_tables(clickhouse, {"version": 1, "where": where}, world)

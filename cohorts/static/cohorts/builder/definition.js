@@ -22,7 +22,9 @@ export function freshCondition(kind) {
     performed: { event: "" },
     sequence: { steps: [{ event: "" }, { event: "" }] },
     user: { property: "", "=": "" },
+    more: { first: { event: "" }, than: { event: "" } },
     cohort: "",
+    sample: { percent: 10, salt: "" },
   };
   return fresh[kind];
 }
@@ -82,7 +84,26 @@ export function showValue(value) {
   return Array.isArray(value) ? value.join(", ") : String(value ?? "");
 }
 
+// --- What is asked of one event: comparisons, each alone or as {"any": […]}
+
+// Put an alternative beside what is asked at an index.
+export function addAlternative(where, index) {
+  const one = where[index];
+  const fresh = { property: "", "=": "" };
+  if (Array.isArray(one.any)) one.any.push(fresh);
+  else where[index] = { any: [one, fresh] };
+}
+
+// Take one of the alternatives away; the last that is left stands alone.
+export function removeAlternative(where, index, n) {
+  const { any } = where[index];
+  any.splice(n, 1);
+  if (any.length === 1) [where[index]] = any;
+}
+
 // --- Measures and comparisons
+
+const OF_NO_PROPERTY = ["count", "days", "weeks"];
 
 export function measureOf(performed, measures) {
   return Object.keys(measures).find((one) => one && one in performed) || "";
@@ -92,7 +113,7 @@ export function changeMeasure(performed, next, measures) {
   delete performed[measureOf(performed, measures)];
   delete performed.or_never;
   if (["first", "last"].includes(next)) performed[next] = { last: "30d" };
-  else if (next) performed[next] = { ...(["count", "days"].includes(next) ? {} : { property: "" }), ">=": 1 };
+  else if (next) performed[next] = { ...(OF_NO_PROPERTY.includes(next) ? {} : { property: "" }), ">=": 1 };
 }
 
 export function comparisonOf(compared, comparisons) {
@@ -110,11 +131,18 @@ export function changeComparison(compared, next, comparisons) {
 
 export function windowKind(window) {
   if (!window || window === "all_time") return "all_time";
-  return ["last", "between_ago"].find((kind) => window[kind]) || "dates";
+  return ["last", "between_ago", "this", "previous"].find((kind) => window[kind]) || "dates";
 }
 
 export function freshWindow(kind, today) {
-  return { last: { last: "30d" }, between_ago: { between_ago: ["90d", "30d"] }, dates: { from: today } }[kind];
+  const fresh = {
+    last: { last: "30d" },
+    between_ago: { between_ago: ["90d", "30d"] },
+    dates: { from: today },
+    this: { this: "month" },
+    previous: { previous: "month", count: 1 },
+  };
+  return fresh[kind];
 }
 
 // Return the amount and the unit of a duration, as texts: ["30", "d"].

@@ -1,5 +1,6 @@
 // The names of events, and what is asked of their properties.
-import { button, input, row } from "./dom.js";
+import { addAlternative, removeAlternative } from "./definition.js";
+import { button, input, make, row } from "./dom.js";
 import { propertyRow } from "./property.js";
 
 export function firstEvent(of) {
@@ -33,19 +34,45 @@ export function eventNames(form, of, path) {
 
 export function filters(form, of, path) {
   const where = of.where || [];
-  const list = form.names.properties(firstEvent(of));
-  const rows = where.map((one, index) => {
-    const line = propertyRow(form, one, `${path}/where/${index}`, list);
-    line.append(button("×", `${path}/where/${index}!remove`, () => {
-      where.splice(index, 1);
-      if (!where.length) delete of.where;
-      form.redraw(`${path}/where!add`);
-    }, "Remove property"));
-    return line;
-  });
-  const add = button("with a property", `${path}/where!add`, () => {
+  const at = `${path}/where`;
+  const rows = where.flatMap((one, index) => (Array.isArray(one.any)
+    ? alternatives(form, of, where, index, at)
+    : [alone(form, of, where, index, at)]));
+  const add = button("with a property", `${at}!add`, () => {
     of.where = [...where, { property: "", "=": "" }];
-    form.redraw(`${path}/where/${where.length}`);
+    form.redraw(`${at}/${where.length}`);
   });
   return [...rows, row({}, add)];
+}
+
+function alone(form, of, where, index, at) {
+  const line = propertyRow(form, where[index], `${at}/${index}`, form.names.properties(firstEvent(of)));
+  const remove = button("×", `${at}/${index}!remove`, () => {
+    where.splice(index, 1);
+    if (!where.length) delete of.where;
+    form.redraw(`${at}!add`);
+  }, "Remove property");
+  line.append(orElse(form, where, index, at), remove);
+  return line;
+}
+
+function alternatives(form, of, where, index, at) {
+  const list = form.names.properties(firstEvent(of));
+  return where[index].any.map((one, n) => {
+    const line = propertyRow(form, one, `${at}/${index}/any/${n}`, list);
+    if (n) line.prepend(make("span", {}, "or"));
+    const remove = button("×", `${at}/${index}/any/${n}!remove`, () => {
+      removeAlternative(where, index, n);
+      form.redraw(`${at}!add`);
+    }, "Remove alternative");
+    line.append(orElse(form, where, index, at), remove);
+    return line;
+  });
+}
+
+function orElse(form, where, index, at) {
+  return button("or", `${at}/${index}!or`, () => {
+    addAlternative(where, index);
+    form.redraw(`${at}/${index}/any/${where[index].any.length - 1}`);
+  }, "Or another property");
 }

@@ -27,8 +27,22 @@ export function windowControls(form, of, key, path) {
   })];
   if (kind === "last") parts.push(...durationControls(form, value.last, `${path}/last`, (next) => { value.last = next; }));
   if (kind === "between_ago") parts.push(...[0, 1].flatMap((n) => agoControls(form, value.between_ago, n, path)));
+  if (["this", "previous"].includes(kind)) parts.push(...calendarControls(form, value, kind, path));
   if (kind === "dates") parts.push(...["from", "to"].map((end) => dayControl(form, value, end, path)));
   return parts;
+}
+
+function calendarControls(form, value, kind, path) {
+  const unit = choice("period", form.words.periods, value[kind], `${path}/${kind}`, (next) => {
+    value[kind] = next;
+    form.changed();
+  });
+  if (kind === "this") return [unit];
+  const count = input("how many", value.count ?? 1, `${path}/count`, (text) => {
+    value.count = text === "" ? null : Number(text);
+    form.changed();
+  }, { type: "number", min: 1, class: "cs-short" });
+  return [count, unit];
 }
 
 function agoControls(form, pair, n, path) {

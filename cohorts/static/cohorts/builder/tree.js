@@ -1,6 +1,7 @@
 // Groups and conditions. `set` puts another node in the place of one, null takes it away.
 import { freshCondition, isGroup } from "./definition.js";
 import { button, check, choice, input, make, row } from "./dom.js";
+import { more, sample } from "./more.js";
 import { performed } from "./performed.js";
 import { propertyRow } from "./property.js";
 import { sequence } from "./sequence.js";
@@ -84,5 +85,5 @@ function controls(form, one, key, below) {
   }, { list: form.names.cohorts() }))];
   if (!of || typeof of !== "object") return null;
   if (key === "user") return [propertyRow(form, of, below, form.names.users())];
-  return key === "performed" ? performed(form, of, below) : sequence(form, of, below);
+  return { performed, sequence, more, sample }[key](form, of, below);
 }
