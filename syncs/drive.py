@@ -401,8 +401,7 @@ class Drive:
         try:
             with transaction.atomic():
                 self.lease.renew()
-                emptying = run.mode == RunMode.EMPTY
-                begun = Sync.objects.begin(sync.pk, place=place, external_name=name, emptying=emptying)
+                begun = Sync.objects.begin(sync.pk, place=place, external_name=name, mode=run.mode)
                 if begun and not Run.objects.start(run.pk):
                     return True  # ended by a person just now; at most, the next run starts dirty
                 if begun:
@@ -463,7 +462,7 @@ class Drive:
         reason = f"Users that will be tried again: {run.not_taken}." if run.not_taken else ""
 
         def settle(run: Run) -> None:
-            Sync.objects.settle(run.sync_id, version=version)
+            Sync.objects.settle(run.sync_id, version=version, mode=run.mode)
             # Only those are left that had nobody to send any more.
             _close_batches(run, BatchState.REJECTED, "All of its users were rejected, and are tried apart.")
             rejections.forget(feed.forgotten)

@@ -55,12 +55,13 @@ def start(
 def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool = False) -> Run:
     """Insert a pending run from what the partner holds to the cohort's latest version.
 
+    A full run that is owed is made in place of one for changes.
     `approved`: the person has agreed to whatever it removes; a guard does not hold it.
     """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
     return Run.objects.create(
         sync=sync,
-        mode=mode,
+        mode=mode_owed(sync, mode),
         trigger=trigger,
         triggered_by=by,
         approved_by=by if approved else "",
@@ -68,6 +69,11 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
         to_version=sync.cohort.version,
         from_dirty=sync.dirty,
     )
+
+
+def mode_owed(sync: Sync, mode: str) -> str:
+    """Return the mode of a run that is asked for: full, as long as a full run is owed and changes are."""
+    return RunMode.FULL if sync.full_owed and mode == RunMode.CHANGES else mode
 
 
 def follow_up(run: Run, *, trigger: str, mode: str) -> None:

@@ -31,12 +31,15 @@ from syncs.choices import (
 class SyncQuerySet(models.QuerySet["Sync"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
-    def begin(self, pk: int, *, place: str, external_name: str, emptying: bool = False) -> bool:
+    def begin(self, pk: int, *, place: str, external_name: str, mode: str = RunMode.CHANGES) -> bool:
         """Before a run's first request: from now on the partner may hold anything between two versions.
 
-        When it is being emptied, one of them is "nobody": users who never moved may be gone, too.
+        When it is being emptied, one of them is "nobody": users who never moved may be gone, too. A full run
+        stays owed until one has ended well: what it was to put right is not in any difference of versions.
         """
-        held = {"settled_version": 0} if emptying else {}
+        held: dict[str, Any] = {"settled_version": 0} if mode == RunMode.EMPTY else {}
+        if mode == RunMode.FULL:
+            held = {"full_owed": True}
         return (
             self.filter(pk=pk, external_name__in=["", external_name], place__in=["", place]).update(
                 dirty=True, place=place, external_name=external_name, **held
@@ -44,15 +47,22 @@ class SyncQuerySet(models.QuerySet["Sync"]):
             == 1
         )
 
-    def settle(self, pk: int, *, version: int) -> bool:
+    def settle(self, pk: int, *, version: int, mode: str = RunMode.CHANGES) -> bool:
         """The partner now holds exactly this version (but for its rejected users)."""
+        held: dict[str, Any] = {} if mode == RunMode.CHANGES else {"full_owed": False}
         return (
-            self.filter(pk=pk).update(settled_version=version, dirty=False, runs_done=F("runs_done") + 1) == 1
+            self.filter(pk=pk).update(
+                settled_version=version, dirty=False, runs_done=F("runs_done") + 1, **held
+            )
+            == 1
         )
 
     def forget(self, pk: int) -> bool:
         """The partner holds nothing: its list is gone, or the destination is another one now."""
-        return self.filter(pk=pk).update(settled_version=0, dirty=False, list_id=None, place="") == 1
+        return (
+            self.filter(pk=pk).update(settled_version=0, dirty=False, full_owed=False, list_id=None, place="")
+            == 1
+        )
 
     def adopt_name(self, pk: int) -> bool:
         """The partner was emptied under the old name: go on under the next one."""
@@ -116,6 +126,11 @@ class Sync(Scheduled):
     # What the partner holds. `place` is a digest of the destination's address at which this is true.
     settled_version = models.PositiveIntegerField(default=0, editable=False)
     dirty = models.BooleanField(default=False, editable=False)
+    full_owed = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="A full run began and did not end well: the next run is full.",
+    )
     list_id = models.TextField(null=True, editable=False)
     external_name = models.CharField(max_length=500, blank=True, editable=False)
     place = models.CharField(max_length=100, blank=True, editable=False)

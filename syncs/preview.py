@@ -10,7 +10,7 @@ from destinations.transport import describe
 from syncs import rejections
 from syncs.choices import RunMode, Step
 from syncs.feed import Feed
-from syncs.lifecycle import CannotRun
+from syncs.lifecycle import CannotRun, mode_owed
 from syncs.models import Run, Sync
 from syncs.plan import Plan
 
@@ -51,6 +51,7 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
     """
     if sync.cohort.version == 0:
         raise CannotRun(f"{sync.cohort.name} is not calculated yet: give it members first.")
+    mode = mode_owed(sync, mode)
     endpoint = sync.destination.endpoint()
     sync.external_name = sync.external_name or external_name(endpoint, sync.cohort.name, sync.cohort.key)
     run = Run(

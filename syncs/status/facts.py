@@ -54,7 +54,7 @@ def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
             ),
         )
         .values(
-            *("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "runs_done"),
+            *("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "full_owed", "runs_done"),
             *("held", "rejected", "undelivered", "maybe_held", "ended_state", "ended_reason"),
         )
     )
@@ -78,6 +78,7 @@ def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) 
         settled=numbers["settled_version"],
         held=numbers["held"],
         dirty=numbers["dirty"],
+        full_owed=numbers["full_owed"],
         rejected=numbers["rejected"],
         undelivered=numbers["undelivered"],
         maybe_held=numbers["maybe_held"],

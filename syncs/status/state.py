@@ -103,6 +103,7 @@ class Facts:
     settled: int
     held: int
     dirty: bool = False
+    full_owed: bool = False
     rejected: int = 0
     undelivered: int = 0
     maybe_held: int = 0
@@ -257,7 +258,7 @@ def _stopped(facts: Facts) -> State | None:
     if run and run.state == RunState.CANCELLED and facts.dirty:
         by = f" by {run.cancelled_by}" if run.cancelled_by else ""
         text = f"The last run was cancelled{by} {ago(run.at, facts.now)}: the partner may hold a part of it"
-        return State("Cancelled", Tone.CARE, f"{text}{_next(facts)}.")
+        return State("Cancelled", Tone.CARE, f"{text}{_next(facts)}{_owed(facts)}.")
     return None
 
 
@@ -318,11 +319,15 @@ def _not_right(facts: Facts) -> str:
 def _behind(facts: Facts) -> State:
     if facts.dirty:
         text = f"A run did not finish: {_holds(facts)}"
-        return State("Behind", Tone.CARE, f"{text}{_next(facts)}.")
+        return State("Behind", Tone.CARE, f"{text}{_next(facts)}{_owed(facts)}.")
     versions = facts.version - facts.settled
     behind = "1 version" if versions == 1 else f"{versions:,} versions"
     text = f"{behind} behind: {_holds(facts)}, the cohort is at {facts.version}"
     return State("Behind", Tone.CARE, f"{text}{_next(facts)}.")
+
+
+def _owed(facts: Facts) -> str:
+    return "; the next run names everybody, since a full one did not end" if facts.full_owed else ""
 
 
 def _holds(facts: Facts) -> str:

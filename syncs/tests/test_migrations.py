@@ -47,3 +47,23 @@ def test_a_sync_of_an_earlier_release_goes_on_unasked_and_its_history_stays(at: 
     assert after.get_model("syncs", "Alert").objects.get().webhooked_at is None
     other = after.get_model("destinations", "Destination").objects.create(name="e")
     assert syncs.create(cohort_id=cohort.pk, destination=other).hold_if_halved
+
+
+def test_a_full_run_that_an_earlier_release_left_half_done_is_owed(at: Any) -> None:
+    before = at("0008_alerts_of_the_site")
+    destination = before.get_model("destinations", "Destination").objects.create(name="d")
+    endings = {"cancelled": ["cancelled"], "well": ["succeeded"], "later well": ["failed", "succeeded"]}
+    for key, states in endings.items():
+        cohort = before.get_model("cohorts", "Cohort").objects.create(
+            key=key, name=key, version=2, last_number=2
+        )
+        sync = before.get_model("syncs", "Sync").objects.create(
+            cohort=cohort, destination=destination, settled_version=1, external_name=key
+        )
+        for state in states:
+            before.get_model("syncs", "Run").objects.create(
+                sync=sync, trigger="person", mode="full", from_version=1, to_version=2, state=state,
+                started_at=timezone.now(),
+            )  # fmt: skip
+    after = at("0009_full_owed").get_model("syncs", "Sync").objects
+    assert list(after.filter(full_owed=True).values_list("external_name", flat=True)) == ["cancelled"]
