@@ -239,6 +239,10 @@ class _Settling:
         row.save() if new else row.save(update_fields=[*changed, *self.also_save])
         if isinstance(row, Destination) and old_place not in (None, row.place):
             self._moved(row)
+        if isinstance(row, Destination) and row.is_paused and (changed or self.also_save) and not new:
+            self.notes.append(
+                f"still paused: {row.pause_reason} To let it send: manage.py resume_destination {row.name}"
+            )
         self._tell(new, changed, old_written)
 
     def _error(self, name: str, message: str) -> None:

@@ -61,7 +61,7 @@ class Transport:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._threads = threading.local()
-        self._lines: list[_Line] = []
+        self._lines: list[_Channel] = []
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
         self._tokens = Tokens(endpoint)
@@ -152,16 +152,16 @@ class Transport:
             self._lines.clear()
         self._threads = threading.local()
 
-    def _line(self, url: str = "") -> "_Line":
+    def _line(self, url: str = "") -> "_Channel":
         """Return this thread's way to the partner, or to the other host that issues its tokens."""
         base_url = self.endpoint.base_url
         if url and _origin(url) != _origin(base_url):
             base_url = url
-        lines: dict[str, _Line] = self._threads.__dict__.setdefault("lines", {})
+        lines: dict[str, _Channel] = self._threads.__dict__.setdefault("lines", {})
         origin = _origin(base_url)
         if origin not in lines:
             context = _tls_context() if base_url.startswith("https:") and not self._context else self._context
-            line = _Line(replace(self.endpoint, base_url=base_url), self._interrupted, context)
+            line = _Channel(replace(self.endpoint, base_url=base_url), self._interrupted, context)
             lines[origin] = line
             with self._lock:
                 self._lines.append(line)
@@ -258,7 +258,7 @@ class _Session(requests.Session):
         """Return none: `requests` would read the whole body of a redirect that it does not follow."""
 
 
-class _Line:
+class _Channel:
     """One thread's way to the partner: its session, its one connection, and the clock of its request."""
 
     def __init__(
@@ -312,7 +312,7 @@ class _Line:
 class _Use:
     """The span of one request on a line: starts its clock, and turns what is raised into our errors."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Channel) -> None:
         self.line = line
 
     def __enter__(self) -> None:
@@ -331,9 +331,9 @@ class _Use:
 class _Active(threading.local):
     """The line whose request this thread is sending: its sockets ask it how long they may wait."""
 
-    line: _Line | None = None
+    line: _Channel | None = None
 
-    def now(self) -> _Line:
+    def now(self) -> _Channel:
         assert self.line is not None
         return self.line
 
@@ -342,7 +342,7 @@ _active = _Active()
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Channel) -> None:
         self.line = line
         super().__init__(max_retries=0)
 
@@ -357,7 +357,7 @@ class _Adapter(HTTPAdapter):
             self.line._pool.close()
 
 
-class _Patient:
+class _Bounded:
     """Cuts each wait of a socket to what is left of its request's deadline."""
 
     def _patience(self) -> None:
@@ -378,11 +378,11 @@ class _Patient:
         super().sendall(*args, **kwargs)  # type: ignore[misc]
 
 
-class _Socket(_Patient, socket.socket):
+class _Socket(_Bounded, socket.socket):
     pass
 
 
-class _TLSSocket(_Patient, ssl.SSLSocket):
+class _TLSSocket(_Bounded, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         line = _active.now()
         line.sock = self
@@ -429,7 +429,7 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def _connect(line: _Line, host: str, port: int) -> socket.socket:
+def _connect(line: _Channel, host: str, port: int) -> socket.socket:
     """Return a socket that is connected to an allowed address of the host."""
     found = list(dict.fromkeys(_resolve(host.strip("[]"), port, line.left())))
     allowed = [address for address in found if is_allowed(address[1][0], line.endpoint.allow_nets)]
@@ -488,7 +488,7 @@ _CAUSES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
 )
 
 
-def _network_error(error: BaseException, line: _Line) -> DeliveryError:
+def _network_error(error: BaseException, line: _Channel) -> DeliveryError:
     """Return our error for what was raised below: Temporary, but for certificates and addresses."""
     chain = list(_chain(error))
     for found in chain:
@@ -503,7 +503,7 @@ def _network_error(error: BaseException, line: _Line) -> DeliveryError:
     return Temporary(words, code=code, unknown_outcome=line.sent, retry_after=line.retry_after)
 
 
-def _cause(chain: list[BaseException], line: _Line) -> tuple[str, str]:
+def _cause(chain: list[BaseException], line: _Channel) -> tuple[str, str]:
     if line.interrupted.is_set():
         return "interrupted", "The request was broken off by a shutdown."
     if time.monotonic() >= line.started + line.endpoint.deadline:

@@ -458,3 +458,12 @@ def test_a_file_does_not_send_a_stored_secret_to_another_host(applied):
     told = errors(document, reset_moved=True)
     assert any("name the secret's environment variable again" in error for error in told)
     assert Destination.objects.get(name="acme").base_url == "https://partner.example/api"
+
+
+def test_a_corrected_destination_that_is_still_paused_says_how_to_resume_it(applied):
+    Destination.objects.pause(Destination.objects.get(name="acme").pk, "Something is set up wrong.")
+    change = apply(changed("destinations.0.batch_size", 7))[0]
+    assert change.notes == [
+        "still paused: Something is set up wrong. To let it send: manage.py resume_destination acme"
+    ]
+    assert apply(changed("destinations.0.batch_size", 7))[0].action == "none"

@@ -322,14 +322,17 @@ class FakePartner:
     def _found(self, name: str) -> Any:
         places = self.endpoint.find_places
         rows = [
-            {places["name"]: called, places["id"]: list_id}
+            _nested(places["name"], called) | _nested(places["id"], list_id)
             for list_id, called in self.names.items()
             if called == name and list_id in self.lists
         ]
-        body: Any = rows
-        for key in reversed(places["rows"].split(".") if places.get("rows") else []):
-            body = {key: body}
-        return body
+        return _nested(places["rows"], rows) if places.get("rows") else rows
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
 
 
 def _filled(body: Any, bad: list[tuple[int, str]], users: list[tuple[str, bool]]) -> Any:

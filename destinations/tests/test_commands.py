@@ -90,3 +90,31 @@ def test_people_get_lines(capsys):
         make(server.url)
         call_command("check_destination", "acme")
     assert f"port  {server.port}" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_a_destination_is_paused_and_resumed_by_command(capsys):
+    row = Destination.objects.create(name="acme", base_url="https://partner.example", auth_mode="none")
+    call_command("pause_destination", "acme", "--reason", "Their maintenance.")
+    row.refresh_from_db()
+    assert (row.is_paused, row.pause_reason) == (True, "Their maintenance.")
+    call_command("pause_destination", "acme", "--reason", "Another.", "--json")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
+        "destination": "acme",
+        "paused": True,
+        "changed": False,
+        "reason": "Their maintenance.",
+    }
+    call_command("resume_destination", "acme")
+    row.refresh_from_db()
+    assert not row.is_paused and "is resumed" in capsys.readouterr().out
+    call_command("resume_destination", "acme")
+    assert "was not paused" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["pause_destination", "resume_destination"])
+def test_pausing_what_is_not_there_is_wrong_usage(command):
+    with pytest.raises(CommandError) as refused:
+        call_command(command, "nobody")
+    assert refused.value.returncode == 2
