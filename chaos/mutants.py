@@ -24,6 +24,7 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cac
 MODEL = "syncs/tests/test_plan.py"
 MACHINE = "syncs/tests/test_machine.py"
 LIFECYCLE = "syncs/tests/test_lifecycle.py"
+TOLD = "tests/test_runs_told.py"
 HTTP = "tests/test_sync_http.py"
 ODD = "tests/test_odd_partner.py"
 REFUSED = "tests/test_refused_users.py"
@@ -301,6 +302,56 @@ MUTANTS = [
         "len(versions_left) < len(page) or not approved.issuperset(versions_left)",
         "len(versions_left) < len(page) and not approved.issuperset(versions_left)",
         (LIFECYCLE,),
+    ),
+    # What people see, and decide.
+    Mutant(
+        "told: an approval is for what would be done now",
+        "syncs/guard.py",
+        "return (run.from_version, run.to_version) == (sync.settled_version, sync.cohort.version)",
+        "return True",
+        (LIFECYCLE,),
+    ),
+    Mutant(
+        "told: what was asked for while an older version was sent follows",
+        "syncs/lifecycle.py",
+        "Run.objects.ask_again(run.pk, version=sync.cohort.version)",
+        "pass",
+        (TOLD,),
+    ),
+    Mutant(
+        "told: a failed try is kept when its run is taken up again",
+        "syncs/models.py",
+        "if taken and failed:",
+        "if False:",
+        (TOLD,),
+    ),
+    Mutant(
+        "told: a run before which its cohort was not calculated is not green",
+        "syncs/reporting.py",
+        "if run.cohort_error and run.state in DONE_RUNS",
+        "if False",
+        (TOLD,),
+    ),
+    Mutant(
+        "told: a need is the same as a value and as a query",
+        "syncs/status/attention.py",
+        "Q(destination__driver__opened__gt=0, last_state__in=OPEN_RUNS)",
+        "Q(destination__driver__opened__gt=0)",
+        ("tests/test_attention.py",),
+    ),
+    Mutant(
+        "told: what a cohort names is calculated before it",
+        "cohorts/calculate.py",
+        "chain = in_order(with_named(cohort))",
+        "chain = [cohort]",
+        ("tests/test_cron.py",),
+    ),
+    Mutant(
+        "told: a channel that fails keeps no other from its try",
+        "syncs/alerts.py",
+        "    except (OSError, DeliveryError) as error:\n        return",
+        "    except DeliveryError as error:\n        return",
+        ("syncs/tests/test_alerts.py",),
     ),
     # Versions, secrets, addresses.
     Mutant(

@@ -1,5 +1,6 @@
 """Runs in the admin: history that nobody edits, live while it goes on."""
 
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 
 from cohorts import members
@@ -151,6 +152,28 @@ ACTIONS = (
 )
 
 
+class BeganFilter(DropdownFilter):
+    """By when runs began: "what ran last night?"."""
+
+    title = "began"
+    parameter_name = "began"
+    HOURS = {
+        "1": "In the last hour",
+        "12": "In the last 12 hours",
+        "24": "In the last day",
+        "168": "In 7 days",
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(self.HOURS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        chosen = self.value()
+        if chosen not in self.HOURS:
+            return queryset
+        return queryset.filter(started_at__gte=timezone.now() - timedelta(hours=int(chosen)))
+
+
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
     row_actions = ACTIONS
@@ -160,6 +183,7 @@ class RunAdmin(ReadOnlyAdmin):
         ("state", ChoicesDropdownFilter),
         ("mode", ChoicesDropdownFilter),
         ("trigger", ChoicesDropdownFilter),
+        BeganFilter,
         ("sync__cohort", AutocompleteSelectFilter),
         ("sync__destination", AutocompleteSelectFilter),
     )

@@ -339,6 +339,15 @@ def test_syncs_are_filtered_by_state(admin_client, chosen, found):
     assert shown == {made[name].pk for name in found}
 
 
+def test_runs_are_filtered_by_when_they_began(admin_client, sync):
+    """ "Which ran last night?" """
+    night = make_run(sync, started_at=timezone.now() - timedelta(hours=8))
+    week = make_run(sync, started_at=timezone.now() - timedelta(days=5))
+    for chosen, found in {"1": [], "12": [night], "168": [week, night], "junk": [week, night]}.items():
+        shown = admin_client.get(RUNS, {"began": chosen}).context["cl"].result_list
+        assert [run.pk for run in shown] == [run.pk for run in found], chosen
+
+
 def test_filters_show_counts(admin_client, sync):
     make_run(sync, RunState.FAILED)
     page = text_of(admin_client.get(SYNCS, {"_facets": "True"}))
