@@ -1,4 +1,4 @@
-"""Forgetting what nobody will ask for again: membership of old versions, old runs and their batches."""
+"""Forgetting what nobody will ask for again: membership of old versions, old runs and batches, old alerts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from django.utils.module_loading import import_string
 from cohorts import prune as cohort_prune
 from cohorts.models import Cohort
 from syncs.choices import OPEN_RUNS, RunState
-from syncs.models import Attempt, Batch, Rejection, Run, Sync
+from syncs.models import Alert, Attempt, Batch, Rejection, Run, Sync
 
 # Runs deleted at a time; a run of a million users has a thousand batches.
 RUNS = 20
@@ -30,6 +30,8 @@ def prune(*, before: datetime) -> Pruned:
         cohort_prune.prune(cohort.pk, floor=floor_of(cohort), before=before)
         for cohort in Cohort.objects.filter(version__gt=1)
     )
+    # What people were told of a sync last is on the sync; a worry about the site that still is, is told anew.
+    Alert.objects.filter(created_at__lt=before).delete()
     return Pruned(intervals, _prune_runs(before))
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from cohorts import members, refresh
 from cohorts.models import Cohort, Member
 from destinations.models import Destination
-from syncs.models import Run, Sync
+from syncs.models import Alert, Run, Sync
 from syncs.prune import floor_of, prune
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,3 +83,11 @@ def test_prune__of_runs__keeps_the_last_of_each_sync_and_open_ones(cohort, sync)
     call_command("prune_history", "--json", stdout=out)
     assert '"runs": 3' in out.getvalue()
     assert [run.state for run in Run.objects.all()] == ["pending"]
+
+
+def test_old_alerts_go_and_new_ones_stay(sync):
+    old = Alert.objects.create(sync=sync, kind="failing", sentence="Bad key.")
+    Alert.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=100))
+    kept = Alert.objects.create(sync=sync, kind="recovered", sentence="All is well again.")
+    prune(before=timezone.now() - timedelta(days=90))
+    assert Alert.objects.get() == kept

@@ -13,8 +13,8 @@ from syncs.prune import prune, prune_besides
 class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
-        "Delete old runs, membership of versions that no sync has to be compared with any more, and of the "
-        "partners' side what is beyond its workspace's own limits (the request log, message ids)."
+        "Delete old runs and alerts, membership of versions that no sync has to be compared with any more, "
+        "and of the partners' side what is beyond its workspace's own limits (the request log, message ids)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
