@@ -78,7 +78,7 @@ class FakePartner:
         """Take one request and answer it. `headers` has small letters."""
         if self._asks_token(target):
             return self._give_token(body)
-        if not self._is_known(headers):
+        if not self._is_known(headers, body):
             return Answer(401, {"message": "who are you?"})
         fitting = [call for call in self._calls if self._path(call, target) is not None]
         if not fitting:
@@ -117,12 +117,14 @@ class FakePartner:
 
     # --- reading a request
 
-    def _is_known(self, headers: Mapping[str, str]) -> bool:
+    def _is_known(self, headers: Mapping[str, str], body: bytes) -> bool:
         auth = self.endpoint.auth(TOKEN)
         if auth is not None and headers.get(auth[0].lower()) != auth[1]:
             return False
-        extra = self.endpoint.extra_headers.items()
-        return all(headers.get(name.lower()) == self._with_secrets(text) for name, text in extra)
+        extra = {name.lower(): self._with_secrets(text) for name, text in self.endpoint.extra_headers.items()}
+        if not body:
+            extra.pop("content-type", None)
+        return all(headers.get(name) == text for name, text in extra.items())
 
     def _with_secrets(self, text: str) -> str:
         for name, secret in self.endpoint.secrets.items():
