@@ -82,7 +82,7 @@ class SiteCollector(Collector):
         yield needs(now)
         yield from cohorts(now)
         yield from requests()
-        yield calls(now)
+        yield from calls(now)
         yield from waiting()
         yield heartbeat(now)
         yield from silences(now)
@@ -202,8 +202,11 @@ def requests() -> Iterator[GaugeMetricFamily]:
     )
 
 
-def calls(now: datetime) -> GaugeMetricFamily:
-    latest: QuerySet[RequestLog] = RequestLog.objects.order_by("-pk").only("pk", "status", "received_at")
+def calls(now: datetime) -> Iterator[GaugeMetricFamily]:
+    outcomes = ("received", "changed", "ignored", "refused")
+    latest: QuerySet[RequestLog] = RequestLog.objects.order_by("-pk").only(
+        "pk", "status", "received_at", *outcomes
+    )
     recent = Q(received_at__gte=now - RECENT)
     kinds = {
         "2xx": Q(status__lt=300),
@@ -212,13 +215,20 @@ def calls(now: datetime) -> GaugeMetricFamily:
         "5xx": Q(status__gte=500),
     }
     found = latest[:LATEST_CALLS].aggregate(
-        **{f"status_{kind}": Count("pk", filter=recent & wanted) for kind, wanted in kinds.items()}
+        **{f"status_{kind}": Count("pk", filter=recent & wanted) for kind, wanted in kinds.items()},
+        **{f"sum_{one}": Sum(one, filter=recent & kinds["2xx"]) for one in outcomes},
     )
-    return gauge(
+    yield gauge(
         "receiving_calls_last_5_minutes",
         f"Calls of partners, of the latest {LATEST_CALLS:,} at most, by status.",
         ((kind, found[f"status_{kind}"]) for kind in kinds),
         "status",
+    )
+    yield gauge(
+        "receiving_items_last_5_minutes",
+        "Users and items in those calls that were answered with 200, and what became of them.",
+        ((one, found[f"sum_{one}"] or 0) for one in outcomes),
+        "outcome",
     )
 
 

@@ -39,6 +39,10 @@ def go_to(url: str) -> HttpResponse:
     return HttpResponse(headers={"HX-Redirect": url, "Refresh": f"0; url={url}"})
 
 
+SIZES = ("max_body_bytes", "max_items", "max_lists", "max_traits")
+COUNTS = ("received", "changed", "ignored", "refused")
+
+
 class ReceivingAdmin(ModelAdmin):
     """Every page of the partner's side says when a workspace injects faults."""
 
@@ -89,7 +93,19 @@ class WorkspaceAdmin(ReceivingAdmin):
     actions_detail = ("upload_known_users",)
     fieldsets = (
         (None, {"fields": ("slug", "known_users_only")}),
-        ("Limits", {"fields": ("max_body_bytes", "max_items", "rate_limit", "rate_window_seconds")}),
+        (
+            "Limits",
+            {
+                "fields": (
+                    "max_body_bytes",
+                    "max_items",
+                    "max_lists",
+                    "max_traits",
+                    "rate_limit",
+                    "rate_window_seconds",
+                )
+            },
+        ),
         ("Request log", {"fields": ("log_days", "log_max_bytes")}),
         (
             "Fault injection",
@@ -333,7 +349,7 @@ class ListAdmin(ReadOnlyAdmin):
     @action(description="Download members", permissions=["view"], url_path="members.csv", icon="download")
     def download_members(self, request: HttpRequest, object_id: str) -> StreamingHttpResponse:
         found = self._list(request, object_id)
-        reply = csv_of(members_of_set(found.member_set_id))
+        reply = csv_of(members_of_set(found.member_set_id), for_spreadsheet=True)
         reply.headers["Content-Disposition"] = f'attachment; filename="list-{found.pk}.csv"'
         return reply
 
@@ -435,7 +451,21 @@ class RequestLogAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Reply", {"fields": ("outcome", "message", "received", "changed", "took", "replayed")}),
+        (
+            "Reply",
+            {
+                "fields": (
+                    "outcome",
+                    "message",
+                    "received",
+                    "changed",
+                    "ignored",
+                    "refused",
+                    "took",
+                    "replayed",
+                )
+            },
+        ),
         ("Body", {"fields": ("body_bytes", "head")}),
     )
 

@@ -65,14 +65,18 @@ class Workspace(models.Model):
     max_lists = models.PositiveIntegerField(
         "most lists",
         default=10_000,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Creating more is answered with 403. Lists that are deleted make room.",
+        help_text="Creating more is answered with 403. Empty: no limit.",
     )
     max_traits = models.PositiveIntegerField(
         "most traits",
         default=10_000,
+        null=True,
+        blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Different names of traits. A call that brings one more is answered with 403.",
+        help_text="Different names. A call that brings one more is answered with 403. Empty: no limit.",
     )
     rate_limit = models.PositiveIntegerField(
         null=True,

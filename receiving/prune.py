@@ -21,9 +21,11 @@ EMPTY_AFTER = timedelta(minutes=10)
 # Entries of unknown keys belong to no workspace.
 NOBODYS_DAYS, NOBODYS_BYTES = 14, 16 * 1024 * 1024
 ROWS = 1_000
-# A workspace's log is looked after by the calls that fill it, one in so many of a process.
-CALLS_BETWEEN = 500
+# A workspace's log is looked after by the calls that fill it, whatever their answer: by one in so many of a
+# process, and when a process has added such a part of what may be kept.
+CALLS_BETWEEN, PARTS = 500, 10
 _calls = count(1)
+_added: dict[int, int] = {}
 
 
 def prune(now: datetime | None = None) -> dict[str, int]:
@@ -38,9 +40,11 @@ def prune(now: datetime | None = None) -> dict[str, int]:
     }
 
 
-def prune_in_turn(workspace: Workspace) -> None:
-    """Prune the log of the workspace that was called, if it is this call's turn to."""
-    if next(_calls) % CALLS_BETWEEN == 0:
+def prune_in_turn(workspace: Workspace, added: int) -> None:
+    """Prune the log of the workspace that was called and `added` bytes, if it is this call's turn to."""
+    _added[workspace.pk] = _added.get(workspace.pk, 0) + added
+    if next(_calls) % CALLS_BETWEEN == 0 or _added[workspace.pk] * PARTS > workspace.log_max_bytes:
+        _added[workspace.pk] = 0
         prune_log(workspace, timezone.now())
 
 

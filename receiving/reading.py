@@ -24,6 +24,8 @@ LARGEST_PAGE = 10_000
 STREAM_PAGE = 10_000
 # Of one user, so many lists and traits are shown.
 MOST_SHOWN = 1_000
+# What spreadsheets take for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +150,21 @@ def members_reply(call: Call, members: Members) -> Any:
     if kind == "json":
         return _page_as_json(members, call.query("after"), _limit(call.query("limit")))
     if kind == "csv":
-        return csv_of(members)
+        safe = call.request is not None and "spreadsheet" in call.request.GET
+        return csv_of(members, for_spreadsheet=safe)
     if kind == "ndjson":
         pages = (b"".join(map(_ndjson_line, page)) for page in members.pages())
         return StreamingHttpResponse(pages, content_type="application/x-ndjson")
     raise BadRequest("format is not json, csv or ndjson.")
 
 
-def csv_of(members: Members) -> StreamingHttpResponse:
-    """Everyone, in a file with one column; memory does not grow with the list."""
-    lines = chain(["userId\r\n"], ("".join(map(_csv_line, page)) for page in members.pages()))
+def csv_of(members: Members, *, for_spreadsheet: bool = False) -> StreamingHttpResponse:
+    """Everyone, in a file with one column; memory does not grow with the list.
+
+    `for_spreadsheet`: what a spreadsheet would calculate gets an apostrophe, and does not read back the same.
+    """
+    line = _safe_csv_line if for_spreadsheet else _csv_line
+    lines = chain(["userId\r\n"], ("".join(map(line, page)) for page in members.pages()))
     return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
 
 
@@ -172,6 +179,10 @@ def _page_as_json(members: Members, after: str, limit: int) -> dict[str, Any]:
 def _csv_line(user_id: str) -> str:
     """Quoted always: a user id may hold a comma, a quote or a line end."""
     return '"' + user_id.replace('"', '""') + '"\r\n'
+
+
+def _safe_csv_line(user_id: str) -> str:
+    return _csv_line(f"'{user_id}" if user_id.startswith(FORMULA) else user_id)
 
 
 def _ndjson_line(user_id: str) -> bytes:

@@ -4,11 +4,15 @@ A call that changes something is logged in its own transaction, so that the log 
 are logged after their reply is known. Successful reads are not logged.
 """
 
+import base64
+import re
 import time
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from django.utils import timezone
 
@@ -50,6 +54,7 @@ class Entry:
     began: float = field(default_factory=time.perf_counter)
     received_at: datetime = field(default_factory=timezone.now)
     packed: Packed | None = None
+    stored: int = 0  # bytes that the log has of it
 
     def pack(self) -> Packed:
         """Return the body as it is kept. Called before a transaction, which then is the shorter."""
@@ -72,12 +77,39 @@ def _pack(raw: bytes) -> Packed:
 
 
 def _redacted(raw: bytes, secrets: tuple[str, ...]) -> bytes:
-    """Segment's and Amplitude's clients repeat the key in the body."""
-    for secret in secrets:
-        encoded = secret.encode()
-        if encoded in raw:
-            raw = raw.replace(encoded, REDACTED)
+    """Segment's and Amplitude's clients repeat the key in the body, others write it as a header has it."""
+    for secret in filter(None, secrets):
+        for form in _forms(secret):
+            if form in raw:
+                raw = raw.replace(form, REDACTED)
+        if b"\\u00" in raw:
+            raw = _escaped(secret).sub(REDACTED, raw)
     return raw
+
+
+@lru_cache(64)
+def _forms(secret: str) -> tuple[bytes, ...]:
+    """Return the key as it is, and as Basic credentials have it."""
+    pairs = (f"{secret}:", f":{secret}")
+    return secret.encode(), *(base64.b64encode(pair.encode()).rstrip(b"=") for pair in pairs)
+
+
+@lru_cache(64)
+def _escaped(secret: str) -> re.Pattern[bytes]:
+    """Return a pattern of the key in JSON, where any character may be written as its number."""
+    either = (rf"(?:{re.escape(char)}|\\u00(?i:{ord(char):02x}))" for char in secret if ord(char) < 128)
+    return re.compile("".join(either).encode())
+
+
+def _redacted_text(text: str, secrets: tuple[str, ...]) -> str:
+    """Of a path, of a header or of a message: also as an address is quoted, once or twice."""
+    if not any(secrets):
+        return text
+    plain = unquote(unquote(text))
+    for secret in filter(None, secrets):
+        if secret in plain and secret not in text:
+            text = plain
+    return _redacted(text.encode("utf-8", "replace"), secrets).decode()
 
 
 def _text(value: str, length: int) -> str:
@@ -131,6 +163,7 @@ def write_entry(
 ) -> None:
     """Add a row to the log: in the transaction that is open, or else without waiting for the disk."""
     size, head, body = entry.pack()
+    entry.stored = ROW_BYTES + len(head) + len(body or b"")
     list_id = entry.list_id or ""
     values: list[Any] = [
         entry.workspace and entry.workspace.pk,
@@ -138,18 +171,18 @@ def write_entry(
         entry.received_at,
         (time.perf_counter() - entry.began) * 1000,
         _text(entry.method, 10),
-        _text(entry.path, 300),
+        _text(_redacted_text(entry.path, entry.secrets), 300),
         int(list_id) if list_id.isascii() and list_id.isdigit() and len(list_id) <= 18 else None,
         status,
         code,
-        _text(message, 2_000),
+        _text(_redacted_text(message, entry.secrets), 2_000),
         counted.received,
         counted.changed,
         entry.remote_address[:45],
-        _text(entry.user_agent, 200),
+        _text(_redacted_text(entry.user_agent, entry.secrets), 200),
         entry.replay_of,
         size,
-        ROW_BYTES + len(head) + len(body or b""),
+        entry.stored,
         head,
         body,
         entry.receipt and entry.receipt.name,

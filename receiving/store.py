@@ -26,6 +26,8 @@ DRAIN_ROWS = 10_000
 
 def check_room(workspace: Workspace) -> None:
     """Raise ApiError when the workspace may have no more lists."""
+    if workspace.max_lists is None:
+        return
     if List.objects.filter(workspace=workspace).count() >= workspace.max_lists:
         raise ApiError(
             f"This workspace holds {workspace.max_lists:,} lists at most: delete some.",

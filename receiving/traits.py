@@ -190,6 +190,8 @@ def _known_traits(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
 
 def _check_room(workspace: Workspace, more: int) -> None:
     """Raise ApiError when the workspace may have no more names of traits."""
+    if workspace.max_traits is None:
+        return
     if Trait.objects.filter(workspace=workspace).count() + more > workspace.max_traits:
         raise ApiError(
             f"This workspace holds {workspace.max_traits:,} different traits at most; nothing was applied.",

@@ -18,7 +18,7 @@ from receiving.call import Call, entry_of, json_reply
 from receiving.clock import Clock
 from receiving.errors import ApiError, Unauthorized
 from receiving.faults import ConnectionToReset, before_call, reset
-from receiving.keys import Credential, check_key, look_up, read_credential
+from receiving.keys import Credential, check_key, digest, look_up, read_credential
 from receiving.limits import count_call
 from receiving.mixpanel import apply_page, read_page
 from receiving.models import ApiKey
@@ -56,13 +56,15 @@ class PartnerView(APIView):
             headers.update(count_call(key))
             resets = before_call(key.workspace)
             reply = handler(Call(key.workspace, entry, request, judges_body=self.judges_body), **kwargs)
-            prune_in_turn(key.workspace)
             return reset(request) if resets else self._finish(reply, headers)
         except ConnectionToReset:
             return reset(request)
         except ApiError as error:
             log_refusal(entry, error)
             return json_reply(self.error_body(error), error.status, headers | error.headers)
+        finally:
+            if entry.workspace is not None:
+                prune_in_turn(entry.workspace, entry.stored)
 
     def error_body(self, error: ApiError) -> dict[str, Any]:
         return error.body()
@@ -81,6 +83,8 @@ class PartnerView(APIView):
         credential = self._credential(request, entry)
         entry.secrets = credential.candidates
         entry.key = key = look_up(credential)
+        # The other text that came with it ("mixpanel") is no secret.
+        entry.secrets = tuple(text for text in credential.candidates if digest(text) == key.sha256)
         entry.workspace = key.workspace
         check_key(key, credential)
         return key

@@ -225,7 +225,8 @@ def test_it_costs_the_same_however_much_there_is(ask):
     # Nothing that people name is a label: it may be a secret, and there is no end of it.
     assert {name for names in said for name in names[1:]} <= {
         *RunState, *Need, *silence.KINDS, "none", "all", "paused", "sending", "added", "removed",
-        "rejected", "undelivered", "held", "failed", "late", "2xx", "4xx", "5xx", "429", "0.5", "0.95",
+        "rejected", "undelivered", "received", "changed", "ignored", "refused",
+            "held", "failed", "late", "2xx", "4xx", "5xx", "429", "0.5", "0.95",
     }  # fmt: skip
     calls = next(q["sql"] for q in many if "receiving_requestlog" in q["sql"])
     assert "LIMIT 10000" in calls and "body" not in calls

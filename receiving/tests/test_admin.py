@@ -148,6 +148,13 @@ def test_members_are_paged_and_downloaded(admin_client: Client, found: List):
     assert content.count(b"\r\n") == 251
 
 
+def test_a_list_that_people_download_has_no_formulas(admin_client: Client, found: List):
+    store.add_members(found.member_set_id, ["=1+1", "@x", "plain"])
+    csv = admin_client.get(reverse("admin:receiving_list_download_members", args=[found.pk]))
+    content = b"".join(csv.streaming_content)  # type: ignore[attr-defined]
+    assert b'"\'=1+1"\r\n' in content and b'"\'@x"' in content and b'"plain"' in content
+
+
 def test_a_list_is_emptied_and_deleted_by_those_with_the_right(admin_client: Client, found: List):
     empty = reverse("admin:receiving_list_empty_list", args=[found.pk])
     delete = reverse("admin:receiving_list_delete_list", args=[found.pk])

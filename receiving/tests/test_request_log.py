@@ -1,7 +1,9 @@
 """The log of calls: what it holds, its bounds, replay, and which calls touched a user."""
 
+import base64
 import gzip
 import json
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -116,6 +118,44 @@ def test_the_key_is_redacted_wherever_a_client_repeats_it(key: str):
     assert last().key is not None and key.encode() not in body_of(last())
 
 
+def in_log(key: str) -> bool:
+    entry = last()
+    texts = (entry.path, entry.user_agent, entry.message, entry.body_head, body_of(entry).decode())
+    return any(key in text for text in texts)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_the_key_is_redacted_in_a_path_a_user_agent_and_however_a_body_spells_it(key: str, status: int):
+    escaped = "".join(f"\\u{ord(char):04X}" if n % 2 else char for n, char in enumerate(key))
+    smaller = "".join(f"\\u{ord(char):04x}" for char in key)
+    basic = base64.b64encode(f"{key}:".encode()).decode()
+    item = {"type": "identify", "userId": "u", "traits": {"a": key, "b": basic}}
+    body = json.dumps(item)[:-1] + f', "x": "{escaped}", "y": "{smaller}"}}'
+    path = "/v1/identify" if status == 200 else f"/lists/{key}/add"
+    sent = body if status == 200 else body.replace('"type": "identify"', '"userIds": ["u"]')
+    reply = post(key, path, sent.encode(), **{"User-Agent": f"curl {key}"})
+    assert reply.status_code == status
+    kept = body_of(last()).decode()
+    assert not in_log(key)
+    assert basic.rstrip("=") not in kept and kept.count("[redacted]") == 4
+    assert json.loads(kept)["x"] == "[redacted]"
+
+
+def test_what_is_sent_beside_the_key_is_no_secret_and_a_replay_finds_it(key: str):
+    """Mixpanel's user name stands in its bodies, too."""
+    page = {"mixpanel_cohort_id": "1", "mixpanel_session_id": "s", "members": [{"mixpanel_distinct_id": "u"}]}
+    credential = base64.b64encode(f"mixpanel:{key}".encode()).decode()
+    document = {"action": "members", "parameters": page}
+    Client().post(
+        "/mixpanel",
+        document,
+        content_type="application/json",
+        headers={"Authorization": f"Basic {credential}"},
+    )
+    assert (last().path, json.loads(body_of(last()))) == ("/mixpanel", document)
+    assert replay(last()).status == 200
+
+
 def test_a_long_body_is_kept_whole_and_shown_by_its_head(key: str, number: int):
     body = {"userIds": [f"user-{n}" for n in range(5_000)]}
     post(key, f"/lists/{number}/add", body)
@@ -155,6 +195,14 @@ def test_a_log_is_pruned_by_the_calls_that_fill_it(
     for n in range(25):
         post(key, f"/lists/{number}/add", {"userIds": [f"u{n}"]})
     assert RequestLog.objects.count() < 10
+
+
+def test_refused_calls_do_not_fill_the_log(workspace: Workspace, key: str):
+    Workspace.objects.update(log_max_bytes=20_000)
+    noise = os.urandom(2_000).hex()
+    for n in range(60):
+        assert post(key, "/lists/0/add", {"userIds": [f"{n}"], "x": noise}).status_code == 404
+    assert sum(RequestLog.objects.values_list("stored_bytes", flat=True)) < 30_000
 
 
 def test_old_message_ids_are_forgotten(workspace: Workspace):
