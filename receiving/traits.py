@@ -25,6 +25,7 @@ from receiving.statements import column, run
 
 # Of the advisory locks of PostgreSQL, those of workspaces whose users' operations are applied.
 OPERATION_LOCKS = 0x5EC2 << 48
+NO_LIMIT = 2**31 - 1
 
 
 class Held(NamedTuple):
@@ -166,14 +167,17 @@ def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
     known = _known_traits(workspace, names)
     new = [name for name in names if name not in known]
     if new:
-        _check_room(workspace, len(new))
         rows, values = rows_of(connection, new)
+        most = NO_LIMIT if workspace.max_traits is None else workspace.max_traits
         run(
             f"INSERT INTO receiving_trait (workspace_id, name) SELECT %s, user_id FROM {rows} AS ids "
-            "WHERE true ON CONFLICT DO NOTHING",
-            [workspace.pk, values],
+            "WHERE (SELECT count(*) FROM receiving_trait WHERE workspace_id = %s) + %s <= %s "
+            "ON CONFLICT DO NOTHING",
+            [workspace.pk, values, workspace.pk, len(new), most],
         )
         known = _known_traits(workspace, names)
+        if len(known) < len(names):
+            raise _too_many(workspace)
     return known
 
 
@@ -188,17 +192,13 @@ def _known_traits(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def _check_room(workspace: Workspace, more: int) -> None:
-    """Raise ApiError when the workspace may have no more names of traits."""
-    if workspace.max_traits is None:
-        return
-    if Trait.objects.filter(workspace=workspace).count() + more > workspace.max_traits:
-        raise ApiError(
-            f"This workspace holds {workspace.max_traits:,} different traits at most; nothing was applied.",
-            code="too_many_traits",
-            status=403,
-            limit=workspace.max_traits,
-        )
+def _too_many(workspace: Workspace) -> ApiError:
+    return ApiError(
+        f"This workspace holds {workspace.max_traits:,} different traits at most; nothing was applied.",
+        code="too_many_traits",
+        status=403,
+        limit=workspace.max_traits,
+    )
 
 
 # --- operations ----------------------------------------------------------------------------

@@ -26,12 +26,12 @@ ADD, REMOVE = "/lists/1/add", "/lists/1/remove"
 TRACK = {"type": "track", "userId": "u1", "event": "bought", "messageId": "m1"}
 # One after the other: what it is, the call, the status, and the statements that it may take.
 CALLS: list[tuple[str, str, Any, int, int]] = [
-    ("create", "/lists", {"name": "Buyers"}, 200, 7),
+    ("create", "/lists", {"name": "Buyers"}, 200, 8),
     ("add 1,000 new", ADD, {"userIds": USERS}, 200, 7),
     ("add 1,000 present", ADD, {"userIds": USERS}, 200, 3),
     ("remove 1,000", REMOVE, {"userIds": USERS}, 200, 6),
-    ("identify 1,000 new", "/batch", {"batch": IDENTIFIES}, 200, 13),
-    ("identify 1,000 present", "/batch", {"batch": IDENTIFIES}, 200, 6),
+    ("identify 1,000 new", "/batch", {"batch": IDENTIFIES}, 200, 14),
+    ("identify 1,000 present", "/batch", {"batch": IDENTIFIES}, 200, 7),
     ("track", "/v1/track", TRACK, 200, 2),
     ("refused", ADD, {"userIds": [None]}, 400, 2),
 ]
