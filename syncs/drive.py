@@ -21,7 +21,14 @@ from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db import (
+    Error,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -48,6 +55,8 @@ SHORT_WAIT = 5.0
 LOOK_EVERY = 0.5
 RENEW_EVERY = 15.0
 RECOVER_AFTER = 60.0
+# The same after the database cut its connections (a failover, a restart): it is there again, or soon.
+DATABASE_AFTER = 1.0
 
 
 class How(Enum):
@@ -101,6 +110,9 @@ def drive(
     except leases.LeaseLost:
         driver.transport.interrupt()
         return Ended(How.LOST, "Another driver took over.")
+    except (OperationalError, InterfaceError) as error:
+        driver.transport.interrupt()
+        return _database_was_away(driver, error)
     except Exception as error:  # a run's edge: recorded, and tried again later rather than at once
         log.exception("Driving %s failed.", destination, extra={"destination": destination_id})
         driver.transport.interrupt()
@@ -112,8 +124,25 @@ def drive(
             return Ended(How.LOST, "Another driver took over.")
     finally:
         driver.close()
-        with suppress(DatabaseError):  # a connection that was cut begins durable, when it is made anew
+        with suppress(Error):  # a connection that was cut begins durable, when it is made anew
             _relax_durability(False)
+
+
+def _database_was_away(driver: "Drive", error: Error) -> Ended:
+    """Give the destination back as soon as the database answers again; its runs go on within seconds."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = f"The database was away for a moment: {said}"
+    log.warning("%s", reason, extra={"destination": driver.destination.pk})
+    while True:
+        connection.close()
+        try:
+            return driver.recover(reason, after=DATABASE_AFTER)
+        except leases.LeaseLost:
+            return Ended(How.LOST, "Another driver took over.")
+        except (OperationalError, InterfaceError):
+            # When the lease has run out, anybody may go on; until then only this driver can.
+            if driver.lease.remaining() <= 0 or driver.stop.wait(LOOK_EVERY):
+                return Ended(How.LOST, reason)
 
 
 def _why_not(destination_id: int) -> Ended:
@@ -525,13 +554,13 @@ class Drive:
         self._commit()
         return ended
 
-    def recover(self, reason: str) -> Ended:
+    def recover(self, reason: str, *, after: float = RECOVER_AFTER) -> Ended:
         """After an error of ours: drop what was to be written, park, and let somebody try later.
 
         The runs' counts go with the batches that they count, which are sent and counted again.
         """
         self.changed, self.writes, self.feeds = [], [], []
-        self.park(RECOVER_AFTER, reason)
+        self.park(after, reason)
         assert self.ending
         return self._leave(self.ending)
 

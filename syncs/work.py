@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -35,6 +35,9 @@ PATIENCE = timedelta(seconds=150)
 # How often a worker says that it is there, and where.
 BEAT = 10.0
 BEATS = "sync_worker"
+# How often it is said that the database is away, and when it was said last.
+SAY_EVERY = 60.0
+_said_away: dict[str, float] = {}
 FOLLOW_UPS = [Trigger.LIST_GONE, Trigger.CAUGHT_UP]
 
 
@@ -154,9 +157,21 @@ def _without_dying(deed: Callable[..., None], *arguments: object) -> None:
     """Do something that comes again anyway: an error is logged. A database that was away is asked anew."""
     try:
         deed(*arguments)
+    except (OperationalError, InterfaceError) as error:
+        _database_is_away(deed.__name__, error)
+        connection.close()
     except Exception:
         log.exception("%s failed; it is tried again at the next turn.", deed.__name__)
         connection.close()
+
+
+def _database_is_away(name: str, error: Exception) -> None:
+    """Say so in one line, and then in one a minute: everything that comes again fails twice a second."""
+    now = time.monotonic()
+    if now - _said_away.get(name, -SAY_EVERY) >= SAY_EVERY:
+        _said_away[name] = now
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("%s: the database does not answer: %s", name, said)
 
 
 def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], None]) -> None:
