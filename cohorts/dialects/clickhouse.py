@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sqlglot import exp
 
+from cohorts.definitions.nested import Path
 from cohorts.dialects.expressions import SEPARATOR, call, integer, text
 from cohorts.dialects.tables import TableDialect
 from events.layout import NUMBER_PATTERN
@@ -13,17 +14,26 @@ from events.layout import NUMBER_PATTERN
 class ClickHouse(TableDialect):
     name = "clickhouse"
 
-    def json_text(self, name: str) -> exp.Expr:
+    def json_text(self, *keys: str) -> exp.Expr:
         properties = self.column(self.tables.properties)
-        kind = call("JSONType", properties, text(name))
-        string = call("JSONExtractString", properties.copy(), text(name))
-        raw = call("JSONExtractRaw", properties.copy(), text(name))
+        kind = call("JSONType", properties, *map(text, keys))
+        string = call("JSONExtractString", properties.copy(), *map(text, keys))
+        raw = call("JSONExtractRaw", properties.copy(), *map(text, keys))
         return (
             exp.case()
             .when(kind.eq(text("String")), string)
             .when(kind.copy().neq(text("Null")), raw)
             .else_(exp.null())
         )
+
+    def each_text(self, path: Path) -> exp.Expr:
+        elements = call("JSONExtractArrayRaw", self.column(self.tables.properties), *map(text, path.keys))
+        e, x = exp.column("e"), exp.to_identifier("e")
+        inner = call("JSONExtractRaw", e, *map(text, path.each))
+        found = call("arrayMap", exp.Lambda(this=inner, expressions=[x]), elements)
+        present = call("arrayFilter", exp.Lambda(this=e.copy().neq(text("")), expressions=[x.copy()]), found)
+        joined = call("concat", text("["), call("arrayStringConcat", present, text(",")), text("]"))
+        return call("nullIf", joined, text("[]"))
 
     def number(self, value: exp.Expr) -> exp.Expr:
         numeric = call("match", call("ifNull", value.copy(), text("")), text(f"^{NUMBER_PATTERN}$"))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sqlglot import exp
 
+from cohorts.definitions.nested import Path, path_of
 from cohorts.dialects.dialect import Dialect
 from cohorts.dialects.expressions import SEPARATOR, call, integer, text
 from events.engine import MissingTable
@@ -42,7 +43,10 @@ class DuckDB(Dialect):
         return self.narrowed(exp.Select().from_(parquet(self.layout.traits)))
 
     def users_with(self, name: str) -> exp.Select:
-        """The latest value of each user; of two with one time the greater text, so that all agree."""
+        """The latest value of each user; of two with one time the greater text, so that all agree.
+
+        `last` is that of the property, `inner` that of the one which the name leads into.
+        """
         latest = exp.Struct(
             expressions=[
                 exp.PropertyEQ(this=exp.to_identifier(key), expression=value)
@@ -54,20 +58,51 @@ class DuckDB(Dialect):
                 exp.PropertyEQ(this=exp.to_identifier(key), expression=exp.column(key)) for key in ("s", "n")
             ]
         )
-        rows = self.traits().select("user_id", exp.alias_(exp.ArgMax(this=last, expression=latest), "last"))
-        rows = rows.where(exp.column("name").eq(text(name))).group_by("user_id")
-        return exp.Select().from_(rows.subquery("u"))
+        newest = exp.ArgMax(this=last, expression=latest)
+        path = path_of(name)
+        if path is None:
+            rows = self.traits().select("user_id", exp.alias_(newest, "last"))
+            rows = rows.where(exp.column("name").eq(text(name)))
+        else:
+            rows = self.traits().select("user_id")
+            for alias, of in (("last", name), ("inner", path.keys[0])):
+                named = exp.Filter(
+                    this=newest.copy(), expression=exp.Where(this=exp.column("name").eq(text(of)))
+                )
+                rows = rows.select(exp.alias_(named, f"{alias}_of"))
+            rows = rows.where(exp.column("name").isin(name, path.keys[0]))
+        return exp.Select().from_(rows.group_by("user_id").subquery("u"))
 
     def known_users(self) -> exp.Select:
         return self.traits().select("user_id").where(exp.column("name").eq(text("")))
 
     def user_text(self, name: str) -> exp.Expr:
-        return exp.Dot(this=exp.column("last"), expression=exp.to_identifier("s"))
+        path = path_of(name)
+        if path is None:
+            return field("last", "s")
+        return exp.func("COALESCE", field("last_of", "s"), self.inside(field("inner_of", "s"), path))
 
     def user_number(self, name: str) -> exp.Expr:
-        return exp.Dot(this=exp.column("last"), expression=exp.to_identifier("n"))
+        return self.number(self.user_text(name)) if path_of(name) else field("last", "n")
+
+    def inside(self, value: exp.Expr, path: Path) -> exp.Expr:
+        """What a path leads to in a text that is an object, or a list, in JSON."""
+        opens = "[" if path.each and len(path.keys) == 1 else "{"
+        is_json = exp.and_(self.starts_with(value.copy(), opens), call("json_valid", value.copy()))
+        if path.each:
+            found = call("to_json", call("json_extract", value.copy(), text(path.inside)))
+            found = call("nullif", exp.cast(found, "VARCHAR"), text("[]"))
+        else:
+            found = call("json_extract_string", value.copy(), text(path.inside))
+        return exp.case().when(is_json, found)
 
     def event_text(self, name: str) -> exp.Expr:
+        path = path_of(name)
+        if path is None:
+            return self.stored(name)
+        return exp.func("COALESCE", self.stored(name), self.inside(self.stored(path.keys[0]), path))
+
+    def stored(self, name: str) -> exp.Expr:
         column = self.layout.text_column(name)
         if column:
             return exp.column(column, quoted=True)
@@ -76,6 +111,8 @@ class DuckDB(Dialect):
         return call("map_extract_value", exp.column("rest"), text(name))
 
     def event_number(self, name: str) -> exp.Expr:
+        if path_of(name):
+            return self.number(self.event_text(name))
         column = self.layout.number_column(name)
         if column:
             return exp.column(column, quoted=True)
@@ -125,6 +162,10 @@ class DuckDB(Dialect):
         one = exp.cast(integer(1), "BIGINT")
         mask = exp.BitwiseLeftShift(this=one, expression=exp.paren(day - integer(first)))
         return call("bit_count", call("bit_or", mask))
+
+
+def field(struct: str, name: str) -> exp.Expr:
+    return exp.Dot(this=exp.column(struct), expression=exp.to_identifier(name))
 
 
 def parquet(files: Iterable[str]) -> exp.Table:

@@ -5,19 +5,28 @@ from datetime import UTC, datetime
 
 from sqlglot import exp
 
+from cohorts.definitions.nested import Path, steps
 from cohorts.dialects.expressions import SEPARATOR, call, integer, text
 from cohorts.dialects.tables import TableDialect
 from events.layout import NUMBER_PATTERN
 
 # The collation that knows the small letters of all scripts.
 UNICODE = "und-x-icu"
+JSONPATH = exp.DataType.build("jsonpath", udt=True)
 
 
 class PostgreSQL(TableDialect):
     name = "postgres"
 
-    def json_text(self, name: str) -> exp.Expr:
-        return call("jsonb_extract_path_text", self.column(self.tables.properties), text(name))
+    def json_text(self, *keys: str) -> exp.Expr:
+        return call("jsonb_extract_path_text", self.column(self.tables.properties), *map(text, keys))
+
+    def each_text(self, path: Path) -> exp.Expr:
+        properties = self.column(self.tables.properties)
+        outer = call("jsonb_extract_path", properties, *map(text, path.keys))
+        found = call("jsonb_path_query_array", outer, exp.cast(text(f"$[*]{steps(path.each)}"), JSONPATH))
+        as_text = call("nullif", exp.cast(found, "TEXT"), text("[]"))
+        return exp.case().when(call("jsonb_typeof", outer.copy()).eq(text("array")), as_text)
 
     def number(self, value: exp.Expr) -> exp.Expr:
         numeric = exp.RegexpLike(this=value.copy(), expression=text(f"^{NUMBER_PATTERN}$"))

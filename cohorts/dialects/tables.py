@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from cohorts.definitions.nested import Path, path_of
 from cohorts.dialects.dialect import Dialect
 from cohorts.dialects.expressions import text
 from events.engine import MissingTable
@@ -50,7 +51,19 @@ class TableDialect(Dialect):
             )
 
     @abstractmethod
-    def json_text(self, name: str) -> exp.Expr: ...
+    def json_text(self, *keys: str) -> exp.Expr:
+        """What keys lead to in the properties, as text; NULL when missing or null."""
+
+    @abstractmethod
+    def each_text(self, path: Path) -> exp.Expr:
+        """What a path leads to in each element of a list, as a list in JSON; NULL when in none."""
+
+    def property_text(self, name: str) -> exp.Expr:
+        path = path_of(name)
+        if path is None:
+            return self.json_text(name)
+        found = self.each_text(path) if path.each else self.json_text(*path.keys)
+        return exp.func("COALESCE", self.json_text(name), found)
 
     def column(self, name: str) -> exp.Column:
         return exp.column(name, quoted=True)
@@ -86,16 +99,16 @@ class TableDialect(Dialect):
         return self.users().select(exp.alias_(self.user_id(), "user_id"))
 
     def event_text(self, name: str) -> exp.Expr:
-        return self.json_text(name)
+        return self.property_text(name)
 
     def event_number(self, name: str) -> exp.Expr:
-        return self.number(self.json_text(name))
+        return self.number(self.property_text(name))
 
     def user_text(self, name: str) -> exp.Expr:
-        return self.json_text(name)
+        return self.property_text(name)
 
     def user_number(self, name: str) -> exp.Expr:
-        return self.number(self.json_text(name))
+        return self.number(self.property_text(name))
 
 
 def table(name: str) -> exp.Table:

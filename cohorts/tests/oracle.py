@@ -115,7 +115,7 @@ def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: Z
         return compares(len({e.time.astimezone(zone).date() for e in found}), wanted)
     if measure == "weeks":
         return compares(len({e.time.astimezone(zone).isocalendar()[:2] for e in found}), wanted)
-    values = [e.properties.get(wanted["property"]) for e in found]
+    values = [value_of(wanted["property"], e.properties) for e in found]
     if measure == "distinct":
         return compares(len({distinct_key(v) for v in values if v is not None}), wanted)
     numbers = [Fraction(n) for n in map(as_number, values) if n is not None]
@@ -210,12 +210,36 @@ def distinct_key(value: Any) -> Any:
     return as_text(value) if number is None else Fraction(number)
 
 
+def value_of(name: str, properties: dict[str, Any]) -> Any:
+    """The property of that name, or what the name leads to: a list of what is in each element of a list."""
+    if properties.get(name) is not None:
+        return properties[name]
+    outer, each, inner = name.partition("[].")
+    value = descend(outer, properties)
+    if not each:
+        return value
+    found = [descend(inner, one) for one in value if leads(inner, one)] if isinstance(value, list) else []
+    return found or None
+
+
+def leads(name: str, value: Any) -> bool:
+    outer, _, last = name.rpartition(".")
+    within = descend(outer, value) if outer else value
+    return isinstance(within, dict) and last in within
+
+
+def descend(name: str, value: Any) -> Any:
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 NEGATIVE = {"!=": "=", "not_in": "in", "not_contains": "contains", "is_not_set": "is_set"}
 
 
 def holds(prop: dict[str, Any], properties: dict[str, Any], as_of: datetime) -> bool:
     [(op, wanted)] = [(k, v) for k, v in prop.items() if k not in ("property", "type", "ignore_case")]
-    value = properties.get(prop["property"])
+    value = value_of(prop["property"], properties)
     if op in NEGATIVE:
         rest = {key: value for key, value in prop.items() if key != op}
         return not holds({**rest, NEGATIVE[op]: wanted}, properties, as_of)

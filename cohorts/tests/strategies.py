@@ -44,7 +44,19 @@ texts = st.sampled_from(TEXTS)
 numbers = st.sampled_from(NUMBERS)
 dates = st.sampled_from(DATES)
 values = st.one_of(texts, numbers, st.booleans(), st.none(), st.sampled_from(LISTS), dates)
-properties = st.dictionaries(st.sampled_from(PROPERTIES), values, max_size=4)
+inner = st.one_of(texts, numbers, st.booleans(), st.none(), dates)
+objects = st.one_of(
+    st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2).map(lambda found: {"o": found}),
+    st.lists(st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2), max_size=3).map(
+        lambda found: {"o": {"l": found}, "l": found}
+    ),
+)
+NESTED = ["o.x", "o.y", "l[].x", "o.l[].y"]
+properties = st.builds(
+    lambda plain, more: {**plain, **more},
+    st.dictionaries(st.sampled_from(PROPERTIES), values, max_size=4),
+    st.just({}) | st.just({}) | objects | st.dictionaries(st.just("o.x"), texts),
+)
 
 
 @st.composite
@@ -130,9 +142,9 @@ def property_operators() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-property_conditions = st.tuples(st.sampled_from([*PROPERTIES, "none"]), property_operators()).map(
-    lambda pair: {"property": pair[0], **pair[1]}
-)
+property_conditions = st.tuples(
+    st.sampled_from([*PROPERTIES, *PROPERTIES, *NESTED, "none"]), property_operators()
+).map(lambda pair: {"property": pair[0], **pair[1]})
 one_of_some = st.lists(property_conditions, min_size=1, max_size=2).map(lambda some: {"any": some})
 asked = st.one_of(property_conditions, property_conditions, one_of_some)
 event_names = st.one_of(

@@ -72,6 +72,55 @@ def test_lists_dates_and_letters_mean_the_same_on_every_engine(
     agree_on_tables(clickhouse, definition, PEOPLE)
 
 
+CARTS = world(
+    big={
+        "cart": {"total": 120.5, "code": "SPRING"},
+        "items": [{"sku": "a", "price": 5}, {"sku": "b", "price": 70}],
+    },
+    small={"cart": {"total": 9}, "items": [{"sku": "b"}, {"price": 2}], "a.b": "plain", "a": {"b": "inner"}},
+    empty={"cart": {"total": None}, "items": [], "a": {"b": "inner"}},
+    other={"cart": "none", "items": "b", "order": {"lines": [{"item": {"sku": "z"}}]}},
+)
+
+
+@pytest.mark.parametrize(
+    ("definition", "members"),
+    [
+        (having("cart.total", **{">": 100}), ["big"]),
+        (having("cart.total", is_set=True), ["big", "small"]),
+        (having("cart.code", starts_with="SPR"), ["big"]),
+        (having("cart.code", is_not_set=True), ["empty", "other", "small"]),
+        (having("items[].sku", **{"=": "b"}), ["big", "small"]),
+        (having("items[].sku", **{"!=": "a"}), ["empty", "other", "small"]),
+        (having("items[].price", **{"<": 5}), ["small"]),
+        (having("order.lines[].item.sku", **{"in": ["y", "z"]}), ["other"]),
+        (having("a.b", **{"=": "inner"}), ["empty"]),
+        (having("a.b", **{"=": "plain"}), ["small"]),
+        (having("items[].sku", is_set=True), ["big", "small"]),
+    ],
+)
+def test_a_name_leads_into_objects_and_lists_on_every_engine(
+    definition: dict[str, Any], members: list[str], postgresql: Any, clickhouse: Any
+) -> None:
+    of_events = {**definition, "where": {"performed": {"event": "e", "where": [definition["where"]["user"]]}}}
+    for asked in (definition, of_events):
+        assert expected(asked, CARTS) == members
+        agree_on_duckdb(asked, CARTS, {"cart": 0, "items": 1, "a": 2})
+        agree_on_duckdb(asked, CARTS, {})
+        agree_on_tables(postgresql, asked, CARTS)
+        agree_on_tables(clickhouse, asked, CARTS)
+
+
+def test_sums_are_made_of_what_a_name_leads_to(postgresql: Any, clickhouse: Any) -> None:
+    for total, members in ((120, ["big"]), (5, ["big", "small"])):
+        asked = {"performed": {"event": "e", "sum": {"property": "cart.total", ">": total}}}
+        definition = {"version": 1, "where": asked}
+        assert expected(definition, CARTS) == members
+        agree_on_duckdb(definition, CARTS, {"cart": 0})
+        agree_on_tables(postgresql, definition, CARTS)
+        agree_on_tables(clickhouse, definition, CARTS)
+
+
 def test_values_that_are_the_same_count_once(postgresql: Any, clickhouse: Any) -> None:
     values = [
         10,
