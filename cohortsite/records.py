@@ -37,6 +37,7 @@ class ConfigurationRecords(HistoricalRecords):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
+    name: str
     label: str
     before: str
     after: str
@@ -64,6 +65,21 @@ def changes_of(row: models.Model) -> list[Change]:
     return changes
 
 
+def latest_change(row: models.Model) -> int | None:
+    """Return the number of a row's latest recorded change."""
+    found: int | None = row.history.aggregate(latest=models.Max("history_id"))["latest"]  # type: ignore[attr-defined]
+    return found
+
+
+def changes_since(row: models.Model, seen: int) -> list[Change]:
+    """Return what was changed after the record `seen`, the oldest first; nothing if it is not of this row."""
+    found = row.history.select_related("history_user").order_by("history_id")  # type: ignore[attr-defined]
+    records = list(found.filter(history_id__gte=seen)[: SHOWN + 1])
+    if not records or records[0].history_id != seen:
+        return []
+    return [_change(new, old) for old, new in pairwise(records)]
+
+
 def _change(new: Any, old: Any) -> Change:
     who = new.history_user.get_username() if new.history_user else ""
     fields = list(_differences(new, old)) if old is not None and new.history_type != "-" else []
@@ -74,7 +90,7 @@ def _differences(new: Any, old: Any) -> Iterator[FieldChange]:
     for field in new.tracked_fields:
         if getattr(new, field.attname) != getattr(old, field.attname):
             label = str(field.verbose_name)
-            yield FieldChange(label[:1].upper() + label[1:], _text(old, field), _text(new, field))
+            yield FieldChange(field.name, label[:1].upper() + label[1:], _text(old, field), _text(new, field))
 
 
 def _text(record: Any, field: Any) -> str:

@@ -6,6 +6,8 @@ from django.core.paginator import Page, Paginator
 from django.utils.functional import cached_property
 from unfold.sites import UnfoldAdminSite
 
+from cohortsite.stale_forms import TellsOfOtherChanges
+
 # Of a list that is longer, "more than" so many rows are told; page by page one gets behind them.
 MOST = 10_000
 
@@ -63,7 +65,13 @@ class InfinitePaginator(KeysFirst):
 
 class Site(UnfoldAdminSite):  # type: ignore[misc]
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Give each list its paginator. One with actions tells exactly how many rows "select all" means."""
+        """Give each list its paginator, and each form whose changes are recorded a word on other people's.
+
+        A list with actions tells exactly how many rows "select all" means.
+        """
         exact = admin_class is None or admin_class.show_full_result_count or admin_class.actions
+        models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
+        if admin_class is not None and all(hasattr(model, "history") for model in models):
+            admin_class = type(admin_class.__name__, (TellsOfOtherChanges, admin_class), {})
         options.setdefault("paginator", KeysFirst if exact else InfinitePaginator)
-        super().register(model_or_iterable, admin_class, **options)
+        super().register(models, admin_class, **options)
