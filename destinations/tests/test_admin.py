@@ -116,6 +116,7 @@ def test_the_credential_is_replaced_and_cleared(admin_client, destination):
     data = form_data(admin_client.get(change_url(destination)).content.decode())
     admin_client.post(change_url(destination), data | {"credential": "rotated"})
     assert Destination.objects.get().credential.reveal() == "rotated"
+    data = form_data(admin_client.get(change_url(destination)).content.decode())
     refused = admin_client.post(change_url(destination), data | {"clear_credential": "on"})
     assert "needs a credential" in refused.content.decode()
     cleared = {"clear_credential": "on", "auth_mode": "none", "confirm_move": "on"}
