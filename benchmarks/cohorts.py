@@ -3,7 +3,8 @@
     python benchmarks/cohorts.py [--quick] [--postgres SERVER] [--rounds 5]
 
 Every measurement is a process with a fresh database; databases and sizes take turns. Figures are medians.
-`--quick` is for trying this script: 100,000 users, one round.
+Ten million members come last, once: import, a refresh without movers, export, with the processor's time of
+the process, which a busy machine falsifies less. `--quick` is for trying this script: 100,000 users.
 """
 
 import sys
@@ -25,11 +26,15 @@ STEPS = {
 }
 
 
-def measure(database: str, server: str, users: int, changed: int) -> dict[str, float]:
-    """Return the seconds of each step in a fresh database, and the peak memory."""
+# Of ten million members: what each step shall take at most, in seconds, by database.
+AIMS = {"import": (12, 25), "unchanged": (8, 8), "export": (5, 5)}
+
+
+def measure(database: str, server: str, script: str, *arguments: int) -> dict[str, float]:
+    """Return the seconds of each of a script's steps in a fresh database, and the peak memory."""
     with tempfile.TemporaryDirectory() as directory, delivery.database(server, "cs_benchmark_cohorts") as url:
         where = f"sqlite:///{Path(directory)}/db.sqlite3" if database == "SQLite" else url
-        return delivery.run(sys.executable, "cohort_steps.py", users, changed, database=where)
+        return delivery.run(sys.executable, script, *arguments, database=where)
 
 
 def main() -> None:
@@ -42,7 +47,7 @@ def main() -> None:
     for _ in range(rounds):
         for case in cases:
             for database in DATABASES:
-                results[database, case].append(measure(database, asked.postgres, *case))
+                results[database, case].append(measure(database, asked.postgres, "cohort_steps.py", *case))
     delivery.about()
     for database in DATABASES:
         print(f"\n{database}, seconds, {rounds} rounds in turn\n")
@@ -53,6 +58,27 @@ def main() -> None:
         for step, label in STEPS.items():
             took = [median(each, step) for each in found]
             table.row(label, *(f"{seconds:.3f}" for seconds in took), f"{took[1] / took[0]:.1f}")
+    millions(asked.postgres, *((20_000, 100_000) if asked.quick else (2_000_000, 10_000_000)))
+
+
+def millions(server: str, small: int, large: int) -> None:
+    """Print what many members cost in and out, beside the aims; and whether memory grows with them."""
+    for at, database in enumerate(DATABASES):
+        print(f"\n{database}, {large:,} members, seconds\n")
+        fewer, more = (measure(database, server, "member_steps.py", users) for users in (small, large))
+        table = Table(
+            f"members in and out, {database}, {large:,}",
+            "step",
+            f"{small:,}",
+            f"{large:,}",
+            "of the processor",
+            "aim",
+            watched="of the processor",
+        )
+        for step, aims in AIMS.items():
+            seconds = (fewer[step], more[step], more[f"{step}_cpu"])
+            table.row(STEPS.get(step, step), *(f"{took:.1f}" for took in seconds), aims[at])
+        print(f"\nPeak memory: {fewer['peak_mb']:.0f} MB and {more['peak_mb']:.0f} MB, under 400 wanted.")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,6 @@ def test_deleting_drains_only_the_members_of_the_cohort_that_is_gone(cohort, mon
 
 def test_a_refresh_of_a_cohort_that_is_deleted_meanwhile_ends(cohort, monkeypatch):
     monkeypatch.setattr(refresh, "WRITES", 2)
-    monkeypatch.setattr(refresh, "BLOCK", 2)
 
     def deleted_meanwhile():
         yield from ["a", "b", "c"]

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -82,7 +83,6 @@ def test_the_first_version_and_what_a_person_names_are_not_guarded():
 def test_a_refresh_whose_claim_was_taken_over_writes_nothing_more(monkeypatch):
     """The source stands for a process that is suspended while another one refreshes."""
     monkeypatch.setattr(refresh, "WRITES", 2)
-    monkeypatch.setattr(refresh, "BLOCK", 2)
     cohort = make_cohort()
     refresh.replace(cohort.pk, ["a", "b"], source="first")
     others: list[CohortVersion] = []
@@ -173,7 +173,6 @@ def test_a_cohort_that_was_deleted_is_an_error_in_words():
 def test_between_two_transactions_the_writer_is_free_as_long_as_the_first_took(monkeypatch, reading, rests):
     """Reading the source counts: nothing is locked meanwhile. After the last one nobody waits."""
     monkeypatch.setattr(refresh, "WRITES", 2)
-    monkeypatch.setattr(refresh, "BLOCK", 2)
     clock = [0.0]
     slept = []
 
@@ -202,9 +201,8 @@ def test_blocks_of_any_size_give_the_same_moves(monkeypatch):
     numbers = random.Random(7)
     cohort = make_cohort()
     for block in (1, 2, 3, 7, 50):
-        monkeypatch.setattr(refresh, "BLOCK", block)
+        monkeypatch.setattr(refresh, "WRITES", block)
         monkeypatch.setattr(members, "PAGE", numbers.choice([1, 3, 8]))
-        monkeypatch.setattr(refresh, "WRITES", numbers.choice([1, 4, 9]))
         before = set(members.in_version(cohort.pk, Cohort.objects.get().version))
         wanted = sorted(numbers.sample(MANY, numbers.randint(10, 40)))
         version = refresh.replace(cohort.pk, wanted, source="test")
@@ -233,3 +231,28 @@ def test_what_a_refresh_asks_of_the_database_is_counted(users, django_assert_max
         refresh.replace(cohort.pk, ids[1:], source="one leaves")
     with django_assert_max_num_queries(25):
         refresh.amend(cohort.pk, add=ids[:1], source="one is named")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("breaks", [False, True])
+def test_only_the_publication_waits_for_the_disk_and_the_setting_is_as_before(monkeypatch, breaks):
+    asked = "PRAGMA synchronous" if connection.vendor == "sqlite" else "SHOW synchronous_commit"
+
+    def waits():
+        with connection.cursor() as cursor:
+            cursor.execute(asked)
+            return cursor.fetchone()[0]
+
+    def noting(*args):
+        during.append(waits())
+        write(*args)
+        if breaks:
+            raise ZeroDivisionError
+
+    before, write = waits(), members.enter
+    during: list[object] = []
+    monkeypatch.setattr(members, "enter", noting)
+    with nullcontext() if not breaks else pytest.raises(ZeroDivisionError):
+        refresh.replace(make_cohort().pk, ["a"], source="test", progress=lambda users: None)
+    assert during == [1 if connection.vendor == "sqlite" else "off"]
+    assert waits() == before != during[0]

@@ -234,7 +234,6 @@ def everything_of(cohort_id):
 @pytest.mark.parametrize("versions_by_index", [40, 1])
 def test_any_history_of_refreshes_gives_the_versions_that_the_model_says(monkeypatch, versions_by_index):
     monkeypatch.setattr(members, "PAGE", 3)
-    monkeypatch.setattr(refresh, "BLOCK", 3)
     monkeypatch.setattr(members, "MOST_VERSIONS_BY_INDEX", versions_by_index)
     monkeypatch.setattr(refresh, "WRITES", 2)
     run_state_machine_as_test(
