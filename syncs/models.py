@@ -194,7 +194,11 @@ class RunQuerySet(models.QuerySet["Run"]):
                 state=RunState.RUNNING,
                 reason="",
                 started_at=Coalesce("started_at", Now()),
-                cohort_error=Coalesce(Subquery(calculated.values("calculation_error")[:1]), Value("")),
+                cohort_error=Case(
+                    When(mode=RunMode.EMPTY, then=Value("")),
+                    default=Coalesce(Subquery(calculated.values("calculation_error")[:1]), Value("")),
+                    output_field=models.TextField(),
+                ),
             )
             == 1
         )

@@ -20,6 +20,7 @@ from syncs.models import Alert, Driver, Run, Sync
 from syncs.status import attention
 from syncs.status.attention import RULES, Need, needing, of, with_need
 from syncs.status.facts import facts_of
+from tests import world
 
 pytestmark = pytest.mark.django_db
 ENDED = [RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED]
@@ -68,7 +69,7 @@ def draw(count: int, seed: int, now: datetime) -> None:
             runs_done=chance.choice([0, 0, 3]),
         )
         states = [chance.choice(ENDED) for _ in range(chance.choice([0, 1, 2]))]
-        states = [] if number % 5 == 0 else [*states, chance.choice(list(RunState))]
+        states = [] if number % 5 == 0 else [*states, chance.choice([*RunState, *[RunState.PENDING] * 3])]
         for state in states:
             run = Run.objects.create(
                 sync=sync,
@@ -78,6 +79,7 @@ def draw(count: int, seed: int, now: datetime) -> None:
                 to_version=1,
                 state=state,
                 reopened=chance.random() < 0.2,
+                started_at=chance.choice([None, now]),
                 finished_at=now if state in ENDED else None,
             )
             Run.objects.filter(pk=run.pk).update(created_at=now - chance.choice([1, 30, 500]) * minutes)
@@ -144,3 +146,15 @@ def test_each_need_has_a_kind_of_alert_that_is_not_all_clear() -> None:
         AlertKind.RECOVERED,
         AlertKind.SILENT,
     }
+
+
+def test_a_run_that_was_interrupted__waits_for_its_worker_without_an_alarm() -> None:
+    """A worker that is started anew looks for what to tell before it takes the run up."""
+    sync = world.sync(world.cohort(["u1"]), world.destination("http://127.0.0.1:9"))
+    run = Run.objects.create(
+        sync=sync, trigger="schedule", from_version=0, to_version=1, started_at=timezone.now()
+    )
+    Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(hours=1))
+    assert alerts.tell_changes(timezone.now()) == []
+    Run.objects.filter(pk=run.pk).update(started_at=None)
+    assert [alert.kind for alert in alerts.tell_changes(timezone.now())] == [AlertKind.UNATTENDED]

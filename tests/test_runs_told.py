@@ -15,7 +15,7 @@ from cohorts.choices import SourceKind
 from cohorts.models import Cohort
 from cohortsite import dashboard
 from syncs import drive, lifecycle, reporting
-from syncs.choices import RejectionKind, RunState, Trigger
+from syncs.choices import RejectionKind, RunMode, RunState, Trigger
 from syncs.models import Rejection, Run, Sync
 from syncs.status.facts import states_of
 from tests import world
@@ -196,6 +196,14 @@ def test_a_run_before_which_its_cohort_could_not_be_calculated__is_not_plainly_g
     assert "there is no cohort 'gone'" in run.cohort_error
     assert "Its cohort could not be calculated before, so an older version was sent" in said
     assert reporting.exit_code([run]) == 3
+
+
+def test_a_run_that_empties__needs_no_calculation(uncalculated: Sync) -> None:
+    command("sync", str(uncalculated))
+    run = lifecycle.start(uncalculated, trigger=Trigger.PERSON, mode=RunMode.EMPTY, approved=True, by="ann")
+    world.go(uncalculated.destination)
+    run.refresh_from_db()
+    assert (run.state, run.cohort_error) == (RunState.SUCCEEDED, "")
 
 
 def test_a_sync_whose_cohort_could_not_be_calculated__is_not_equal(uncalculated: Sync) -> None:

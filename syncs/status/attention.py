@@ -85,6 +85,7 @@ def _annotated(syncs: QuerySet[Sync]) -> QuerySet[Sync]:
         last_state=last("state"),
         last_mode=last("mode"),
         last_made=last("created_at"),
+        last_began=last("started_at"),
         last_again=last("reopened"),
         ended_state=last("state", ended),
     )
@@ -125,15 +126,17 @@ def _is_due(at: datetime | None, facts: Facts) -> bool:
 
 
 def _unattended(facts: Facts) -> bool:
+    """Only of runs that were never begun: one that was interrupted is taken up when its worker is back."""
     free = facts.parked_until is None or facts.parked_until <= facts.now
-    return free and not facts.driven and _waits_since(facts, [RunState.PENDING, RunState.PARKED], GRACE)
+    never_begun = facts.run is not None and not facts.run.begun
+    return free and never_begun and not facts.driven and _waits_since(facts, [RunState.PENDING], GRACE)
 
 
 def _unattended_query(now: datetime) -> Q:
     # Said so, and not by ~Q: a destination that was never driven has no row that could be compared.
     free = Q(destination__driver__next_at=None) | Q(destination__driver__next_at__lte=now)
     idle = Q(destination__driver__until=None) | Q(destination__driver__until__lte=now)
-    return Q(last_state__in=[RunState.PENDING, RunState.PARKED], last_made__lt=now - GRACE) & free & idle
+    return Q(last_state=RunState.PENDING, last_began=None, last_made__lt=now - GRACE) & free & idle
 
 
 def _failed_sentence(facts: Facts) -> str:

@@ -115,6 +115,7 @@ def _last_run(run: Run) -> LastRun:
         cancelling=run.cancel_requested,
         cancelled_by=run.cancelled_by,
         made_at=run.created_at,
+        begun=run.started_at is not None,
         reopened=run.reopened,
         trouble=run.trouble,
         cohort_error=run.cohort_error,

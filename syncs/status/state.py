@@ -80,6 +80,7 @@ class LastRun:
     planned: int | None = None
     cancelling: bool = False
     cancelled_by: str = ""
+    begun: bool = False
     reopened: bool = False
     trouble: str = ""
     cohort_error: str = ""
