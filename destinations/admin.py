@@ -13,8 +13,9 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from destinations import try_out
-from destinations.forms import DestinationForm, PauseForm, TestRequestForm
+from destinations.forms import DestinationForm, GalleryForm, PauseForm, TestRequestForm
 from destinations.models import LIST_FIELDS, PROPERTY_FIELDS, Destination
+from destinations.partners.folder import Partner
 from destinations.payloads import Operation
 from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
@@ -29,6 +30,30 @@ def _shown_if(field: str, value: str) -> str:
 LISTS = ("list_id_from", "list_id_place", "given_lists", "find_path", "find_places")
 IS_LIST = _shown_if("kind", "list")
 IS_PROPERTY = _shown_if("kind", "property")
+
+
+Fieldsets = list[tuple[str | None, dict[str, Any]]]
+
+
+def _needed_first(sets: Fieldsets, partner: Partner, obj: Destination | None) -> Fieldsets:
+    """Ask for what this partner needs; all else is *Advanced*, and says what differs from its folder."""
+    needed = {"base_url", "confirm_move", "clear_credential", *partner.needs}
+    needed |= {"new_secrets"} if partner.secrets else set()
+    shown = [name for _, options in sets for name in options["fields"] if name in needed]
+    differ = set(partner.differences({name: getattr(obj, name) for name in partner.fields} if obj else {}))
+    made: Fieldsets = []
+    for title, options in sets:
+        if title in (None, "Paused"):
+            made.append((title, options))
+            continue
+        left = tuple(name for name in options["fields"] if name not in needed)
+        own = [name.replace("_", " ") for name in left if name in differ]
+        said = {"description": f"Differs from the partner's folder: {', '.join(own)}."} if own else {}
+        made.append((f"Advanced: {str(title).lower()}", {"fields": left, "classes": ["collapse"], **said}))
+    made.insert(
+        1, (f"What {partner.label} needs", {"fields": tuple(shown), "description": partner.impossible})
+    )
+    return [(title, options) for title, options in made if options["fields"]]
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -95,7 +120,9 @@ class DestinationAdmin(ModelAdmin):
         ]
         if obj and obj.is_paused:
             sets.insert(1, ("Paused", {"fields": ("paused_at", "pause_reason")}))
-        return sets
+        slug = obj.preset if obj else request.POST.get("preset") or request.GET.get("preset", "")
+        partner = PRESETS.get(slug)
+        return _needed_first(sets, partner, obj) if partner and partner.is_vendors else sets
 
     @display(description="Destination", ordering="name", header=True)
     def label(self, destination: Destination) -> list[str]:
@@ -122,8 +149,11 @@ class DestinationAdmin(ModelAdmin):
                 return redirect("admin:index")
             context = {**self.admin_site.each_context(request), "title": "Add destination"}
             query = request.GET.copy()
-            query.pop("preset", None)
-            context |= {"opts": self.opts, "presets": PRESETS, "query": query.urlencode()}
+            for name in ("preset", "q", "keeps"):
+                query.pop(name, None)
+            gallery = GalleryForm(request.GET)
+            context |= {"opts": self.opts, "presets": gallery.matching(), "form": gallery}
+            context["query"] = query.urlencode()
             return TemplateResponse(request, "destinations/choose_preset.html", context)
         response: HttpResponse = super().add_view(request, form_url, extra_context)
         return response

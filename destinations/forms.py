@@ -14,7 +14,9 @@ from unfold.widgets import (
 
 from destinations.endpoint import Kind
 from destinations.models import ANOTHER_HOST, SECRET_NAME, Destination
+from destinations.partners.folder import Partner
 from destinations.payloads import Operation
+from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.templates import KNOWN
 from destinations.try_out import TEST_USER
@@ -159,6 +161,36 @@ def _secrets_help(row: Destination) -> str:
         else ""
     )
     return f"One a line, as name: secret. Stands for $secret_NAME. Stored encrypted, shown nowhere. {stored}"
+
+
+class GalleryForm(forms.Form):
+    """What the gallery of partners shows."""
+
+    q = forms.CharField(
+        label="Search",
+        required=False,
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "search"}),
+    )
+    keeps = forms.ChoiceField(
+        label="What it keeps",
+        required=False,
+        choices=[("", "All"), ("list", "Lists of users"), ("property", "A property of each user")],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    name = forms.CharField(required=False, max_length=50, widget=forms.HiddenInput())
+    title = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput())
+
+    def matching(self) -> dict[str, Partner]:
+        """Return the partners that fit, by slug."""
+        values = self.cleaned_data if self.is_valid() else {}
+        words, kind = str(values.get("q", "")).lower().split(), values.get("keeps")
+        return {
+            slug: partner
+            for slug, partner in PRESETS.items()
+            if (not kind or partner.fields.get("kind", "list") == kind)
+            and all(word in f"{slug} {partner.label} {partner.hint}".lower() for word in words)
+        }
 
 
 class PauseForm(BaseDialogForm):

@@ -15,6 +15,15 @@ KEYS = frozenset(
     {"label", "hint", "order", "page", "checked", "needs", "secrets", "fields", "fake", "impossible"}
 )
 
+OWN_NAMES = "your own names in paths or templates"
+ASKED = {
+    "base_url": "the address",
+    "credential": "the credential",
+    "auth_username": "the user name",
+    "given_lists": "the id of each cohort's list",
+    "oauth": "the client's id and the address of its tokens",
+}
+
 
 class BadFolder(ValueError):
     """A partner's folder that cannot be used; the message names it and says why."""
@@ -41,6 +50,21 @@ class Partner:
     fake: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = HERE
     order: int = 100
+
+    @property
+    def asked(self) -> list[str]:
+        """Return what somebody must know to fill the form in, in words."""
+        secrets = [f"the named secret {name}" for name in self.secrets]
+        return list(dict.fromkeys([*(ASKED.get(name, OWN_NAMES) for name in self.needs), *secrets]))
+
+    @property
+    def is_vendors(self) -> bool:
+        """Say whether somebody else's documentation decides how this partner is spoken to."""
+        return self.page.startswith("http")
+
+    def differences(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the fields of the folder that have another value in these."""
+        return [name for name, value in self.fields.items() if name in values and values[name] != value]
 
 
 def read_all(*roots: Path) -> dict[str, Partner]:

@@ -30,21 +30,6 @@ NEW = {
         "ok": {"status": 200, "body": {"errors": []}},
     },
 }
-ASKED = {
-    "base_url": "the address",
-    "credential": "the credential",
-    "auth_username": "the user name",
-    "given_lists": "the id of each cohort's list",
-    "oauth": "the client's id and the address of its tokens",
-    "create_path": "your own names in the paths and templates",
-    "identify_path": "your own names in the paths and templates",
-    "batch_path": "your own names in the paths and templates",
-    "add_path": "your own names in the paths and templates",
-    "remove_path": "your own names in the paths and templates",
-    "add_template": "your own names in the paths and templates",
-    "remove_template": "your own names in the paths and templates",
-    "list_item_template": "your own names in the paths and templates",
-}
 
 
 def new(root: Path, slug: str) -> Path:
@@ -78,11 +63,9 @@ def renew(folder: Path) -> list[str]:
 
 def page_of(partner: Partner) -> str:
     """Return the page for people."""
-    asked = list(dict.fromkeys(ASKED.get(name, name) for name in partner.needs))
     lines = [f"# {partner.label}", "", partner.hint, ""]
-    if asked or partner.secrets:
-        lines += ["## What you need", "", *(f"- {what}" for what in asked)]
-        lines += [f"- the named secret `{name}`" for name in partner.secrets] + [""]
+    if partner.asked:
+        lines += ["## What you need", "", *(f"- {what}" for what in partner.asked), ""]
     lines += ["## Limits", "", f"- {partner.fields.get('batch_size', 1000):,} users a request"]
     if rate := partner.fields.get("rate"):
         lines.append(f"- {rate:g} requests a second")

@@ -322,3 +322,31 @@ def test_a_new_destination_leads_to_its_test_request(admin_client):
     )
     assert reply.status_code == 302, reply.context["adminform"].form.errors
     assert reply.url == change_url(Destination.objects.get(), "test_request")
+
+
+def test_the_gallery_is_searched_by_words_and_by_what_a_partner_keeps(admin_client):
+    page = admin_client.get(ADD, {"q": "braze", "name": "acme"}).content.decode()
+    assert "?preset=braze-attributes&amp;name=acme" in page and "?preset=klaviyo-list" not in page
+    page = admin_client.get(ADD, {"q": "braze", "keeps": "list"}).content.decode()
+    assert "?preset=braze-cohorts" in page and "?preset=braze-attributes" not in page
+    page = admin_client.get(ADD, {"q": "no such partner"}).content.decode()
+    assert "No partner is called so" in page
+
+
+def test_of_a_vendor_only_what_it_needs_is_asked_and_the_rest_is_advanced(admin_client):
+    page = admin_client.get(ADD, {"preset": "klaviyo-list"}).content.decode()
+    needed, _, advanced = page.partition("Advanced: where")
+    assert "What Klaviyo list needs" in needed
+    assert 'name="credential"' in needed and 'name="base_url"' in needed and 'name="add_template"' in advanced
+    assert "Advanced" not in admin_client.get(ADD, {"preset": "amplitude-list"}).content.decode()
+
+
+def test_what_differs_from_the_partners_folder_is_said(admin_client):
+    row = Destination.from_preset("klaviyo-list")
+    row.name, row.credential, row.rate = "k", KEY, 9.0
+    row.save()
+    page = admin_client.get(change_url(row)).content.decode()
+    assert (
+        "Differs from the partner&#x27;s folder: rate." in page
+        or "Differs from the partner's folder: rate." in page
+    )
