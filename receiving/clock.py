@@ -1,5 +1,6 @@
 """When the items of a call happened, by our clock: see events/times.py for how it is told."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,8 +39,9 @@ class Clock:
         """
         if moment.microsecond % 1_000:
             return moment
-        late = min(999, (self.received_at - moment) // MILLISECOND)
-        return moment + timedelta(microseconds=late)
+        late = (self.received_at - moment) / MILLISECOND
+        # A per cent later is later, from a millisecond to three hours.
+        return moment + timedelta(microseconds=min(999, int(75 * math.log2(1 + late))))
 
     def _sent(self, of_item: Any) -> datetime | None:
         said = self.sent_at if of_item is None else of_item

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from receiving.clock import Clock
 from receiving.models import RequestLog, UserTrait, Workspace
 from receiving.tests.posted import in_cohorts, near, post, times, traits
 
@@ -198,14 +199,12 @@ def test_a_repeated_value_is_the_word_of_its_own_time(key: str) -> None:
     assert (traits(key), in_cohorts()) == ({"vip": True}, {"vip": "true"})
 
 
-def test_of_one_millisecond_the_later_call_wins_on_both_sides(key: str) -> None:
-    when = datetime.now(UTC).replace(microsecond=0) - timedelta(milliseconds=5)
-    for value in (True, False):
-        post(key, "/v1/identify", identify(value, timestamp=when.isoformat()))
-        until = datetime.now(UTC) + timedelta(milliseconds=2)
-        while datetime.now(UTC) < until:
-            continue
-    assert (traits(key), in_cohorts()) == ({"vip": False}, {"vip": "false"})
+def test_of_one_millisecond_the_later_call_is_the_later_word() -> None:
+    said = datetime(2024, 5, 1, 10, tzinfo=UTC)
+    late = [timedelta(milliseconds=ms) for ms in (0, 1, 2, 10, 100, 1_000, 1_020, 10_000, 10_200, 9_000_000)]
+    words = [Clock(said + one).order(said) for one in late]
+    assert words == sorted(set(words))
+    assert all(said <= word < said + timedelta(milliseconds=1) for word in words)
 
 
 def test_of_one_call_and_one_time_the_last_word_counts_on_both_sides(key: str) -> None:
