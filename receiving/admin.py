@@ -21,7 +21,7 @@ from unfold.forms import BaseDialogForm
 from unfold.utils import parse_datetime_str
 
 from receiving import store
-from receiving.forms import FindMemberForm, KnownUsersForm
+from receiving.forms import ApiKeyForm, FindMemberForm, KnownUsersForm
 from receiving.keys import create_key, revoke
 from receiving.models import ApiKey, BodySearch, List, RequestLog, Workspace
 from receiving.reading import csv_of, members_of_set
@@ -228,7 +228,8 @@ class ApiKeyAdmin(ReceivingAdmin):
     autocomplete_fields = ("workspace",)
     list_select_related = ("workspace",)
     search_fields = ("name", "prefix", "workspace__slug")
-    fields: Any = ("workspace", "name", "app_id", "expires_at")
+    form = ApiKeyForm
+    fields: Any = ("workspace", "name", "app_id", "expires_at", "write_only", "origins")
     actions_detail = ("revoke_key",)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
@@ -236,7 +237,8 @@ class ApiKeyAdmin(ReceivingAdmin):
         return (*self.fields, *shown)
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        return ("workspace", "begins", "created_at", "last_used_at", "revoked_at") if obj else ()
+        fixed = ("workspace", "write_only", "begins", "created_at", "last_used_at", "revoked_at")
+        return fixed if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         """Keys are revoked and kept: the request log names them."""
@@ -250,7 +252,10 @@ class ApiKeyAdmin(ReceivingAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        stored, text = create_key(obj.workspace, name=obj.name, app_id=obj.app_id, expires_at=obj.expires_at)
+        stored, text = create_key(
+            obj.workspace, name=obj.name, app_id=obj.app_id, expires_at=obj.expires_at,
+            write_only=obj.write_only, origins=obj.origins,
+        )  # fmt: skip
         obj.pk, obj.prefix = stored.pk, stored.prefix
         # The key stands in the reply to this form and nowhere else: not in a cookie, not in the session.
         request.new_key = text  # type: ignore[attr-defined]

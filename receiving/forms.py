@@ -8,6 +8,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidge
 
 from events import file_of_ids
 from events.tables import InvalidTable, Unsure
+from receiving.browsers import clean_origins
 
 
 class KnownUsersForm(forms.Form):
@@ -31,6 +32,19 @@ class KnownUsersForm(forms.Form):
             raise ValidationError(f"{error} {said}") from None
         except InvalidTable as error:
             raise ValidationError(str(error)) from None
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # takes none at run time
+    """A key; one that pages use is of its own kind."""
+
+    def clean_origins(self) -> str:
+        return clean_origins(self.cleaned_data["origins"])
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("origins") and not cleaned.get("write_only", self.instance.write_only):
+            raise ValidationError({"origins": "Pages can only use a key that is for web pages and apps."})
+        return cleaned
 
 
 class FindMemberForm(forms.Form):

@@ -34,9 +34,18 @@ def digest(key: str) -> str:
 
 
 def create_key(
-    workspace: Workspace, *, name: str = "", app_id: str = "", expires_at: datetime | None = None
+    workspace: Workspace,
+    *,
+    name: str = "",
+    app_id: str = "",
+    expires_at: datetime | None = None,
+    write_only: bool = False,
+    origins: str = "",
 ) -> tuple[ApiKey, str]:
-    """Return the stored key and its text, which cannot be had again."""
+    """Return the stored key and its text, which cannot be had again.
+
+    One that is `write_only` is for pages of the `origins`: see browsers.py.
+    """
     text = f"cs_{secrets.token_urlsafe(32)}"
     stored = ApiKey.objects.create(
         workspace=workspace,
@@ -45,6 +54,8 @@ def create_key(
         prefix=text[:PREFIX_LENGTH],
         sha256=digest(text),
         expires_at=expires_at,
+        write_only=write_only,
+        origins=origins,
     )
     return stored, text
 

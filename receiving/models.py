@@ -161,6 +161,16 @@ class ApiKey(models.Model):
         blank=True,
         help_text="When set, a call that brings an app_id header must bring this one.",
     )
+    write_only = models.BooleanField(
+        "for web pages and apps",
+        default=False,
+        help_text="It may only write events and traits: whoever has the page or the app can read this key.",
+    )
+    origins = models.TextField(
+        "origins of pages",
+        blank=True,
+        help_text="Where pages that use it come from, one a line: https://shop.example. * allows all.",
+    )
     prefix = models.CharField(
         max_length=12, editable=False, help_text="How the key begins, to tell keys apart."
     )

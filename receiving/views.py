@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from receiving import reading, schema, store
 from receiving.amplitude import amplitude_error, invalid_fields, is_amplitude, read_events
 from receiving.body import parse_object, read_body
+from receiving.browsers import check_origin, is_preflight, preflight
 from receiving.call import Call, entry_of, json_reply
 from receiving.clock import Clock
 from receiving.errors import ApiError, Unauthorized
@@ -45,14 +46,19 @@ class PartnerView(APIView):
     keys_in_body: tuple[str, ...] = ()
     # Whether a body is what it is, whatever its Content-Type says: see body.py.
     judges_body = False
+    # Whether pages may call, with a key that is for them.
+    takes_browsers = False
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if self.takes_browsers and is_preflight(request):
+            return preflight(request)
         entry = entry_of(request)
         entry.list_id = kwargs.get("list_id")
         headers: dict[str, str] = {}
         try:
             handler = self._handler(request)
             key = self._authenticate(request, entry)
+            headers.update(check_origin(request, key, takes_browsers=self.takes_browsers))
             headers.update(count_call(key))
             resets = before_call(key.workspace)
             reply = handler(Call(key.workspace, entry, request, judges_body=self.judges_body), **kwargs)
@@ -227,6 +233,7 @@ class IdentifyView(PartnerView):
     """Segment's clients for Node bring the key as `writeKey` and in no header."""
 
     keys_in_body: tuple[str, ...] = ("writeKey",)
+    takes_browsers = True
     # Segment's own addresses do as its servers do: good items are taken.
     by_item = False
 
@@ -280,6 +287,7 @@ class AmplitudeEventsView(PartnerView):
 
     keys_in_body = ("api_key",)
     judges_body = True
+    takes_browsers = True
 
     @schema.amplitude_events
     def post(self, call: Call) -> Any:
