@@ -1,4 +1,4 @@
-"""The states of things in this room, in named groups."""
+"""The states of things in this app, in named groups."""
 
 from django.db.models import TextChoices
 

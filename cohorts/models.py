@@ -326,7 +326,7 @@ class Upload(models.Model):
     original_name = models.CharField(max_length=255)
     mode = models.CharField(max_length=20, choices=UploadMode, default=UploadMode.REPLACE)
     column = models.CharField(max_length=200, blank=True)
-    # What the person said about the file beside the column: fields of Hints by name.
+    # What the person said about the file, but for the column: fields of Hints by name.
     said = models.JSONField(default=dict)
     refuse_suspicious = models.BooleanField(default=False)
     understood = models.TextField(blank=True, help_text="How the file was read, in a sentence.")

@@ -113,7 +113,7 @@ def replace(
     that they raise before their first id leaves no trace; one that they raise later leaves a failed
     version. `source` says where they come from, in words. `replace_held` drops a version that is
     being held. `wait`: seconds to wait for a refresh that is running. `definition` and `as_of` are
-    kept with a calculated version. `progress` is told the number of users compared so far, the last
+    kept with a calculated version. `progress` is called with the number of users compared so far, the last
     time when all are written and nothing is published: what it raises then prevents the publication.
     """
     incoming = _ascending(user_ids)

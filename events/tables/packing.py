@@ -1,6 +1,6 @@
 """From what a person brought to the bytes of one table: gzip and zip are unpacked within limits.
 
-What is no table is told by its first bytes, in a sentence each.
+What is no table is known by its first bytes, in a sentence each.
 """
 
 import gzip
