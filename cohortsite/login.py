@@ -4,6 +4,7 @@ Tries are counted in the database (the setting CACHES), so that every process of
 same. They count for a person *and* an address: who knows a user name cannot keep its owner out.
 """
 
+import secrets
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -12,10 +13,15 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.internal import ratelimit
 from django.conf import settings
 from django.contrib import admin
+from django.core import signing
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+
+# A cookie of who has logged in with a browser, and for how long it is remembered.
+DEVICE = "known_device"
+DEVICE_AGE = 365 * 24 * 3600
 
 View = Callable[..., HttpResponseBase]
 
@@ -58,12 +64,29 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Take one try, or refuse; a login that succeeds gives it back."""
         super().pre_authenticate(request, **credentials)
-        anywhere = ratelimit.consume(
-            request, app="allauth.account", action="login_failed_anywhere", key=_name(credentials)
-        )
+        # Who has logged in from this browser before is counted apart: others' guesses keep nobody out there.
+        key = "\n".join([_name(credentials), _device(request, _name(credentials))])
+        anywhere = ratelimit.consume(request, app="allauth.account", action="login_failed_anywhere", key=key)
         if not anywhere:
             raise self.validation_error("too_many_anywhere")
         self._login_failed_rl_usage.usage += anywhere.usage
+
+    def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **options)
+        known = signing.dumps([user.get_username().casefold(), secrets.token_urlsafe(12)], salt=DEVICE)
+        response.set_cookie(
+            DEVICE, known, max_age=DEVICE_AGE, secure=settings.HTTPS, httponly=True, samesite="Lax"
+        )
+        return response
+
+
+def _device(request: HttpRequest, name: str) -> str:
+    """Return what tells a browser in which `name` has logged in from others; '' where they have not."""
+    try:
+        whose, device = signing.loads(request.COOKIES.get(DEVICE, ""), salt=DEVICE, max_age=DEVICE_AGE)
+    except (signing.BadSignature, ValueError, TypeError):
+        return ""
+    return str(device) if whose == name else ""
 
 
 def _name(credentials: dict[str, Any]) -> str:
@@ -88,3 +111,35 @@ def too_many_requests(request: HttpRequest) -> HttpResponseBase:
     """The page of allauth's limits that are not told on a form's field: urls.py names it handler429."""
     context = {**admin.site.each_context(request), "title": "Too many tries", "wait": wait_of("login")}
     return TemplateResponse(request, "429.html", context, status=429).render()
+
+
+def _way_on(request: HttpRequest, status: int, title: str, sentences: list[str]) -> HttpResponseBase:
+    context = {**admin.site.each_context(request), "title": title, "sentences": sentences}
+    return TemplateResponse(request, "way_on.html", context, status=status).render()
+
+
+def not_allowed(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    """urls.py names it handler403."""
+    if request.user.is_authenticated:
+        said = [f"You are logged in as {request.user.get_username()}, whose roles do not allow this."]
+        said.append("Ask an administrator for the role that does, or go back to the overview.")
+    else:
+        said = ["You are not logged in, or not any more. Log in, then come back to this page."]
+    return _way_on(request, 403, "Not allowed", said)
+
+
+def nothing_there(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    """urls.py names it handler404."""
+    said = ["There is nothing at this address. It may have been deleted, or the address has a slip."]
+    return _way_on(request, 404, "Nothing there", said)
+
+
+def another_session(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    """What Django calls a CSRF failure; the setting CSRF_FAILURE_VIEW names it. Nothing was saved."""
+    said = [
+        "Your session has changed since this form was opened: you have logged in again, or out, in another "
+        "tab. Nothing was saved, and nothing is lost.",
+        "Go back with your browser: what you entered is still there. Log in again in another tab if you are "
+        "asked to, copy what you entered, load the form again and send it.",
+    ]
+    return _way_on(request, 403, "Please send it again", said)

@@ -33,6 +33,7 @@ SESSION_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "cohortsite.login.another_session"
 
 # --- What the program is made of ----------------------------------------------------------
 INSTALLED_APPS = [

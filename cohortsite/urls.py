@@ -9,13 +9,15 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from cohortsite import where
 from cohortsite.health import healthz
-from cohortsite.login import too_many_requests
+from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
 
 admin.autodiscover()
 # The admin's own form knows neither limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+handler403 = not_allowed
+handler404 = nothing_there
 handler429 = too_many_requests
 
 urlpatterns = [

@@ -450,3 +450,59 @@ def test_the_list_of_users_tells_who_has_it(client, ann, clock, django_assert_ma
 @pytest.mark.parametrize("model", ["mfa/authenticator", "account/emailaddress", "account/emailconfirmation"])
 def test_its_rows_have_no_page(admin_client, model):
     assert admin_client.get(f"/admin/{model}/").status_code == 404
+
+
+def test_a_hundred_guesses_from_many_addresses_keep_nobody_out_where_they_logged_in_before(ann, clock):
+    home = Client()
+    assert try_in(home, REMOTE_ADDR="198.51.100.1").status_code == 302
+    del home.cookies["sessionid"]
+    for n in range(100):
+        said = try_in(Client(), password="wrong", REMOTE_ADDR=f"192.0.2.{n % 20}").content.decode()
+    assert "for this user name" in try_in(Client(), REMOTE_ADDR="203.0.113.1").content.decode(), said
+    # From a new address, too: the browser is known.
+    assert try_in(home, REMOTE_ADDR="203.0.113.2").status_code == 302
+
+
+def test_the_cookie_of_one_person_opens_no_way_to_another_and_a_forged_one_none(ann, clock, settings):
+    settings.ACCOUNT_RATE_LIMITS = {**settings.ACCOUNT_RATE_LIMITS, "login_failed_anywhere": "3/h/key"}
+    person("bob")
+    bobs = Client()
+    assert try_in(bobs, "bob", REMOTE_ADDR="198.51.100.1").status_code == 302
+    del bobs.cookies["sessionid"]
+    forged = Client()
+    forged.cookies["known_device"] = "ann:1:x"
+    for n in range(3):
+        try_in(Client(), password="wrong", REMOTE_ADDR=f"192.0.2.{n}")
+    for client in (bobs, forged):
+        assert "for this user name" in try_in(client, REMOTE_ADDR="203.0.113.9").content.decode()
+
+
+def test_guesses_with_a_known_browser_end_too(ann, clock, settings):
+    settings.ACCOUNT_RATE_LIMITS = {**settings.ACCOUNT_RATE_LIMITS, "login_failed_anywhere": "3/h/key"}
+    home = Client()
+    assert try_in(home).status_code == 302
+    del home.cookies["sessionid"]
+    for n in range(3):
+        try_in(home, password="wrong", REMOTE_ADDR=f"192.0.2.{n}")
+    assert "known_device" in home.cookies
+    assert "for this user name" in try_in(home, REMOTE_ADDR="203.0.113.9").content.decode()
+
+
+def test_a_form_of_another_session_is_answered_in_plain_words(ann):
+    client = Client(enforce_csrf_checks=True)
+    reply = client.post("/account/login/", {"login": "ann", "password": "x"})
+    page = reply.content.decode()
+    assert reply.status_code == 403 and "Nothing was saved" in page
+    assert "CSRF" not in page and "DEBUG" not in page
+
+
+def test_pages_that_are_not_there_or_not_allowed_have_a_way_on(ann):
+    client = Client()
+    assert try_in(client).status_code == 302
+    for url, status, words in (
+        ("/nowhere", 404, "There is nothing at this address"),
+        ("/admin/auth/user/", 403, "whose roles do not allow this"),
+    ):
+        reply = client.get(url)
+        page = reply.content.decode()
+        assert reply.status_code == status and words in page and 'href="/admin/"' in page
