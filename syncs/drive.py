@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
+from typing import TypeVar
 
 from django.db import (
     Error,
@@ -46,6 +47,7 @@ from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step
 from syncs.feed import Feed, Work
 from syncs.models import Batch, Driver, Rejection, Run, Sync
 from syncs.plan import Plan
+from syncs.turns import Turns, alone
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Ended:
 
 
 Result = Reply | DeliveryError | Exception
+T = TypeVar("T")
 
 
 def drive(
@@ -85,11 +88,13 @@ def drive(
     *,
     stop: threading.Event,
     report: Callable[[list[Run]], None] = lambda runs: None,
+    turns: Turns | None = None,
 ) -> Ended:
     """Drive all open runs of a destination until none is left, or something stands in the way.
 
     `stop`: when set, nothing new is sent; what is in flight is recorded. `report` is given the active
-    runs after each transaction. Returns how it ended; what became of a run is in its row.
+    runs after each transaction. `turns`: of a process that has other drivers; this one has the turn.
+    Returns how it ended; what became of a run is in its row.
     """
     destination = Destination.objects.get(pk=destination_id)
     if destination.is_paused:
@@ -103,9 +108,9 @@ def drive(
         Destination.objects.pause(destination_id, str(error))
         lease.release()
         return Ended(How.PAUSED, str(error))
-    driver = Drive(lease, destination, endpoint, stop, report)
+    driver = Drive(lease, destination, endpoint, stop, report, turns or alone())
     try:
-        _relax_durability(True)
+        driver.relax()
         return driver.loop()
     except leases.LeaseLost:
         driver.transport.interrupt()
@@ -159,6 +164,7 @@ class Drive:
     endpoint: Endpoint
     stop: threading.Event
     report: Callable[[list[Run]], None]
+    turns: Turns
     feeds: list[Feed] = field(default_factory=list)
     # Works that may be sent at once: the next piece of a batch, or a retry whose wait is over.
     ready: deque[Work] = field(default_factory=deque)
@@ -188,6 +194,7 @@ class Drive:
         self.slot = 0.0
         self._looked = self._renewed = 0.0
         self._turn = 0
+        self._relaxed: object = None
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -212,7 +219,7 @@ class Drive:
         now = time.monotonic()
         if self.stop.is_set() and self.ending is None:
             self.ending = Ended(How.STOPPED, "Stopped.")
-        if now - self._looked < LOOK_EVERY:
+        if now - self._looked < LOOK_EVERY * self.turns.crowd:
             return
         self._looked = now
         self._adopt()
@@ -284,6 +291,8 @@ class Drive:
         self.changed, self.writes = [], []
         if self.durable:
             _relax_durability(False)
+        elif connection.connection is not self._relaxed:
+            self.relax()  # the connection was given up while this driver rested
         while True:
             try:
                 with transaction.atomic():
@@ -299,10 +308,15 @@ class Drive:
                 about = {"destination": self.destination.pk}
                 log.warning("The database is locked; trying again.", extra=about)
         if self.durable:
-            _relax_durability(True)
+            self.relax()
         self.durable = False
         self._renewed = now
         self.report([feed.run for feed in self.feeds])
+
+    def relax(self) -> None:
+        """From now on commits of this connection do not wait for the disk."""
+        _relax_durability(True)
+        self._relaxed = connection.connection
 
     def _submit(self, chosen: list[Work]) -> None:
         for work in chosen:
@@ -352,11 +366,14 @@ class Drive:
         if not self.in_flight:
             idle = not (self.ready or self.ahead or self.feeds)
             wait = LOOK_EVERY if idle else min(max(self.gate - time.monotonic(), 0), LOOK_EVERY)
-            if wait and self.stop.wait(wait):
+            if wait and self._rest(partial(self.stop.wait, wait)):
                 return
             wait = 0
         try:
-            work, request, result = self.results.get(timeout=wait) if wait else self.results.get_nowait()
+            waits = wait and self.results.empty()
+            work, request, result = (
+                self._rest(partial(self.results.get, timeout=wait)) if waits else self.results.get_nowait()
+            )
             while True:
                 self.in_flight -= 1
                 work.feed.flying -= 1
@@ -364,6 +381,11 @@ class Drive:
                 work, request, result = self.results.get_nowait()
         except queue.Empty:
             return
+
+    def _rest(self, until: Callable[[], T]) -> T:
+        """Wait, and let the process's other drivers have the database meanwhile."""
+        with self.turns.rest():
+            return until()
 
     def _find_way_on(self) -> bool:
         """Nothing is in flight: finish what can be finished; return whether there is more to send."""

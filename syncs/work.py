@@ -24,11 +24,13 @@ from syncs import alerts, due, reporting
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
 from syncs.models import Run
+from syncs.turns import Turns
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[list[Run]], None]
-SLOTS = 8
+# Destinations that a process drives at a time: each may wait for its partner as long as that takes.
+SLOTS = 128
 POLL = 0.5
 # A command waits this long for a partner that asked for it: as long as a run's own retries last.
 PATIENCE = timedelta(seconds=150)
@@ -48,6 +50,7 @@ class Slots:
         self.stop, self.report, self.slots = stop, report, slots
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="drive")
         self._driving: dict[int, Future[Ended]] = {}
+        self.turns = Turns(lambda: len(self._driving))
 
     def fill(self, destinations: Iterable[int]) -> None:
         """Begin to drive the destinations that nobody here drives, as long as there are slots."""
@@ -71,10 +74,8 @@ class Slots:
         return bool(self._driving)
 
     def _drive(self, destination: int) -> Ended:
-        try:
-            return drive(destination, stop=self.stop, report=self.report)
-        finally:
-            connection.close()
+        with self.turns.taken():
+            return drive(destination, stop=self.stop, report=self.report, turns=self.turns)
 
 
 def drive_runs(runs: list[Run], *, stop: threading.Event, report: Report = lambda runs: None) -> list[Run]:

@@ -1,0 +1,77 @@
+"""A slow partner slows no other: who waits for it takes nobody's place. Order is tested, not time."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from syncs import lifecycle
+from syncs.choices import RunState, Trigger
+from syncs.models import Run
+from syncs.turns import Turns
+from syncs.work import Slots
+from tests import world
+from tests.partner import Partner
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SLOW, AT_ONCE = 24, 3
+
+
+def wait_for(fact, seconds=60.0) -> None:
+    woken = threading.Event()
+    for _ in range(int(seconds / 0.05)):
+        if fact():
+            return
+        woken.wait(0.05)
+    raise AssertionError("it did not come true")
+
+
+class Slow(Partner):
+    """Answers nobody before `gate` is set."""
+
+    gate = threading.Event()
+
+    def answer(self, *call):
+        self.gate.wait(60)
+        return super().answer(*call)
+
+
+def test_a_quick_partner_is_served_while_many_slow_ones_have_not_answered():
+    with Slow() as slow, Partner() as quick:
+        cohort = world.cohort(world.users(20))
+        late = [world.sync(cohort, world.destination(slow.url)) for _ in range(SLOW)]
+        for sync in late:
+            lifecycle.start(sync, trigger=Trigger.SCHEDULE)
+        sync = world.sync(cohort, world.destination(quick.url, batch_size=2))
+        stop = threading.Event()
+        slots = Slots(stop, lambda runs: None)
+        slots.turns = Turns(lambda: SLOW, at_once=AT_ONCE)
+        try:
+            slots.fill([each.destination_id for each in late])
+            wait_for(lambda: slow.in_flight == SLOW)
+            run = lifecycle.start(sync, trigger=Trigger.SCHEDULE)
+            slots.fill([sync.destination_id])
+            wait_for(lambda: Run.objects.get(pk=run.pk).state == RunState.SUCCEEDED)
+            assert slow.in_flight == SLOW, "none of the slow ones has answered"
+        finally:
+            slow.gate.set()
+            wait_for(lambda: not Run.objects.exclude(state=RunState.SUCCEEDED).exists())
+            stop.set()
+            slots.close()
+        assert quick.members(world.name_at_partner(sync)) == world.wanted(sync)
+
+
+def test_a_driver_that_rests_in_a_crowd_holds_no_connection():
+    turns = Turns(lambda: 9, at_once=3)
+    seen = []
+
+    def drive() -> None:
+        with turns.taken():
+            connection.ensure_connection()
+            with turns.rest():
+                seen.append(connection.connection)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    thread.join(30)
+    assert seen == [None]
