@@ -147,7 +147,7 @@ def prepare(
         known = usable(workspace, folders, FileKind.EVENTS)
     prepared = []
     for kind, make in ((FileKind.EVENTS, prepare_events), (FileKind.TRAITS, prepare_traits)):
-        paths = [path for path in sorted(sources.glob(f"{kind.value}-*.jsonl")) if path.stat().st_size]
+        paths = convert.staged(sources, kind.value)
         if paths and kind in kinds:
             with connect(limits(), folders.temp) as connection:
                 target = folders.temp / file_name(batch, kind)

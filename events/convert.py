@@ -3,6 +3,7 @@
 The steps of a conversion share a connection: `load`, `drop_repeats`, `count`, `write`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,7 +54,8 @@ def load_traits(connection: Connection, sources: Sequence[Path]) -> None:
 
 def load(connection: Connection, sources: Sequence[Path], columns: str) -> None:
     """Read spool files into the table `spooled`. A last line cut off by a crash was never acknowledged."""
-    connection.execute(f"CREATE OR REPLACE TABLE spooled AS SELECT * FROM {spool_rows(sources, columns)}")
+    rows = spool_rows(sources, columns, ", ".join(re.findall(r"(\w+):", columns)))
+    connection.execute(f"CREATE OR REPLACE TABLE spooled AS SELECT * FROM {rows}")
 
 
 def drop_repeats(connection: Connection, files: Sequence[str]) -> int:
@@ -76,25 +78,49 @@ def drop_repeats(connection: Connection, files: Sequence[str]) -> int:
 REPEATED = "insert_id IS NOT NULL AND (user_id, insert_id) IN (SELECT (u, i) FROM repeated)"
 
 
-def load_ids(connection: Connection, source: Path) -> None:
-    """Read the users and insert ids of a spool file into the table `repeated`."""
-    rows = spool_rows([source], "{u:'VARCHAR', i:'VARCHAR'}")
+def load_ids(connection: Connection, sources: Sequence[Path]) -> None:
+    """Read the users and insert ids of staged files into the table `repeated`."""
+    rows = spool_rows(sources, "{u:'VARCHAR', i:'VARCHAR'}", "u, i")
     ids = f"SELECT DISTINCT u, i FROM {rows} WHERE i IS NOT NULL"
     connection.execute(f"CREATE OR REPLACE TABLE repeated AS {ids}")
 
 
-def days_of(source: Path) -> list[str]:
-    """Return the days (ISO, UTC) that a spool file has events of."""
-    rows = spool_rows([source], "{t:'BIGINT'}")
+def days_of(sources: Sequence[Path]) -> list[str]:
+    """Return the days (ISO, UTC) that staged files have events of."""
+    rows = spool_rows(sources, "{t:'BIGINT'}", "t")
     days = f"SELECT DISTINCT make_timestamp(t)::DATE::VARCHAR FROM {rows}"
     with duckdb.connect() as connection:
         return [str(row[0]) for row in connection.execute(f"{days} ORDER BY 1").fetchall()]
 
 
-def spool_rows(sources: Sequence[Path], columns: str) -> str:
-    paths = listed([str(path) for path in sources])
+def staged(folder: Path, kind: str) -> list[Path]:
+    """Return the files of a folder that hold spooled or staged rows, in their order."""
+    found = [*folder.glob(f"{kind}-*.jsonl"), *folder.glob(f"{kind}-*.parquet")]
+    return sorted(path for path in found if path.stat().st_size)
+
+
+def has_rows(folder: Path) -> bool:
+    paths = [path for kind in ("events", "traits") for path in staged(folder, kind)]
+    parts = [str(path) for path in paths if path.suffix == ".parquet"]
+    if len(parts) < len(paths):
+        return True
+    with duckdb.connect() as connection:
+        counted = f"SELECT count(*) FROM read_parquet({listed(parts)})" if parts else "SELECT 0"
+        return connection.execute(counted).fetchall() != [(0,)]
+
+
+def spool_rows(sources: Sequence[Path], columns: str, names: str) -> str:
+    """Return SQL for the rows of spool files and staged files, in brackets, in the order of the files."""
+    parts = [str(path) for path in sources if path.suffix == ".parquet"]
+    lines = listed([str(path) for path in sources if path.suffix != ".parquet"])
     longest = 2 * MAX_LINE
-    return f"read_json({paths}, format='newline_delimited', columns={columns}, maximum_object_size={longest})"
+    found = [f"SELECT {names} FROM read_parquet({listed(parts)})"] if parts else []
+    if len(parts) < len(sources):
+        found.append(
+            f"SELECT {names} FROM read_json({lines}, format='newline_delimited', columns={columns}, "
+            f"maximum_object_size={longest})"
+        )
+    return f"({' UNION ALL '.join(found)})"
 
 
 def count_rows(connection: Connection) -> int:

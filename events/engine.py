@@ -70,6 +70,8 @@ def translated(limits: Limits) -> Iterator[None]:
         raise timed_out(limits) from None
     except duckdb.OutOfMemoryException as error:
         raise too_large(limits, str(error).splitlines()[0]) from None
+    except duckdb.IOException as error:
+        raise EngineError(f"The disk or a file was in the way: {str(error).splitlines()[0]}") from None
 
 
 def timed_out(limits: Limits) -> TimedOut:

@@ -11,6 +11,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -25,6 +26,7 @@ from events.tables.text import Text, decoded, encoding_of
 
 KINDS = ".csv, .tsv, .jsonl, .json, .parquet, .xlsx or .zip; .gz after any of the first four"
 TEXTS = (".csv", ".tsv", ".txt")
+PARQUET_ROWS = 100_000
 
 
 class UnreadableFile(Exception):
@@ -49,7 +51,7 @@ Progress = Callable[[int], None]
 def read(path: Path, progress: Progress = lambda done: None) -> Iterator[Record | Bad]:
     """Yield a file's records in its order. `progress` gets the number of bytes read of the file."""
     name = path.name.lower()
-    try:
+    with damaged(path):
         if name.endswith(".parquet"):
             yield from parquet(path)
         elif name.endswith(".xlsx"):
@@ -59,6 +61,13 @@ def read(path: Path, progress: Progress = lambda done: None) -> Iterator[Record 
         else:
             with path.open("rb") as file:
                 yield from stream(name, file, "", lambda: progress(file.tell()))
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Raise UnreadableFile in place of the errors of a file that is damaged."""
+    try:
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, duckdb.Error) as error:
         raise UnreadableFile(f"{path.name} is damaged or cut off: {error}") from None
     except InvalidTable as error:
@@ -66,15 +75,21 @@ def read(path: Path, progress: Progress = lambda done: None) -> Iterator[Record 
 
 
 def stream(name: str, file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
-    if name.endswith(".gz"):
-        packed = Counted(file)
-        unpacking = gzip.GzipFile(fileobj=cast(IO[bytes], packed))
-        name, file = name[:-3], limited(cast(IO[bytes], unpacking), lambda: packed.count)
+    name, file = unpacked(name, file)
     if name.endswith(TEXTS):
         return rows(file, where, step)
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return lines(file, where, step)
     raise UnreadableFile(f"{name}: unknown kind of file; use {KINDS}")
+
+
+def unpacked(name: str, file: IO[bytes]) -> tuple[str, IO[bytes]]:
+    """Return what is in a gzip file, which may not inflate without end, and its name; any other as it is."""
+    if not name.endswith(".gz"):
+        return name, file
+    packed = Counted(file)
+    unpacking = gzip.GzipFile(fileobj=cast(IO[bytes], packed))
+    return name[:-3], limited(cast(IO[bytes], unpacking), lambda: packed.count)
 
 
 def archive(path: Path, progress: Progress) -> Iterator[Record | Bad]:
@@ -170,6 +185,21 @@ def header_of(reader: Iterator[list[str]], where: str) -> list[str]:
     if not header or len(set(header)) < len(header):
         raise UnreadableFile(f"{where}the first line must name the columns, each once")
     return header
+
+
+def parquet_lines(path: Path, progress: Progress) -> Iterator[bytes]:
+    """Rows as blocks of lines of JSON, as `parquet` reads them."""
+    size = path.stat().st_size
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        counted = connection.execute("SELECT count(*) FROM read_parquet($1)", [str(path)])
+        [(total,)] = counted.fetchall()
+        result = connection.execute("SELECT to_json(r)::VARCHAR FROM read_parquet($1) AS r", [str(path)])
+        done = 0
+        while batch := result.fetchmany(PARQUET_ROWS):
+            yield b"".join([row.encode() + b"\n" for (row,) in batch])
+            done += len(batch)
+            progress(size * done // total)
 
 
 def parquet(path: Path) -> Iterator[Record | Bad]:

@@ -14,13 +14,15 @@ from django.utils import timezone
 from events import compact, convert
 from events import publish as publication
 from events.amplitude import properties_of
+from events.bulk import Fields
 from events.correct import Rows, TakenOut, of_imports, publication_of, standing_import, take_out
-from events.formats import Bad, Progress, Record, UnreadableFile, read
+from events.formats import Bad, Progress, Record, UnreadableFile
 from events.locks import own_folder
 from events.models import FileKind, ImportedFile
 from events.publish import Publication, working
 from events.records import InvalidRecord, event_line, traits_line
 from events.site import check_site
+from events.staging import Reader, stage
 from events.tables.headings import OF_EVENTS, is_known
 from events.workspace_folders import Folders, check_kept_here
 
@@ -101,8 +103,8 @@ class Replaces:
 
     def rows(self, workspace: str, staging: Path, source: str) -> Rows | None:
         """Return the rows that go, or None. Raises NothingToCorrect."""
-        staged = staging / "events-0.jsonl"
-        has_events = staged.stat().st_size > 0
+        staged = convert.staged(staging, "events")
+        has_events = bool(staged)
         for key in self.imports:
             standing_import(workspace, key)
         parts = [of_imports(self.imports)] if self.imports else []
@@ -145,8 +147,8 @@ def import_file(
     check_site()
     folders = Folders(workspace).make()
     with own_folder(folders.staging) as staging:
-        stage(path, mapped, staging, imported, progress)
-        if imported.bad_lines and not any(file.stat().st_size for file in staging.glob("*.jsonl")):
+        stage(path, staging, folders.temp, reader_of(mapped, imported), progress)
+        if imported.bad_lines and not convert.has_rows(staging):
             raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
         with working(workspace):
             publish(workspace, folders, staging, imported, about, replaces or Replaces())
@@ -161,18 +163,43 @@ def digest_of(path: Path, mapped: Mapped) -> str:
     return digest.hexdigest()
 
 
-def stage(path: Path, mapped: Mapped, staging: Path, imported: Imported, progress: Progress) -> None:
-    """Write the file's records as spool lines; count the bad ones."""
+def reader_of(mapped: Mapped, imported: Imported) -> Reader:
+    """Return how lines become events and users' properties; the bad ones are counted."""
     now = datetime.now(UTC)
-    with (staging / "events-0.jsonl").open("wb") as events, (staging / "traits-0.jsonl").open("wb") as traits:
-        for record in read(path, progress):
-            if isinstance(record, Bad):
-                imported.bad(record.place, record.reason)
-                continue
-            try:
-                stage_record(record, mapped, now, events, traits)
-            except InvalidRecord as error:
-                imported.bad(record.place, str(error))
+
+    def take(record: Record | Bad, events: IO[bytes], traits: IO[bytes]) -> None:
+        if isinstance(record, Bad):
+            imported.bad(record.place, record.reason)
+            return
+        try:
+            stage_record(record, mapped, now, events, traits)
+        except InvalidRecord as error:
+            imported.bad(record.place, str(error))
+
+    return Reader(take, lambda names: bulk_fields(mapped, names))
+
+
+def bulk_fields(mapped: Mapped, names: Sequence[str]) -> Fields | None:
+    """Return where lines with these names have their fields, if each has one place and all is usual."""
+    guesses = {
+        field: [mapped.columns[field]]
+        if field in mapped.columns
+        else [g for g in GUESSES[field] if g in names]
+        for field in GUESSES
+    }
+    unclear = any(len(found) > 1 or not set(found) <= set(names) for found in guesses.values())
+    if (
+        mapped.traits
+        or unclear
+        or guesses["traits"]
+        or "event_type" in names
+        or set(mapped.constants) & set(OBJECTS)
+    ):
+        return None
+    columns = {field: found[0] for field, found in guesses.items() if found}
+    if not {"user_id", "event", "time"} <= columns.keys() | mapped.constants.keys():
+        return None
+    return Fields(columns, mapped.constants)
 
 
 def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes], traits: IO[bytes]) -> None:

@@ -1,0 +1,182 @@
+"""What is read in bulk is what the reader of lines reads: the same events and refusals, in the same order."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from events import bulk, convert
+from events.formats import UnreadableFile, read
+from events.importing import Imported, Mapped, reader_of
+from events.staging import stage, stage_lines
+
+pytestmark = pytest.mark.once
+
+USERS = st.sampled_from(
+    ["u1", "00002", " u", "", "é", "u\u00a0", "a b", "\u3000", "x" * 1025, 7, -3, 2**70, None, True]
+)
+TIMES = st.sampled_from([
+    "2024-05-01T10:00:00Z", "2024-05-01 10:00:00.123456", "2024-05-01", "2024-05-01T10:00:00+02:00", "soon",
+    "2024-02-30T10:00:00Z", "2024-05-01T24:00:00Z", "2024-05-01T10:00:60Z", "1969-12-31T23:59:59Z",
+    1714521600, 1714521600123, "1714521600", 1714521600.5, "2024-05-01T10:00:00+00:00", 5, None, True,
+    "2300-01-01T00:00:00Z",
+])  # fmt: skip
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8),
+    st.sampled_from([
+        1.5, 10.0, 0.05, 1e-7, 100.25, -0.0, 1e22, 0.00001, "true", "null", "-1", 'a"b', "a,b", "a\nb", "\\",
+        "[", "{x", [1, 2], {"a": 1}, [], "3.50", "://x", "\x01", "\ud800", "nan",
+    ]),
+)  # fmt: skip
+NAMES = st.sampled_from(["a", "b", "", "Ünï", "x" * 256, "a b", "null", "type"])
+EVENTS = st.one_of(st.sampled_from(["play", "buy", "", " ", "é" * 255, "é" * 256, None, 3]))
+
+
+def understood(path: Path, mapped: Mapped, *, in_bulk: bool) -> tuple[Any, ...]:
+    """Return what a file is staged as: events, users' properties, and what is said of bad lines."""
+    imported = Imported(path.name)
+    reader = reader_of(mapped, imported)
+    with tempfile.TemporaryDirectory() as name:
+        folder, temp = Path(name) / "staging", Path(name) / "temp"
+        folder.mkdir()
+        temp.mkdir()
+        try:
+            if in_bulk:
+                stage(path, folder, temp, reader, lambda done: None)
+            else:
+                with (folder / "traits-0.jsonl").open("wb") as traits:
+                    stage_lines(read(path), folder / "events-0.jsonl", reader, traits)
+        except UnreadableFile as error:
+            return ("unreadable", str(error))
+        events = []
+        if paths := convert.staged(folder, "events"):
+            with duckdb.connect() as connection:
+                convert.load_events(connection, paths)
+                events = connection.execute("SELECT u, e, t, i, p FROM spooled ORDER BY rowid").fetchall()
+        users = [json.loads(line)["p"] for line in (folder / "traits-0.jsonl").read_bytes().splitlines()]
+        return events, users, imported.bad_lines, imported.problems
+
+
+def same(path: Path, mapped: Mapped | None = None) -> None:
+    mapped = mapped or Mapped()
+    assert understood(path, mapped, in_bulk=True) == understood(path, mapped, in_bulk=False)
+
+
+def dumped(value: Any, spaced: bool) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=None if spaced else (",", ":"))
+
+
+RECORDS = st.fixed_dictionaries(
+    {"user_id": USERS, "event": EVENTS, "time": TIMES},
+    optional={
+        "properties": st.one_of(st.none(), st.dictionaries(NAMES, VALUES, max_size=3), VALUES),
+        "insert_id": st.sampled_from(["i", "", None, 5, "x" * 256, 1.5]),
+        "type": st.sampled_from(["track", "identify", None, 3]),
+        "a": VALUES,
+        "traits": st.just({"plan": "pro"}),
+    },
+)
+START = '{"user_id":"u","event":"e","time":"2024-05-01T00:00:00Z","properties":'
+ODD = [
+    "", "", "", "{broken\n", "\n", "[1]\n", START + '{"a":1,"a":2}}\n', START + '{"a":1.50,"b":1e3,}}\n',
+    START + '{"a":NaN}}\n', START + '{"a":1.50}}\n', START + '{"a":1e400}}\n',
+]  # fmt: skip
+HEADERS = [
+    "user_id,event,time,a,b", "userId,event,timestamp,insert_id,b", "user_id,event,time,properties,b",
+    '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
+]  # fmt: skip
+WHOLE = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@WHOLE
+@given(
+    records=st.lists(RECORDS, min_size=1, max_size=6),
+    alike=st.booleans(),
+    spaced=st.booleans(),
+    odd=st.sampled_from(ODD),
+    block=st.sampled_from([64, 1 << 20]),
+)
+def test_json_lines(
+    tmp_path: Path, records: list[Any], alike: bool, spaced: bool, odd: str, block: int
+) -> None:
+    if alike:
+        records = [record | {"properties": records[0].get("properties")} for record in records]
+    text = "".join(dumped(record, spaced) + "\n" for record in records) + odd
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    before, bulk.BLOCK = bulk.BLOCK, block
+    try:
+        same(path)
+    finally:
+        bulk.BLOCK = before
+
+
+CELLS = st.sampled_from([
+    "u1", "play", "2024-05-01T10:00:00Z", "", '"a"', '"a,b"', '"a""b"', 'a"b', '"a"b', '"a\nb"', "x" * 300,
+    "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""',
+])  # fmt: skip
+ROWS = st.one_of(
+    st.tuples(st.just("u1"), st.just("play"), st.just("2024-05-01T10:00:00Z"), CELLS, CELLS).map(",".join),
+    st.lists(CELLS, max_size=6).map(",".join),
+)
+
+
+@WHOLE
+@given(
+    rows=st.lists(ROWS, min_size=1, max_size=6),
+    header=st.sampled_from(HEADERS),
+    end=st.sampled_from(["\n", "\n", "\r\n"]),
+    last=st.booleans(),
+    block=st.sampled_from([40, 1 << 20]),
+)
+def test_csv(tmp_path: Path, rows: list[str], header: str, end: str, last: bool, block: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes((end.join([header, *rows]) + (end if last else "")).encode())
+    before, bulk.BLOCK = bulk.BLOCK, block
+    try:
+        same(path)
+    finally:
+        bulk.BLOCK = before
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 'u' || i AS user_id, 'a' AS event, TIMESTAMPTZ '2024-05-01 12:00:00+02' AS time, "
+            "(i / 4)::DECIMAL(9, 2) AS price, i / 3 AS share, [i] AS tags, NULL AS gone, i % 2 = 0 AS even, "
+            f"CASE WHEN i % 3 = 0 THEN 'x' END AS note FROM range(40) AS r(i)) TO '{path}'"
+        )
+    same(path)
+
+
+def test_plain_lines_are_read_in_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or all of this would be the reader of lines, twice."""
+    path = tmp_path / "a.jsonl"
+    record = {
+        "user_id": "u",
+        "event": "e",
+        "time": "2024-05-01T10:00:00Z",
+        "properties": {"a": "x", "n": 1.5},
+    }
+    path.write_text(json.dumps(record) + "\n")
+    (tmp_path / "a.csv").write_text(
+        'user_id,event,time,a,b\nu,e,2024-05-01T10:00:00Z,1,\nu,e,2024-05-01T10:00:00Z,"1,2",\n'
+    )
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (FROM read_json('{path}')) TO '{tmp_path / 'a.parquet'}'")
+    monkeypatch.setattr("events.importing.stage_record", None)
+    for name, count in (("a.jsonl", 1), ("a.csv", 2), ("a.parquet", 1)):
+        events, _, bad, _ = understood(tmp_path / name, Mapped(), in_bulk=True)
+        assert (len(events), bad) == (count, 0)
+
+
+def test_mapped_columns_and_constants(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("who,when,note\nu1,2024-05-01T10:00:00Z,x\n,2024-05-01T10:00:00Z,y\nu2,,z\n")
+    same(path, Mapped({"user_id": "who", "time": "when"}, {"event": "it's"}))
