@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from receiving.body import parse_object, read_body, too_large
+from receiving.budget import check_values, reserve
 from receiving.incoming import Receipt, receipt_of
 from receiving.models import Workspace
 from receiving.record import Counted, Entry, write_entry
@@ -36,6 +37,8 @@ class Call:
         if len(self.entry.raw) > self.workspace.max_body_bytes:  # it was read before its workspace was known
             raise too_large(self.workspace.max_body_bytes)
         if self.entry.document is None:
+            check_values(self.entry.raw, self.workspace.max_items)
+            self.entry.reserved += reserve(self.entry.raw)
             self.entry.document = parse_object(self.entry.raw)
         return self.entry.document
 

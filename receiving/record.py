@@ -55,6 +55,7 @@ class Entry:
     received_at: datetime = field(default_factory=timezone.now)
     packed: Packed | None = None
     stored: int = 0  # bytes that the log has of it
+    reserved: int = 0  # bytes of memory that are set aside for its body
 
     def pack(self) -> Packed:
         """Return the body as it is kept. Called before a transaction, which then is the shorter."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import resolve
 
+from receiving.budget import release
 from receiving.call import Call
 from receiving.errors import ApiError
 from receiving.incoming import Receipt
@@ -55,3 +56,5 @@ def replay(logged: RequestLog, remote_address: str = "") -> Outcome:
     except ApiError as error:
         write_entry(entry, error.status, code=error.code, message=error.message)
         return Outcome(error.status, error.body())
+    finally:
+        release(entry.reserved)

@@ -15,6 +15,7 @@ from receiving import reading, schema, store
 from receiving.amplitude import amplitude_error, invalid_fields, is_amplitude, read_events
 from receiving.body import parse_object, read_body
 from receiving.browsers import check_origin, is_preflight, preflight
+from receiving.budget import release, reserve
 from receiving.call import Call, entry_of, json_reply
 from receiving.clock import Clock
 from receiving.errors import ApiError, Unauthorized
@@ -69,6 +70,7 @@ class PartnerView(APIView):
             log_refusal(entry, error)
             return json_reply(self.error_body(error), error.status, headers | error.headers)
         finally:
+            release(entry.reserved)
             if entry.workspace is not None:
                 prune_in_turn(entry.workspace, entry.stored)
 
@@ -101,8 +103,11 @@ class PartnerView(APIView):
             return read_credential(request.META)
         try:
             entry.raw = read_body(request, BYTES_BEFORE_KEY, judges_body=self.judges_body)
+            entry.reserved = reserve(entry.raw)
             entry.document = document = parse_object(entry.raw)
         except ApiError as error:
+            if error.status == 503:
+                raise
             raise Unauthorized(f"No header brings an API key, nor does the body: {error.message}") from None
         found = (document.get(name) for name in self.keys_in_body)
         key = next((key for key in found if isinstance(key, str) and key), None)
