@@ -52,6 +52,19 @@ def test_a_destination_from_a_preset_is_told_what_is_wrong_with_it(page: Page, p
     expect(page.get_by_text("<b>busy</b>").first).to_be_visible()
 
 
+def test_of_a_vendor_only_what_it_needs_is_asked_and_the_rest_opens(page: Page):
+    page.goto("/admin/destinations/destination/add/")
+    page.get_by_role("searchbox", name="Search", exact=True).fill("klaviyo")
+    page.get_by_role("button", name="Search", exact=True).click()
+    assert not axe.violations(page)
+    page.get_by_role("link", name=re.compile("^Klaviyo list")).click()
+    expect(labelled(page, "Credential")).to_be_visible()
+    expect(labelled(page, "Add template")).to_be_hidden()
+    page.get_by_text("Advanced: requests").click()
+    expect(labelled(page, "Add template")).to_be_visible()
+    assert not axe.violations(page)
+
+
 def test_a_sync_shows_whom_when_and_the_first_request_before_it_is_saved(page: Page, partner: Partner):
     buyers = world.cohort(world.users(1234), name="Recent buyers")
     world.cohort(name="Others")
