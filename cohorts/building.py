@@ -1,6 +1,6 @@
 """What the form of a cohort asks while a person fills it in: is it right, which names are there, a preview.
 
-Each takes the CohortAdmin and the request; `asked` has checked the permission. Answers are JSON, a
+Each takes the cohorts' admin and the request; `asked` has checked the permission. Answers are JSON, a
 preview's is a part of a page.
 """
 
@@ -33,13 +33,15 @@ from events.times import EPOCH as EARLIEST
 from events.times import LATEST
 
 if TYPE_CHECKING:
-    from cohorts.admin import CohortAdmin
+    from django.contrib.admin import ModelAdmin
+
+    Admin = ModelAdmin[Cohort]
 
 MOST_NAMES = 500
 Answer = Callable[..., HttpResponseBase]
 
 
-def asked(admin: CohortAdmin, view: Answer, methods: Sequence[str]) -> Answer:
+def asked(admin: Admin, view: Answer, methods: Sequence[str]) -> Answer:
     """Wrap one of the views below for the admin's addresses: for who may add or change cohorts."""
 
     @require_http_methods(methods)
@@ -54,7 +56,7 @@ def asked(admin: CohortAdmin, view: Answer, methods: Sequence[str]) -> Answer:
     return checked
 
 
-def check(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
+def check(admin: Admin, request: HttpRequest) -> HttpResponseBase:
     """Return the sentence of the definition in the body, or its problems as pairs of pointer and message."""
     try:
         definition = _parsed(request.body)
@@ -75,7 +77,7 @@ def _parsed(body: bytes) -> Definition:
         raise DefinitionError([("", f"This is not JSON: {error}")]) from None
 
 
-def names(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
+def names(admin: Admin, request: HttpRequest) -> HttpResponseBase:
     """Return the names that complete what is typed: events, an event's properties, users' properties."""
     workspace = request.GET.get("workspace", "") or DEFAULT_WORKSPACE
     event = request.GET.get("event", "").replace("\0", "")
@@ -93,7 +95,7 @@ def names(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def preview(admin: CohortAdmin, request: HttpRequest) -> HttpResponseBase:
+def preview(admin: Admin, request: HttpRequest) -> HttpResponseBase:
     """Let the worker calculate the source in the body; return where its preview is. 400: it is wrong."""
     try:
         wanted = json.loads(request.body)
@@ -137,12 +139,12 @@ def _instant(text: Any) -> datetime | None:
     return found
 
 
-def preview_part(admin: CohortAdmin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
+def preview_part(admin: Admin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
     """Show a preview as a part of a page: see preview.js."""
     return TemplateResponse(request, "cohorts/preview_part.html", _shown(request, preview_id))
 
 
-def preview_page(admin: CohortAdmin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
+def preview_page(admin: Admin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
     """Show a preview to who has left the form and comes back."""
     request.current_app = admin.admin_site.name
     known = {**admin.admin_site.each_context(request), "title": "Preview", "opts": Cohort._meta}

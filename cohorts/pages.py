@@ -1,6 +1,6 @@
 """The admin's pages about one cohort: upload, members, the difference of two versions, decisions.
 
-Each takes the CohortAdmin, the request and the cohort's primary key; `page` has checked the permission.
+Each takes the cohorts' admin, the request and the cohort's primary key; `page` has checked the permission.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from cohorts.upload_form import LOOKED_AT, LookForm, UploadForm
 from events.user_ids import InvalidUserId, check_user_id
 
 if TYPE_CHECKING:
-    from cohorts.admin import CohortAdmin
+    from django.contrib.admin import ModelAdmin
+
+    Admin = ModelAdmin[Cohort]
 
 PAGE = 100
 # Changes read to show a difference; of more, the numbers come from the versions, or are "at least".
@@ -46,7 +48,7 @@ MOST_MOVES = 10_000
 Page = Callable[..., HttpResponseBase]
 
 
-def page(admin: CohortAdmin, view: Page, permission: str, methods: Sequence[str]) -> Page:
+def page(admin: Admin, view: Page, permission: str, methods: Sequence[str]) -> Page:
     """Wrap one of the pages below for the admin's addresses."""
 
     @require_http_methods(methods)
@@ -62,7 +64,7 @@ def page(admin: CohortAdmin, view: Page, permission: str, methods: Sequence[str]
 # --- uploads ------------------------------------------------------------------------------------
 
 
-def upload(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def upload(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """The form; what it takes is stored for the worker."""
     try:
         importing.check_source(cohort, SourceKind.UPLOAD)
@@ -86,7 +88,7 @@ def upload(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResp
     return _render(admin, request, cohort, "upload", f"Upload users: {cohort.name}", form=form)
 
 
-def upload_look(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def upload_look(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """A part of the upload's page: what the file that was chosen is, before it is sent."""
     form = LookForm(request.POST, request.FILES)
     if not form.is_valid() or (form.cleaned_data["file"].size or 0) > LOOKED_AT:
@@ -94,9 +96,7 @@ def upload_look(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> Htt
     return TemplateResponse(request, "cohorts/upload_look.html", form.look())
 
 
-def upload_state(
-    admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload_id: int
-) -> HttpResponseBase:
+def upload_state(admin: Admin, request: HttpRequest, cohort: Cohort, upload_id: int) -> HttpResponseBase:
     """What becomes of an upload; the page asks `upload_json` and may be left."""
     stored = get_object_or_404(Upload, pk=upload_id, cohort=cohort)
     may_upload = request.user.has_perm("cohorts.add_upload")
@@ -115,7 +115,7 @@ def upload_state(
     )
 
 
-def upload_json(admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload_id: int) -> HttpResponseBase:
+def upload_json(admin: Admin, request: HttpRequest, cohort: Cohort, upload_id: int) -> HttpResponseBase:
     stored = get_object_or_404(Upload, pk=upload_id, cohort=cohort)
     return JsonResponse(
         {
@@ -126,9 +126,7 @@ def upload_json(admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload
     )
 
 
-def upload_again(
-    admin: CohortAdmin, request: HttpRequest, cohort: Cohort, upload_id: int
-) -> HttpResponseBase:
+def upload_again(admin: Admin, request: HttpRequest, cohort: Cohort, upload_id: int) -> HttpResponseBase:
     if not Upload.objects.filter(cohort=cohort).try_again(upload_id):
         messages.warning(request, "This upload did not fail, or somebody is trying it again already.")
     return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, upload_id]))
@@ -137,7 +135,7 @@ def upload_again(
 # --- members ------------------------------------------------------------------------------------
 
 
-def members_page(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def members_page(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """Members of a version, in the order of their bytes, those that begin with `q`, page by page."""
     version = _version(request, "version", cohort, default=cohort.version)
     wanted, after = (request.GET.get(name, "").replace("\0", "") for name in ("q", "after"))
@@ -170,7 +168,7 @@ def _beginning(cohort: Cohort, version: int, wanted: str, after: str) -> list[st
     return exact + list(takewhile(lambda user_id: user_id.startswith(wanted), following))
 
 
-def export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def export(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """The members of a version as a CSV file, as a stream."""
     version = _version(request, "version", cohort, default=cohort.version)
     pages = members.pages_of_version(cohort.pk, version)
@@ -181,7 +179,7 @@ def export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResp
 # --- why ----------------------------------------------------------------------------------------
 
 
-def why(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def why(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """Each condition of the definition with its truth for one user, as of a version or of now."""
     version = cohort.versions.filter(number=cohort.version, as_of__isnull=False).first()
     when = "version" if version and request.GET.get("when") != "now" else "now"
@@ -216,7 +214,7 @@ def _has(cohort: Cohort | None, user_id: str) -> bool:
     return bool(list(members.is_in_version(cohort.pk, cohort.version, [user_id])))
 
 
-def refresh_now(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def refresh_now(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """Let the worker calculate the cohort at once: its schedule goes on afterwards."""
     if asked.ask(cohort):
         messages.success(
@@ -230,7 +228,7 @@ def refresh_now(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> Htt
 # --- versions -----------------------------------------------------------------------------------
 
 
-def difference(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def difference(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """Who entered and left between two versions: how many, and the first of them."""
     b = _version(request, "to", cohort, default=cohort.held_number or cohort.version)
     a = _version(request, "from", cohort, default=_before(cohort, b))
@@ -263,7 +261,7 @@ def difference(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> Http
     )
 
 
-def difference_export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+def difference_export(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """The whole difference of two versions as CSV, as a stream."""
     a = _version(request, "from", cohort, default=0)
     b = _version(request, "to", cohort, default=cohort.version)
@@ -284,7 +282,7 @@ def difference_export(admin: CohortAdmin, request: HttpRequest, cohort: Cohort) 
     return _download(lines(), f"{cohort.key}-v{a}-to-v{b}.csv")
 
 
-def decide(admin: CohortAdmin, request: HttpRequest, cohort: Cohort, number: int) -> HttpResponseBase:
+def decide(admin: Admin, request: HttpRequest, cohort: Cohort, number: int) -> HttpResponseBase:
     """Approve or refuse a held version, in the name of whoever pressed the button."""
     approved = request.POST.get("decision") == "approve"
     if not approved and request.POST.get("decision") != "refuse":
@@ -338,7 +336,7 @@ def _to(cohort: Cohort) -> HttpResponse:
 
 
 def _render(
-    admin: CohortAdmin, request: HttpRequest, cohort: Cohort, name: str, title: str, **context: Any
+    admin: Admin, request: HttpRequest, cohort: Cohort, name: str, title: str, **context: Any
 ) -> TemplateResponse:
     request.current_app = admin.admin_site.name
     known = admin.admin_site.each_context(request)
