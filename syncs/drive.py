@@ -164,7 +164,7 @@ class Drive:
     endpoint: Endpoint
     stop: threading.Event
     report: Callable[[list[Run]], None]
-    turns: Turns
+    turns: Turns = field(default_factory=alone)
     feeds: list[Feed] = field(default_factory=list)
     # Works that may be sent at once: the next piece of a batch, or a retry whose wait is over.
     ready: deque[Work] = field(default_factory=deque)
