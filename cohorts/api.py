@@ -87,7 +87,7 @@ class CohortViewSet(
     serializer_class = CohortSerializer
     lookup_field = "key"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
-    deeds = {"calculate": MAY_CALCULATE}
+    action_permissions = {"calculate": MAY_CALCULATE}
 
     def perform_destroy(self, instance: Cohort) -> None:
         try:

@@ -24,7 +24,7 @@ MOST_DIGITS = 100
 class ModelPermissions(DjangoModelPermissions):
     """Django's permissions of the view's model, for reading too.
 
-    A view's `deeds` names the permission of each of its actions that neither reads nor edits rows.
+    A view's `action_permissions` names the permission of each of its actions that neither reads nor edits rows.
     """
 
     perms_map: ClassVar[dict[str, list[str]]] = {  # type: ignore[misc]
@@ -34,10 +34,10 @@ class ModelPermissions(DjangoModelPermissions):
     }
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        deed = getattr(view, "deeds", {}).get(getattr(view, "action", None))
-        if deed is None or request.method == "OPTIONS":
+        permission = getattr(view, "action_permissions", {}).get(getattr(view, "action", None))
+        if permission is None or request.method == "OPTIONS":
             return super().has_permission(request, view)
-        return bool(request.user and request.user.is_authenticated and request.user.has_perm(deed))
+        return bool(request.user and request.user.is_authenticated and request.user.has_perm(permission))
 
 
 class Page(LimitOffsetPagination):

@@ -14,7 +14,7 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-ROOMS = ("events", "cohorts", "destinations", "syncs", "receiving")
+APPS = ("events", "cohorts", "destinations", "syncs", "receiving")
 OPERATING = (
     "syncs.run_sync",
     "destinations.pause_destination",
@@ -28,7 +28,7 @@ def grant(using: str = "default") -> None:
 
     Django makes permissions after the last migration; a migration that needs them makes them itself.
     """
-    for label in (*ROOMS, "cohortsite", "auth", "admin"):
+    for label in (*APPS, "cohortsite", "auth", "admin"):
         create_permissions(apps.get_app_config(label), verbosity=0, using=using)
     for name, wanted in RULES.items():
         group, _ = Group.objects.using(using).get_or_create(name=name)
@@ -48,10 +48,10 @@ def _any(queries: Iterator[Q]) -> Q:
     return wanted
 
 
-_VIEWING = Q(content_type__app_label__in=ROOMS, codename__startswith="view_")
+_VIEWING = Q(content_type__app_label__in=APPS, codename__startswith="view_")
 RULES = {
     "viewer": _VIEWING,
     "operator": _VIEWING | _any(_named(OPERATING)),
-    "administrator": Q(content_type__app_label__in=(*ROOMS, "cohortsite", "auth"))
+    "administrator": Q(content_type__app_label__in=(*APPS, "cohortsite", "auth"))
     | _any(_named(("admin.view_logentry",))),
 }

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo import servers, story
+from demo import demo_run, servers
 from demo.prepare import ADMIN, make_admin
 from destinations.secrets import SecretUnreadable
 from syncs.lifecycle import CannotRun
@@ -33,19 +33,19 @@ class Start:
         url = f"http://{servers.HOST}:{port}"
         try:
             with servers.gunicorn(port, self.logs / "server.log") as server:
-                equal = self._tell_story(url)
+                equal = self._show(url)
                 if self.once:
                     return 0 if equal else 1
                 with servers.process(["manage.py", "sync_worker"], self.logs / "worker.log") as worker:
                     self._invite(url, password)
                     return self._stay(server, worker)
-        except (servers.DoesNotStart, story.DemoFailed, CannotRun, SecretUnreadable) as error:
+        except (servers.DoesNotStart, demo_run.DemoFailed, CannotRun, SecretUnreadable) as error:
             self.console.print(f"[red]{escape(str(error))}[/red]")
             return 1
 
-    def _tell_story(self, url: str) -> bool:
+    def _show(self, url: str) -> bool:
         self.console.print("Real cohorts, sent to a partner over HTTP …")
-        rows = list(story.tell(url, self.stop))
+        rows = list(demo_run.tell(url, self.stop))
         self.console.print(table_of(rows))
         # Each cohort with a count of its file in plain Python, each partner with its cohort.
         compared = [row.equal for row in rows if row.equal is not None]
@@ -72,7 +72,7 @@ class Start:
         return 1
 
 
-def table_of(rows: list[story.Row]) -> Table:
+def table_of(rows: list[demo_run.Row]) -> Table:
     """Return the rows as a table for people."""
     table = Table(title="What happened", title_justify="left")
     table.add_column("What")

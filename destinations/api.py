@@ -60,7 +60,7 @@ class DestinationViewSet(
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
     lookup_field = "name"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
-    deeds = {"pause": MAY_PAUSE, "resume": MAY_PAUSE}
+    action_permissions = {"pause": MAY_PAUSE, "resume": MAY_PAUSE}
     filters = {
         "kind": ("kind", serializers.ChoiceField([kind.value for kind in Kind])),
         "name": ("name", serializers.SlugField(max_length=50)),

@@ -1,4 +1,4 @@
-"""How this room runs SQL that it has written out."""
+"""How this app runs SQL that it has written out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def _first(sql: str, parameters: Any, returning: bool, results: int = 1) -> Any:
         return cursor.fetchone() if returning else None
 
 
-# Locks of this room among PostgreSQL's advisory locks: any number beyond those of the lists will do.
+# Locks of this app among PostgreSQL's advisory locks: any number beyond those of the lists will do.
 LIST_LOCKS = 0x5EC1 << 48
 
 

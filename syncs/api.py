@@ -134,7 +134,7 @@ class SyncViewSet(
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
     lookup_field = "id"
     lookup_value_regex = "[0-9]{1,18}|[-a-zA-Z0-9_]+:[-a-zA-Z0-9_]+"
-    deeds = dict.fromkeys(("run", "pause", "resume", "retry", "dismiss"), MAY_RUN)
+    action_permissions = dict.fromkeys(("run", "pause", "resume", "retry", "dismiss"), MAY_RUN)
     # Archived syncs are read one by one, or asked for.
     filters = {
         "cohort": ("cohort__key", SLUG(max_length=100, help_text="A cohort's key.")),
@@ -306,7 +306,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     )
     serializer_class = RunSerializer
     lookup_value_regex = "[0-9]{1,18}"
-    deeds = dict.fromkeys(("cancel", "resume", "approve", "refuse"), MAY_RUN)
+    action_permissions = dict.fromkeys(("cancel", "resume", "approve", "refuse"), MAY_RUN)
     filters = {
         "cohort": ("sync__cohort__key", SLUG(max_length=100, help_text="A cohort's key.")),
         "destination": ("sync__destination__name", SLUG(max_length=50, help_text="A destination's name.")),

@@ -329,6 +329,11 @@ class Run(models.Model):
         return f"Run {self.pk} of {self.sync}"
 
     @property
+    def planned(self) -> int | None:
+        """How many users it is to add and remove, or None before it was planned."""
+        return None if self.planned_adds is None else self.planned_adds + (self.planned_removes or 0)
+
+    @property
     def done(self) -> int:
         """How many users it is through with, whichever way."""
         return self.added + self.removed + self.rejected + self.undelivered

@@ -40,7 +40,7 @@ class Progress:
         """Return how far the run is at `now`. Three small queries for an open run, none for another."""
         state = RunState(run.state)
         is_open = state in OPEN_RUNS
-        done, planned = run.done, planned_of(run)
+        done, planned = run.done, run.planned
         ended = run.finished_at or now
         duration = (ended - run.started_at).total_seconds() if run.started_at else None
         rate = _recent_rate(run) if state == RunState.RUNNING else None
@@ -86,13 +86,6 @@ class Progress:
             "trouble": f"Being tried again: {self.trouble}" if self.trouble else "",
             "duration": "–" if self.duration is None else span(self.duration),
         }
-
-
-def planned_of(run: Run) -> int | None:
-    """Return how many users a run is to add and remove, or None before it was planned."""
-    if run.planned_adds is None:
-        return None
-    return run.planned_adds + (run.planned_removes or 0)
 
 
 def span(seconds: float) -> str:

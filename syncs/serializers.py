@@ -16,7 +16,6 @@ from destinations.models import Destination
 from syncs import lifecycle
 from syncs.choices import OPEN_RUNS, RunMode
 from syncs.models import Rejection, Run, Sync, Try
-from syncs.progress import planned_of
 from syncs.status.facts import facts_of
 from syncs.status.state import State, state_of
 
@@ -254,7 +253,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         return run.state in OPEN_RUNS
 
     def get_planned(self, run: Run) -> int | None:
-        return planned_of(run)
+        return run.planned
 
 
 class _Closed(serializers.Serializer[Any]):

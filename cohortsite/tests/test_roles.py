@@ -131,7 +131,7 @@ def everything():
     def look():
         from django.apps import apps
 
-        models = [m for label in (*roles.ROOMS, "auth") for m in apps.get_app_config(label).get_models()]
+        models = [m for label in (*roles.APPS, "auth") for m in apps.get_app_config(label).get_models()]
         return {m._meta.label: list(m._default_manager.order_by("pk").values()) for m in models}
 
     return look

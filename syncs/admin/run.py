@@ -24,7 +24,7 @@ from syncs.admin.actions import Action, But, ReadOnlyAdmin
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.plan import Plan
-from syncs.progress import Progress, planned_of, span
+from syncs.progress import Progress, span
 from syncs.status.state import BATCH_TONES, run_label, users
 
 BATCHES = 50
@@ -84,7 +84,7 @@ def would_do(run: Run) -> str:
 
 def has_done(run: Run) -> str:
     """Return how far a run is that somebody wants to stop."""
-    planned = planned_of(run)
+    planned = run.planned
     share = f"{run.done:,} of {users(planned)}" if planned is not None else users(run.done)
     return (
         f"Run {run.pk} has sent {share} to {run.sync.destination}. What it has sent stays there; "

@@ -11,7 +11,6 @@ from cohorts.choices import CALCULATED, ScheduleKind
 from cohorts.models import CohortVersion
 from syncs.choices import RejectionKind, RunState
 from syncs.models import Driver, Rejection, Run, Sync
-from syncs.progress import planned_of
 from syncs.status.state import Facts, LastRun, State, state_of
 
 
@@ -111,7 +110,7 @@ def _last_run(run: Run) -> LastRun:
         reason=run.reason,
         target=run.to_version,
         done=run.done,
-        planned=planned_of(run),
+        planned=run.planned,
         cancelling=run.cancel_requested,
         cancelled_by=run.cancelled_by,
         made_at=run.created_at,

@@ -47,7 +47,7 @@ def _settings(folder: Path) -> None:
 def _tell_and_look(folder: Path) -> int:
     from django.core.management import call_command
 
-    from demo import servers, story
+    from demo import demo_run, servers
     from tests.browser import chromium
 
     if not chromium.find():
@@ -57,7 +57,7 @@ def _tell_and_look(folder: Path) -> int:
     url = f"http://{servers.HOST}:{port}"
     call_command("migrate", verbosity=0)
     with servers.gunicorn(port, folder / "server.log"):
-        for row in story.tell(url, threading.Event()):
+        for row in demo_run.tell(url, threading.Event()):
             print(row.what)
         _schedule()
         pages = _pages()

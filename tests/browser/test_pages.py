@@ -9,13 +9,13 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from tests.browser import axe, stage
+from tests.browser import axe, fixtures
 
 
 @pytest.fixture
-def looked_at(open_page, partner) -> tuple[Page, stage.Stage]:
+def looked_at(open_page, partner) -> tuple[Page, fixtures.Stage]:
     page = open_page("superuser")
-    return page, stage.set_up(partner, User.objects.get(is_superuser=True))
+    return page, fixtures.set_up(partner, User.objects.get(is_superuser=True))
 
 
 def lists_and_forms(page: Page) -> dict[str, str]:
@@ -49,24 +49,24 @@ def test_every_page_is_readable_by_everybody(looked_at):
 
 
 SHOWN = {
-    "cohort": (stage.SCRIPT, stage.IMAGE, stage.ARABIC),
-    "members": (stage.SCRIPT, stage.IMAGE, stage.ARABIC, stage.FORMULA),
-    "difference": (stage.IMAGE + stage.ARABIC, "new-1"),
-    "cohort, calculated": (stage.SCRIPT, stage.IMAGE, stage.ARABIC, stage.LONG),
-    "preview": (stage.SCRIPT, stage.ARABIC),
-    "upload, failed": (stage.LONG, stage.IMAGE),
-    "sync": (stage.SCRIPT + stage.IMAGE + stage.ARABIC, stage.LONG[:150]),
-    "sync, dry run": (stage.SCRIPT, stage.IMAGE),
-    "run": (stage.SCRIPT, stage.IMAGE),
-    "run, held": (stage.IMAGE,),
-    "run, failed": (stage.SCRIPT,),
-    "batch": (stage.IMAGE, stage.SCRIPT),
-    "rejected user": (stage.IMAGE,),
-    "driver": (stage.LONG[:150],),
-    "list": (stage.SCRIPT,),
-    "request": (stage.IMAGE, stage.SCRIPT),
-    "where, markup": (stage.IMAGE, stage.SCRIPT),
-    "destination, paused": (stage.SCRIPT,),
+    "cohort": (fixtures.SCRIPT, fixtures.IMAGE, fixtures.ARABIC),
+    "members": (fixtures.SCRIPT, fixtures.IMAGE, fixtures.ARABIC, fixtures.FORMULA),
+    "difference": (fixtures.IMAGE + fixtures.ARABIC, "new-1"),
+    "cohort, calculated": (fixtures.SCRIPT, fixtures.IMAGE, fixtures.ARABIC, fixtures.LONG),
+    "preview": (fixtures.SCRIPT, fixtures.ARABIC),
+    "upload, failed": (fixtures.LONG, fixtures.IMAGE),
+    "sync": (fixtures.SCRIPT + fixtures.IMAGE + fixtures.ARABIC, fixtures.LONG[:150]),
+    "sync, dry run": (fixtures.SCRIPT, fixtures.IMAGE),
+    "run": (fixtures.SCRIPT, fixtures.IMAGE),
+    "run, held": (fixtures.IMAGE,),
+    "run, failed": (fixtures.SCRIPT,),
+    "batch": (fixtures.IMAGE, fixtures.SCRIPT),
+    "rejected user": (fixtures.IMAGE,),
+    "driver": (fixtures.LONG[:150],),
+    "list": (fixtures.SCRIPT,),
+    "request": (fixtures.IMAGE, fixtures.SCRIPT),
+    "where, markup": (fixtures.IMAGE, fixtures.SCRIPT),
+    "destination, paused": (fixtures.SCRIPT,),
 }
 
 
@@ -90,7 +90,7 @@ def test_user_ids_names_and_replies_are_text_on_every_page(looked_at):
 def test_the_stage_is_as_bad_as_it_says(looked_at):
     """Users were refused by a reply that is markup, and the pages that the other tests look at exist."""
     _, made = looked_at
-    assert made.rejection.message and stage.IMAGE in made.rejection.message
+    assert made.rejection.message and fixtures.IMAGE in made.rejection.message
     assert made.sync.cohort.version == 3
     assert {made.guarded.state, made.failed.state, made.waiting.state} == {"held", "failed", "pending"}
 

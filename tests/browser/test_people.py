@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from cohorts.models import Upload
 from destinations.models import Destination
 from tests import world
-from tests.browser import axe, stage
+from tests.browser import axe, fixtures
 from tests.browser.conftest import Open, labelled
 from tests.partner import Partner
 
@@ -132,7 +132,7 @@ SHUT = {
 
 def test_a_viewer_sees_every_page_but_no_secret_and_no_button(open_page: Open, partner: Partner):
     superuser = User.objects.create(username="superuser", is_superuser=True)
-    made = stage.set_up(partner, superuser)
+    made = fixtures.set_up(partner, superuser)
     page = open_page("viewer")
     looked = 0
     for name, url in made.pages.items():

@@ -1,4 +1,4 @@
-"""Fields of other libraries' forms, in the clothes of unfold's."""
+"""Fields of other libraries' forms, styled like unfold's."""
 
 from django import template
 from django.forms import BoundField
@@ -8,7 +8,7 @@ register = template.Library()
 
 
 @register.filter
-def dressed(field: BoundField) -> BoundField:
+def styled(field: BoundField) -> BoundField:
     attrs = field.field.widget.attrs
     attrs["class"] = " ".join(INPUT_CLASSES)
     # The label says it already, and stays when something is entered.
