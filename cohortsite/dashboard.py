@@ -22,7 +22,6 @@ from destinations.models import Destination
 from syncs.admin import columns
 from syncs.choices import DONE_RUNS, RejectionKind, RunState
 from syncs.models import Batch, Rejection, Run, Sync, Try
-from syncs.progress import planned_of
 from syncs.status import attention
 from syncs.status.facts import facts_of
 from syncs.status.state import Facts, State, Tone, run_label, state_of
@@ -236,7 +235,7 @@ def _under_way() -> list[dict[str, Any]]:
         {
             "pair": columns.pair(run.sync),
             "url": columns.run_url(run.pk),
-            "share": f"{run.done:,}" + (f" of {planned:,}" if (planned := planned_of(run)) else ""),
+            "share": f"{run.done:,}" + (f" of {planned:,}" if (planned := run.planned) else ""),
         }
         for run in runs.order_by("pk")[:UNDER_WAY]
     ]

@@ -24,7 +24,7 @@ MOST_DIGITS = 100
 class ModelPermissions(DjangoModelPermissions):
     """Django's permissions of the view's model, for reading too.
 
-    A view's `action_permissions` names the permission of each of its actions that neither reads nor edits rows.
+    A view's `action_permissions` names the permission of each action that neither reads nor edits rows.
     """
 
     perms_map: ClassVar[dict[str, list[str]]] = {  # type: ignore[misc]
