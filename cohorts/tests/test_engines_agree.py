@@ -15,6 +15,8 @@ from events.engine import MissingTable
 
 pytestmark = pytest.mark.once
 
+# What only adds a sample to definitions that are drawn anyway.
+few = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 drawn = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -52,7 +54,7 @@ def test_duckdb_finds_the_oracles_sequences(sequence: dict[str, Any], world: Wor
     agree_on_duckdb({"version": 1, "where": sequence}, world, {"p": 0})
 
 
-@drawn
+@few
 @given(strategies.sampled, strategies.populated)
 def test_duckdb_draws_the_oracles_samples(where: dict[str, Any], world: World) -> None:
     agree_on_duckdb({"version": 1, "where": where}, world, {"p": 0})
@@ -102,7 +104,7 @@ def test_clickhouse_finds_the_oracles_sequences(
     agree_on_tables(clickhouse, {"version": 1, "where": sequence}, world)
 
 
-@drawn
+@few
 @given(where=strategies.sampled, world=strategies.populated)
 def test_postgresql_draws_the_oracles_samples(
     postgresql: engines.PostgreSQLEngine, where: dict[str, Any], world: World
@@ -110,7 +112,7 @@ def test_postgresql_draws_the_oracles_samples(
     agree_on_tables(postgresql, {"version": 1, "where": where}, world)
 
 
-@drawn
+@few
 @given(where=strategies.sampled, world=strategies.populated)
 def test_clickhouse_draws_the_oracles_samples(
     clickhouse: engines.ClickHouseEngine, where: dict[str, Any], world: World
