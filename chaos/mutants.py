@@ -103,8 +103,8 @@ MUTANTS = [
     Mutant(
         "an emptying run that did not finish may have removed anybody",
         "syncs/models.py",
-        'held = {"settled_version": 0} if emptying else {}',
-        "held: dict[str, int] = {}",
+        '{"settled_version": 0} if mode == RunMode.EMPTY else {}',
+        "{}",
         (HTTP,),
     ),
     Mutant(
@@ -117,8 +117,15 @@ MUTANTS = [
     Mutant(
         "a list that is gone holds nobody",
         "syncs/models.py",
-        "settled_version=0, dirty=False, list_id=None, place=",
-        "dirty=False, list_id=None, place=",
+        "settled_version=0, dirty=False, full_owed=False, list_id=None, place=",
+        "dirty=False, full_owed=False, list_id=None, place=",
+    ),
+    Mutant(
+        "a full run that was begun is owed",
+        "syncs/models.py",
+        'held = {"full_owed": True}',
+        "pass",
+        ("tests/test_full_owed.py",),
     ),
     Mutant(
         "membership is pruned below every settled version only",
