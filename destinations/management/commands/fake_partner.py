@@ -11,6 +11,7 @@ from destinations.presets import PRESETS
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Serve a fake of a partner at 127.0.0.1 until Ctrl-C: it takes what the partner's folder says, "
         "refuses all else, and keeps members. Point a destination's address at it "

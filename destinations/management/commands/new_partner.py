@@ -11,6 +11,7 @@ from destinations.partners.folder import BadFolder
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Write a folder for a new partner below PARTNERS_DIR (or --into): partner.json to edit, the requests "
         "that follow from it, and a page for people. With --renew, write requests and page anew after "

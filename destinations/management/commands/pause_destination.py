@@ -9,6 +9,7 @@ from destinations.models import Destination
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Pause a destination: its syncs send nothing until it is resumed (`resume_destination`). Pausing a "
         "paused one keeps the first reason. Exit code 0: it is paused; 2: no such destination."

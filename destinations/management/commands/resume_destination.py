@@ -9,6 +9,7 @@ from destinations.models import Destination
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("settings",)
     help = (
         "Resume a paused destination: its syncs go on at their next turn (`sync`, `sync_due` or a worker). "
         "Exit code 0: it is not paused; 2: no such destination."
