@@ -346,6 +346,11 @@ def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
 
 def _refuses_everybody(drive: "Drive", feed: Feed) -> None:
     last = feed.last_message
+    waiting = [work for work in drive.unproven if work.feed is feed]
+    if not feed.refused and all(work.spent_at == drive.accepted for work in waiting):
+        # Retries were spent, and that was all: a partner that takes nothing just now has refused nobody.
+        _open_breaker(drive, last)
+        return
     if feed.only_404 and feed.refused:
         if drive.endpoint.kind == Kind.LIST and not _made_the_list(feed):
             # It is older than this run, and takes nobody: what else should be gone?

@@ -49,6 +49,21 @@ def test_a_partner_whose_success_names_everybody_as_failed__marks_nobody(partner
     assert len(partner.calls) <= 30
 
 
+@pytest.mark.parametrize("status", [409, 429, 503])
+def test_a_partner_that_takes_nothing_just_now__has_refused_nobody(partner, status):
+    """It is waited for, and then everybody is delivered."""
+    busy = itertools.count()
+    partner.fault = lambda call: Fault(status, {}) if call.kind == "add" and next(busy) < 40 else None
+    sync = setup(partner, world.users(10))
+    run = world.run(sync)
+    assert "refused" not in run.reason
+    assert world.rejected(sync) == set()
+    while run.state != RunState.SUCCEEDED and len(partner.calls) < 100:
+        run = world.run(sync)
+    assert run.state == RunState.SUCCEEDED
+    assert partner.members(world.name_at_partner(sync)) == set(world.users(10))
+
+
 def test_batches_that_wait_for_a_canary__are_sent_in_their_order(partner):
     """Else a driver that is stopped just then leaves one out: the next goes on behind the last of them."""
     to = world.destination(partner.url, batch_size=5)
