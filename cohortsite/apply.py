@@ -22,7 +22,16 @@ from django.utils.dateparse import parse_datetime, parse_time
 from cohorts.models import Cohort
 from cohorts.scheduled import Scheduled
 from cohorts.sources import references_of
-from cohortsite.config import SCHEDULE, SECTIONS, SOURCE_FIELDS, Configured, Section, default_of, written
+from cohortsite.config import (
+    KEPT_IN_SILENCE,
+    SCHEDULE,
+    SECTIONS,
+    SOURCE_FIELDS,
+    Configured,
+    Section,
+    default_of,
+    written,
+)
 from cohortsite.config_file import InvalidConfig
 from destinations.models import SECRET_NAME, Destination, JsonTextField
 from destinations.secrets import SecretUnreadable
@@ -230,7 +239,8 @@ class _Settling:
             self.origins = row.origins
             self.held = {name for name in ("credential", "secrets") if getattr(row, name)}
         preset = self.values.get("preset", "custom")
-        for name in fields:
+        silent = set() if new else KEPT_IN_SILENCE - self.values.keys()
+        for name in [name for name in fields if name not in silent]:
             setattr(row, name, self.values.get(name, default_of(self.section, name, preset)))
         if not self._clean():
             return

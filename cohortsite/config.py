@@ -81,6 +81,8 @@ def flat_fields(model: type[Cohort | Sync], *grouped: str) -> tuple[str, ...]:
     return tuple(name for name in model.CONFIG_FIELDS if name not in (*model.SCHEDULE_FIELDS, *grouped))
 
 
+# Guards that came after files were written: a file that is silent about one has not switched it on.
+KEPT_IN_SILENCE = frozenset({"hold_if_halved"})
 SECTIONS = {
     "destinations": Section(
         Destination,

@@ -107,6 +107,22 @@ def errors(document: object, **options: bool) -> list[str]:
     return refused.value.errors
 
 
+def test_a_file_of_before_switches_no_guard_on_that_it_does_not_know():
+    """The migration left the guard off where people had none; a file applied each night says nothing."""
+    apply(load(FILE))
+    assert Cohort.objects.filter(hold_if_halved=False).count() == 0  # new ones have it
+    Cohort.objects.update(hold_if_halved=False)
+    Sync.objects.update(hold_if_halved=False)
+
+    assert {change.action for change in apply(load(FILE))} == {"none"}
+
+    assert not Cohort.objects.filter(hold_if_halved=True).exists()
+    assert not Sync.objects.filter(hold_if_halved=True).exists()
+    said = FILE.replace("name: Recent buyers,", "name: Recent buyers, hold_if_halved: true,")
+    apply(load(said))
+    assert Cohort.objects.get(hold_if_halved=True).key == "buyers"
+
+
 def test_a_file_becomes_destinations_cohorts_and_syncs(applied):
     acme = Destination.objects.get(name="acme")
     assert (acme.kind, acme.auth_mode, acme.batch_size, acme.threads) == ("list", "key", 500, 4)
