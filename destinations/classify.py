@@ -1,7 +1,7 @@
 """What a reply means: the failure table of `docs/delivery.md`, and a destination's rules before it. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from destinations import proposals, rules
@@ -19,6 +19,7 @@ from destinations.errors import (
 )
 from destinations.looking import look, parse_reply, texts
 from destinations.payloads import Operation, Request, check_list_id
+from destinations.reasons import said_of
 from destinations.rules import CODE_PATHS, USER_PATHS, Then
 from destinations.waits import asked_wait, is_about_pace, is_used_up, retry_after
 
@@ -44,6 +45,7 @@ class Verdict:
     list_id: str | None = None
     retry_after: float | None = None
     proposal: Mapping[str, Any] | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def classify(
         return Verdict(TooLarge, "long_reply", text, unknown_outcome=True)
     data = parse_reply(body, cut=cut)
     verdict = _decide(_Answer(endpoint, request, status, headers, body, data))
-    return replace(verdict, retry_after=asked_wait(status, headers, data, now=now))
+    said = said_of(frozenset(verdict.named_users), data) if verdict.named_users else {}
+    shown = {user: _head(endpoint, words, WORDS_LENGTH) for user, words in said.items()}
+    return replace(verdict, retry_after=asked_wait(status, headers, data, now=now), said=shown)
 
 
 def _decide(answer: _Answer) -> Verdict:

@@ -52,6 +52,18 @@ class DeliveryError(Exception):
         self.named_users = tuple(named_users)
         self.proposal = proposal
 
+    def about(self, user_id: str) -> "DeliveryError":
+        """Return this error as it concerns one user: in the partner's own words, if it named the user."""
+        said = self.reply.said.get(user_id) if self.reply else None
+        if not said:
+            return self
+        return type(self)(
+            f"The partner says of this user: {said}",
+            code=self.code,
+            reply=self.reply,
+            unknown_outcome=self.unknown_outcome,
+        )
+
 
 class Temporary(DeliveryError):
     """Worth another try later."""

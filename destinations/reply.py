@@ -1,6 +1,7 @@
 """What a partner answered, as a value. A leaf: errors carry one, the transport makes it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,7 +9,8 @@ class Reply:
     """`latency` and `retry_after` are in seconds; `excerpt` holds no secret.
 
     list_id: the new list's id, for a create call. failed_users: users of this request that were
-    understood to have failed although the reply is a success.
+    understood to have failed although the reply is a success. said: the partner's words on users that it
+    names as failed, where it has any.
     """
 
     status: int
@@ -18,3 +20,4 @@ class Reply:
     latency: float
     list_id: str | None = None
     failed_users: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)

@@ -213,6 +213,7 @@ class Transport:
             latency=latency,
             list_id=verdict.list_id,
             failed_users=verdict.named_users if verdict.error is None else (),
+            said={user: _one_line(words) for user, words in verdict.said.items()},
         )
 
 

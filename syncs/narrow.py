@@ -65,7 +65,7 @@ class Narrowing:
         """The partner took the piece, but for the users `failed`, whom its reply names with `error`."""
         named = set(failed) & set(self.piece) if failed else set()
         if named and error:
-            self.rejected |= {user: error for user in self.piece if user in named}
+            self.rejected |= {user: error.about(user) for user in self.piece if user in named}
         self.delivered += len(self.piece) - len(named)
         suspect, self._other = self._other, []
         if len(suspect) == 1 and self._confirmed and self._refusal:
@@ -95,7 +95,7 @@ class Narrowing:
             else:
                 self._test(piece)
             return
-        self.rejected |= {user: error for user in piece if user in at_fault}
+        self.rejected |= {user: error.about(user) for user in piece if user in at_fault}
         self._put_aside([user for user in piece if user not in at_fault])
         self._advance()
         if alone and len(self.piece) > 1 and not self.once:

@@ -254,3 +254,29 @@ def test_a_list_made_anew_that_takes_nobody_pauses_with_the_button_that_heals_it
     assert sync.destination.is_paused
     assert "Start over" in sync.destination.pause_reason
     assert len(partner.names) == 2
+
+
+@pytest.mark.parametrize("status", [404, 400])
+def test_the_reason_kept_is_what_the_partner_said_of_this_user(partner, status):
+    bad = {"u0000002": "unsubscribed in May", "u0000005": "deleted"}
+
+    def fault(call):
+        rows = [{"userId": user, "message": bad[user]} for user in call.users if user in bad]
+        return Fault(status, {"errors": rows}) if call.kind == "add" and rows else None
+
+    partner.fault = fault
+    sync = world.sync(world.cohort(world.users(8)), world.destination(partner.url))
+    world.run(sync)
+    kept = dict(Rejection.objects.filter(sync=sync).values_list("user_id", "message"))
+    assert kept == {user: f"The partner says of this user: {words}" for user, words in bad.items()}
+
+
+def test_a_success_that_names_users_tells_why_of_each(partner):
+    rows = {"failed": {"u0000003": {"reason": "no consent"}}}
+    rule = {"status": 200, "then": "users_failed", "reason": "failed", "message": "Not taken.", "by": "key"}
+    partner.fault = lambda call: Fault(200, rows, apply=True) if call.kind == "add" else None
+    to = world.destination(partner.url, rules=[rule | {"users_place": "failed"}])
+    sync = world.sync(world.cohort(world.users(8)), to)
+    world.run(sync)
+    kept = Rejection.objects.get(sync=sync)
+    assert (kept.user_id, kept.message) == ("u0000003", "The partner says of this user: no consent")
