@@ -36,6 +36,8 @@ GUESSES = {
     "traits": ("traits", "user_properties"),
 }
 OBJECTS = ("properties", "traits")
+# Who a line is of that names no user: a device, of which nobody knows yet whose it is.
+DEVICES = ("device_id", "$device_id", "anonymousId", "anonymous_id")
 SHOWN_PROBLEMS = 20
 
 
@@ -64,13 +66,17 @@ class Mapped:
 
 @dataclass
 class Imported:
-    """What became of a file. `problems` holds the first bad lines; `known`: it was imported before."""
+    """What became of a file. `problems` holds the first bad lines; `known`: it was imported before.
+
+    anonymous: lines that name a device and no user. They are left out, and are no fault of the file.
+    """
 
     file: str
     rows: int = 0
     users: int = 0
     repeats: int = 0
     bad_lines: int = 0
+    anonymous: int = 0
     problems: list[str] = field(default_factory=list)
     known: bool = False
     key: str = ""
@@ -148,8 +154,10 @@ def import_file(
     folders = Folders(workspace).make()
     with own_folder(folders.staging) as staging:
         stage(path, staging, folders.temp, reader_of(mapped, imported), progress)
-        if imported.bad_lines and not convert.has_rows(staging):
-            raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
+        if (imported.bad_lines or imported.anonymous) and not convert.has_rows(staging):
+            devices = f"None of {imported.anonymous:,} lines names a user; they name devices."
+            why = imported.problems[0] if imported.problems else devices
+            raise UnreadableFile(f"{path.name}: no line can be used. {why}")
         with working(workspace):
             publish(workspace, folders, staging, imported, about, replaces or Replaces())
     imported.key = about.key
@@ -170,6 +178,9 @@ def reader_of(mapped: Mapped, imported: Imported) -> Reader:
     def take(record: Record | Bad, events: IO[bytes], traits: IO[bytes]) -> None:
         if isinstance(record, Bad):
             imported.bad(record.place, record.reason)
+            return
+        if is_anonymous(record, mapped):
+            imported.anonymous += 1
             return
         try:
             stage_record(record, mapped, now, events, traits)
@@ -200,6 +211,16 @@ def bulk_fields(mapped: Mapped, names: Sequence[str]) -> Fields | None:
     if not {"user_id", "event", "time"} <= columns.keys() | mapped.constants.keys():
         return None
     return Fields(columns, mapped.constants)
+
+
+def is_anonymous(record: Record, mapped: Mapped) -> bool:
+    """Say whether a line names a device, but no user."""
+    if "user_id" in mapped.constants:
+        return False
+    column = mapped.column("user_id", record.fields)
+    return (column is None or record.fields.get(column) in (None, "")) and any(
+        record.fields.get(name) for name in DEVICES
+    )
 
 
 def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes], traits: IO[bytes]) -> None:

@@ -347,7 +347,7 @@ def test_a_known_heading_of_user_ids_is_read_for_events_too(
 
 def test_a_device_is_no_user(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", "device_id,uuid,email,event,time\nd1,x,a@b,buy,2024-05-01\n")
-    with pytest.raises(UnreadableFile, match="the user id is neither"):
+    with pytest.raises(UnreadableFile, match="names a user; they name devices"):
         import_file("default", path)
 
 
@@ -366,3 +366,34 @@ def test_events_that_inflate_without_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="a.csv.gz: The file unpacks to more than"):
         import_file("default", path)
     assert not ImportedFile.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "export.json",
+            '{"user_id": "u1", "event_type": "a", "event_time": "2026-01-02 03:04:05", "device_id": "d1"}\n'
+            '{"user_id": null, "event_type": "a", "event_time": "2026-01-02 03:04:05", "device_id": "d2"}\n'
+            '{"user_id": "", "event_type": "a", "event_time": "2026-01-02 03:04:05", "device_id": "d3"}\n',
+        ),
+        (
+            "events.csv",
+            "user_id,event,time,device_id\nu1,a,2026-01-02T03:04:05Z,d1\n,a,2026-01-02T03:04:05Z,d2\n"
+            ",a,2026-01-02T03:04:05Z,d3\n",
+        ),
+    ],
+)
+def test_lines_of_a_device_alone_are_left_out_and_counted_apart(tmp_path, name, text):
+    """A third of a real export is of people who have not logged in: no fault of the file."""
+    path = tmp_path / name
+    path.write_text(text)
+    imported = import_file("default", path)
+    assert (imported.rows, imported.anonymous, imported.bad_lines) == (1, 2, 0)
+
+
+def test_a_line_without_user_or_device_is_a_bad_one(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,event,time,device_id\nu1,a,2026-01-02T03:04:05Z,d1\n,a,2026-01-02T03:04:05Z,\n")
+    imported = import_file("default", path)
+    assert (imported.rows, imported.anonymous, imported.bad_lines) == (1, 0, 1)

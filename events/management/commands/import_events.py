@@ -113,6 +113,8 @@ class Command(BaseCommand):
             f"{imported.repeats:,} repeats left out, {imported.replaced:,} events replaced, "
             f"{imported.bad_lines:,} bad lines. Its key is {imported.key[:12]}."
         )
+        if imported.anonymous:
+            self.stdout.write(f"  {imported.anonymous:,} lines of devices without a user were left out.")
         for problem in imported.problems:
             self.stderr.write(f"  {problem}")
 
