@@ -26,6 +26,7 @@ from cohorts.choices import CALCULATED, VersionState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohortsite import silence
 from cohortsite.dashboard import LATEST_BATCHES, MOST_REJECTED, latencies
+from cohortsite.heartbeat import last_beat
 from cohortsite.tokens import TokenAuthentication
 from destinations.models import Destination
 from events.store import Folders, workspaces
@@ -34,7 +35,6 @@ from syncs.choices import OPEN_RUNS, RejectionKind, RunState
 from syncs.models import Rejection, Run, Sync, Try
 from syncs.status import attention
 from syncs.status.facts import last_runs
-from syncs.work import last_beat
 
 DAY = timedelta(days=1)
 # Calls of partners that are looked at: of the last minutes, and so many at most.

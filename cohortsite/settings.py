@@ -155,13 +155,6 @@ EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
 # Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
 QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 
-# --- Work for apps that syncs does not know -------------------------------------------------
-# What the worker does besides its own, as "module.function": called again and again with a function that
-# says whether to stop.
-WORKER_DEEDS = ["receiving.search.run_searches", "cohortsite.silence.tell_again_and_again"]
-# What `prune_history` also prunes, an app's name and "module.function", which returns {what: rows that went}.
-PRUNED_BESIDES = {"receiving": "receiving.prune.prune"}
-
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.
 FIELD_KEYS = env.list("FIELD_KEYS", default=[])

@@ -18,6 +18,7 @@ from django.utils import timezone
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions import DefinitionError, parse
 from cohorts.models import Cohort, Upload
+from cohortsite.heartbeat import last_beat
 from events.arrivals import oldest_arrival
 from events.models import CatalogueEntry, EventFile
 from events.store import workspaces
@@ -26,7 +27,6 @@ from syncs.choices import RunState
 from syncs.models import Run
 from syncs.status.attention import GRACE
 from syncs.status.state import ago
-from syncs.work import last_beat
 
 # A worker gives a sign of life each 10 seconds.
 DEAD = timedelta(seconds=120)

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
 from django.db.models import Exists, OuterRef
-from django.utils.module_loading import import_string
 
 from cohorts import prune as cohort_prune
 from cohorts.models import Cohort
@@ -33,11 +31,6 @@ def prune(*, before: datetime) -> Pruned:
     # What people were told of a sync last is on the sync; a worry about the site that still is, is told anew.
     Alert.objects.filter(created_at__lt=before).delete()
     return Pruned(intervals, _prune_runs(before))
-
-
-def prune_besides() -> dict[str, dict[str, int]]:
-    """Prune the rooms that are named in the settings; return for each how many rows of what went."""
-    return {room: import_string(dotted)() for room, dotted in settings.PRUNED_BESIDES.items()}
 
 
 def floor_of(cohort: Cohort) -> int:

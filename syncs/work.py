@@ -6,21 +6,12 @@ Each destination is driven in a thread of its own, which has its own database co
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from django.conf import settings
-from django.core.cache import cache
-from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
-from cohorts import calculate, previewing, remove
-from cohorts.importing import import_waiting
-from events import arrivals
-from syncs import alerts, due, reporting
 from syncs.choices import DRIVABLE_RUNS, Trigger
 from syncs.drive import Ended, How, drive
 from syncs.models import Run
@@ -34,12 +25,6 @@ SLOTS = 128
 POLL = 0.5
 # A command waits this long for a partner that asked for it: as long as a run's own retries last.
 PATIENCE = timedelta(seconds=150)
-# How often a worker says that it is there, and where.
-BEAT = 10.0
-BEATS = "sync_worker"
-# How often it is said that the database is away, and when it was said last.
-SAY_EVERY = 60.0
-_said_away: dict[str, float] = {}
 FOLLOW_UPS = [Trigger.LIST_GONE, Trigger.CAUGHT_UP]
 
 
@@ -120,120 +105,3 @@ def _followed(runs: list[Run]) -> list[Run]:
     return list(
         Run.objects.filter(pk__in=unique).select_related("sync__cohort", "sync__destination").order_by("pk")
     )
-
-
-def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
-    """Be the worker: make the runs that are due, drive what is open, import what was uploaded."""
-    driving = Slots(stop, report, slots)
-    began = timezone.now()
-    # Until when a destination's runs that ended have been logged.
-    logged = defaultdict[int, datetime](lambda: began)
-    others = [
-        threading.Thread(target=_again_and_again, args=(stop, deed), name=deed.__name__, daemon=True)
-        for deed in (_beat, _look_after, _calculate_due, _preview, *map(_deed_of, settings.WORKER_DEEDS))
-    ]
-    for thread in others:
-        thread.start()
-    try:
-        while not stop.is_set():
-            _without_dying(_turn, driving, logged)
-            stop.wait(POLL)
-    finally:
-        driving.close()
-        for thread in others:
-            thread.join(timeout=30)
-
-
-def _turn(driving: Slots, logged: dict[int, datetime]) -> None:
-    """Say how drivers ended, make the runs that are due, and begin to drive what nobody drives."""
-    for destination, ended in driving.reap().items():
-        about = {"destination": destination}
-        log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
-        logged[destination] = _log_ended(destination, logged[destination])
-    due.start_due(timezone.now())
-    driving.fill(due.undriven(due.drivable_destinations()))
-
-
-def _without_dying(deed: Callable[..., None], *arguments: object) -> None:
-    """Do something that comes again anyway: an error is logged. A database that was away is asked anew."""
-    try:
-        deed(*arguments)
-    except (OperationalError, InterfaceError) as error:
-        _database_is_away(deed.__name__, error)
-        connection.close()
-    except Exception:
-        log.exception("%s failed; it is tried again at the next turn.", deed.__name__)
-        connection.close()
-
-
-def _database_is_away(name: str, error: Exception) -> None:
-    """Say so in one line, and then in one a minute: everything that comes again fails twice a second."""
-    now = time.monotonic()
-    if now - _said_away.get(name, -SAY_EVERY) >= SAY_EVERY:
-        _said_away[name] = now
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("%s: the database does not answer: %s", name, said)
-
-
-def _again_and_again(stop: threading.Event, deed: Callable[[threading.Event], None]) -> None:
-    while not stop.is_set():
-        _without_dying(deed, stop)
-        stop.wait(POLL)
-    connection.close()
-
-
-def _log_ended(destination: int, since: datetime) -> datetime:
-    """Log a destination's runs that ended after `since`; return when the last of them did."""
-    ended = Run.objects.filter(sync__destination=destination, finished_at__gt=since).order_by("finished_at")
-    for run in ended.select_related("sync__cohort", "sync__destination"):
-        about = {"run": run.pk, "sync": str(run.sync), "destination": destination, "state": run.state}
-        log.info("%s", reporting.as_text(run), extra=about)
-        since = run.finished_at or since
-    return since
-
-
-def last_beat() -> datetime | None:
-    """Return when a worker last said that it is there; None if none did."""
-    at: float | None = cache.get(BEATS)
-    return None if at is None else datetime.fromtimestamp(at, UTC)
-
-
-def _beat(stop: threading.Event) -> None:
-    cache.set(BEATS, timezone.now().timestamp(), timeout=None)
-    stop.wait(BEAT)
-
-
-def _deed_of(dotted: str) -> Callable[[threading.Event], None]:
-    """Return another room's deed, by its dotted name, as one of this worker's."""
-    function = import_string(dotted)
-
-    def deed(stop: threading.Event) -> None:
-        function(stop.is_set)
-
-    deed.__name__ = dotted
-    return deed
-
-
-def _look_after(stop: threading.Event) -> None:
-    """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
-    for upload in import_waiting():
-        log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
-        if stop.is_set():
-            return
-    remove.drain(seconds=POLL)
-    alerts.tell_changes(timezone.now())
-    alerts.send_waiting(timezone.now())
-
-
-def _calculate_due(stop: threading.Event) -> None:
-    """Take in events that arrived, then calculate the cohorts whose time has come."""
-    arrivals.take_in_all(stop.is_set)
-    if stop.is_set():
-        return
-    calculate.calculate_due(timezone.now())
-
-
-def _preview(stop: threading.Event) -> None:
-    """Calculate what people wait for in the admin; apart, since cohorts may take long."""
-    for preview in previewing.run_waiting():
-        log.info("%s: %s", preview, preview.get_state_display())

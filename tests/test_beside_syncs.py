@@ -100,5 +100,5 @@ def test_a_search_that_fails_stops_neither_the_worker_nor_the_next_search(
     for user in ("poison", "u1"):
         BodySearch.objects.create(workspace=workspace, user_id=user)
     assert work_until(lambda: BodySearch.objects.get(user_id="u1").state == BodySearch.State.DONE)
-    assert "receiving.search.run_searches failed" in caplog.text
+    assert "search_requests failed" in caplog.text
     assert BodySearch.objects.get(user_id="poison").state == BodySearch.State.RUNNING

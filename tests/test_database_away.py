@@ -5,7 +5,8 @@ import logging
 import pytest
 from django.db import OperationalError, connection
 
-from syncs import drive, lifecycle, work
+from cohortsite import worker
+from syncs import drive, lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.models import Driver
 from tests import world
@@ -75,14 +76,14 @@ def test_a_database_that_stays_away_for_some_turns_gets_its_destination_back(par
 
 
 def test_a_worker_says_once_that_the_database_is_away(monkeypatch, caplog):
-    monkeypatch.setattr(work, "_said_away", {})
+    monkeypatch.setattr(worker, "_said_away", {})
 
     def turn():
         raise OperationalError("too many connections")
 
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
-            work._without_dying(turn)
+            worker._without_dying(turn)
     assert [record.getMessage() for record in caplog.records] == [
         "turn: the database does not answer: too many connections"
     ]

@@ -53,7 +53,7 @@ def test_a_partner_whose_success_names_everybody_as_failed__marks_nobody(partner
 def test_a_partner_that_takes_nothing_just_now__has_refused_nobody(partner, status):
     """It is waited for, and then everybody is delivered."""
     busy = itertools.count()
-    partner.fault = lambda call: Fault(status, {}) if call.kind == "add" and next(busy) < 40 else None
+    partner.fault = lambda call: Fault(status, {}) if call.kind == "add" and next(busy) < 22 else None
     sync = setup(partner, world.users(10))
     run = world.run(sync)
     assert "refused" not in run.reason

@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from cohorts.choices import ScheduleKind, SourceKind
 from cohorts.models import Cohort, CohortVersion
-from cohortsite import metrics, silence
+from cohortsite import heartbeat, metrics, silence
 from events import spool
 from events.models import CatalogueEntry, EventFile
 from events.store import Folders
-from syncs import alerts, work
+from syncs import alerts
 from syncs.choices import Trigger
 from syncs.models import Alert, Run
 from tests import world
@@ -68,10 +68,10 @@ def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None
 
 def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:
     waiting_run()
-    cache.set(work.BEATS, timezone.now().timestamp())
+    cache.set(heartbeat.KEY, timezone.now().timestamp())
     assert kinds() == []
     assert Client().get("/healthz").json()["status"] == "ok"
-    cache.set(work.BEATS, timezone.now().timestamp() - 300)
+    cache.set(heartbeat.KEY, timezone.now().timestamp() - 300)
     [worry] = silence.worries(timezone.now())
     assert worry.sentence.replace("\xa0", " ").startswith("The last sign of a worker was 5 minutes ago")
 

@@ -1,5 +1,6 @@
 """What Prometheus reads: who may, what it says, and that it costs the same however much there is."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -12,11 +13,10 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from cohorts.models import CohortVersion
-from cohortsite import roles, silence, tokens
+from cohortsite import heartbeat, roles, silence, tokens
 from destinations.models import Destination
 from events import spool
 from receiving.models import RequestLog
-from syncs import work
 from syncs.choices import RejectionKind, RunState
 from syncs.models import Batch, Driver, Rejection, Run, Sync
 from syncs.status.attention import Need
@@ -194,9 +194,9 @@ def test_latencies_calls_rejections_spool_and_the_worker(ask):
         a_call(status, ago)
     line = {"user_id": "a", "event": "e", "time": "2026-01-01T00:00:00Z", "properties": {}, "insert_id": None}
     spool.append("shop", [line])
-    stop = work.threading.Event()
+    stop = threading.Event()
     stop.set()
-    work._beat(stop)
+    heartbeat.beat(stop)
     said = read(ask())
     assert said["request_seconds", "0.5"] == pytest.approx(0.5, abs=0.02)
     assert said["request_seconds", "0.95"] == pytest.approx(0.95, abs=0.02)

@@ -10,9 +10,9 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from cohortsite import navigation
+from cohortsite import navigation, worker
 from cohortsite.logs import JsonFormatter
-from syncs import alerts, work
+from syncs import alerts
 from syncs.choices import RunState
 from syncs.models import Alert, Run
 from tests import world
@@ -122,7 +122,7 @@ def lines():
 
     handler = Handler()
     handler.setFormatter(JsonFormatter())
-    logger = logging.getLogger("syncs")
+    logger = logging.getLogger("cohortsite.worker")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -135,12 +135,12 @@ def test_the_worker_logs_each_run_once_with_its_ids(sync, lines):
     began = timezone.now()
     run = Run.objects.create(sync=sync, trigger="person", from_version=0, to_version=1, state="running")
     Run.objects.end(run.pk, RunState.FAILED, reason='It said "no".\nTwice.')
-    since = work._log_ended(sync.destination_id, began.replace(year=2020))
-    assert work._log_ended(sync.destination_id, since) == since
+    since = worker._log_ended(sync.destination_id, began.replace(year=2020))
+    assert worker._log_ended(sync.destination_id, since) == since
     (line,) = lines
     assert {name: line[name] for name in ("run", "sync", "destination", "state", "level", "logger")} == {
         "run": run.pk, "sync": "buyers:acme", "destination": sync.destination_id, "state": "failed",
-        "level": "INFO", "logger": "syncs.work",
+        "level": "INFO", "logger": "cohortsite.worker",
     }  # fmt: skip
     assert "Twice." in line["message"]
     assert line["time"].endswith("+00:00")
@@ -150,7 +150,7 @@ def test_an_exception_is_in_the_line(lines):
     try:
         raise ValueError("böse\n")
     except ValueError:
-        logging.getLogger("syncs").exception("It failed.")
+        logging.getLogger("cohortsite.worker").exception("It failed.")
     assert lines[0]["message"] == "It failed."
     assert "ValueError: böse" in lines[0]["error"]
 

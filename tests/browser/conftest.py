@@ -28,9 +28,9 @@ from playwright.sync_api import (
 )
 
 from cohortsite import roles
+from cohortsite.worker import work
 from receiving.keys import create_key
 from receiving.models import Workspace
-from syncs.work import work
 from tests.browser import chromium
 from tests.partner import Partner
 

@@ -3,10 +3,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from cohortsite.worker import work
 from syncs import reporting
 from syncs.models import Run
 from syncs.stopping import stop_on_signals
-from syncs.work import SLOTS, work
+from syncs.work import SLOTS
 
 
 class Command(BaseCommand):

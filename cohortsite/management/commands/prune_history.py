@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from syncs.prune import prune, prune_besides
+from receiving.prune import prune as prune_receiving
+from syncs.prune import prune
 
 
 class Command(BaseCommand):
@@ -23,17 +24,16 @@ class Command(BaseCommand):
 
     def handle(self, *, days: int, **options: Any) -> None:
         pruned = prune(before=timezone.now() - timedelta(days=days))
-        besides = prune_besides()
+        received = prune_receiving()
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(pruned) | besides))
+            self.stdout.write(json.dumps(asdict(pruned) | {"receiving": received}))
         else:
             self.stdout.write(
                 f"{pruned.runs:,} runs and {pruned.intervals:,} intervals of membership that are older "
                 f"than {days} days were deleted."
             )
-            for room, gone in besides.items():
-                rows = ", ".join(f"{number:,} {what}" for what, number in gone.items())
-                self.stdout.write(f"{room}: {rows} were deleted, by the limits that are set there.")
+            rows = ", ".join(f"{number:,} {what}" for what, number in received.items())
+            self.stdout.write(f"receiving: {rows} were deleted, by the limits that are set there.")
 
 
 def _days(text: str) -> int:

@@ -1,0 +1,141 @@
+"""The worker: a process that stays, and does for every app what comes.
+
+It makes the runs that are due and drives what is open (`syncs.work`); beside that, each in a thread of its
+own, it imports, calculates, previews, searches, and tells people. `manage.py sync_worker` starts it.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
+
+from cohorts import calculate, previewing, remove
+from cohorts.importing import import_waiting
+from cohortsite import heartbeat, silence
+from events import arrivals
+from receiving.search import run_searches
+from syncs import alerts, due, reporting
+from syncs.models import Run
+from syncs.work import POLL, SLOTS, Report, Slots
+
+log = logging.getLogger(__name__)
+
+Task = Callable[[threading.Event], None]
+# How often it is said that the database is away, and when it was said last.
+SAY_EVERY = 60.0
+_said_away: dict[str, float] = {}
+
+
+def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
+    """Be the worker: make the runs that are due, drive what is open, import what was uploaded."""
+    driving = Slots(stop, report, slots)
+    began = timezone.now()
+    # Until when a destination's runs that ended have been logged.
+    logged = defaultdict[int, datetime](lambda: began)
+    others = [
+        threading.Thread(target=_again_and_again, args=(stop, task), name=task.__name__, daemon=True)
+        for task in TASKS
+    ]
+    for thread in others:
+        thread.start()
+    try:
+        while not stop.is_set():
+            _without_dying(_turn, driving, logged)
+            stop.wait(POLL)
+    finally:
+        driving.close()
+        for thread in others:
+            thread.join(timeout=30)
+
+
+def _turn(driving: Slots, logged: dict[int, datetime]) -> None:
+    """Say how drivers ended, make the runs that are due, and begin to drive what nobody drives."""
+    for destination, ended in driving.reap().items():
+        about = {"destination": destination}
+        log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
+        logged[destination] = _log_ended(destination, logged[destination])
+    due.start_due(timezone.now())
+    driving.fill(due.undriven(due.drivable_destinations()))
+
+
+def _without_dying(task: Callable[..., None], *arguments: object) -> None:
+    """Do something that comes again anyway: an error is logged. A database that was away is asked anew."""
+    try:
+        task(*arguments)
+    except (OperationalError, InterfaceError) as error:
+        _database_is_away(task.__name__, error)
+        connection.close()
+    except Exception:
+        log.exception("%s failed; it is tried again at the next turn.", task.__name__)
+        connection.close()
+
+
+def _database_is_away(name: str, error: Exception) -> None:
+    """Say so in one line, and then in one a minute: everything that comes again fails twice a second."""
+    now = time.monotonic()
+    if now - _said_away.get(name, -SAY_EVERY) >= SAY_EVERY:
+        _said_away[name] = now
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("%s: the database does not answer: %s", name, said)
+
+
+def _again_and_again(stop: threading.Event, task: Task) -> None:
+    while not stop.is_set():
+        _without_dying(task, stop)
+        stop.wait(POLL)
+    connection.close()
+
+
+def _log_ended(destination: int, since: datetime) -> datetime:
+    """Log a destination's runs that ended after `since`; return when the last of them did."""
+    ended = Run.objects.filter(sync__destination=destination, finished_at__gt=since).order_by("finished_at")
+    for run in ended.select_related("sync__cohort", "sync__destination"):
+        about = {"run": run.pk, "sync": str(run.sync), "destination": destination, "state": run.state}
+        log.info("%s", reporting.as_text(run), extra=about)
+        since = run.finished_at or since
+    return since
+
+
+def look_after(stop: threading.Event) -> None:
+    """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
+    for upload in import_waiting():
+        log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
+        if stop.is_set():
+            return
+    remove.drain(seconds=POLL)
+    alerts.tell_changes(timezone.now())
+    alerts.send_waiting(timezone.now())
+
+
+def calculate_due(stop: threading.Event) -> None:
+    """Take in events that arrived, then calculate the cohorts whose time has come."""
+    arrivals.take_in_all(stop.is_set)
+    if stop.is_set():
+        return
+    calculate.calculate_due(timezone.now())
+
+
+def preview(stop: threading.Event) -> None:
+    """Calculate what people wait for in the admin; apart, since cohorts may take long."""
+    for made in previewing.run_waiting():
+        log.info("%s: %s", made, made.get_state_display())
+
+
+def search_requests(stop: threading.Event) -> None:
+    """Search the request log for the users that people asked for."""
+    run_searches(stop.is_set)
+
+
+def tell_of_silence(stop: threading.Event) -> None:
+    silence.tell_again_and_again(stop.is_set)
+
+
+TASKS: tuple[Task, ...] = (
+    *(heartbeat.beat, look_after, calculate_due, preview),
+    *(search_requests, tell_of_silence),
+)
