@@ -3,6 +3,7 @@
 import json
 import threading
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,8 +178,10 @@ def test_a_run_that_failed_and_was_taken_up_again__keeps_how_it_fared(partner: P
 
 
 @pytest.fixture
-def uncalculated(partner: Partner, sync: Sync) -> Sync:
+def uncalculated(partner: Partner, sync: Sync, settings: Any, tmp_path: Path) -> Sync:
     """A sync whose cohort is to be calculated before each run, and cannot be."""
+    # A folder of its own: what other tests left in the one of all would be taken in first.
+    settings.EVENTS_DIR = tmp_path
     Cohort.objects.filter(pk=sync.cohort_id).update(
         source_kind=SourceKind.BEHAVIORAL,
         refresh_before_sync=True,
