@@ -24,7 +24,7 @@ django.setup()
 from cohorts.models import Cohort  # noqa: E402
 from destinations.models import Destination  # noqa: E402
 from syncs.choices import RunState, Trigger  # noqa: E402
-from syncs.drive import drive  # noqa: E402
+from syncs.delivery.drive import drive  # noqa: E402
 from syncs.lifecycle import start  # noqa: E402
 from syncs.models import Sync  # noqa: E402
 

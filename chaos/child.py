@@ -8,8 +8,8 @@ stage.set_up()
 
 from django.db import connections  # noqa: E402
 
-from syncs import drive, lease, record  # noqa: E402
 from syncs.choices import BatchState  # noqa: E402
+from syncs.delivery import drive, lease, record  # noqa: E402
 
 # A driver's lease in these processes, in seconds beyond a request's deadline; None: as it is.
 Margin = float | None

@@ -39,8 +39,8 @@ def main() -> None:
 def _play(partner, seed, options):
     from syncs import lifecycle
     from syncs.choices import OPEN_RUNS, Trigger
+    from syncs.delivery.slots import drive_runs
     from syncs.models import Run
-    from syncs.work import drive_runs
     from tests import world
     from tests.partner import Fault
 

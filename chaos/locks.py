@@ -78,7 +78,7 @@ def work(job: str, seconds: float, outcomes) -> None:
 def _drive(number):
     from syncs import lifecycle
     from syncs.choices import RunMode, RunState, Trigger
-    from syncs.drive import How, drive
+    from syncs.delivery.drive import How, drive
     from syncs.models import Sync
 
     sync = Sync.objects.get(cohort__key=f"busy-{number}")

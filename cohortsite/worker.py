@@ -1,7 +1,7 @@
 """The worker: a process that stays, and does for every app what comes.
 
-It makes the runs that are due and drives what is open (`syncs.work`); beside that, each in a thread of its
-own, it imports, calculates, previews, searches, and tells people. `manage.py sync_worker` starts it.
+It makes the runs that are due and drives what is open (`syncs.delivery.slots`); beside that, each in a
+thread of its own, it imports, calculates, previews, searches, and tells people. `manage.py sync_worker` starts it.
 """
 
 import logging
@@ -20,8 +20,8 @@ from cohortsite import heartbeat, silence
 from events import arrivals
 from receiving.search import run_searches
 from syncs import alerts, due, reporting
+from syncs.delivery.slots import POLL, SLOTS, Report, Slots
 from syncs.models import Run
-from syncs.work import POLL, SLOTS, Report, Slots
 
 log = logging.getLogger(__name__)
 

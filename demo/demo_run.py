@@ -28,9 +28,9 @@ from receiving.keys import Credential, create_key, find_key
 from receiving.models import Workspace
 from syncs import reporting
 from syncs.choices import OPEN_RUNS, RunMode, RunState, Trigger
+from syncs.delivery.slots import drive_runs
 from syncs.lifecycle import start
 from syncs.models import Run, Sync
-from syncs.work import drive_runs
 
 CONFIG = Path(__file__).with_name("config.yaml")
 KEY_VARIABLE = "DEMO_PARTNER_KEY"

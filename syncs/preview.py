@@ -7,9 +7,9 @@ from typing import Any
 from destinations.endpoint import Kind
 from destinations.payloads import external_name
 from destinations.transport import describe
-from syncs import rejections
 from syncs.choices import RunMode, Step
-from syncs.feed import Feed
+from syncs.delivery import rejections
+from syncs.delivery.feed import Feed
 from syncs.lifecycle import CannotRun, mode_owed
 from syncs.models import Run, Sync
 from syncs.plan import Plan

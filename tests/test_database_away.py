@@ -6,8 +6,9 @@ import pytest
 from django.db import OperationalError, connection
 
 from cohortsite import worker
-from syncs import drive, lifecycle
+from syncs import lifecycle
 from syncs.choices import RunState, Trigger
+from syncs.delivery import drive
 from syncs.models import Driver
 from tests import world
 from tests.partner import Partner

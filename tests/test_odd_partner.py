@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from syncs import drive, lifecycle, record
+from syncs import lifecycle
 from syncs.choices import RunState, Trigger
+from syncs.delivery import drive, record
 from syncs.models import Attempt, Batch, Driver, Rejection, Run
 from tests import world
 from tests.partner import Fault, Partner

@@ -17,9 +17,9 @@ from events import spool
 from events.compact import compact
 from syncs import lifecycle
 from syncs.choices import RunState, Trigger
-from syncs.drive import How
+from syncs.delivery.drive import How
+from syncs.delivery.slots import drive_runs
 from syncs.models import Run, Sync
-from syncs.work import drive_runs
 from tests import world
 from tests.partner import Partner
 

@@ -15,8 +15,9 @@ from rest_framework.test import APIClient
 from cohorts.choices import SourceKind
 from cohorts.models import Cohort
 from cohortsite import dashboard
-from syncs import drive, lifecycle, reporting
+from syncs import lifecycle, reporting
 from syncs.choices import RejectionKind, RunMode, RunState, Trigger
+from syncs.delivery import drive
 from syncs.models import Rejection, Run, Sync
 from syncs.status.facts import states_of
 from tests import world

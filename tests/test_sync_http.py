@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from destinations import retry
 from destinations.errors import Temporary
-from syncs import drive, due, lifecycle
+from syncs import due, lifecycle
 from syncs.choices import BatchState, RejectionState, RunMode, RunState, Step, Trigger
-from syncs.drive import How
+from syncs.delivery import drive
+from syncs.delivery.drive import How
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 from tests import world
 from tests.partner import Fault, Partner

@@ -7,8 +7,9 @@ from cohorts import members, refresh
 from cohorts.models import Cohort
 from destinations.models import Destination
 from destinations.payloads import external_name
-from syncs import drive, lifecycle
+from syncs import lifecycle
 from syncs.choices import RunMode, Trigger
+from syncs.delivery import drive
 from syncs.models import Driver, Rejection, Run, Sync
 
 _numbers = itertools.count(1)

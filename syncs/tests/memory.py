@@ -15,7 +15,7 @@ from requests.structures import CaseInsensitiveDict
 
 from destinations.errors import Temporary
 from destinations.transport import Transport
-from syncs.drive import Drive
+from syncs.delivery.drive import Drive
 from syncs.models import Driver
 from tests.partner import Partner
 

@@ -8,8 +8,8 @@ from django.db import connection
 from django.db.models.sql import Query
 from django.test.utils import CaptureQueriesContext
 
-from syncs import drive
 from syncs.choices import RunState
+from syncs.delivery import drive
 from tests import world
 from tests.partner import Partner
 

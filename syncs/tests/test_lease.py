@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from cohorts import owner
 from destinations.models import Destination
-from syncs import lease
+from syncs.delivery import lease
 from syncs.models import Driver
 
 

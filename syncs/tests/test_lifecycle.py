@@ -12,9 +12,10 @@ from cohorts import refresh
 from destinations.errors import Rejected
 from destinations.models import Destination
 from destinations.payloads import Operation, Request
-from syncs import alerts, drive, due, judge, lifecycle, rejections
-from syncs import lease as leases
+from syncs import alerts, due, lifecycle
 from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
+from syncs.delivery import drive, judge, rejections
+from syncs.delivery import lease as leases
 from syncs.models import Alert, Batch, Rejection, Run, RunQuerySet, Sync
 from syncs.status.facts import states_of
 from tests import world

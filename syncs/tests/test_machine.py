@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from syncs import drive, lifecycle
+from syncs import lifecycle
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RunMode, Trigger
+from syncs.delivery import drive
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world

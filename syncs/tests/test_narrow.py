@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from destinations.errors import Rejected, Temporary, TooLarge
-from syncs.narrow import ONCE_PIECES, Narrowing
+from syncs.delivery.narrow import ONCE_PIECES, Narrowing
 
 NO = Rejected("no", code="no")
 DOWN = Temporary("down", code="http_503")

@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from cohorts import members
 from cohorts import prune as cohort_prune
-from syncs import drive, lifecycle, prune, rejections
+from syncs import lifecycle, prune
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, Trigger
+from syncs.delivery import drive, rejections
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world

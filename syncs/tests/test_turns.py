@@ -7,9 +7,9 @@ from django.db import connection
 
 from syncs import lifecycle
 from syncs.choices import RunState, Trigger
+from syncs.delivery.slots import Slots
+from syncs.delivery.turns import Turns
 from syncs.models import Run
-from syncs.turns import Turns
-from syncs.work import Slots
 from tests import world
 from tests.partner import Partner
 

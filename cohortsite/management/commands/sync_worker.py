@@ -5,9 +5,9 @@ from django.core.management.base import BaseCommand
 
 from cohortsite.worker import work
 from syncs import reporting
+from syncs.delivery.slots import SLOTS
 from syncs.models import Run
 from syncs.stopping import stop_on_signals
-from syncs.work import SLOTS
 
 
 class Command(BaseCommand):

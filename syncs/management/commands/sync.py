@@ -10,11 +10,11 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from syncs import reporting
 from syncs.choices import RunMode, Trigger
+from syncs.delivery.slots import drive_runs
 from syncs.lifecycle import CannotRun, start
 from syncs.models import Run, Sync
 from syncs.preview import Preview, preview
 from syncs.stopping import stop_on_signals
-from syncs.work import drive_runs
 
 
 class Command(BaseCommand):

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         stop = stop_on_signals()
         runs: list[Run] = []
         if found := list(open_runs):
-            from syncs.work import drive_runs  # here: it imports all that sends and calculates
+            from syncs.delivery.slots import drive_runs  # here: it imports all that sends and calculates
 
             with reporting.Bars(quiet=options["json"]) as bars:
                 runs = drive_runs(found, stop=stop, report=bars.show)

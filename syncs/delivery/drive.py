@@ -41,13 +41,14 @@ from destinations.models import Destination
 from destinations.payloads import Request, TemplateError, external_name
 from destinations.secrets import SecretUnreadable
 from destinations.transport import Reply, Transport
-from syncs import due, guard, judge, lifecycle, record, rejections
-from syncs import lease as leases
+from syncs import due, guard, lifecycle
 from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step
-from syncs.feed import Feed, Work
+from syncs.delivery import judge, record, rejections
+from syncs.delivery import lease as leases
+from syncs.delivery.feed import Feed, Work
+from syncs.delivery.turns import Turns, alone
 from syncs.models import Batch, Driver, Rejection, Run, Sync
 from syncs.plan import Plan
-from syncs.turns import Turns, alone
 
 log = logging.getLogger(__name__)
 

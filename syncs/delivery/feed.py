@@ -15,10 +15,10 @@ from django.db.models import Max
 from destinations.endpoint import Delivery, Endpoint, Kind
 from destinations.errors import DeliveryError
 from destinations.payloads import Encoder, Operation, Request
-from syncs import rejections
 from syncs.choices import BatchState, RunMode, Step
+from syncs.delivery import rejections
+from syncs.delivery.narrow import Narrowing
 from syncs.models import Batch, Rejection, Run
-from syncs.narrow import Narrowing
 from syncs.plan import Plan
 
 # A batch of single requests: few enough to be repeated whole after a crash.

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from syncs.choices import DRIVABLE_RUNS, Trigger
-from syncs.drive import Ended, How, drive
+from syncs.delivery.drive import Ended, How, drive
+from syncs.delivery.turns import Turns
 from syncs.models import Run
-from syncs.turns import Turns
 
 log = logging.getLogger(__name__)
 

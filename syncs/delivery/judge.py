@@ -24,14 +24,15 @@ from destinations.errors import (
 from destinations.models import Destination
 from destinations.payloads import Request
 from destinations.transport import Reply, describe
-from syncs import lease as leases
-from syncs import lifecycle, rejections
+from syncs import lifecycle
 from syncs.choices import BatchState, RejectionKind, RunMode, RunState, Step, Trigger
-from syncs.feed import Feed, Work
+from syncs.delivery import lease as leases
+from syncs.delivery import rejections
+from syncs.delivery.feed import Feed, Work
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 
 if TYPE_CHECKING:
-    from syncs.drive import Drive, Result
+    from syncs.delivery.drive import Drive, Result
 
 # After so many refusals in a row, somebody whom the partner holds is asked for.
 REFUSALS = 20

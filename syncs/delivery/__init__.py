@@ -1,0 +1,1 @@
+"""How runs reach a partner: see docs/delivery.md, which maps these files."""
