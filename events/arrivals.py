@@ -8,8 +8,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from events.engine_errors import EngineError
 from events.models import EventFile
-from events.workspace_folders import Folders, workspaces
+from events.workspace_folders import Folders, Refused, workspaces
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ def take_in_all(stopped: Callable[[], bool] = lambda: False) -> bool:
             break
         try:
             take_in(workspace)
+        except (EngineError, Refused, OSError) as error:
+            log.error("%s: what has arrived was not taken in: %s", workspace, error)
+            well = False
         except Exception:  # a workspace's edge
             log.exception("%s: what has arrived was not taken in.", workspace)
             well = False

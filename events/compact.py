@@ -26,6 +26,7 @@ from events.lineage import Lineage
 from events.locks import locked, remove_abandoned
 from events.models import EventFile, FileKind, FileState, ImportedFile, PropertyColumn
 from events.publish import Prepared, Publication, publish, working
+from events.salvage import mend_end, set_damaged_aside
 from events.store import column_numbers, find_unknown
 from events.workspace_folders import Folders
 
@@ -56,7 +57,7 @@ def compact(workspace: str) -> Compacted:
     with working(workspace) as folders:
         clean(workspace, folders)
         seal(folders)
-        for batch in sorted(folders.sealed.iterdir()):
+        for batch in sorted(path for path in folders.sealed.iterdir() if path.is_dir()):
             for prepared in publish_batch(workspace, folders, batch):
                 done.add(prepared)
         # What is set aside may turn out to be a part of what would be merged.
@@ -77,33 +78,18 @@ def limits() -> Limits:
 def seal(folders: Folders) -> None:
     """Take the segments away from their writers, into the folder of a new batch."""
     batch = folders.sealed / uuid.uuid4().hex
-    for segment in sorted(folders.spool.glob("*.jsonl")):
+    segments = [path for kind in FileKind for path in folders.spool.glob(f"{kind.value}-*.jsonl")]
+    for segment in sorted(segments):
         with locked(segment):
-            cut_torn_line(segment)
+            mend_end(segment)
             batch.mkdir(exist_ok=True)
             segment.rename(batch / segment.name)
     make_durable(folders.sealed)
 
 
-def cut_torn_line(segment: Path) -> None:
-    """A last line without its end was never acknowledged: its writer died."""
-    with segment.open("rb+") as file:
-        size = file.seek(0, 2)
-        end = size
-        while end:
-            start = max(0, end - 65_536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            file.truncate(end)
-
-
 def publish_batch(workspace: str, folders: Folders, batch: Path) -> list[Prepared]:
     """Publish a batch, unless a process that died had done it, and only had to remove the batch."""
+    set_damaged_aside(workspace, folders, batch)
     kinds = [kind for kind in FileKind if not is_held(workspace, folders, file_name(batch.name, kind))]
     prepared = prepare(workspace, folders, batch, batch.name, kinds=kinds)
     publish(workspace, folders, Publication(prepared))

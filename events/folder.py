@@ -45,7 +45,12 @@ def scan(workspace: str, now: float | None = None) -> list[Taken]:
 def settled(folder: Path, now: float) -> Iterator[Path]:
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.name.startswith(".") and now - path.stat().st_mtime >= SETTLED:
+            # A time in the future, of a clock that was wrong, must not keep a file waiting for years.
+            if (
+                path.is_file()
+                and not path.name.startswith(".")
+                and abs(now - path.stat().st_mtime) >= SETTLED
+            ):
                 yield path
 
 

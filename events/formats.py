@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import duckdb
 import orjson
 
+from events.convert import quoted
 from events.tables import Hints, InvalidTable
 from events.tables import workbook as workbooks
 from events.tables.packing import CHUNK, HEAD, ZIP, Counted, is_content, limited
@@ -194,7 +195,7 @@ def parquet_lines(path: Path, progress: Progress) -> Iterator[bytes]:
         connection.execute("SET TimeZone = 'UTC'")
         counted = connection.execute("SELECT count(*) FROM read_parquet($1)", [str(path)])
         [(total,)] = counted.fetchall()
-        result = connection.execute("SELECT to_json(r)::VARCHAR FROM read_parquet($1) AS r", [str(path)])
+        result = connection.execute(f"SELECT r::VARCHAR FROM ({rows_as_json(connection, path)})")
         done = 0
         while batch := result.fetchmany(PARQUET_ROWS):
             yield b"".join([row.encode() + b"\n" for (row,) in batch])
@@ -206,9 +207,31 @@ def parquet(path: Path) -> Iterator[Record | Bad]:
     """Rows as the engine's JSON: times become texts in UTC, exact decimals numbers."""
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        result = connection.execute("SELECT to_json(r) FROM read_parquet($1) AS r", [str(path)])
+        result = connection.execute(rows_as_json(connection, path))
         number = 0
         while batch := result.fetchmany(5_000):
             for (row,) in batch:
                 number += 1
                 yield parsed(f"row {number:,}", row)
+
+
+def rows_as_json(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """Return SQL for a Parquet file's rows as JSON objects, r, with its columns' own names: DuckDB takes
+    `Amount` and `amount` for one, and calls the second `amount_1`."""
+    file = quoted(str(path))
+    found = connection.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({file})")
+    schema = iter(found.fetchall())
+    names = [skip_children(next(schema), schema) for _ in range(next(schema)[1])]
+    if len({name.lower() for name in names}) == len(names):
+        return f"SELECT to_json(t) AS r FROM read_parquet({file}) AS t"
+    pairs = ", ".join(f"{quoted(name)}, c{number}" for number, name in enumerate(names))
+    columns = ", ".join(f"c{number}" for number in range(len(names)))
+    return f"SELECT json_object({pairs}) AS r FROM read_parquet({file}) AS t({columns})"
+
+
+def skip_children(entry: tuple[str, int], schema: Iterator[tuple[str, int]]) -> str:
+    """Return the name of a column of a Parquet schema, which lists what is nested in it behind it."""
+    name, children = entry
+    for _ in range(children):
+        skip_children(next(schema), schema)
+    return name

@@ -197,6 +197,11 @@ def finish_begun(workspace: str, folders: Folders) -> None:
         begun = orjson.loads(folders.marker.read_bytes())
     except FileNotFoundError:
         return
+    except orjson.JSONDecodeError:
+        # What it published is on the list, or shown as not known to the database: adopt_events.
+        folders.marker.rename(folders.marker.with_suffix(".damaged"))
+        log.error("%s: publishing.json is damaged, and was set aside.", workspace)
+        return
     move_in(folders, begun)
     descriptions = [read_description(folders, name) for name in begun["new"]]
     if all(d and (folders.files / d.name).exists() and number_as(workspace, d) for d in descriptions):

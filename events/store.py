@@ -1,5 +1,6 @@
 """What a query over a workspace's events reads, if all that was acknowledged is there."""
 
+import re
 from collections.abc import Sequence
 
 from events.custody import check_file
@@ -13,6 +14,8 @@ __all__ = [
     "DEFAULT_WORKSPACE", "Folders", "Incomplete", "Refused", "check_kept_here", "column_numbers",
     "find_unknown", "read_layout", "workspaces",
 ]  # fmt: skip
+
+TRAITS = re.compile(r"^traits-|-traits\.parquet$")
 
 
 class Incomplete(EngineError):
@@ -63,21 +66,23 @@ def find_unknown(folders: Folders, workspace: str) -> None:
 
     A publication that is under way says so before its files are there, and until they are listed.
     """
-    names = {path.name for path in folders.files.glob("*.parquet")}
+    names = {path.name for path in folders.files.glob("*") if path.suffix in (".parquet", ".jsonl")}
     if folders.marker.exists():
         return
     known = EventFile.objects.filter(workspace=workspace, name__in=names)
     for name in sorted(names - set(known.values_list("name", flat=True))):
-        path = folders.files / name
+        lines = name.endswith(".jsonl")  # of the spool, and damaged (salvage.py)
         EventFile.objects.get_or_create(
             workspace=workspace,
             name=name[:64],
             defaults={
-                "kind": FileKind.TRAITS if name.endswith("-traits.parquet") else FileKind.EVENTS,
+                "kind": FileKind.TRAITS if TRAITS.search(name) else FileKind.EVENTS,
                 "rows": 0,
-                "size": path.stat().st_size,
-                "state": FileState.UNKNOWN,
-                "problem": "is not known to this database",
+                "size": (folders.files / name).stat().st_size,
+                "state": FileState.DAMAGED if lines else FileState.UNKNOWN,
+                "problem": "holds damaged lines of what came in"
+                if lines
+                else "is not known to this database",
             },
         )
 

@@ -27,11 +27,13 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        return (
-            f"{self.workspace}/{self.file} {self.problem}. {REMEDIES.get(FileState(self.state), '')}".strip()
-        )
+        remedy = LINES if self.file.endswith(".jsonl") else REMEDIES.get(FileState(self.state), "")
+        return f"{self.workspace}/{self.file} {self.problem}. {remedy}".strip()
 
 
+LINES = (
+    "Read them in the folder `files`, send again what can be told of them, then: check_events --give-up NAME."
+)
 REMEDIES = {
     FileState.DAMAGED: "Put its copy from a backup into the folder `files`, or take what it was made of: "
     "manage.py adopt_events. If there is neither: check_events --give-up NAME.",
@@ -63,14 +65,19 @@ def look(folders: Folders, file: EventFile) -> Finding:
     """Look at one file, and note how it stands."""
     state, problem = FileState(file.state), file.problem
     if state != FileState.UNKNOWN:
-        path = folders.files / file.name
-        damage = problem_of(path, file.size, file.sha256, again=True) or rows_problem(path, file.rows)
+        damage = damage_of(folders.files / file.name, file)
         state = FileState.LISTED
         if damage:
             state = FileState.MISSING if damage == "is missing" else FileState.DAMAGED
         EventFile.objects.filter(pk=file.pk).turn(state, damage)
         problem = damage or description_problem(folders, file)
     return Finding(file.workspace, file.name, state, file.rows, file.size, problem)
+
+
+def damage_of(path: Path, file: EventFile) -> str:
+    if path.suffix == ".jsonl" and path.exists():
+        return file.problem
+    return problem_of(path, file.size, file.sha256, again=True) or rows_problem(path, file.rows)
 
 
 def rows_problem(path: Path, rows: int) -> str:
