@@ -1,7 +1,8 @@
 """The worker: a process that stays, and does for every app what comes.
 
 It makes the runs that are due and drives what is open (`syncs.delivery.slots`); beside that, each in a
-thread of its own, it imports, calculates, previews, searches, and tells people. `manage.py sync_worker` starts it.
+thread of its own, it imports, calculates, previews, searches, and tells people. `manage.py sync_worker`
+starts it.
 """
 
 import logging
