@@ -116,6 +116,7 @@ class DestinationAdmin(ModelAdmin):
             ("How requests are written", {"fields": wire, "classes": ["collapse"]}),
             ("Pace", {"fields": pace}),
             ("Lists", {"fields": LISTS}),
+            ("Looking", {"fields": ("test_path", "test_proves", "read_path", "read_places")}),
             ("Replies", {"fields": ("rules",)}),
         ]
         if obj and obj.is_paused:
@@ -240,7 +241,7 @@ class DestinationAdmin(ModelAdmin):
         destination = self.get_object(request, object_id)
         if destination is None:
             return redirect("admin:destinations_destination_changelist")
-        form = TestRequestForm(destination.kind, data=request.POST or None)
+        form = TestRequestForm(destination, data=request.POST or None)
         context = {
             **self.admin_site.each_context(request),
             "title": f"Test request to {destination}",
@@ -294,7 +295,8 @@ def _values(form: TestRequestForm) -> dict[str, Any] | None:
     """Return what the form says: what was sent in, or what it begins with; None when it is wrong."""
     if form.is_bound:
         return form.cleaned_data if form.is_valid() else None
-    return {
-        "operation": Operation.REMOVE.value if "list_id" not in form.fields else Operation.CREATE.value,
-        "user_id": form.fields["user_id"].initial,
-    }
+    choices = [Operation(value) for value, _ in form.fields["operation"].choices]  # type: ignore[attr-defined]
+    # What needs no list id, and changes least.
+    first = next((one for one in choices if one in (Operation.TEST, Operation.CREATE)), Operation.REMOVE)
+    form.initial["operation"] = first.value
+    return {"operation": first.value, "user_id": form.fields["user_id"].initial}

@@ -34,7 +34,7 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
     used: Used = {}
     for place in KNOWN:
         text = str(getattr(row, place))
-        if place == "find_path" and not text:
+        if place in templates.OPTIONAL and not text:
             continue
         try:
             used[place] = validators.used_variables(place, text)
@@ -43,6 +43,10 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
     yield from (_list_problems if row.kind == Kind.LIST else _property_problems)(row, used)
     if "name_template" in used and not used["name_template"] & COHORT:
         yield "name_template", "Use $cohort_id or $cohort_name, or all cohorts get the same name."
+    if row.read_path and not row.read_places:
+        yield "read_places", 'Where does that reply have the members? {"rows": "members", "id": "userId"}'
+    if row.read_path and not used.get("read_path", {"list_id"}) & {"list_id", "external_name"}:
+        yield "read_path", "$list_id is missing: the partner could not tell which list."
     yield from _meaningless(row, used)
     yield from _secret_problems(row, used)
     yield from _credential_problems(row)
@@ -201,8 +205,10 @@ def _credential_problems(row: "Destination") -> Iterable[Problem]:
 def _header_problems(row: "Destination") -> Iterable[Problem]:
     """Yield field and problem of the other parts of authentication, and of headers beside it."""
     mode = row.auth_mode
-    if mode == AuthMode.BASIC and (not row.auth_username or ":" in row.auth_username):
-        yield "auth_username", "Basic needs a user name, without a colon."
+    if mode == AuthMode.BASIC and ":" in row.auth_username:
+        yield "auth_username", "A user name with a colon cannot be sent."
+    if mode == AuthMode.BASIC and not (row.auth_username or row.credential):
+        yield "auth_username", "Basic needs a user name, or a credential that holds it: user:password."
     if mode == AuthMode.HEADER:
         try:
             validators.check_header_name(row.auth_header)

@@ -108,6 +108,10 @@ class Endpoint:
     given_lists: Mapping[str, str] = field(default_factory=dict)
     find_path: str = ""
     find_places: Mapping[str, str] = field(default_factory=dict)
+    test_path: str = ""
+    test_proves: str = ""
+    read_path: str = ""
+    read_places: Mapping[str, Any] = field(default_factory=dict)
     list_id_place: str = "listId"
     name_template: str = "[$source_label] $cohort_name: $cohort_id"
     slug_names: bool = False
@@ -171,7 +175,7 @@ class Endpoint:
             case AuthMode.KEY:
                 return "Authorization", "Basic " + _base64(f"{self.credential}:")
             case AuthMode.BASIC:
-                return "Authorization", "Basic " + _base64(f"{self.auth_username}:{self.credential}")
+                return "Authorization", "Basic " + _base64(self._basic)
             case AuthMode.BEARER:
                 return "Authorization", f"Bearer {self.credential}"
             case AuthMode.HEADER:
@@ -180,9 +184,18 @@ class Endpoint:
                 return "Authorization", f"Bearer {token}"
 
     @property
+    def _basic(self) -> str:
+        """Return user name and password; without a user name, a credential `user:password` is both."""
+        if not self.auth_username and ":" in self.credential:
+            return self.credential
+        return f"{self.auth_username}:{self.credential}"
+
+    @property
     def all_secrets(self) -> tuple[tuple[str, str, AuthMode], ...]:
         """Return each secret with the user name and mode by which it may be encoded."""
         own = [(self.credential, self.auth_username, self.auth_mode)] if self.credential else []
+        if self.auth_mode == AuthMode.BASIC and self._basic == self.credential:
+            own.append((self.credential.partition(":")[2], "", AuthMode.NONE))
         return (*own, *((secret, "", AuthMode.NONE) for secret in self.secrets.values() if secret))
 
     def redact(self, text: str) -> str:

@@ -12,6 +12,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
+from destinations import try_out
 from destinations.endpoint import Kind
 from destinations.models import ANOTHER_HOST, SECRET_NAME, Destination
 from destinations.partners.folder import Partner
@@ -213,24 +214,23 @@ class TestRequestForm(forms.Form):
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="For adding and removing: the id that a create call returned.",
+        help_text="For adding, removing and reading: the id that a create call returned.",
     )
 
-    def __init__(self, kind: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, destination: Destination, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = {
-            Kind.LIST: [
-                (Operation.CREATE, "Create a list (it stays at the partner)"),
-                (Operation.ADD, "Add the test user to a list"),
-                (Operation.REMOVE, "Remove the test user from a list"),
-            ],
-            Kind.PROPERTY: [
-                (Operation.ADD, "Set the test cohort's property of the test user to true"),
-                (Operation.REMOVE, "Set the test cohort's property of the test user to false"),
-            ],
-        }[Kind(kind)]
+        labels = {
+            Operation.TEST: "The test call (it changes nothing)",
+            Operation.READ: "The first page of a list's members (it changes nothing)",
+            Operation.CREATE: "Create a list (it stays at the partner)",
+            Operation.ADD: "Add the test user to a list",
+            Operation.REMOVE: "Remove the test user from a list",
+        }
+        if destination.kind == Kind.PROPERTY:
+            labels[Operation.READ] = "The first page of those who have the test cohort's property"
+            labels[Operation.ADD] = "Set the test cohort's property of the test user to true"
+            labels[Operation.REMOVE] = "Set the test cohort's property of the test user to false"
+            del self.fields["list_id"]
         field = self.fields["operation"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [(operation.value, label) for operation, label in choices]
-        if kind == Kind.PROPERTY:
-            del self.fields["list_id"]
+        field.choices = [(one.value, labels[one]) for one in try_out.operations_of(destination)]

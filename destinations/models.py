@@ -275,6 +275,36 @@ class Destination(models.Model):
         help_text="Where that reply has the lists, and in each its name and id: "
         '{"rows": "lists", "name": "name", "id": "id"}.',
     )
+    test_path = models.CharField(
+        "test call",
+        max_length=1000,
+        blank=True,
+        validators=[validators.check_path],
+        help_text="A call that changes nothing and needs the credential: /me",
+    )
+    test_proves = models.CharField(
+        "what it proves",
+        max_length=200,
+        blank=True,
+        validators=[validators.check_line],
+        help_text="What a success of the test call shows: the key is accepted, and may write.",
+    )
+    read_path = models.CharField(
+        "read call",
+        max_length=1000,
+        blank=True,
+        validators=[validators.check_path],
+        help_text="Reads who is on a list, page by page, by GET: /lists/$list_id/members?limit=1000",
+    )
+    read_places = models.JSONField(
+        "where its members are",
+        default=dict,
+        blank=True,
+        validators=[validators.check_read_places],
+        help_text='Where that reply has the members, and how the next page is asked for: {"rows": "members", '
+        '"id": "userId", "by": "cursor", "next": "next", "parameter": "after"}. "by" is cursor, link, '
+        "page, offset or none.",
+    )
     identify_path = models.CharField(
         max_length=1000,
         default=DEFAULT.identify_path,
@@ -405,6 +435,7 @@ class Destination(models.Model):
         *("source_label", "name_template", "slug_names", "integration_name", "integration_version"),
         *LIST_FIELDS,
         *("list_item_template", "list_id_from", "list_id_place", "given_lists", "find_path", "find_places"),
+        *("test_path", "test_proves", "read_path", "read_places"),
         *PROPERTY_FIELDS,
         *("methods", "value_words", "body_format", "gzip", "signature", "idempotency_key", "message_ids"),
         *("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline"),

@@ -52,6 +52,8 @@ class Operation(StrEnum):
     CREATE = "create"
     ADD = "add"
     REMOVE = "remove"
+    TEST = "test"
+    READ = "read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,11 @@ class Encoder:
             return made
         find = Request(Operation.CREATE, "GET", self._url("find_path"), self._bodiless(), b"", 0)
         return _replaced(made, find=find, find_name=self._values["external_name"])
+
+    def look(self, operation: Operation) -> Request:
+        """Return the request that asks who we are (TEST), or for the first page of the members (READ)."""
+        method = str(self.endpoint.methods.get(operation.value, "GET"))
+        return Request(operation, method, self._url(f"{operation}_path"), self._bodiless(), b"", 0)
 
     def batch(self, operation: Operation, user_ids: Sequence[str]) -> Request:
         """Return the request that adds or removes these users, or sets their property to true or false."""

@@ -38,7 +38,11 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "item_template": COMMON | USER,
     "batch_template": COMMON | {"items", "value"},
     "find_path": COMMON,
+    "test_path": COMMON,
+    "read_path": COMMON | {"list_id"},
 }
+# Calls that a partner may not have.
+OPTIONAL = frozenset({"find_path", "test_path", "read_path"})
 SECRET = "secret_"
 # A body that is no object: an array of items, or the empty body `null`.
 ANY_SHAPE = frozenset({"list_item_template", "item_template"})

@@ -32,6 +32,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, IncompleteRead
 
 from destinations.addresses import is_allowed
+from destinations.claims import is_page
 from destinations.classify import Verdict, classify, found_list
 from destinations.endpoint import MASK, AuthMode, Endpoint
 from destinations.errors import DeliveryError, Misconfigured, Temporary
@@ -78,6 +79,21 @@ class Transport:
             return found
         return self._judge(request, *self._exchange(request))
 
+    def read(self, request: Request, at_most: int) -> tuple[Mapping[str, str], bytes]:
+        """Return headers and body of a 2xx to a request that changes nothing; raise for all else.
+
+        at_most: bytes of the body, for what is longer than a reply to a delivery.
+        """
+        response, body, latency = self._exchange(request, at_most)
+        if not 200 <= response.status_code < 300:
+            self._judge(request, response, body, latency)
+        if is_page(response.headers.get("Content-Type") or "", body):
+            raise Misconfigured("The partner answered with a web page: check the address.", code="html")
+        if len(body) > at_most:
+            text = f"The partner's page is longer than {at_most >> 20} MiB: ask for fewer members a page."
+            raise Misconfigured(text, code="long_reply")
+        return response.headers, body
+
     def _find(self, request: Request) -> Reply | None:
         """Return a reply with the id of the list that has the name already; None if there is none."""
         assert request.find
@@ -93,19 +109,23 @@ class Transport:
             return None
         return self._reply(response, body, latency, Verdict(None, list_id=list_id))
 
-    def _exchange(self, request: Request) -> tuple[requests.Response, bytes, float]:
+    def _exchange(
+        self, request: Request, at_most: int = READ_AT_MOST
+    ) -> tuple[requests.Response, bytes, float]:
         """Send a request; with OAuth 2 once more with a new token when the first is not accepted."""
         token = self._token()
-        response, body, latency = self._once(request, token)
+        response, body, latency = self._once(request, token, at_most)
         if token and response.status_code == 401:
             self._tokens.forget(token)
-            response, body, latency = self._once(request, self._token())
+            response, body, latency = self._once(request, self._token(), at_most)
         return response, body, latency
 
     def _token(self) -> str:
         return self._tokens.get(self._once) if self.endpoint.auth_mode == AuthMode.OAUTH2 else ""
 
-    def _once(self, request: Request, token: str) -> tuple[requests.Response, bytes, float]:
+    def _once(
+        self, request: Request, token: str, at_most: int = READ_AT_MOST
+    ) -> tuple[requests.Response, bytes, float]:
         line = self._line(request.url)
         with line.use():
             response = line.session.send(
@@ -115,7 +135,7 @@ class Transport:
                 timeout=(self.endpoint.connect_timeout, self.endpoint.read_timeout),
             )
             try:
-                body = response.raw.read(READ_AT_MOST + 1, decode_content=True)
+                body = response.raw.read(at_most + 1, decode_content=True)
             except HTTPError:
                 line.retry_after = _asked_before_it_broke(response)
                 raise

@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from destinations.endpoint import Endpoint, Kind
+from destinations.endpoint import Endpoint, Kind, ListIdFrom
 from destinations.errors import (
     DeliveryError,
     ListGone,
@@ -15,8 +16,12 @@ from destinations.errors import (
     TooLarge,
 )
 from destinations.payloads import Encoder, Operation, Request, external_name
+from destinations.reading import read_pages
 from destinations.reply import Reply
 from destinations.transport import Transport
+
+if TYPE_CHECKING:
+    from destinations.models import Destination
 
 COHORT_NAME = "Test cohort"
 COHORT_KEY = "test"
@@ -33,6 +38,8 @@ ADVICE: dict[type[DeliveryError], str] = {
 }
 # The partner took the credential and read the request: it only does not know what we made up.
 REACHED = (Rejected, NotFound, ListGone)
+# These change nothing at the partner.
+LOOKING = (Operation.TEST, Operation.READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +48,17 @@ class Outcome:
 
     reply: Reply | None
     error: DeliveryError | None
+    members: int | None = None  # of a read call, those on the first page
 
     @property
     def advice(self) -> str:
         return ADVICE[type(self.error)] if self.error else ""
+
+    def is_reached(self, request: Request) -> bool:
+        """Say whether the partner took the credential: a test call that it does not know proves nothing."""
+        if self.error is None:
+            return True
+        return isinstance(self.error, REACHED) and request.operation != Operation.TEST
 
     @property
     def proposal(self) -> str:
@@ -62,6 +76,8 @@ def make_request(endpoint: Endpoint, operation: Operation, user_id: str, list_id
         external_name=external_name(endpoint, COHORT_NAME, COHORT_KEY),
         list_id=list_id or None,
     )
+    if operation in LOOKING:
+        return encoder.look(operation)
     if operation == Operation.CREATE:
         return encoder.create()
     if endpoint.kind == Kind.PROPERTY and endpoint.delivery == "single":
@@ -69,10 +85,21 @@ def make_request(endpoint: Endpoint, operation: Operation, user_id: str, list_id
     return encoder.batch(operation, [user_id])
 
 
+def operations_of(endpoint: "Endpoint | Destination") -> list[Operation]:
+    """Return what can be tried out with this destination."""
+    found = [operation for operation in LOOKING if getattr(endpoint, f"{operation}_path")]
+    created = endpoint.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND)
+    if endpoint.kind == Kind.LIST and created:
+        found.append(Operation.CREATE)
+    return [*found, Operation.ADD, Operation.REMOVE]
+
+
 def send(endpoint: Endpoint, request: Request) -> Outcome:
-    """Send the request once, without retries."""
+    """Send the request once, without retries; of a read call the first page alone is read."""
     transport = Transport(endpoint)
     try:
+        if request.operation == Operation.READ:
+            return Outcome(None, None, len(next(read_pages(transport, request, scale=0))))
         return Outcome(transport.send(request), None)
     except DeliveryError as error:
         return Outcome(error.reply, error)

@@ -105,7 +105,7 @@ def check_place(value: str) -> None:
         raise ValidationError("Write names with dots between them: response.listId.")
 
 
-METHODS = ("create", "add", "remove", "identify", "batch")
+METHODS = ("create", "add", "remove", "identify", "batch", "test")
 VERBS = ("POST", "PUT", "PATCH", "DELETE", "GET")
 ALGORITHMS = ("sha256", "sha1", "sha512")
 
@@ -146,6 +146,38 @@ def check_find_places(value: Any) -> None:
     for path in value.values():
         if not isinstance(path, str) or (path and not all(path.split("."))):
             raise ValidationError("Write names with dots between them: data.lists.")
+
+
+PAGINGS = ("none", "cursor", "link", "page", "offset")
+
+
+def check_read_places(value: Any) -> None:
+    """Where a page of members has them, and how the next page is asked for."""
+    _check_object(value, ("rows", "id", "by", "next", "parameter", "first", "total", "lines"))
+    if not value:
+        return
+    by = value.get("by", "none")
+    if by not in PAGINGS:
+        raise ValidationError(f"'by' must be one of {', '.join(PAGINGS)}.")
+    needed = {"cursor": ("next", "parameter"), "link": ("next",), "page": ("parameter",)}
+    needed["offset"] = needed["page"]
+    for name in needed.get(by, ()):
+        if not value.get(name):
+            raise ValidationError(f"'{name}' is missing: it is needed for pages by {by}.")
+    for name in ("rows", "id", "next", "total"):
+        path = value.get(name, "")
+        if not isinstance(path, str):
+            raise ValidationError(f"{name!r} must be names with dots between them: data.members.")
+        if path:
+            check_place(path)
+    if value.get("lines", False) not in (True, False) or (
+        value.get("lines") and value.keys() & {"rows", "id"}
+    ):
+        raise ValidationError("'lines' is true for a reply of one id a line, which has no 'rows' or 'id'.")
+    if type(value.get("first", 0)) is not int or not 0 <= value.get("first", 0) <= 1:
+        raise ValidationError("'first' must be 0 or 1.")
+    if not re.fullmatch(r"[\w.$\[\]-]{1,100}", str(value.get("parameter", "page"))):
+        raise ValidationError("'parameter' must be the name of a query's parameter.")
 
 
 def check_signature(value: Any) -> None:

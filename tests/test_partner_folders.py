@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from destinations import filters
+from destinations import filters, try_out
 from destinations.endpoint import Kind, ListIdFrom
 from destinations.partners.fake import Answer, FakePartner
 from destinations.partners.golden import CREDENTIAL, as_text, endpoint_of, requests_of
 from destinations.partners.serve import served
 from destinations.partners.writing import page_of
+from destinations.payloads import Operation
 from destinations.presets import PRESETS
+from destinations.reading import known_as, read_members
 from destinations.templates import alone, strings
 from syncs.choices import RunState
 from syncs.models import Sync
@@ -63,6 +65,20 @@ def as_sent(endpoint, user):
     return user
 
 
+def look(server, sync):
+    """The test call is answered, and what the read call reads is what the partner has."""
+    sync = Sync.objects.select_related("destination", "cohort").get(pk=sync.pk)
+    endpoint = sync.destination.endpoint()
+    if endpoint.test_path:
+        made = try_out.make_request(endpoint, Operation.TEST, "", "")
+        assert try_out.send(endpoint, made).error is None, server.partner.refused
+    if endpoint.read_path:
+        names = {"external_name": world.name_at_partner(sync), "cohort_key": sync.cohort.key}
+        read = list(read_members(endpoint, sync.list_id or "1001", **names))
+        known = known_as(endpoint)
+        assert sorted(read) == sorted({known(user) for user in world.wanted(sync)}) == sorted(wanted(sync))
+
+
 def held(server, sync):
     sync = Sync.objects.select_related("destination", "cohort").get(pk=sync.pk)
     endpoint = sync.destination.endpoint()
@@ -80,6 +96,7 @@ def test_full_increment_and_a_refused_user_in_the_middle(server, rehearsal):
     run = world.run(rehearsal)
     assert run.state == RunState.SUCCEEDED, (run.reason, server.partner.refused)
     assert held(server, rehearsal) == wanted(rehearsal)
+    look(server, rehearsal)
 
     world.fill(rehearsal.cohort, world.users(COUNT, first=3))
     run = world.run(rehearsal)

@@ -94,6 +94,10 @@ class FakePartner:
 
     def _make_calls(self) -> Any:
         endpoint, methods = self.endpoint, self.endpoint.methods
+        if endpoint.test_path:
+            yield _Call("test", methods.get("test", "GET"), endpoint.test_path, None, None)
+        if endpoint.read_path:
+            yield _Call("read", "GET", endpoint.read_path, None, None)
         if endpoint.kind == Kind.PROPERTY:
             batched = endpoint.delivery == Delivery.BATCH
             name = "batch" if batched else "identify"
@@ -144,6 +148,8 @@ class FakePartner:
     def _path(self, call: _Call, target: str) -> _Read | None:
         read = _Read()
         base = urlsplit(self.endpoint.base_url).path.rstrip("/")
+        if call.name == "read":
+            target = self._without_page(target, read)
         fits = self._text(base + call.path, target, read, within=r"[^/?&]+?", decode=unquote)
         return read if fits else None
 
@@ -262,6 +268,10 @@ class FakePartner:
         self.calls.append(call.name)
         if (fault := self.fault(call.name)) is not None:
             return fault
+        if call.name == "test":
+            return Answer(200, self.fake.get("test", {}))
+        if call.name == "read":
+            return self._page(read)
         if call.name == "find":
             name = read.names.get("external_name", "")
             return Answer(200, self._found(name))
@@ -279,10 +289,7 @@ class FakePartner:
     def _apply(self, users: list[tuple[str, bool]], read: _Read) -> Answer:
         held = self._held(read)
         if held is None:
-            gone = self.fake.get(
-                "unknown_list", {"status": 404, "body": {"error": {"code": "list_not_found"}}}
-            )
-            return Answer(gone["status"], gone.get("body"))
+            return self._gone()
         bad = [(index, user) for index, (user, on) in enumerate(users) if on and user in self.unknown]
         told: Mapping[str, Any] = self.fake.get("failed", {})
         if bad and not told:
@@ -297,6 +304,10 @@ class FakePartner:
         if bad:
             return Answer(told["status"], _filled(told["body"], bad, users))
         return self._ok(users)
+
+    def _gone(self) -> Answer:
+        gone = self.fake.get("unknown_list", {"status": 404, "body": {"error": {"code": "list_not_found"}}})
+        return Answer(gone["status"], gone.get("body"))
 
     def _ok(self, users: list[tuple[str, bool]]) -> Answer:
         ok = self.fake.get("ok", {"status": 200, "body": {}})
@@ -321,6 +332,56 @@ class FakePartner:
         }
         return Answer(made["status"], json.loads(text), headers)
 
+    # --- a page of members, in the order of their ids
+
+    @property
+    def _parameter(self) -> str:
+        return str(self.endpoint.read_places.get("parameter") or "page_token")
+
+    def _without_page(self, target: str, read: _Read) -> str:
+        """Return the target without the parameter of the page, which `read` gets."""
+
+        def is_own(part: str) -> bool:
+            return unquote(part.partition("=")[0]) == self._parameter
+
+        base, _, query = target.partition("?")
+        parts = query.split("&") if query else []
+        fixed = [part for part in self.endpoint.read_path.partition("?")[2].split("&") if is_own(part)]
+        for part in filter(is_own, parts):
+            if part not in fixed:
+                read.names["page"] = unquote(part.partition("=")[2])
+        query = "&".join([*(part for part in parts if not is_own(part)), *fixed])
+        read.names["here"] = f"{base}?{query}&" if query else f"{base}?"
+        return f"{base}?{query}" if query else base
+
+    def _page(self, read: _Read) -> Answer:
+        held = self._held(read)
+        places = self.endpoint.read_places
+        if held is None:
+            return self._gone()
+        by, first = places.get("by", "none"), places.get("first", 1 if places.get("by") == "page" else 0)
+        size = len(held) if by == "none" else self.fake.get("page", 25)
+        asked = int(read.names.get("page", str(first)))
+        start = (asked - first) * size if by == "page" else asked - first
+        ids = sorted(held)[start : start + size]
+        rows = [_nested(places["id"], user) if places.get("id") else user for user in ids]
+        body: Any = _nested(places["rows"], rows) if places.get("rows") else rows
+        if places.get("total"):
+            body = _merged(body, _nested(places["total"], len(held)))
+        headers = {}
+        if by in ("cursor", "link") and start + size < len(held):
+            following = str(start + size)
+            if by == "link":
+                following = f"{read.names['here']}{self._parameter}={following}"
+            kind, _, name = places["next"].partition(":")
+            if kind == "header":
+                headers[name] = f'<{following}>; rel="next"' if by == "link" else following
+            else:
+                body = _merged(body, _nested(places["next"], following))
+        if places.get("lines"):
+            body = "\n".join(ids)
+        return Answer(200, body, headers)
+
     def _found(self, name: str) -> Any:
         places = self.endpoint.find_places
         rows = [
@@ -335,6 +396,12 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
     for key in reversed(path.split(".")):
         value = {key: value}
     return dict(value)
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return other
+    return one | {key: _merged(one.get(key), value) for key, value in other.items()}
 
 
 def _filled(body: Any, bad: list[tuple[int, str]], users: list[tuple[str, bool]]) -> Any:

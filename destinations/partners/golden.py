@@ -57,6 +57,9 @@ def requests_of(partner: Partner) -> Iterator[tuple[str, Request, Endpoint]]:
         run_id="run",
         now=NOW,
     )
+    for operation in (Operation.TEST, Operation.READ):
+        if getattr(endpoint, f"{operation}_path"):
+            yield operation.value, encoder.look(operation), endpoint
     if endpoint.kind == Kind.LIST and not known:
         made = encoder.create()
         if made.find:

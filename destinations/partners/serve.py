@@ -36,7 +36,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.server.partner
         with self.server.lock:
             answer = self.server.partner.answer(self.command, self.path, headers, body)
-        sent = b"" if answer.body is None else json.dumps(answer.body).encode()
+        is_text = isinstance(answer.body, str)
+        sent = b"" if answer.body is None else (answer.body if is_text else json.dumps(answer.body)).encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, value)

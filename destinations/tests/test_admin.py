@@ -253,6 +253,24 @@ def test_a_test_request_is_shown_and_sent_only_on_demand(admin_client, destinati
     assert LogEntry.objects.latest("pk").change_message == "Sent a test request: create."
 
 
+def test_the_test_call_and_the_read_call_can_be_sent_from_the_page(admin_client, destination):
+    with partner(says(answer(body=b'{"members": ["u1", "u2"]}'))) as server:
+        Destination.objects.update(
+            base_url=server.url,
+            test_path="/me",
+            test_proves="The key may write.",
+            read_path="/lists/$list_id/members",
+            read_places={"rows": "members"},
+        )
+        url = change_url(destination, "test_request")
+        assert "GET /me HTTP/1.1" in admin_client.get(url).content.decode()
+        sent = {"user_id": "u", "list_id": "9", "send": "1"}
+        assert "The key may write." in admin_client.post(url, sent | {"operation": "test"}).content.decode()
+        page = " ".join(admin_client.post(url, sent | {"operation": "read"}).content.decode().split())
+        assert "2 members on the first page" in page
+        assert [request.split(b" ")[1] for request in server.requests] == [b"/me", b"/lists/9/members"]
+
+
 def test_a_test_request_says_in_words_what_is_wrong(admin_client, destination):
     reply = answer("401 Unauthorized", b'{"error": {"code": "bad_key", "message": "No such key"}}')
     with partner(says(reply)) as server:

@@ -122,7 +122,7 @@ BAD: dict[str, tuple[dict[str, object], str, str | None]] = {
     "a key with a colon": ({"credential": "a:b"}, "credential", "invalid"),
     "no credential": ({"credential": ""}, "credential", "invalid"),
     "a lone surrogate for a credential": ({"credential": "\udfff"}, "credential", None),
-    "Basic without a name": ({"auth_mode": "basic"}, "auth_username", "invalid"),
+    "Basic without a name": ({"auth_mode": "basic", "credential": ""}, "auth_username", "invalid"),
 }
 
 

@@ -118,3 +118,43 @@ def test_pausing_what_is_not_there_is_wrong_usage(command):
     with pytest.raises(CommandError) as refused:
         call_command(command, "nobody")
     assert refused.value.returncode == 2
+
+
+TESTED = {
+    "test_path": "/me",
+    "test_proves": "The key may write.",
+    "read_path": "/lists/$list_id/members",
+    "read_places": {"rows": "members"},
+}
+
+
+def test_the_test_call_is_made_unasked_and_says_what_it_proves():
+    with partner(says(answer(body=b'{"account": "acme"}'))) as server:
+        make(server.url, **TESTED)
+        code, result = check("acme")
+        assert [request.split(b"\r\n")[0] for request in server.requests] == [b"GET /me HTTP/1.1"]
+    assert (code, result["ok"], result["proves"]) == (0, True, "The key may write.")
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "401 Unauthorized"])
+def test_a_test_call_that_is_refused_proves_nothing(status):
+    with partner(says(answer(status))) as server:
+        make(server.url, **TESTED)
+        code, result = check("acme")
+    assert (code, result["ok"]) == (1, False) and status[:3] in result["problem"]
+
+
+def test_the_first_page_of_a_list_is_counted():
+    with partner(says(answer(body=b'{"members": ["u1", "u2"]}'))) as server:
+        make(server.url, **TESTED)
+        code, result = check("acme", "--send", "read", "--list-id", "7")
+        assert b"GET /lists/7/members" in server.requests[0]
+    assert (code, result["members_on_first_page"]) == (0, 2)
+
+
+@pytest.mark.parametrize("call", ["test", "read"])
+def test_a_call_that_the_partner_does_not_have_is_a_usage_error(call):
+    make("http://127.0.0.1:9")
+    with pytest.raises(CommandError, match=f"{call}_path") as caught:
+        check("acme", "--send", call)
+    assert caught.value.returncode == 2

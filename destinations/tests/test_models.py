@@ -187,7 +187,7 @@ def test_the_value_and_the_name_may_stand_in_the_batch_instead():
 @pytest.mark.parametrize(
     ("fields", "place"),
     [
-        ({"auth_mode": "basic"}, "auth_username"),
+        ({"auth_mode": "basic", "credential": ""}, "auth_username"),
         ({"auth_mode": "basic", "auth_username": "a:b"}, "auth_username"),
         ({"auth_mode": "header"}, "auth_header"),
         ({"auth_mode": "header", "auth_header": "Host"}, "auth_header"),

@@ -18,11 +18,12 @@ from destinations.transport import Transport, describe
 class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
-        "Check a destination: its fields, its host's name, the connection, TLS. Nothing is sent unless "
-        "--send asks for it. The least harmful is `--send remove`: removing a user who was never there "
-        "changes nothing, and a partner that answers that it does not know the list or the user has "
-        "accepted the credential. `--send add` adds a test user, `--send create` makes a list that stays. "
-        "Exit code 0: all is well; 1: it is not; 2: no such destination, or wrong arguments."
+        "Check a destination: its fields, its host's name, the connection, TLS; then its test call, which "
+        "changes nothing, if it has one. All else is sent only when --send asks for it. `--send read` counts "
+        "the first page of a list. Of the others `--send remove` is the least harmful: removing a user who "
+        "was never there changes nothing, and a partner that answers that it does not know the list or the "
+        "user has accepted the credential. `--send add` adds a test user, `--send create` makes a list that "
+        "stays. Exit code 0: all is well; 1: it is not; 2: no such destination, or wrong arguments."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,6 +40,11 @@ class Command(BaseCommand):
             raise CommandError(f"No destination is named {options['name']!r}.", returncode=2) from None
         if options["send"] == Operation.CREATE and destination.kind == Kind.PROPERTY:
             raise CommandError("A property destination has no list to create.", returncode=2)
+        if options["send"] in try_out.LOOKING and not getattr(destination, f"{options['send']}_path"):
+            raise CommandError(
+                f"This destination has no {options['send']} call: see its field {options['send']}_path.",
+                returncode=2,
+            )
         result: dict[str, Any] = {"destination": destination.name, "ok": False}
         try:
             self._check(destination, options, result)
@@ -63,18 +69,21 @@ class Command(BaseCommand):
             "tls": contact.tls or None,
             "connected_in_ms": round(contact.latency * 1000, 1),
         }
-        if options["send"]:
-            request = try_out.make_request(
-                endpoint, Operation(options["send"]), options["user"], options["list_id"]
-            )
+        wanted = options["send"] or (Operation.TEST if endpoint.test_path else None)
+        if wanted:
+            request = try_out.make_request(endpoint, Operation(wanted), options["user"], options["list_id"])
             result["request"] = describe(request, endpoint)
             outcome = try_out.send(endpoint, request)
             if outcome.reply:
                 result |= {"status": outcome.reply.status, "reply": outcome.reply.excerpt}
             if outcome.error and outcome.error.proposal:
                 result["proposed_rule"] = outcome.error.proposal
-            if outcome.error and not isinstance(outcome.error, try_out.REACHED):
+            if outcome.error and not outcome.is_reached(request):
                 raise outcome.error
+            if request.operation == Operation.TEST and endpoint.test_proves:
+                result["proves"] = endpoint.test_proves
+            if outcome.members is not None:
+                result["members_on_first_page"] = outcome.members
             if outcome.error:
                 result["note"] = f"{outcome.error} The credential was accepted."
             elif outcome.reply and outcome.reply.list_id:
