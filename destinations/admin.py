@@ -3,22 +3,25 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from destinations import try_out
-from destinations.forms import DestinationForm, GalleryForm, PauseForm, TestRequestForm
+from destinations.forms import DestinationForm, GalleryForm, PauseForm, SideBySideForm, TestRequestForm
 from destinations.models import LIST_FIELDS, PROPERTY_FIELDS, Destination
 from destinations.partners.folder import Partner
 from destinations.payloads import Operation
 from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
+from destinations.side_by_side import side_by_side
 from destinations.transport import describe
 
 
@@ -72,6 +75,7 @@ class StateFilter(admin.SimpleListFilter):
 @admin.register(Destination)
 class DestinationAdmin(ModelAdmin):
     form = DestinationForm
+    change_form_template = "destinations/destination.html"
     list_display = ("label", "kind_label", "host", "state", "has_credential", "updated_at")
     list_display_links = ("label",)
     list_filter = (StateFilter, "kind", "preset")
@@ -90,7 +94,7 @@ class DestinationAdmin(ModelAdmin):
     }
 
     class Media:
-        js = ("destinations/preset.js",)
+        js = ("destinations/preset.js", "destinations/side_by_side.js")
 
     def has_pause_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """A method and not the permission's name: unfold looks names up in the database at start."""
@@ -124,6 +128,29 @@ class DestinationAdmin(ModelAdmin):
         slug = obj.preset if obj else request.POST.get("preset") or request.GET.get("preset", "")
         partner = PRESETS.get(slug)
         return _needed_first(sets, partner, obj) if partner and partner.is_vendors else sets
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.side_by_side_view))
+        return [path("side-by-side/", view, name="destinations_side_by_side"), *super().get_urls()]
+
+    def side_by_side_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what the destination of the form makes of a user, as a part of its page. Saves nothing."""
+        obj = self.get_object(request, request.POST.get("side_by_side_of", ""))
+        allowed = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
+        if not allowed:
+            raise PermissionDenied
+        form = self.get_form(request, obj)(request.POST, instance=obj)
+        form.is_valid()
+        about = SideBySideForm(request.POST)
+        context = {"about": about, "problems": _problems_of_templates(form), "shown": []}
+        if about.is_valid():
+            try:
+                endpoint = form.instance.endpoint_without_secrets()
+                context["shown"] = list(side_by_side(endpoint, **about.cleaned_data))
+            except (ValueError, TypeError, AttributeError):
+                # A field of another shape than its kind's; its problem is named by the form.
+                context["unusable"] = True
+        return TemplateResponse(request, "destinations/side_by_side.html", context)
 
     @display(description="Destination", ordering="name", header=True)
     def label(self, destination: Destination) -> list[str]:
@@ -170,6 +197,10 @@ class DestinationAdmin(ModelAdmin):
             return response
         messages.success(request, "The destination is saved. Send a test request to see whether it answers.")
         return redirect("admin:destinations_destination_test_request", obj.pk)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        context["about"] = SideBySideForm()
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         preset = request.GET.get("preset", "custom")
@@ -289,6 +320,17 @@ class DestinationAdmin(ModelAdmin):
         # Dialogs are sent by htmx, which takes the page to go to from this header.
         url = reverse("admin:destinations_destination_change", args=[object_id])
         return HttpResponse(headers={"HX-Redirect": url, "Refresh": f"0; url={url}"})
+
+
+def _problems_of_templates(form: DestinationForm) -> dict[str, list[str]]:
+    """Return what is wrong with the fields that requests are made of, by label."""
+    fields = [*LIST_FIELDS, *PROPERTY_FIELDS, *LISTS, "list_item_template", "name_template", "methods"]
+    fields += ["value_words", "batch_size", "extra_headers", "test_path", "read_path", "read_places"]
+    return {
+        str(form.fields[name].label or name): [str(error) for error in form.errors[name]]
+        for name in fields
+        if name in form.errors and name in form.fields
+    }
 
 
 def _values(form: TestRequestForm) -> dict[str, Any] | None:

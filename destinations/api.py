@@ -9,10 +9,21 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from destinations import try_out
 from destinations.endpoint import Kind
 from destinations.models import Destination
-from destinations.serializers import DestinationSerializer, PauseSerializer
+from destinations.payloads import Operation
+from destinations.secrets import SecretUnreadable
+from destinations.serializers import (
+    DestinationSerializer,
+    OutcomeSerializer,
+    PauseSerializer,
+    ShownSerializer,
+    SideBySideSerializer,
+)
+from destinations.side_by_side import side_by_side
 
+MAY_CHANGE = "destinations.change_destination"
 MAY_PAUSE = "destinations.pause_destination"
 NEW = OpenApiExample(
     "A partner that keeps lists",
@@ -60,7 +71,13 @@ class DestinationViewSet(
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
     lookup_field = "name"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
-    action_permissions = {"pause": MAY_PAUSE, "resume": MAY_PAUSE}
+    action_permissions = {
+        "pause": MAY_PAUSE,
+        "resume": MAY_PAUSE,
+        "preview": MAY_CHANGE,
+        "preview_new": "destinations.add_destination",
+        "test": MAY_CHANGE,
+    }
     filters = {
         "kind": ("kind", serializers.ChoiceField([kind.value for kind in Kind])),
         "name": ("name", serializers.SlugField(max_length=50)),
@@ -71,6 +88,59 @@ class DestinationViewSet(
             instance.delete()
         except ProtectedError:
             raise InUse(f"{instance} is used by a sync, perhaps an archived one.") from None
+
+    @extend_schema(
+        summary="Show what a new destination would send",
+        request=SideBySideSerializer,
+        responses=ShownSerializer(many=True),
+    )
+    @action(detail=False, methods=["post"], url_path="preview", url_name="preview")
+    def preview_new(self, request: Request, **names: Any) -> Response:
+        """Input, templates and request of each operation for one user. Nothing is saved or sent."""
+        return self._preview(request, None)
+
+    @extend_schema(
+        summary="Show what a destination sends",
+        request=SideBySideSerializer,
+        responses=ShownSerializer(many=True),
+    )
+    @action(detail=True, methods=["post"])
+    def preview(self, request: Request, **names: Any) -> Response:
+        """The same of a saved destination, with the changes that `destination` names."""
+        return self._preview(request, self.get_object())
+
+    def _preview(self, request: Request, instance: Destination | None) -> Response:
+        body = SideBySideSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        about = dict(body.validated_data)
+        changes = about.pop("destination", {})
+        made = DestinationSerializer(instance, data=changes, partial=instance is not None)
+        made.is_valid(raise_exception=True)
+        shown = side_by_side(made.unsaved().endpoint_without_secrets(), **about)
+        return Response(ShownSerializer(shown, many=True).data)
+
+    @extend_schema(summary="Make the test call", request=None, responses=OutcomeSerializer)
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, **names: Any) -> Response:
+        """Send the destination's test call, once. It changes nothing at the partner."""
+        destination = self.get_object()
+        if not destination.test_path:
+            raise serializers.ValidationError({"test_path": "This destination has no test call."})
+        try:
+            endpoint = destination.endpoint()
+            made = try_out.make_request(endpoint, Operation.TEST, "", "")
+        except (SecretUnreadable, ValueError) as error:
+            raise serializers.ValidationError({"destination": str(error)}) from None
+        outcome = try_out.send(endpoint, made)
+        said = {
+            "ok": outcome.is_reached(made),
+            "proves": destination.test_proves if outcome.error is None else "",
+            "status": outcome.reply.status if outcome.reply else None,
+            "reply": outcome.reply.excerpt if outcome.reply else "",
+            "problem": outcome.error.message if outcome.error else "",
+            "advice": outcome.advice,
+        }
+        return Response(OutcomeSerializer(said).data)
 
     @extend_schema(summary="Pause a destination", request=PauseSerializer, responses=DestinationSerializer)
     @action(detail=True, methods=["post"])

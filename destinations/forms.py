@@ -198,6 +198,25 @@ class PauseForm(BaseDialogForm):
     reason = forms.CharField(max_length=300, label="Why", widget=UnfoldAdminTextInputWidget())
 
 
+class SideBySideForm(forms.Form):
+    """Whom the page shows beside the templates."""
+
+    user_id = forms.CharField(
+        label="User id", initial="u1", max_length=1024, strip=False, widget=UnfoldAdminTextInputWidget()
+    )
+    cohort_name = forms.CharField(
+        label="Cohort's name", initial="Recent buyers", max_length=200, widget=UnfoldAdminTextInputWidget()
+    )
+    cohort_key = forms.SlugField(
+        label="Cohort's key", initial="recent-buyers", max_length=50, widget=UnfoldAdminTextInputWidget()
+    )
+    list_id = forms.CharField(
+        label="List id", required=False, max_length=1024, widget=UnfoldAdminTextInputWidget()
+    )
+
+    prefix = "side"
+
+
 class TestRequestForm(forms.Form):
     """Which request to show, or to send."""
 

@@ -536,6 +536,10 @@ class Destination(models.Model):
         """
         return self._endpoint(self.credential.reveal(), self.named_secrets.reveal())
 
+    def endpoint_without_secrets(self) -> Endpoint:
+        """Return the same value without credential and secrets, to look at."""
+        return self._endpoint("", {})
+
     def _endpoint(self, credential: str, secrets: Mapping[str, str]) -> Endpoint:
         copied = {name: getattr(self, name) for name in self.CONFIG_FIELDS if name not in ("title", "preset")}
         copied |= {

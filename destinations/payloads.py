@@ -130,6 +130,11 @@ class Encoder:
         self._batches: dict[Operation, _Batch] = {}
         self._urls: dict[str, str] = {}
 
+    @property
+    def values(self) -> dict[str, str]:
+        """Return what the variables are that are the same for every user."""
+        return dict(self._values)
+
     def create(self) -> Request:
         """Return the request that creates the list, or finds it, or says its id without one."""
         source = self.endpoint.list_id_from

@@ -118,6 +118,12 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
             raise serializers.ValidationError(serializers.as_serializer_error(error)) from None
         return made
 
+    def unsaved(self) -> Destination:
+        """Return the destination that the data makes, which is checked and not saved."""
+        return self._applied(
+            {name: value for name, value in self.validated_data.items() if name != "accepted_place"}
+        )
+
     def create(self, validated_data: dict[str, Any]) -> Destination:
         made = self._applied(validated_data)
         try:
@@ -147,6 +153,41 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
 
 def _columns() -> Any:
     return Destination._meta.concrete_fields
+
+
+class SideBySideSerializer(serializers.Serializer[Any]):
+    """Whom to show, and for `/destinations/preview` the destination, as it would be made."""
+
+    destination = serializers.DictField(
+        required=False,
+        help_text="Fields of a destination, as for making one; of a saved one, those that would change.",
+    )
+    user_id = serializers.CharField(default="u1", max_length=1024, trim_whitespace=False)
+    cohort_name = serializers.CharField(default="Recent buyers", max_length=200)
+    cohort_key = serializers.SlugField(default="recent-buyers", max_length=50)
+    list_id = serializers.CharField(default="", allow_blank=True, max_length=1024)
+
+
+class ShownSerializer(serializers.Serializer[Any]):
+    """One request: the variables that it uses, the templates, and what would be sent."""
+
+    operation = serializers.CharField()
+    title = serializers.CharField()
+    inputs = serializers.DictField(child=serializers.CharField())
+    templates = serializers.DictField(child=serializers.CharField())
+    output = serializers.CharField(help_text="The request with its secrets masked; empty if there is none.")
+    problem = serializers.CharField(help_text="Why there is no request.")
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    """What came of a test call."""
+
+    ok = serializers.BooleanField()
+    proves = serializers.CharField(help_text="What a success shows.")
+    status = serializers.IntegerField(allow_null=True)
+    reply = serializers.CharField(help_text="The beginning of the reply's body.")
+    problem = serializers.CharField()
+    advice = serializers.CharField()
 
 
 class PauseSerializer(serializers.Serializer[Any]):

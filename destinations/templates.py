@@ -147,6 +147,12 @@ def check_known(texts: Iterator[str], place: str) -> set[str]:
 
 
 def _check_alone(variable: Variable, text: str) -> None:
+    if variable.name.startswith(SECRET) and (
+        len(variable.filters) > 1 or set(variable.filters) - {"base64", "url", "sha256", "md5"}
+    ):
+        raise TemplateError(
+            f'"{variable}": a secret takes one of base64, url, sha256 and md5, or nothing could mask it.'
+        )
     for name in variable.filters:
         kind = name.partition(":")[0]
         if kind in (filters.JOIN, filters.NUMBER) and str(variable) != text:

@@ -1,3 +1,4 @@
+import html
 import re
 from html.parser import HTMLParser
 
@@ -368,3 +369,58 @@ def test_what_differs_from_the_partners_folder_is_said(admin_client):
         "Differs from the partner&#x27;s folder: rate." in page
         or "Differs from the partner's folder: rate." in page
     )
+
+
+SIDE = {
+    "side-user_id": "u/1",
+    "side-cohort_name": "Recent buyers",
+    "side-cohort_key": "buyers",
+    "side-list_id": "9",
+}
+
+
+def side_by_side(client, destination=None, **fields):
+    page = client.get(change_url(destination) if destination else f"{ADD}?preset=amplitude-list")
+    entered = form_data(page.content.decode()) | {"side_by_side_of": destination.pk if destination else ""}
+    entered |= SIDE | fields
+    reply = client.post(reverse("admin:destinations_side_by_side"), entered)
+    assert reply.status_code == 200
+    return html.unescape(reply.content.decode())
+
+
+def test_a_form_shows_input_template_and_output_before_it_is_saved(admin_client):
+    page = side_by_side(
+        admin_client,
+        name="new",
+        base_url="https://new.example",
+        add_template='{"who": "$items", "k": "$secret_k"}',
+    )
+    assert '{"who":["u/1"],"k":"•••"}' in page and "POST /lists/9/add HTTP/1.1" in page
+    assert not Destination.objects.filter(name="new").exists()
+
+
+def test_a_saved_destination_shows_what_the_change_would_send_and_no_secret(admin_client, destination):
+    page = side_by_side(admin_client, destination, add_template='{"ids": "$items"}')
+    assert '{"ids":["u/1"]}' in page and KEY not in page
+    assert "ids" not in Destination.objects.get(pk=destination.pk).add_template
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"add_template": '{"userId": "$items"}'}, '"$items" is the whole batch'),
+        ({"add_template": "{"}, "Not JSON"),
+        ({"add_template": '{"a": "$items", "x": "${user_id|sha265}"}'}, "did you mean 'sha256'"),
+        ({"add_path": "/lists/$lst_id"}, "Did you mean $list_id"),
+        ({"methods": "{"}, "Enter a valid JSON"),
+        ({"side-cohort_key": ""}, "This field is required"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_while_it_is_typed(admin_client, destination, fields, words):
+    assert words in side_by_side(admin_client, destination, **fields)
+
+
+def test_who_may_only_look_sees_no_side_by_side(client, destination, django_user_model):
+    viewer = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
+    client.force_login(viewer)
+    assert client.post(reverse("admin:destinations_side_by_side"), SIDE).status_code == 403

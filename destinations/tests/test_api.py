@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
 from destinations.models import Destination
+from destinations.tests.partner import answer, partner, says
 
 pytestmark = pytest.mark.django_db
 URL = "/api/v1/destinations"
@@ -200,3 +201,42 @@ def test_named_secrets_go_in_and_only_their_names_come_out(client):
     assert more.json()["secrets_set"] == ["third"] and "s3cond" not in made.content.decode()
     bad = client.patch(f"{URL}/acme", {"secrets": {"No Name": "x"}}, format="json")
     assert bad.status_code == 400
+
+
+def test_a_new_destination_is_shown_beside_what_it_sends(client):
+    body = {
+        "destination": {"name": "x", "preset": "iterable-list", "credential": SECRET},
+        "user_id": 'u"1',
+        "list_id": "55",
+    }
+    reply = client.post(f"{URL}/preview", json.dumps(body), content_type="application/json")
+    assert reply.status_code == 200, reply.content
+    shown = {one["operation"]: one for one in reply.json()}
+    assert shown["add"]["inputs"] == {"$items": '[u"1]', "$list_id": "55", "$user_id": 'u"1'}
+    assert shown["add"]["output"].endswith('{"listId":55,"subscribers":[{"userId":"u\\"1"}]}')
+    assert "Api-Key: •••" in shown["add"]["output"] and SECRET not in reply.content.decode()
+    assert not Destination.objects.filter(name="x").exists()
+
+
+def test_a_saved_destination_is_shown_with_the_changes_and_stays_as_it_is(client, acme):
+    body = json.dumps({"destination": {"add_template": {"ids": "$items"}}, "user_id": "u 9"})
+    reply = client.post(f"{URL}/acme/preview", body, content_type="application/json")
+    assert '{"ids":["u 9"]}' in {one["operation"]: one["output"] for one in reply.json()}["add"]
+    assert "ids" not in Destination.objects.get(name="acme").add_template
+    bad = json.dumps({"destination": {"add_template": {"userId": "$items"}}})
+    assert client.post(f"{URL}/acme/preview", bad, content_type="application/json").status_code == 400
+
+
+def test_the_test_call_by_rest_says_what_came_of_it(client, acme):
+    assert client.post(f"{URL}/acme/test").status_code == 400
+    Destination.objects.filter(name="acme").update(test_path="/me", test_proves="The key is accepted.")
+    with partner(says(answer(body=b'{"account": "a"}'))) as server:
+        Destination.objects.filter(name="acme").update(base_url=server.url)
+        said = client.post(f"{URL}/acme/test").json()
+    assert (said["ok"], said["status"], said["proves"]) == (True, 200, "The key is accepted.")
+    with partner(says(answer("403 Forbidden"))) as server:
+        Destination.objects.filter(name="acme").update(base_url=server.url)
+        said = client.post(f"{URL}/acme/test").json()
+    assert (said["ok"], said["status"], said["proves"]) == (False, 403, "") and "credential" in said[
+        "problem"
+    ]
