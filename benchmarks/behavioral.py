@@ -373,14 +373,14 @@ def report(options: argparse.Namespace, results: dict[str, Any], other: dict[str
     table = Table(f"behavioral, {options.events:,} events", *columns, watched="ratio")
     factors = []
     for name, found in results.items():
-        beside = ["", ""]
+        compared = ["", ""]
         if name in other:
             assert other[name]["members"] == found["members"], f"{name}: PostgreSQL has other members"
             factors.append(other[name]["query"] / found["query"])
-            beside = [f"{other[name]['query']:.3f}", f"{factors[-1]:.1f}"]
+            compared = [f"{other[name]['query']:.3f}", f"{factors[-1]:.1f}"]
         seconds = [f"{found[what]:.3f}" for what in ("query", "scan")]
         ratio = f"{found['query'] / found['scan']:.2f}"
-        table.row(name, f"{found['members']:,}", *seconds, ratio, f"{found['whole']:.3f}", *beside)
+        table.row(name, f"{found['members']:,}", *seconds, ratio, f"{found['whole']:.3f}", *compared)
     if factors:
         print(
             f"PostgreSQL takes {min(factors):.1f} times as long at least, "

@@ -38,7 +38,7 @@ DATABASES = ("SQLite", "PostgreSQL")
 
 
 @dataclass(frozen=True)
-class Stage:
+class Setup:
     """A cohort of so many users in both databases, and files for the other senders."""
 
     users: int
@@ -76,32 +76,32 @@ def database(server: str, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def staged(users: int, server: str) -> Iterator[Stage]:
+def prepared(users: int, server: str) -> Iterator[Setup]:
     """Make both databases and the files; they go away at the end."""
     with tempfile.TemporaryDirectory() as directory, database(server, f"cs_benchmark_{users}") as url:
         urls = {"SQLite": f"sqlite:///{directory}/db.sqlite3", "PostgreSQL": url}
         for where in urls.values():
             run(sys.executable, "setup_cohort.py", users, directory, database=where)
-        yield Stage(users, Path(directory), urls)
+        yield Setup(users, Path(directory), urls)
 
 
-def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
+def throughput(setup: Setup, rounds: int, dlt: str) -> dict[str, float]:
     """Print the table of full syncs; return each database's peak memory."""
     print(
-        f"\nA full sync of {stage.users:,} users to a sink that only answers 200, {rounds} rounds in turn\n"
+        f"\nA full sync of {setup.users:,} users to a sink that only answers 200, {rounds} rounds in turn\n"
     )
     columns = ("kind", "sender", "seconds", "users/s", "times bare", "times dlt", "CPU s")
-    table = Table(f"full sync, {stage.users:,} users", *columns, watched="times bare", keys=2)
+    table = Table(f"full sync, {setup.users:,} users", *columns, watched="times bare", keys=2)
     peaks: dict[str, float] = {}
     for kind in ("list", "property"):
         results = defaultdict(list)
         with sink.running() as url:
             for _ in range(rounds):
-                results["bare requests"].append(stage.bare(url, kind))
+                results["bare requests"].append(setup.bare(url, kind))
                 for database in DATABASES:
-                    results[database].append(stage.ours(database, url, kind))
+                    results[database].append(setup.ours(database, url, kind))
                 if dlt:
-                    results["dlt"].append(stage.dlt(dlt, url, kind))
+                    results["dlt"].append(setup.dlt(dlt, url, kind))
         seconds = {sender: median(found, "seconds") for sender, found in results.items()}
         for sender, took in seconds.items():
             versus = [
@@ -112,7 +112,7 @@ def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
                 kind,
                 sender,
                 f"{took:.2f}",
-                f"{stage.users / took:,.0f}",
+                f"{setup.users / took:,.0f}",
                 *versus,
                 f"{median(results[sender], 'cpu'):.2f}",
             )
@@ -121,26 +121,26 @@ def throughput(stage: Stage, rounds: int, dlt: str) -> dict[str, float]:
     return peaks
 
 
-def slow_partner(stage: Stage, delay: float, rounds: int) -> None:
+def slow_partner(setup: Setup, delay: float, rounds: int) -> None:
     """Print what share of four threads' time is spent waiting for a partner that takes its time."""
     what = f"A partner that answers after {delay * 1000:.0f} ms"
-    print(f"\n{what}: {stage.users:,} users, {rounds} rounds in turn\n")
+    print(f"\n{what}: {setup.users:,} users, {rounds} rounds in turn\n")
     table = Table(
         f"share at {delay * 1000:.0f} ms", "database", "seconds", "in theory", "share", watched="share"
     )
     # The create call, then batches by fours.
-    theory = delay * (1 + -(-stage.users // (BATCH * THREADS)))
+    theory = delay * (1 + -(-setup.users // (BATCH * THREADS)))
     took = defaultdict(list)
     with sink.running(delay) as url:
         for _ in range(rounds):
             for name in DATABASES:
-                took[name].append(stage.ours(name, url, "list"))
+                took[name].append(setup.ours(name, url, "list"))
     for name in DATABASES:
         seconds = median(took[name], "seconds")
         table.row(name, f"{seconds:.2f}", f"{theory:.2f}", f"{theory / seconds:.1%}")
 
 
-def memory(small: Stage, large: Stage, rounds: int, peaks: dict[str, float]) -> None:
+def memory(small: Setup, large: Setup, rounds: int, peaks: dict[str, float]) -> None:
     """Print the sender's peak memory for both sizes (property batches, the larger bodies)."""
     print("\nThe sender's peak memory (ru_maxrss of its process)\n")
     columns = ("database", f"{small.users:,} users", f"{large.users:,} users", "ratio")
@@ -194,7 +194,7 @@ def main() -> None:
     about()
     if not asked.dlt:
         print("\nWithout --dlt: that contestant is left out.")
-    with staged(sizes[0], asked.postgres) as small, staged(sizes[1], asked.postgres) as large:
+    with prepared(sizes[0], asked.postgres) as small, prepared(sizes[1], asked.postgres) as large:
         peaks = throughput(large, rounds, asked.dlt)
         memory(small, large, rounds, peaks)
         slow_partner(large, 0.05, rounds)

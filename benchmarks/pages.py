@@ -34,10 +34,10 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import psycopg
 
-    from chaos import stage
+    from chaos import fixtures
 
     os.environ["TEST_POSTGRES_URL"] = options.postgres
-    with stage.stage("postgres", LOG_LEVEL="CRITICAL"):
+    with fixtures.prepared("postgres", LOG_LEVEL="CRITICAL"):
         began = time.monotonic()
         fill(options)
         print(f"Filled in {time.monotonic() - began:.0f} s. psycopg {psycopg.__version__}.", file=sys.stderr)

@@ -2,9 +2,9 @@
 
 import threading
 
-from chaos import stage
+from chaos import fixtures
 
-stage.set_up()
+fixtures.set_up()
 
 from django.db import connections  # noqa: E402
 

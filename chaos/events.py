@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 
-from chaos import stage
+from chaos import fixtures
 
 SENDERS = 6
 WORKSPACE = "default"
@@ -36,18 +36,18 @@ DEFINITIONS = {
 
 
 def main() -> None:
-    options = stage.arguments(
+    options = fixtures.arguments(
         __doc__.split("\n")[0],
         seconds=60,
         rate=1_000,
         kills=12,
         kill=("any", "server", "worker", "power"),
-        database=stage.DATABASES,
+        database=fixtures.DATABASES,
         variant=("none", "reply-first", "remove-first"),
     )
-    with stage.stage(options.database, CHAOS_VARIANT=options.variant, WEB_CONCURRENCY="2"):
+    with fixtures.prepared(options.database, CHAOS_VARIANT=options.variant, WEB_CONCURRENCY="2"):
         passed, figures = _play(options)
-    stage.finish({**vars(options), **figures}, passed=passed)
+    fixtures.finish({**vars(options), **figures}, passed=passed)
 
 
 def _play(options):
@@ -70,7 +70,7 @@ def _play(options):
             kind = turns[sum(kills.values()) % len(turns)]
             getattr(site, f"kill_{kind}")()
             kills[kind] += 1
-            stage.progress(f"{kills}, {len(senders.acknowledged):,} events acknowledged")
+            fixtures.progress(f"{kills}, {len(senders.acknowledged):,} events acknowledged")
         _wait_for_work(senders)
         senders.finish()
     finally:

@@ -8,17 +8,17 @@ Per seed a first sync in full and one of the changes, list-based and property-ba
 import random
 import threading
 
-from chaos import stage
+from chaos import fixtures
 
 RATE = 0.3
 MOST_TRIES = 9
 
 
 def main() -> None:
-    options = stage.arguments(
-        __doc__.split("\n")[0], seeds=20, users=100_000, rate=RATE, database=stage.DATABASES
+    options = fixtures.arguments(
+        __doc__.split("\n")[0], seeds=20, users=100_000, rate=RATE, database=fixtures.DATABASES
     )
-    with stage.stage(options.database):
+    with fixtures.prepared(options.database):
         from tests.partner import Partner
 
         equal, most, calls, failed, unsettled = 0, 0, 0, 0, 0
@@ -30,10 +30,10 @@ def main() -> None:
                 failed += faults["failed"]
                 most = max(most, *partner.payloads().values())
                 calls += len(partner.calls)
-            stage.progress(f"{equal} equal, at most {most} requests for a payload")
+            fixtures.progress(f"{equal} equal, at most {most} requests for a payload")
     figures = {"equal": equal, "most_requests_for_a_payload": most, "requests": calls}
     figures |= {"failed_on_purpose": failed, "undelivered_at_the_end": unsettled}
-    stage.finish({**vars(options), **figures}, passed=equal == options.seeds and most <= MOST_TRIES)
+    fixtures.finish({**vars(options), **figures}, passed=equal == options.seeds and most <= MOST_TRIES)
 
 
 def _play(partner, seed, options):

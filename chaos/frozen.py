@@ -10,7 +10,7 @@ import random
 import signal
 import time
 
-from chaos import stage
+from chaos import fixtures
 
 THREADS = 4
 # Seconds: a request's deadline, and how much longer a lease is. Short, to freeze for seconds only.
@@ -18,8 +18,8 @@ DEADLINE, MARGIN = 1.0, 1.0
 
 
 def main() -> None:
-    options = stage.arguments(__doc__.split("\n")[0], rounds=20, users=20_000, database=stage.DATABASES)
-    with stage.stage(options.database):
+    options = fixtures.arguments(__doc__.split("\n")[0], rounds=20, users=20_000, database=fixtures.DATABASES)
+    with fixtures.prepared(options.database):
         from tests.partner import Partner
 
         chance = random.Random(options.seed)
@@ -30,10 +30,10 @@ def main() -> None:
             wrote += writes
             equal += same
             most_late = max(most_late, late)
-            stage.progress(f"{number} rounds: {wrote} writes, {most_late} late requests")
+            fixtures.progress(f"{number} rounds: {wrote} writes, {most_late} late requests")
     figures = {"writes_after_takeover": wrote, "most_late_requests": most_late, "equal": equal}
     passed = not wrote and most_late <= THREADS and equal == options.rounds
-    stage.finish({**vars(options), **figures}, passed=passed)
+    fixtures.finish({**vars(options), **figures}, passed=passed)
 
 
 def _play(partner, chance, users):
@@ -47,7 +47,7 @@ def _play(partner, chance, users):
         world.cohort(world.users(users)), world.destination(partner.url, "amplitude-list", **fields)
     )
     lifecycle.start(sync, trigger=Trigger.COMMAND)
-    frozen = stage.processes().Process(target=drive_once, args=(sync.destination_id, "", MARGIN))
+    frozen = fixtures.processes().Process(target=drive_once, args=(sync.destination_id, "", MARGIN))
     frozen.start()
     freeze_after = chance.randrange(2, 150)
     while len(partner.calls) < freeze_after:
@@ -56,12 +56,12 @@ def _play(partner, chance, users):
     _freeze(frozen.pid)
     time.sleep(DEADLINE + MARGIN + 0.2)
 
-    second = stage.processes().Process(target=drive_once, args=(sync.destination_id,))
+    second = fixtures.processes().Process(target=drive_once, args=(sync.destination_id,))
     second.start()
-    stage.ended(second)
+    fixtures.ended(second)
     rows, calls = _rows(), len(partner.calls)
     os.kill(frozen.pid, signal.SIGCONT)
-    stage.ended(frozen)
+    fixtures.ended(frozen)
     wrote = rows != _rows()
     sync.refresh_from_db()
     same = partner.members(world.name_at_partner(sync)) == world.wanted(sync)

@@ -12,23 +12,23 @@ hold just whom it should not, so that every request of the round matters.
 import random
 import time
 
-from chaos import stage
+from chaos import fixtures
 
 THREADS = 4
 
 
 def main() -> None:
-    options = stage.arguments(
+    options = fixtures.arguments(
         __doc__.split("\n")[0],
         kills=200,
         users=100_000,
-        database=stage.DATABASES,
+        database=fixtures.DATABASES,
         kind=("list", "property"),
         variant=("none", "record-first"),
     )
-    with stage.stage(options.database):
+    with fixtures.prepared(options.database):
         passed, figures = _play(options)
-    stage.finish({**vars(options), **figures}, passed=passed)
+    fixtures.finish({**vars(options), **figures}, passed=passed)
 
 
 def _play(options):
@@ -39,7 +39,7 @@ def _play(options):
     from tests.partner import Partner
 
     chance = random.Random(options.seed)
-    context = stage.processes()
+    context = fixtures.processes()
     kills = equal = most_again = 0
     slowest = 0.0
     left: set[str] = set()
@@ -68,12 +68,12 @@ def _play(options):
             kills += Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).exists()
             began = time.monotonic()
             while Run.objects.filter(pk=run.pk, state__in=OPEN_RUNS).exists():
-                stage.ended(drive())
+                fixtures.ended(drive())
             slowest = max(slowest, time.monotonic() - began)
             most_again = max(most_again, sum(count - 1 for count in partner.payloads().values()))
             equal += partner.members(world.name_at_partner(sync)) == world.wanted(sync)
             rounds = Run.objects.count()
-            stage.progress(f"{kills} kills, equal {equal} of {rounds}, {most_again} sent again")
+            fixtures.progress(f"{kills} kills, equal {equal} of {rounds}, {most_again} sent again")
             before = world.wanted(sync)
             world.fill(cohort, world.users(options.users, first=rounds * (options.users // 100)))
             left = before - world.wanted(sync)

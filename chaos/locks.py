@@ -9,15 +9,15 @@ import random
 import threading
 import time
 
-from chaos import stage
+from chaos import fixtures
 
 THREADS = 4
 USERS = 20_000
 
 
 def main() -> None:
-    options = stage.arguments(__doc__.split("\n")[0], seconds=60.0, database=stage.DATABASES)
-    with stage.stage(options.database):
+    options = fixtures.arguments(__doc__.split("\n")[0], seconds=60.0, database=fixtures.DATABASES)
+    with fixtures.prepared(options.database):
         from tests import world
         from tests.partner import Partner
 
@@ -28,11 +28,11 @@ def main() -> None:
                 world.sync(cohort, world.destination(partner.url, preset, batch_size=100))
             errors, done = _play(options)
     passed = not errors and all(done.values())
-    stage.finish({**vars(options), "errors": errors[:5], "done": done}, passed=passed)
+    fixtures.finish({**vars(options), "errors": errors[:5], "done": done}, passed=passed)
 
 
 def _play(options):
-    context = stage.processes()
+    context = fixtures.processes()
     outcomes = context.Queue()
     jobs = ("drive", "refresh", "browse")
     started = [context.Process(target=work, args=(job, options.seconds, outcomes)) for job in jobs]
@@ -44,7 +44,7 @@ def _play(options):
         done[job] = count
         errors += found
     for process in started:
-        stage.ended(process)
+        fixtures.ended(process)
     return errors, done
 
 

@@ -17,14 +17,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import stage
+from chaos import fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", ".env", "*.sqlite3*")
 MODEL = "syncs/tests/test_plan.py"
 MACHINE = "syncs/tests/test_machine.py"
 LIFECYCLE = "syncs/tests/test_lifecycle.py"
-TOLD = "tests/test_runs_told.py"
+REPORTED = "tests/test_run_reports.py"
 HTTP = "tests/test_sync_http.py"
 ODD = "tests/test_odd_partner.py"
 REFUSED = "tests/test_refused_users.py"
@@ -45,7 +45,12 @@ class Mutant:
 
 MUTANTS = [
     # What a partner holds.
-    Mutant("dirty before the first request", "syncs/models.py", "dirty=True, place=place", "place=place"),
+    Mutant(
+        "dirty before the first request",
+        "syncs/models.py",
+        "dirty=True, fingerprint=fingerprint",
+        "fingerprint=fingerprint",
+    ),
     Mutant(
         "from dirty, everyone who entered or left is added again",
         "syncs/plan.py",
@@ -117,8 +122,8 @@ MUTANTS = [
     Mutant(
         "a list that is gone holds nobody",
         "syncs/models.py",
-        "settled_version=0, dirty=False, full_owed=False, list_id=None, place=",
-        "dirty=False, full_owed=False, list_id=None, place=",
+        "settled_version=0, dirty=False, full_owed=False, list_id=None, fingerprint=",
+        "dirty=False, full_owed=False, list_id=None, fingerprint=",
     ),
     Mutant(
         "a full run that was begun is owed",
@@ -323,21 +328,21 @@ MUTANTS = [
         "syncs/lifecycle.py",
         "Run.objects.ask_again(run.pk, version=sync.cohort.version)",
         "pass",
-        (TOLD,),
+        (REPORTED,),
     ),
     Mutant(
         "told: a failed try is kept when its run is taken up again",
         "syncs/models.py",
         "if taken and failed:",
         "if False:",
-        (TOLD,),
+        (REPORTED,),
     ),
     Mutant(
         "told: a run before which its cohort was not calculated is not green",
         "syncs/reporting.py",
         "if run.cohort_error and run.state in DONE_RUNS",
         "if False",
-        (TOLD,),
+        (REPORTED,),
     ),
     Mutant(
         "told: a need is the same as a value and as a query",
@@ -386,7 +391,7 @@ MUTANTS = [
 
 
 def main() -> None:
-    options = stage.arguments(__doc__.split("\n")[0], only="")
+    options = fixtures.arguments(__doc__.split("\n")[0], only="")
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.rule]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
@@ -401,7 +406,7 @@ def main() -> None:
             line = {"rule": mutant.rule, "noticed": noticed, "seconds": round(time.monotonic() - began)}
             print(json.dumps(line), flush=True)
     figures = {"mutants": len(chosen), "lived": lived, "tests_pass_without": not broken}
-    stage.finish(figures, passed=not broken and not lived)
+    fixtures.finish(figures, passed=not broken and not lived)
 
 
 def play(copy: Path, mutant: Mutant) -> bool:

@@ -7,28 +7,28 @@ The worker is the real one, and waits are as long as in life. The time is from m
 
 import time
 
-from chaos import stage
+from chaos import fixtures
 
 MOST = 1.10
 
 
 def main() -> None:
-    options = stage.arguments(
-        __doc__.split("\n")[0], failing=100, batches=800, rounds=3, most=MOST, database=stage.DATABASES
+    options = fixtures.arguments(
+        __doc__.split("\n")[0], failing=100, batches=800, rounds=3, most=MOST, database=fixtures.DATABASES
     )
-    with stage.stage(options.database, RETRY_TIME_SCALE="1.0"):
-        alone, beside = [], []
+    with fixtures.prepared(options.database, RETRY_TIME_SCALE="1.0"):
+        alone, alongside = [], []
         for _ in range(options.rounds):
             alone.append(_play(0, options.batches))
-            beside.append(_play(options.failing, options.batches))
-            stage.progress(f"alone {alone[-1]:.2f} s, beside the failing ones {beside[-1]:.2f} s")
-    ratio = _median(beside) / _median(alone)
+            alongside.append(_play(options.failing, options.batches))
+            fixtures.progress(f"alone {alone[-1]:.2f} s, beside the failing ones {alongside[-1]:.2f} s")
+    ratio = _median(alongside) / _median(alone)
     figures = {
         "alone_seconds": [round(seconds, 2) for seconds in alone],
-        "beside_seconds": [round(seconds, 2) for seconds in beside],
+        "beside_seconds": [round(seconds, 2) for seconds in alongside],
         "ratio_of_medians": round(ratio, 3),
     }
-    stage.finish({**vars(options), **figures}, passed=ratio <= options.most)
+    fixtures.finish({**vars(options), **figures}, passed=ratio <= options.most)
 
 
 def _median(values):
@@ -48,7 +48,7 @@ def _play(failing: int, batches: int) -> float:
         sick.fault = lambda call: Fault(503, {}) if len(sick.calls) % 2 else Fault(how="reset")
         cohort = world.cohort(world.users(batches * 100))
         small = world.cohort(world.users(100))
-        worker = stage.worker()
+        worker = fixtures.worker()
         _wait(lifecycle.start(world.sync(small, world.destination(healthy.url)), trigger=Trigger.SCHEDULE))
         for _ in range(failing):
             lifecycle.start(world.sync(small, world.destination(sick.url)), trigger=Trigger.SCHEDULE)

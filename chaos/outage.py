@@ -9,17 +9,17 @@ both sides must end equal. A driver that was cut leaves its lease; it is taken o
 import random
 import time
 
-from chaos import stage
+from chaos import fixtures
 
 DEADLINE = 1.0
 
 
 def main() -> None:
-    options = stage.arguments(__doc__.split("\n")[0], cuts=50, users=100_000, database=("postgres",))
-    with stage.stage("postgres"):
+    options = fixtures.arguments(__doc__.split("\n")[0], cuts=50, users=100_000, database=("postgres",))
+    with fixtures.prepared("postgres"):
         figures = _play(options)
     passed = figures["worker_lives"] and figures["equal"]
-    stage.finish({**vars(options), **figures}, passed=passed)
+    fixtures.finish({**vars(options), **figures}, passed=passed)
 
 
 def _play(options):
@@ -38,7 +38,7 @@ def _play(options):
             world.cohort(world.users(options.users)),
             world.destination(partner.url, batch_size=options.users // 400, deadline=DEADLINE),
         )
-        worker = stage.worker()
+        worker = fixtures.worker()
         try:
             while cuts < options.cuts and worker.poll() is None:
                 run = lifecycle.start(sync, trigger=Trigger.COMMAND, mode=RunMode.FULL)
@@ -52,7 +52,7 @@ def _play(options):
                     # What was parked for an error, and a lease that nobody holds, need not be waited for.
                     Driver.objects.update(next_at=None)
                 rounds += 1
-                stage.progress(f"{cuts} cuts, {rounds} runs")
+                fixtures.progress(f"{cuts} cuts, {rounds} runs")
             lives = worker.poll() is None
         finally:
             worker.terminate()

@@ -12,9 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from chaos import stage
+from chaos import fixtures
 
-stage.set_up()
+fixtures.set_up()
 
 from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402

@@ -11,7 +11,7 @@ import signal
 import time
 from random import Random
 
-from chaos import stage
+from chaos import fixtures
 
 THREADS = 4
 DELAY = 0.05
@@ -20,8 +20,8 @@ AT_MOST, AT_ONCE = 2.0, 1.0
 
 
 def main() -> None:
-    options = stage.arguments(__doc__.split("\n")[0], rounds=20, users=20_000, database=stage.DATABASES)
-    with stage.stage(options.database):
+    options = fixtures.arguments(__doc__.split("\n")[0], rounds=20, users=20_000, database=fixtures.DATABASES)
+    with fixtures.prepared(options.database):
         chance = Random(options.seed)
         played = [_play(chance, options.users) for _ in range(options.rounds)]
         figures = {name: sum(one[name] for one in played) for name in ("left_sending", "sent_twice", "equal")}
@@ -38,7 +38,7 @@ def main() -> None:
         and figures["slowest_exit_seconds"] <= AT_MOST
         and figures["second_signal_seconds"] <= AT_ONCE
     )
-    stage.finish({**vars(options), **figures}, passed=passed)
+    fixtures.finish({**vars(options), **figures}, passed=passed)
 
 
 def _play(chance, users):
@@ -55,7 +55,7 @@ def _play(chance, users):
             world.destination(partner.url, "amplitude-list", batch_size=users // 200, threads=THREADS),
         )
         lifecycle.start(sync, trigger=Trigger.COMMAND)
-        worker = stage.worker()
+        worker = fixtures.worker()
         _wait_for(partner, chance.randrange(2, 120))
         time.sleep(chance.uniform(0, 0.05))
         began = time.monotonic()
@@ -90,7 +90,7 @@ def _twice(users: int) -> float:
     with Partner(delay=3.0) as partner:
         sync = world.sync(world.cohort(world.users(users)), world.destination(partner.url))
         run = lifecycle.start(sync, trigger=Trigger.COMMAND)
-        worker = stage.worker()
+        worker = fixtures.worker()
         while not partner.in_flight:
             time.sleep(0.01)
         worker.send_signal(signal.SIGTERM)

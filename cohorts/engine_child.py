@@ -19,8 +19,8 @@ from events.user_id_rule import InvalidUserId, check_user_id
 
 BATCH = 10_000
 # What DuckDB does not count: stacks and arenas of its threads, the result on its way, Python's own.
-ROOM_MB = 256
-ROOM_PER_THREAD_MB = 72
+HEADROOM_MB = 256
+MB_PER_THREAD = 72
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def limit_memory(memory_mb: int, threads: int) -> None:
     if not statm.exists():  # a system that is not Linux has DuckDB's own limit, and the time
         return
     now = int(statm.read_text().split()[0]) * resource.getpagesize()
-    most = now + (memory_mb + ROOM_MB + threads * ROOM_PER_THREAD_MB) * 1_000_000
+    most = now + (memory_mb + HEADROOM_MB + threads * MB_PER_THREAD) * 1_000_000
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

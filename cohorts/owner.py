@@ -50,10 +50,10 @@ def _has_ended(pid: str, start: str) -> bool:
 @lru_cache(maxsize=2)
 def _name_of(pid: int) -> str:
     stat = _stat(str(pid))
-    return "/".join([*_place(), str(pid), stat[19] if stat else ""])
+    return "/".join([*_machine(), str(pid), stat[19] if stat else ""])
 
 
-def _place() -> list[str]:
+def _machine() -> list[str]:
     machine = f"{_read('/etc/machine-id')}@{socket.gethostname()}"
     return [machine.replace("/", "-")[:100], _read("/proc/sys/kernel/random/boot_id"), _namespace()]
 

@@ -43,7 +43,7 @@ SIGNS = {"create": "+", "update": "~", "none": "="}
 NO_SECRETS = "a secret does not belong in a file: name an environment variable in auth.credential_env."
 MOVED = (
     "the address, the kind, a path or the account changes, and {} hold users at the old one. Apply with "
-    "--reset to let them begin anew, with a full run; what is at the old place stays there."
+    "--reset to let them begin anew, with a full run; what is at the old address stays there."
 )
 
 
@@ -59,9 +59,9 @@ class Change:
     def lines(self) -> Iterator[str]:
         """Yield the change for people: `~ cohort buyers`, `    name: Old → New`."""
         yield f"{SIGNS[self.action]} {self.what}"
-        for place, (old, new) in self.fields.items():
+        for path, (old, new) in self.fields.items():
             before = "" if self.action == "create" else f"{_shown(old)} → "
-            yield f"    {place}: {before}{_shown(new)}"
+            yield f"    {path}: {before}{_shown(new)}"
         yield from (f"    {note}" for note in self.notes)
 
 
@@ -96,7 +96,7 @@ class _Applying:
         self.errors: list[str] = []
         self.changes: list[Change] = []
         # Section and names of an item → its place, to find what stands there twice.
-        self.places: dict[tuple[str, ...], str] = {}
+        self.paths: dict[tuple[str, ...], str] = {}
 
     def document(self, document: Any) -> None:
         sections = self._mapping(document, "The file", tuple(SECTIONS))
@@ -108,70 +108,70 @@ class _Applying:
             for number, item in _in_order(items or []):
                 self._item(name, section, f"{name}[{number}]", item)
 
-    def _item(self, name: str, section: Section, place: str, item: Any) -> None:
+    def _item(self, name: str, section: Section, path: str, item: Any) -> None:
         before = len(self.errors)
-        values, credential_env = self._read(section, place, item)
+        values, credential_env = self._read(section, path, item)
         for missing in [key for key in section.names if not values.get(key)]:
-            self.errors.append(f"{place}.{missing}: is missing.")
+            self.errors.append(f"{path}.{missing}: is missing.")
         names = (name, *(str(values.get(key)) for key in section.names))
-        first = self.places.setdefault(names, place)
+        first = self.paths.setdefault(names, path)
         if len(self.errors) > before:
             return
-        if first != place:
-            self.errors.append(f"{place}: {' to '.join(names[1:])} stands there twice, see {first}.")
+        if first != path:
+            self.errors.append(f"{path}: {' to '.join(names[1:])} stands there twice, see {first}.")
             return
-        row = self._find(section, place, values)
+        row = self._find(section, path, values)
         if row is not None:
-            _Settling(self, section, place, row, values, credential_env).settle()
+            _Settling(self, section, path, row, values, credential_env).settle()
 
     # --- reading an item
 
-    def _read(self, section: Section, place: str, item: Any) -> tuple[dict[str, Any], Any]:
+    def _read(self, section: Section, path: str, item: Any) -> tuple[dict[str, Any], Any]:
         """Return an item's values by field, and what it says as `auth.credential_env`."""
         values: dict[str, Any] = {}
         env = None
         named = ("secrets",) if section.model is Destination else ()
-        for key, value in self._mapping(item, place, (*section.flat, *section.groups, *named)).items():
+        for key, value in self._mapping(item, path, (*section.flat, *section.groups, *named)).items():
             if key in named:
                 values["secret_envs"] = value
                 continue
             if key in section.flat:
-                self._value(section, place, key, value, values)
+                self._value(section, path, key, value, values)
                 continue
             keys = section.groups[key]
             extra = ("credential_env",) if key == "auth" else ()
-            for inner, content in self._mapping(value, f"{place}.{key}", (*keys, *extra)).items():
+            for inner, content in self._mapping(value, f"{path}.{key}", (*keys, *extra)).items():
                 if inner in extra:
                     env = content
                 else:
-                    self._value(section, place, keys[inner], content, values)
+                    self._value(section, path, keys[inner], content, values)
         return values, env
 
-    def _value(self, section: Section, place: str, name: str, value: Any, values: dict[str, Any]) -> None:
+    def _value(self, section: Section, path: str, name: str, value: Any, values: dict[str, Any]) -> None:
         values[name] = value
         if problem := _problem_with(section.model._meta.get_field(name), value):
-            self.errors.append(f"{place}.{section.place(name)}: {problem}")
+            self.errors.append(f"{path}.{section.path(name)}: {problem}")
 
-    def _mapping(self, value: Any, place: str, known: Sequence[str]) -> dict[str, Any]:
+    def _mapping(self, value: Any, path: str, known: Sequence[str]) -> dict[str, Any]:
         """Return the keys of a mapping that are known; the others are errors, with what may be meant."""
         if not isinstance(value, dict):
-            self.errors.append(f"{place}: must be a mapping of {', '.join(known)}.")
+            self.errors.append(f"{path}: must be a mapping of {', '.join(known)}.")
             return {}
         for key in value:
             if key == "credential":
-                self.errors.append(f"{place}.{key}: {NO_SECRETS}")
+                self.errors.append(f"{path}.{key}: {NO_SECRETS}")
             elif key not in known:
-                self.errors.append(f"{place}: there is no key {_unknown(key, known)}")
+                self.errors.append(f"{path}: there is no key {_unknown(key, known)}")
         return {key: content for key, content in value.items() if key in known}
 
     # --- finding its row
 
-    def _find(self, section: Section, place: str, values: dict[str, Any]) -> Configured | None:
+    def _find(self, section: Section, path: str, values: dict[str, Any]) -> Configured | None:
         """Return the row that an item names, or a new one; None with an error if it cannot be made."""
         if section.model is Sync:
-            cohort = self._related(place, "cohort", Cohort.objects.filter(key=values["cohort"]), values)
+            cohort = self._related(path, "cohort", Cohort.objects.filter(key=values["cohort"]), values)
             destination = self._related(
-                place, "destination", Destination.objects.filter(name=values["destination"]), values
+                path, "destination", Destination.objects.filter(name=values["destination"]), values
             )
             if cohort is None or destination is None:
                 return None
@@ -179,11 +179,11 @@ class _Applying:
         wanted = {name: values[name] for name in section.names}
         return section.model._default_manager.filter(**wanted).first() or section.model(**wanted)
 
-    def _related(self, place: str, name: str, rows: Any, values: dict[str, Any]) -> Any:
+    def _related(self, path: str, name: str, rows: Any, values: dict[str, Any]) -> Any:
         found = rows.first()
         # One that the file names was not made because of an error, which is told already.
-        if found is None and (f"{name}s", values[name]) not in self.places:
-            self.errors.append(f"{place}.{name}: there is no {name} {values[name]!r}.")
+        if found is None and (f"{name}s", values[name]) not in self.paths:
+            self.errors.append(f"{path}.{name}: there is no {name} {values[name]!r}.")
         return found
 
 
@@ -219,7 +219,7 @@ class _Settling:
 
     applying: _Applying
     section: Section
-    place: str
+    path: str
     row: Configured
     values: dict[str, Any]
     credential_env: Any
@@ -234,7 +234,7 @@ class _Settling:
         new = row._state.adding
         old = {name: getattr(row, name, None) for name in fields}
         old_written = {} if new else {name: written(row, name) for name in fields}
-        old_place = None if new or not isinstance(row, Destination) else row.place
+        old_fingerprint = None if new or not isinstance(row, Destination) else row.fingerprint
         if isinstance(row, Destination) and not new:
             self.origins = row.origins
             self.held = {name for name in ("credential", "secrets") if getattr(row, name)}
@@ -247,7 +247,7 @@ class _Settling:
         changed = [name for name in fields if new or getattr(row, name) != old[name]]
         self._schedule(new, changed)
         row.save() if new else row.save(update_fields=[*changed, *self.also_save])
-        if isinstance(row, Destination) and old_place not in (None, row.place):
+        if isinstance(row, Destination) and old_fingerprint not in (None, row.fingerprint):
             self._moved(row)
         if isinstance(row, Destination) and row.is_paused and (changed or self.also_save) and not new:
             self.notes.append(
@@ -256,8 +256,8 @@ class _Settling:
         self._tell(new, changed, old_written)
 
     def _error(self, name: str, message: str) -> None:
-        where = "" if name == NON_FIELD_ERRORS else f".{self.section.place(name)}"
-        self.applying.errors.append(f"{self.place}{where}: {message}")
+        where = "" if name == NON_FIELD_ERRORS else f".{self.section.path(name)}"
+        self.applying.errors.append(f"{self.path}{where}: {message}")
 
     def _clean(self) -> bool:
         """Check the row as its form would; return whether it may be saved."""
@@ -385,8 +385,10 @@ class _Settling:
             self.notes.append("taken up again: it was archived")
 
     def _moved(self, row: Destination) -> None:
-        """Its syncs hold nothing at the new place: reset them if that was asked for."""
-        syncs = list(row.syncs.exclude(place__in=["", row.place]).select_related("cohort", "destination"))
+        """Its syncs hold nothing at the new address: reset them if that was asked for."""
+        syncs = list(
+            row.syncs.exclude(fingerprint__in=["", row.fingerprint]).select_related("cohort", "destination")
+        )
         if syncs and not self.applying.reset_moved:
             self._error(NON_FIELD_ERRORS, MOVED.format(", ".join(map(str, syncs))))
             return
@@ -401,7 +403,7 @@ class _Settling:
         shown = [name for name in changed if name not in self.section.names]
         if new:
             shown = [name for name in shown if name in self.values]
-        fields = {self.section.place(n): (old.get(n), written(self.row, n)) for n in shown}
+        fields = {self.section.path(n): (old.get(n), written(self.row, n)) for n in shown}
         action = "create" if new else "update" if fields or self.notes else "none"
         what = (
             f"{self.row._meta.verbose_name} {':'.join(str(written(self.row, n)) for n in self.section.names)}"

@@ -48,7 +48,7 @@ class Section:
     def fields(self) -> list[str]:
         return [*self.flat, *(name for keys in self.groups.values() for name in keys.values())]
 
-    def place(self, name: str) -> str:
+    def path(self, name: str) -> str:
         """Return where a field stands in an item: `schedule.at`."""
         if name == "credential":
             return "auth.credential_env"
@@ -142,7 +142,7 @@ def _item(section: Section, row: Any) -> dict[str, Any]:
     for name in section.fields:
         if _goes_without_saying(section, row, name):
             continue
-        group, _, key = section.place(name).rpartition(".")
+        group, _, key = section.path(name).rpartition(".")
         (item.setdefault(group, {}) if group else item)[key] = written(row, name)
     if isinstance(row, Destination):
         # Names are no secrets: without them a file that was applied could not be had again.

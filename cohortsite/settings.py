@@ -63,7 +63,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     # First: what a partner calls is answered there, and meets none of what follows.
-    "receiving.middleware.partners_door",
+    "receiving.middleware.partner_calls",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -1,6 +1,6 @@
 """What nobody says by itself: there is no worker, events are not taken in, a source went quiet.
 
-    worries(now)  ─▶ the overview, /healthz, /metrics, and alerts (told once, and once when it is over)
+    worries(now)  ─▶ the overview, /healthz, /metrics, and alerts (notified once, and once when it is over)
 
 A quiet source is a hint, learned from when it brought something before: QUIET_SOURCES=false switches it off.
 """
@@ -66,7 +66,7 @@ def notes() -> list[str]:
     """Return what is no worry, and better known."""
     if settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL:
         return []
-    return ["Nobody is told by e-mail or webhook when something is wrong: ALERT_EMAILS is not set."]
+    return ["Nobody is notified by e-mail or webhook when something is wrong: ALERT_EMAILS is not set."]
 
 
 def tell() -> None:

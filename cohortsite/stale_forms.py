@@ -38,8 +38,8 @@ class StaleForm(_Form):
         changes = changes_since(self.instance, int(seen))
         if not changes:
             return
-        told = [self._told(change.fields) for change in changes]
-        for change, what in zip(changes, told, strict=True):
+        described = [self._described(change.fields) for change in changes]
+        for change, what in zip(changes, described, strict=True):
             when = timezone.localtime(change.when).strftime("%Y-%m-%d %H:%M")
             self.add_error(
                 None,
@@ -47,7 +47,7 @@ class StaleForm(_Form):
                 "Nothing is saved yet: look at it, then save again.",
             )
 
-    def _told(self, fields: list[FieldChange]) -> str:
+    def _described(self, fields: list[FieldChange]) -> str:
         """Say what was changed, and take it into the form where this person left the field as it was."""
         words = []
         for field in fields:

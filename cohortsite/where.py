@@ -1,6 +1,6 @@
-"""One search for a user: their cohorts, what each destination was told, rejections, what partners sent us.
+"""One search for a user: their cohorts, what each destination was sent, rejections, what partners sent us.
 
-What a destination was told is read from the versions: whoever is in a sync's settled version was added,
+What a destination was sent is read from the versions: whoever is in a sync's settled version was added,
 whoever left by it was removed, but for the rejected ones. Nothing is kept for each user; the batch is
 found again by its range.
 """
@@ -33,8 +33,8 @@ WORKSPACES = 20
 
 
 @dataclass(slots=True)
-class Told:
-    """What a destination was told of the user; `when` is the end of the run that told it."""
+class Sent:
+    """What a destination was sent of the user; `when` is the end of the run that sent it."""
 
     sync: Sync
     sentence: str
@@ -56,7 +56,7 @@ class Membership:
     since_at: datetime | None = None
     left: int | None = None
     left_at: datetime | None = None
-    told: list[Told] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -133,7 +133,7 @@ def _date(memberships: Iterable[Membership]) -> None:
         mine.left_at = at.get((mine.cohort.pk, mine.left or 0))
 
 
-# --- what destinations were told ----------------------------------------------------------------
+# --- what destinations were sent ----------------------------------------------------------------
 
 
 def tell(user_id: str, memberships: list[Membership], rejected: dict[int, Rejection]) -> None:
@@ -145,14 +145,14 @@ def tell(user_id: str, memberships: list[Membership], rejected: dict[int, Reject
     batches = _batches(user_id, [run for run, _ in runs.values()])
     for sync in syncs:
         run, ended = runs.get(sync.pk, (0, None))
-        told = _told(sync, by_cohort[sync.cohort_id], rejected.get(sync.pk))
+        sent = _sent(sync, by_cohort[sync.cohort_id], rejected.get(sync.pk))
         if sync.pk not in rejected and run:
-            told.when, told.batch_url = ended, batches.get(run, columns.run_url(run))
-        by_cohort[sync.cohort_id].told.append(told)
+            sent.when, sent.batch_url = ended, batches.get(run, columns.run_url(run))
+        by_cohort[sync.cohort_id].sent.append(sent)
 
 
 def _boundary(sync: Sync, mine: Membership) -> int:
-    """Return the version that says what the destination was told last of the user; 0 when nothing was."""
+    """Return the version that says what the destination was sent last of the user; 0 when nothing was."""
     numbers = [number for pair in mine.intervals for number in pair if number]
     return max((number for number in numbers if number <= sync.settled_version), default=0)
 
@@ -183,24 +183,24 @@ def _batches(user_id: str, runs: list[int]) -> dict[int, str]:
     }
 
 
-def _told(sync: Sync, mine: Membership, rejection: Rejection | None) -> Told:
+def _sent(sync: Sync, mine: Membership, rejection: Rejection | None) -> Sent:
     settled = sync.settled_version
     url = columns.sync_url(sync.pk)
     if rejection:
         wanted = "add" if rejection.wanted else "remove"
-        return Told(sync, f"was told to {wanted} this user, and did not: {rejection.message}", "danger", url)
+        return Sent(sync, f"was asked to {wanted} this user, and did not: {rejection.message}", "danger", url)
     if settled == 0:
-        return Told(sync, "was told nothing yet", "default", url)
+        return Sent(sync, "was sent nothing yet", "default", url)
     held = any(entered <= settled and (left is None or left > settled) for entered, left in mine.intervals)
     was = any(entered <= settled for entered, _ in mine.intervals)
-    words = "has this user" if held else "was told to remove this user" if was else "never had this user"
+    words = "has this user" if held else "was asked to remove this user" if was else "never had this user"
     if sync.dirty:
-        return Told(
+        return Sent(
             sync, f"{words} as of version {settled}; a run since then has not finished", "warning", url
         )
     late = "" if held == mine.is_in else "; the next run tells it what has changed since"
     tone = "warning" if late else "success" if held else "default"
-    return Told(sync, f"{words} as of version {settled}{late}", tone, url)
+    return Sent(sync, f"{words} as of version {settled}{late}", tone, url)
 
 
 def rejections_of(user_id: str) -> Iterable[Rejection]:

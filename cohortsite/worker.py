@@ -1,7 +1,7 @@
 """The worker: a process that stays, and does for every app what comes.
 
-It makes the runs that are due and drives what is open (`syncs.delivery.slots`); beside that, each in a
-thread of its own, it imports, calculates, previews, searches, and tells people. `manage.py sync_worker`
+It makes the runs that are due and drives what is open (`syncs.delivery.slots`); alongside, each in a
+thread of its own, it imports, calculates, previews, searches, and notifies people. `manage.py sync_worker`
 starts it.
 """
 

@@ -72,7 +72,7 @@ class Row:
     requests: int | None = None
     seconds: float | None = None
     equal: bool | None = None
-    told: str = ""
+    difference: str = ""
 
 
 def tell(base_url: str, stop: threading.Event) -> Iterator[Row]:
@@ -151,7 +151,7 @@ def _calculated(cohort: Cohort, as_of: date) -> Row:
         version.left,
         seconds=seconds,
         equal=ours == counted,
-        told=_differ(counted, ours),
+        difference=_differ(counted, ours),
     )
 
 
@@ -177,10 +177,10 @@ def _mode(sync: Sync) -> str:
 def _compared(sync: Sync, runs: list[Run], key: str) -> Row:
     """Say what the runs of a sync did, and whether the partner now has exactly the cohort."""
     theirs, ours = set(_members_there(sync, key)), set(_members_here(sync.cohort))
-    told = _differ(ours, theirs)
+    difference = _differ(ours, theirs)
     for run in runs:
         if run.state != RunState.SUCCEEDED:
-            told = f"{run.get_state_display()}: {run.reason} {told}".strip()
+            difference = f"{run.get_state_display()}: {run.reason} {difference}".strip()
     in_full = any(run.mode == RunMode.FULL for run in runs)
     return Row(
         f"    {sync.destination.title}: {'everybody' if in_full else 'only who moved'}",
@@ -190,7 +190,7 @@ def _compared(sync: Sync, runs: list[Run], key: str) -> Row:
         sum(run.requests for run in runs),
         sum(map(_seconds, runs)),
         theirs == ours,
-        told,
+        difference,
     )
 
 

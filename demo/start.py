@@ -85,6 +85,6 @@ def table_of(rows: list[demo_run.Row]) -> Table:
             row.what,
             *("" if n is None else f"{n:,}" for n in (row.users, row.entered, row.left, row.requests)),
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            f"{equal} {escape(row.told)}".strip(),
+            f"{equal} {escape(row.difference)}".strip(),
         )
     return table

@@ -32,14 +32,14 @@ Used = dict[str, set[str]]
 def problems_of(row: "Destination") -> Iterator[Problem]:
     """Yield field and problem of what cannot work."""
     used: Used = {}
-    for place in KNOWN:
-        text = str(getattr(row, place))
-        if place in templates.OPTIONAL and not text:
+    for field in KNOWN:
+        text = str(getattr(row, field))
+        if field in templates.OPTIONAL and not text:
             continue
         try:
-            used[place] = validators.used_variables(place, text)
+            used[field] = validators.used_variables(field, text)
         except ValidationError as error:
-            yield from ((place, message) for message in error.messages)
+            yield from ((field, message) for message in error.messages)
     yield from (_list_problems if row.kind == Kind.LIST else _property_problems)(row, used)
     if "name_template" in used and not used["name_template"] & COHORT:
         yield "name_template", "Use $cohort_id or $cohort_name, or all cohorts get the same name."
@@ -55,8 +55,8 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
 
 
 def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
-    def lacks(place: str, *names: str) -> bool:
-        return place in used and not used[place] & set(names)
+    def lacks(field: str, *names: str) -> bool:
+        return field in used and not used[field] & set(names)
 
     creates = row.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND)
     if creates and lacks("create_template", *NAMES_COHORT) and lacks("create_path", *NAMES_COHORT):
@@ -64,7 +64,7 @@ def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
     for operation in ("add", "remove"):
         path, template = f"{operation}_path", f"{operation}_template"
         single = row.batch_size == 1
-        if not single and any("user_id" in used.get(place, ()) for place in (path, template)):
+        if not single and any("user_id" in used.get(field, ()) for field in (path, template)):
             yield "batch_size", f"$user_id in {operation} needs a batch size of 1: one user a request."
         if lacks(template, "items") and not (
             single and not (lacks(path, "user_id") and lacks(template, "user_id"))
@@ -95,8 +95,8 @@ def _list_id_problems(row: "Destination", used: Used) -> Iterable[Problem]:
 
 
 def _property_problems(row: "Destination", used: Used) -> Iterable[Problem]:
-    def lacks(place: str, *names: str) -> bool:
-        return place in used and not used[place] & set(names)
+    def lacks(field: str, *names: str) -> bool:
+        return field in used and not used[field] & set(names)
 
     batched = row.delivery == Delivery.BATCH
     outer = "batch" if batched else "identify"
@@ -106,12 +106,12 @@ def _property_problems(row: "Destination", used: Used) -> Iterable[Problem]:
     if lacks("item_template", "value") and not tells and "remove" not in row.methods:
         yield "item_template", '"$value" is missing: entering and leaving would look the same.'
     holders = ["item_template", f"{outer}_path"] + (["batch_template"] if batched else [])
-    if all(lacks(place, *NAMES_COHORT) for place in holders):
+    if all(lacks(field, *NAMES_COHORT) for field in holders):
         yield "item_template", "Use $external_name, or all cohorts share one property."
     # Else whoever has the property under the name of before keeps it when the cohort is renamed.
     elif "item_template" in used and "cohort_name" in _variables_in_keys(row):
         yield "item_template", "Name the property by $external_name: it stays when a cohort is renamed."
-    elif all(lacks(place, *(NAMES_COHORT - {"cohort_name"})) for place in holders):
+    elif all(lacks(field, *(NAMES_COHORT - {"cohort_name"})) for field in holders):
         yield "item_template", "Use $external_name: it stays when a cohort is renamed."
     if batched and lacks("batch_template", "items"):
         yield "batch_template", '"$items" is missing: no user would be sent.'
@@ -124,14 +124,14 @@ def _variables_in_keys(row: "Destination") -> set[str]:
 
 def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
     """Yield templates that can be filled in, and whose outcome nobody can want."""
-    for place in used:
-        if not place.endswith("_template") or place == "name_template":
+    for field in used:
+        if not field.endswith("_template") or field == "name_template":
             continue
-        parsed = templates.parse_template(str(getattr(row, place)), place)
+        parsed = templates.parse_template(str(getattr(row, field)), field)
         for key in _keys_of_items(parsed):
             if ONE_USER.fullmatch(key):
                 yield (
-                    place,
+                    field,
                     (
                         f'"$items" is the whole batch, and {key!r} names one user: write '
                         f'{{"{key}s": "$items"}}, or '
@@ -140,9 +140,9 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                 )
         for text in templates.strings(parsed):
             if ID_IN_PATH.search(text):
-                yield place, f"A user's id in the path {text[:80]!r} must be quoted: write ${{user_id|url}}."
-            if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[place]):
-                yield place, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
+                yield field, f"A user's id in the path {text[:80]!r} must be quoted: write ${{user_id|url}}."
+            if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[field]):
+                yield field, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
     if row.body_format == BodyFormat.FORM and row.kind == Kind.LIST:
         for operation in ("add", "remove"):
             if "${items|join" not in getattr(row, f"{operation}_template") and row.batch_size != 1:
@@ -168,9 +168,9 @@ def _secret_problems(row: "Destination", used: Used) -> Iterable[Problem]:
         yield "secrets", str(error)
         return
     wanted = {
-        (place, name.removeprefix(SECRET))
-        for place in used
-        for name in used[place]
+        (field, name.removeprefix(SECRET))
+        for field in used
+        for name in used[field]
         if name.startswith(SECRET)
     }
     headers = row.extra_headers if isinstance(row.extra_headers, dict) else {}
@@ -178,9 +178,9 @@ def _secret_problems(row: "Destination", used: Used) -> Iterable[Problem]:
         wanted |= {("extra_headers", name) for name in re.findall(rf"\${SECRET}([a-z][a-z0-9_]*)", text)}
     if isinstance(row.signature, dict) and row.signature.get("secret"):
         wanted.add(("signature", str(row.signature["secret"])))
-    for place, name in sorted(wanted):
+    for field, name in sorted(wanted):
         if name not in stored:
-            yield place, f"There is no named secret {name!r}: enter it with this destination's secrets."
+            yield field, f"There is no named secret {name!r}: enter it with this destination's secrets."
 
 
 def _credential_problems(row: "Destination") -> Iterable[Problem]:

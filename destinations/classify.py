@@ -180,8 +180,8 @@ def _is_read(claim: Claim, answer: _Answer, read: Sequence[str], fine: set[str],
     if not claim.path:  # the whole of the reply: 207, or a text
         return explained or (answer.status == 207 and bool(read))
     path = ".".join(part for part in claim.path.split(".") if not part.isdecimal())
-    for place in read:
-        plain = ".".join(part for part in place.split(".") if not part.isdecimal())
+    for read_path in read:
+        plain = ".".join(part for part in read_path.split(".") if not part.isdecimal())
         if f"{path}.".startswith(f"{plain}.") or f"{plain}.".startswith(f"{path}."):
             return True
     if fine & set(texts(answer.data, (claim.path,))):
@@ -294,11 +294,11 @@ def found_list(endpoint: Endpoint, name: str, status: int, body: bytes) -> str |
     """Return the id of the list of this name in the reply to a look-up, or None."""
     if not 200 <= status < 300:
         return None
-    places = endpoint.find_places
+    paths = endpoint.find_places
     data = parse_reply(body)
-    rows = list(look(data, places["rows"])) if places.get("rows") else data
+    rows = list(look(data, paths["rows"])) if paths.get("rows") else data
     for row in rows if isinstance(rows, list) else [rows]:
-        if name in texts(row, (places["name"],)):
-            for list_id in texts(row, (places["id"],)):
+        if name in texts(row, (paths["name"],)):
+            for list_id in texts(row, (paths["id"],)):
                 return check_list_id(list_id)
     return None

@@ -135,7 +135,7 @@ class Endpoint:
         return urlsplit(self.base_url).netloc
 
     @property
-    def place(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of where the data goes.
 
         When it changes, what we believed this partner to hold is void. The secret is left out: a key is

@@ -57,11 +57,11 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     confirm_move = forms.BooleanField(
         required=False,
-        label="Yes, this is another place",
+        label="Yes, this is another address",
         widget=UnfoldBooleanWidget(),
         help_text=(
             "Its syncs then hold nothing there: they start from the beginning, with a full run. Lists and "
-            "properties at the old place stay as they are."
+            "properties at the old address stay as they are."
         ),
     )
 
@@ -72,17 +72,17 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["credential"] = ""
-        self._place = self.instance.place if self.instance.pk else None
+        self._fingerprint = self.instance.fingerprint if self.instance.pk else None
         self._stored = self.instance.credential
         self._stored_secrets = self.instance.secrets
         self._origins = self.instance.origins if self.instance.pk else set()
         self.fields["new_secrets"].help_text = _secrets_help(self.instance)
         state = "Set. Leave this empty to keep it." if self._stored else "Not set."
         self.fields["credential"].help_text = f"{state} Stored encrypted, shown nowhere."
-        for place, names in KNOWN.items():
-            if place in self.fields:
+        for field, names in KNOWN.items():
+            if field in self.fields:
                 listed = ", ".join(f"${name} ({EXAMPLES[name]})" for name in sorted(names))
-                self.fields[place].help_text = f"{self.fields[place].help_text} Variables: {listed}."
+                self.fields[field].help_text = f"{self.fields[field].help_text} Variables: {listed}."
 
     def clean_credential(self) -> Any:
         return self.cleaned_data["credential"] or self._stored
@@ -104,14 +104,14 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         for name in self.instance.secrets_for_another_host(self._origins, self._held(), self._given()):
             self.add_error(name, ANOTHER_HOST)
-        if self._place in (None, self.instance.place):
+        if self._fingerprint in (None, self.instance.fingerprint):
             return
         if not self.cleaned_data.get("confirm_move"):
             self.add_error(
                 "confirm_move", "The address, the kind, a path or the account changes. Is that what you want?"
             )
         else:
-            self.instance.accepted_place = self.instance.place
+            self.instance.accepted_fingerprint = self.instance.fingerprint
 
     def _given(self) -> set[str]:
         """Return the secrets that this form sets or forgets."""
@@ -130,11 +130,11 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]
         """Return the model's fields that this form changes."""
         other = {
             "clear_credential": "credential",
-            "confirm_move": "accepted_place",
+            "confirm_move": "accepted_fingerprint",
             "new_secrets": "secrets",
         }
         changed = {other.get(name, name) for name in self.changed_data}
-        columns = (*Destination.CONFIG_FIELDS, "credential", "secrets", "accepted_place")
+        columns = (*Destination.CONFIG_FIELDS, "credential", "secrets", "accepted_fingerprint")
         return [name for name in columns if name in changed]
 
 

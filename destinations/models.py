@@ -422,7 +422,7 @@ class Destination(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     pause_reason = models.CharField(max_length=500, blank=True, editable=False)
     # The place to which a person has agreed to move: syncs that held something elsewhere start anew.
-    accepted_place = models.CharField(max_length=100, blank=True, editable=False)
+    accepted_fingerprint = models.CharField(max_length=100, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -525,9 +525,9 @@ class Destination(models.Model):
         return self.paused_at is not None
 
     @property
-    def place(self) -> str:
-        """Return the digest of where the data goes: see `Endpoint.place`."""
-        return self._endpoint("", {}).place
+    def fingerprint(self) -> str:
+        """Return the digest of where the data goes: see `Endpoint.fingerprint`."""
+        return self._endpoint("", {}).fingerprint
 
     def endpoint(self) -> Endpoint:
         """Return this destination as the value that requests are made with.

@@ -162,8 +162,8 @@ class Encoder:
 
     def batch(self, operation: Operation, user_ids: Sequence[str]) -> Request:
         """Return the request that adds or removes these users, or sets their property to true or false."""
-        place = "batch_path" if self.endpoint.kind == Kind.PROPERTY else f"{operation}_path"
-        return self._request(operation, place, self._compiled(operation).encode(user_ids), user_ids)
+        field = "batch_path" if self.endpoint.kind == Kind.PROPERTY else f"{operation}_path"
+        return self._request(operation, field, self._compiled(operation).encode(user_ids), user_ids)
 
     def single(self, operation: Operation, user_id: str) -> Request:
         """Return the request that sets one user's property."""
@@ -209,8 +209,8 @@ class Encoder:
         left_out = ("content-type", "content-encoding")
         return {name: value for name, value in self._headers.items() if name.lower() not in left_out}
 
-    def _request(self, operation: Operation, place: str, body: bytes, user_ids: Sequence[str]) -> Request:
-        url = self._url(place, operation, user_ids)
+    def _request(self, operation: Operation, field: str, body: bytes, user_ids: Sequence[str]) -> Request:
+        url = self._url(field, operation, user_ids)
         headers = self._headers
         if not body:
             headers = self._bodiless()
@@ -219,35 +219,35 @@ class Encoder:
         if self.endpoint.idempotency_key:
             key = _digest(self.run_id, operation, url, body)
             headers = _merge_headers(headers, {"Idempotency-Key": key})
-        method = self._method(operation, place)
+        method = self._method(operation, field)
         return Request(operation, method, url, headers, body, len(user_ids), user_ids)
 
-    def _method(self, operation: Operation, place: str) -> str:
+    def _method(self, operation: Operation, field: str) -> str:
         methods = self.endpoint.methods
-        if place in ("identify_path", "batch_path"):
-            other = methods.get(place.removesuffix("_path"), "POST")
+        if field in ("identify_path", "batch_path"):
+            other = methods.get(field.removesuffix("_path"), "POST")
             # A property may be taken away by another method than the one that sets it.
             return str(methods.get("remove", other) if operation == Operation.REMOVE else other)
         return str(methods.get(operation.value, "POST"))
 
-    def _url(self, place: str, operation: Operation | None = None, user_ids: Sequence[str] = ()) -> str:
-        if place in self._urls:
-            return self._urls[place]
-        template = getattr(self.endpoint, place)
+    def _url(self, field: str, operation: Operation | None = None, user_ids: Sequence[str] = ()) -> str:
+        if field in self._urls:
+            return self._urls[field]
+        template = getattr(self.endpoint, field)
         values = self._values
         of_user = {"user_id", "value"} & set(variables(template))
         if of_user:
             word = self.endpoint.value_word(operation == Operation.ADD)
             text = word if isinstance(word, str) else json.dumps(word)
             values = {**values, "user_id": user_ids[0] if user_ids else "", "value": text}
-        url = self.endpoint.base_url.rstrip("/") + self._path(place, template, values)
+        url = self.endpoint.base_url.rstrip("/") + self._path(field, template, values)
         if not of_user:
-            self._urls[place] = url
+            self._urls[field] = url
         return url
 
-    def _path(self, place: str, template: str, values: Mapping[str, str]) -> str:
+    def _path(self, field: str, template: str, values: Mapping[str, str]) -> str:
         _require_list_id(iter((template,)), values)
-        check_known(iter((template,)), place)
+        check_known(iter((template,)), field)
         resolve = resolver(values)
         path = fill_text(template, lambda variable: quote(resolve(variable), safe=""))
         if {".", ".."} & set(path.partition("?")[0].split("/")):
@@ -295,13 +295,13 @@ class _Batch:
         self._values = {**values, "value": word}
         self._items_token = secrets.token_hex(16)
         self._joiner: str | None = None
-        item, outer, place = self._templates(operation)
+        item, outer, field = self._templates(operation)
         self._slots = _Slots()
         self.parts, self.makes = self._slots.split(orjson.dumps(fill(item, self._resolve, self._whole)))
         self.is_plain = all(make is str for make in self.makes)
         self.is_ids_alone = self.parts == [b'"', b'"'] and self.is_plain
         self._outer_slots = self._slots = _Slots()
-        frame = parse_template(outer, place)
+        frame = parse_template(outer, field)
         _require_list_id(strings([frame, item]), values)
         body = fill(frame, self._resolve, self._whole)
         self._is_empty = body is None
@@ -315,11 +315,11 @@ class _Batch:
             if endpoint.message_ids and isinstance(item, dict):
                 item = {**item, "messageId": "$message_id"}
             return item, endpoint.batch_template, "batch_template"
-        place = f"{operation}_template"
+        field = f"{operation}_template"
         return (
             parse_template(endpoint.list_item_template, "list_item_template"),
-            getattr(endpoint, place),
-            place,
+            getattr(endpoint, field),
+            field,
         )
 
     def _resolve(self, variable: Variable) -> str:

@@ -89,8 +89,8 @@ class _Pages:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.places: Mapping[str, Any] = endpoint.read_places
-        self.by = self.places.get("by", "none")
+        self.paths: Mapping[str, Any] = endpoint.read_places
+        self.by = self.paths.get("by", "none")
         self.number = 0
         self.seen = 0
         self.first_url = ""
@@ -101,7 +101,7 @@ class _Pages:
     ) -> tuple[list[str], Request | None]:
         """Return the ids of a page, and the request for the next one or None."""
         self.first_url = self.first_url or request.url
-        data = body.decode(errors="replace").split() if self.places.get("lines") else parse_reply(body)
+        data = body.decode(errors="replace").split() if self.paths.get("lines") else parse_reply(body)
         self._check(data, body)
         total = self._total(data)
         page = self._ids(data, done=total == self.seen)
@@ -115,19 +115,19 @@ class _Pages:
 
     def _check(self, data: object, body: bytes) -> None:
         """Raise for a 2xx that says that it failed; what stands in the rows is about members."""
-        about = _without(data, self.places.get("rows", ""))
+        about = _without(data, self.paths.get("rows", ""))
         if data is None:
             raise self._wrong("is not JSON")
         if left := claims(200, about, body, users=0, adding=False):
             raise self._wrong(f"says {left[0].says}")
 
     def _ids(self, data: object, *, done: bool) -> list[str]:
-        place = self.places.get("rows", "")
-        found = list(find(data, place)) if place else [data]
+        path = self.paths.get("rows", "")
+        found = list(find(data, path)) if path else [data]
         if not found and not done:
-            raise self._wrong(f"has nothing at {place!r}")
+            raise self._wrong(f"has nothing at {path!r}")
         rows = [row for one in found if one is not None for row in (one if isinstance(one, list) else [one])]
-        if field := self.places.get("id"):
+        if field := self.paths.get("id"):
             rows = [next(iter(texts(row, (field,))), None) for row in rows]
         if any(not isinstance(row, str) or not row for row in rows):
             raise self._wrong(
@@ -136,28 +136,28 @@ class _Pages:
         return [str(row) for row in rows]
 
     def _total(self, data: object) -> int | None:
-        place = self.places.get("total")
-        said = next(iter(texts(data, (place,))), "") if place else ""
+        path = self.paths.get("total")
+        said = next(iter(texts(data, (path,))), "") if path else ""
         return int(said[:18]) if said.isdecimal() and said.isascii() else None
 
     def _next(self, url: str, headers: Mapping[str, str], data: object, page: list[str]) -> str | None:
         if self.by == "cursor":
             cursor = self._said(headers, data)
-            return self._again(cursor) and _with_parameter(self.first_url, self.places["parameter"], cursor)
+            return self._again(cursor) and _with_parameter(self.first_url, self.paths["parameter"], cursor)
         if self.by == "link":
             link = self._said(headers, data)
             return self._again(link) and self._same_host(urljoin(url, link))
         if self.by in ("page", "offset") and page:
             self._again("\n".join(page))
-            first = self.places.get("first", 1 if self.by == "page" else 0)
+            first = self.paths.get("first", 1 if self.by == "page" else 0)
             number = first + (self.number if self.by == "page" else self.seen)
-            return _with_parameter(self.first_url, self.places["parameter"], str(number))
+            return _with_parameter(self.first_url, self.paths["parameter"], str(number))
         return None
 
     def _said(self, headers: Mapping[str, str], data: object) -> str:
-        kind, _, name = self.places["next"].partition(":")
+        kind, _, name = self.paths["next"].partition(":")
         if kind.lower() != "header":
-            return next((one for one in look(data, self.places["next"]) if isinstance(one, str)), "")
+            return next((one for one in look(data, self.paths["next"]) if isinstance(one, str)), "")
         value = headers.get(name) or ""
         if self.by == "link" and value.lstrip().startswith("<"):  # RFC 8288
             links = parse_header_links(value)

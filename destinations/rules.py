@@ -151,13 +151,13 @@ def failed(rules: Sequence[Mapping[str, Any]], user_ids: Sequence[str], data: ob
 
 def _of_rows(rule: Mapping[str, Any], data: object) -> Iterator[object]:
     """Yield what names a user in each row that the rule is about."""
-    by, place = rule.get("by", By.ID), rule["users_place"]
+    by, path = rule.get("by", By.ID), rule["users_place"]
     if by == By.KEY:
-        for found in look(data, place):
+        for found in look(data, path):
             if isinstance(found, dict):
                 yield from (key for key, row in found.items() if _is_meant(rule, row))
         return
-    rows = list(look(data, place))
+    rows = list(look(data, path))
     if by == By.INDEX and "field" not in rule:
         # Amplitude names the field and then the indices: {"time": [3, 4]}.
         rows = [item for row in rows for item in (_flat(row) if isinstance(row, dict) else (row,))]

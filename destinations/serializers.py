@@ -49,7 +49,7 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
         write_only=True,
         required=False,
         help_text="Needed to change where data goes: the destination's syncs then begin anew, with a full "
-        "run; what is at the old place stays there.",
+        "run; what is at the old address stays there.",
     )
 
     class Meta:
@@ -90,10 +90,10 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
         confirmed = attrs.pop("confirm_move", False)
         made = self._applied(attrs)
         self._check_host(attrs, made)
-        if self.instance and self.instance.place != made.place:
+        if self.instance and self.instance.fingerprint != made.fingerprint:
             if not confirmed:
                 raise serializers.ValidationError({"confirm_move": MOVES}, code="move_not_confirmed")
-            attrs["accepted_place"] = made.place
+            attrs["accepted_fingerprint"] = made.fingerprint
         return attrs
 
     def _check_host(self, attrs: dict[str, Any], made: Destination) -> None:

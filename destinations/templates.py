@@ -125,8 +125,8 @@ def keys(value: Any) -> Iterator[str]:
             yield from keys(item)
 
 
-def check_known(texts: Iterator[str], place: str) -> set[str]:
-    """Return the variables used in the texts of the field `place`, or raise TemplateError."""
+def check_known(texts: Iterator[str], field: str) -> set[str]:
+    """Return the variables used in the texts of the field `field`, or raise TemplateError."""
     used: set[str] = set()
     for text in texts:
         if bare := BARE_FILTER.search(text):
@@ -136,8 +136,8 @@ def check_known(texts: Iterator[str], place: str) -> set[str]:
         for variable in found(text):
             _check_alone(variable, text)
             used.add(variable.name)
-    known = KNOWN[place]
-    allowed = {name for name in used if name.startswith(SECRET) and place != "name_template"}
+    known = KNOWN[field]
+    allowed = {name for name in used if name.startswith(SECRET) and field != "name_template"}
     if unknown := sorted(used - known - allowed):
         listed = ", ".join(f"${name}" for name in sorted(known))
         close = get_close_matches(unknown[0], known, n=1)
@@ -161,7 +161,7 @@ def _check_alone(variable: Variable, text: str) -> None:
             raise TemplateError(f'"{variable}" makes no sense: `join` is for $items, and nothing else is.')
 
 
-def parse_template(text: str, place: str) -> Any:
+def parse_template(text: str, field: str) -> Any:
     """Return the parsed JSON of a template whose variables are known, or raise TemplateError."""
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant)
@@ -171,9 +171,9 @@ def parse_template(text: str, place: str) -> Any:
         raise TemplateError(f"Not JSON: {error}.") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise TemplateError(f"JSON that cannot be sent: {error}.") from None
-    if place not in ANY_SHAPE and parsed not in (None, "$items") and not isinstance(parsed, dict | list):
+    if field not in ANY_SHAPE and parsed not in (None, "$items") and not isinstance(parsed, dict | list):
         raise TemplateError('Must be a JSON object: {…}, an array, "$items" for the batch alone, or null.')
-    check_known(iter(every), place)
+    check_known(iter(every), field)
     holders = [text for text in every if "items" in variables(text)]
     wrong = len(holders) > 1 or any(alone(text) is None for text in holders)
     if wrong or any("items" in variables(key) for key in keys(parsed)):
@@ -191,9 +191,9 @@ def fill_text(text: str, resolve: Resolve) -> str:
     return VARIABLE.sub(put, text)
 
 
-def substitute(text: str, values: Mapping[str, str], place: str) -> str:
+def substitute(text: str, values: Mapping[str, str], field: str) -> str:
     """Return the text with its variables replaced, once, by these values."""
-    check_known(iter((text,)), place)
+    check_known(iter((text,)), field)
     return fill_text(text, resolver(values))
 
 

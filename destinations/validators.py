@@ -225,15 +225,15 @@ def _check_object(value: Any, known: Sequence[str]) -> None:
         raise ValidationError(f"There is no {unknown[0]!r}. Known: {', '.join(known)}.")
 
 
-def used_variables(place: str, text: str) -> set[str]:
-    """Return the variables that the field `place` uses, or raise ValidationError for what is wrong."""
+def used_variables(field: str, text: str) -> set[str]:
+    """Return the variables that the field `field` uses, or raise ValidationError for what is wrong."""
     try:
-        return templates.check_known(_texts(place, text), place)
+        return templates.check_known(_texts(field, text), field)
     except templates.TemplateError as error:
         raise ValidationError(str(error)) from None
 
 
-def _texts(place: str, text: str) -> Iterator[str]:
-    if place.endswith("_template") and place != "name_template":
-        return templates.strings(templates.parse_template(text, place))
+def _texts(field: str, text: str) -> Iterator[str]:
+    if field.endswith("_template") and field != "name_template":
+        return templates.strings(templates.parse_template(text, field))
     return iter((text,))

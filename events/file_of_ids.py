@@ -86,7 +86,7 @@ def check_block(block: Block, text: str) -> None:
             try:
                 check_user_id(user_id)
             except InvalidUserId as error:
-                raise InvalidTable(f"{block.place(index)}: the user id {error}.") from None
+                raise InvalidTable(f"{block.position(index)}: the user id {error}.") from None
 
 
 def _is_encodable(text: str) -> bool:

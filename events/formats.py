@@ -36,13 +36,13 @@ class UnreadableFile(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    place: str
+    position: str
     fields: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Bad:
-    place: str
+    position: str
     reason: str
 
 
@@ -120,12 +120,12 @@ def lines(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Rec
         yield parsed(f"{where}line {number:,}", line)
 
 
-def parsed(place: str, line: bytes | str) -> Record | Bad:
+def parsed(position: str, line: bytes | str) -> Record | Bad:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return Bad(place, f"is not JSON: {error}")
-    return Record(place, value) if isinstance(value, dict) else Bad(place, "is not a JSON object")
+        return Bad(position, f"is not JSON: {error}")
+    return Record(position, value) if isinstance(value, dict) else Bad(position, "is not a JSON object")
 
 
 def rows(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
@@ -133,19 +133,19 @@ def rows(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Reco
     reader = csv.reader(text.lines(), delimiter=text.delimiter, strict=True)
     header = header_of(reader, where)
     while True:
-        place = f"{where}line {reader.line_num + text.skipped + 1:,}"
+        position = f"{where}line {reader.line_num + text.skipped + 1:,}"
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Bad(place, f"is not CSV: {error}")
+            yield Bad(position, f"is not CSV: {error}")
             continue
         if len(row) == len(header):
             filled = zip(header, row, strict=True)
-            yield Record(place, {name: value for name, value in filled if value != ""})
+            yield Record(position, {name: value for name, value in filled if value != ""})
         elif row:
-            yield Bad(place, f"has {len(row)} columns; the header has {len(header)}")
+            yield Bad(position, f"has {len(row)} columns; the header has {len(header)}")
 
 
 def text_of(file: IO[bytes], step: Callable[[], None]) -> Text:

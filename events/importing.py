@@ -82,10 +82,10 @@ class Imported:
     key: str = ""
     replaced: int = 0
 
-    def bad(self, place: str, reason: str) -> None:
+    def bad(self, position: str, reason: str) -> None:
         self.bad_lines += 1
         if len(self.problems) < SHOWN_PROBLEMS:
-            self.problems.append(f"{place}: {reason}")
+            self.problems.append(f"{position}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def reader_of(mapped: Mapped, imported: Imported) -> Reader:
 
     def take(record: Record | Bad, events: IO[bytes], traits: IO[bytes]) -> None:
         if isinstance(record, Bad):
-            imported.bad(record.place, record.reason)
+            imported.bad(record.position, record.reason)
             return
         if is_anonymous(record, mapped):
             imported.anonymous += 1
@@ -185,7 +185,7 @@ def reader_of(mapped: Mapped, imported: Imported) -> Reader:
         try:
             stage_record(record, mapped, now, events, traits)
         except InvalidRecord as error:
-            imported.bad(record.place, str(error))
+            imported.bad(record.position, str(error))
 
     return Reader(take, lambda names: bulk_fields(mapped, names))
 

@@ -1,4 +1,4 @@
-"""The one reader of times, for every door that events and traits come in by.
+"""The one reader of times, for every way that events and traits come in by.
 
 A time is ISO 8601 in its usual spellings, RFC 2822, a browser's `Date`, or a number of seconds,
 milliseconds, microseconds or nanoseconds since 1970, told apart by their size. What cannot be read raises

@@ -114,8 +114,8 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadRequest("The body is not a JSON object.")
     # A NUL can only stand escaped in JSON; the search costs microseconds, the walk is for the few.
-    if b"\\u0000" in raw and (place := _find_nul(document)):
-        raise BadRequest(f"{place} contains a NUL character.")
+    if b"\\u0000" in raw and (path := _find_nul(document)):
+        raise BadRequest(f"{path} contains a NUL character.")
     return document
 
 
@@ -123,15 +123,15 @@ def _find_nul(document: Any) -> str | None:
     """Return where the first NUL is, as `batch[3].traits`; without recursion, bodies may be nested deep."""
     stack: list[tuple[str, Any]] = [("", document)]
     while stack:
-        place, value = stack.pop()
+        path, value = stack.pop()
         if isinstance(value, str):
             if "\x00" in value:
-                return place[:200]
+                return path[:200]
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if "\x00" in key:
-                    return f"a key of {place.lstrip('.')[:200] or 'the body'}"
-                stack.append((f"{place}.{key}".lstrip("."), inner))
+                    return f"a key of {path.lstrip('.')[:200] or 'the body'}"
+                stack.append((f"{path}.{key}".lstrip("."), inner))
         elif isinstance(value, list):
-            stack.extend((f"{place}[{index}]", inner) for index, inner in enumerate(value))
+            stack.extend((f"{path}[{index}]", inner) for index, inner in enumerate(value))
     return None

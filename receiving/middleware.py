@@ -1,4 +1,4 @@
-"""The partners' door, in front of everything that serves people.
+"""Partners' calls, in front of everything that serves people.
 
 A partner's call needs no session, no CSRF token and no page; and whatever goes wrong, it must be answered
 with JSON, where Django's own middleware answers with a page or a redirect that loses the body.
@@ -24,10 +24,10 @@ ROOTS = (
 log = logging.getLogger(__name__)
 
 
-def partners_door(
+def partner_calls(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    def door(request: HttpRequest) -> HttpResponseBase:
+    def handle(request: HttpRequest) -> HttpResponseBase:
         if not request.path_info.startswith(ROOTS):
             return get_response(request)
         response = answer(request)
@@ -35,7 +35,7 @@ def partners_door(
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    return door
+    return handle
 
 
 def answer(request: HttpRequest) -> HttpResponseBase:

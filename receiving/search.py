@@ -20,9 +20,9 @@ def users_of(document: Any) -> Iterator[Any]:
     """The user ids that a call's body names, as they came, in whichever dialect."""
     if not isinstance(document, dict):
         return
-    for place in ("userIds", "user_ids"):
-        if isinstance(document.get(place), list):
-            yield from document[place]
+    for name in ("userIds", "user_ids"):
+        if isinstance(document.get(name), list):
+            yield from document[name]
     yield document.get("userId")
     parameters = document.get("parameters")
     members = parameters.get("members") if isinstance(parameters, dict) else None

@@ -15,25 +15,25 @@ LIST_NAME_LENGTH = 1_000
 MOST_NAMED = 1_000
 
 
-def read_items(document: dict[str, Any], place: str, max_items: int, *, empty: bool = False) -> list[Any]:
+def read_items(document: dict[str, Any], field: str, max_items: int, *, empty: bool = False) -> list[Any]:
     """Return the list at this place of the body. Raises BadRequest, TooLarge."""
-    if place not in document:
-        raise BadRequest(f"{place} is missing.")
-    items = document[place]
+    if field not in document:
+        raise BadRequest(f"{field} is missing.")
+    items = document[field]
     if not isinstance(items, list):
-        raise BadRequest(f"{place} is not a list.")
+        raise BadRequest(f"{field} is not a list.")
     if not items and not empty:
-        raise BadRequest(f"{place} is empty.")
+        raise BadRequest(f"{field} is empty.")
     if len(items) > max_items:
         raise TooLarge(
-            f"{place} holds {len(items):,} items; this workspace takes {max_items:,} in a call.",
+            f"{field} holds {len(items):,} items; this workspace takes {max_items:,} in a call.",
             code="too_many_items",
             limit=max_items,
         )
     return items
 
 
-def distinct_ids(values: list[Any], place: str) -> list[str]:
+def distinct_ids(values: list[Any], field: str) -> list[str]:
     """Return the ids, distinct and sorted. Raises BadRequest that names the index.
 
     A list of nothing but short ASCII strings is passed by a few operations on the whole list.
@@ -45,7 +45,7 @@ def distinct_ids(values: list[Any], place: str) -> list[str]:
         try:
             ids.add(check_user_id(value))
         except InvalidUserId as error:
-            raise BadRequest(f"{place.replace('[]', f'[{index}]')} {error}.") from None
+            raise BadRequest(f"{field.replace('[]', f'[{index}]')} {error}.") from None
     return sorted(ids)
 
 
@@ -83,8 +83,8 @@ def is_identify(document: dict[str, Any]) -> bool:
 
 def read_list_change(document: dict[str, Any], max_items: int) -> list[str]:
     """Return the ids of an add or a remove: distinct and sorted."""
-    place = "user_ids" if "user_ids" in document and "userIds" not in document else "userIds"
-    return distinct_ids(read_items(document, place, max_items), f"{place}[]")
+    field = "user_ids" if "user_ids" in document and "userIds" not in document else "userIds"
+    return distinct_ids(read_items(document, field, max_items), f"{field}[]")
 
 
 class BadField(ValueError):
@@ -146,8 +146,8 @@ class Batch:
     ignored: int = 0
     refused: list[Refused] = field(default_factory=list)
 
-    def refuse(self, place: str, index: int, error: BadField) -> None:
-        where = ".".join(filter(None, (place.format(index), error.field)))
+    def refuse(self, field: str, index: int, error: BadField) -> None:
+        where = ".".join(filter(None, (field.format(index), error.field)))
         self.refused.append(Refused(index, error.field, f"{where} {error.phrase}."))
 
     def check(self, *, by_item: bool) -> None:
@@ -158,13 +158,13 @@ class Batch:
             raise BadRequest(self.refused[0].message, **more)
 
 
-def check_trait_names(place: str, traits: Any) -> dict[str, Any]:
+def check_trait_names(field: str, traits: Any) -> dict[str, Any]:
     """Return the traits if they are an object whose names can be stored. Raises BadField."""
     if traits is None:
         return {}
     if not isinstance(traits, dict):
-        raise BadField(place, "is not an object")
+        raise BadField(field, "is not an object")
     for name in traits:
         if not name or len(name) > MAX_BYTES or (not name.isascii() and len(name.encode()) > MAX_BYTES):
-            raise BadField(place, f"has a key that is empty or longer than {MAX_BYTES:,} bytes")
+            raise BadField(field, f"has a key that is empty or longer than {MAX_BYTES:,} bytes")
     return traits

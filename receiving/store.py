@@ -24,7 +24,7 @@ DRAIN_ROWS = 10_000
 # --- lists ---------------------------------------------------------------------------------
 
 
-def check_room(workspace: Workspace) -> None:
+def check_quota(workspace: Workspace) -> None:
     """Raise ApiError when the workspace may have no more lists."""
     if workspace.max_lists is None:
         return

@@ -131,7 +131,7 @@ class ListsView(PartnerView):
     @schema.create_list
     def post(self, call: Call) -> Any:
         name = read_list_name(call.document())
-        store.check_room(call.workspace)
+        store.check_quota(call.workspace)
         with call.writing() as counts:
             key = call.idempotency_key
             made = store.create_list(call.workspace, name, None if key is None else store.origin_of(key))

@@ -1,6 +1,6 @@
 """Telling people, once, when a sync begins to need them and when it is well again.
 
-    tell_changes()  compares what each sync needs people for with what they were last told; writes an Alert
+    tell_changes()  compares what each sync needs people for with the last notification; writes an Alert
     send_waiting()  sends them by e-mail and by a signed webhook, and tries again what failed
 
 The webhook is a POST of JSON; `X-Cohort-Sync-Signature` is `sha256=` and the hex HMAC-SHA256, under
@@ -37,7 +37,7 @@ TRIES = 8
 
 
 def tell_changes(now: datetime) -> list[Alert]:
-    """Write an alert for each sync that needs people for something else than they were last told."""
+    """Write an alert for each sync that needs people for something else than they were last notified of."""
     return [alert for sync, kind, sentence in _changed(now) if (alert := _tell(sync, kind, sentence))]
 
 
@@ -49,7 +49,7 @@ def _tell(sync: Sync, kind: str, sentence: str) -> Alert | None:
 
 
 def _changed(now: datetime) -> Iterator[tuple[Sync, str, str]]:
-    """Yield the syncs whose need is another than people were told, with the alert's kind and sentence."""
+    """Yield the syncs whose need is another than the last notified, with the alert's kind and sentence."""
     watched: QuerySet[Any] = with_need(Sync.objects.all(), now)
     syncs = watched.exclude(need="", alerted="").select_related("cohort", "destination__driver")
     by_key = {sync.pk: sync for sync in syncs}
@@ -76,15 +76,15 @@ def tell_of_site(worries: Mapping[str, str]) -> list[Alert]:
     last: dict[str, str] = {}
     for about, kind in Alert.objects.filter(sync=None).order_by("pk").values_list("about", "kind"):
         last[about] = kind
-    told = {about for about, kind in last.items() if kind != AlertKind.RECOVERED}
+    notified = {about for about, kind in last.items() if kind != AlertKind.RECOVERED}
     made = [
         Alert(about=about, kind=AlertKind.SILENT, sentence=sentence)
         for about, sentence in worries.items()
-        if about not in told
+        if about not in notified
     ]
     made += [
         Alert(about=about, kind=AlertKind.RECOVERED, sentence=f"All is well again with: {about}.")
-        for about in sorted(told - set(worries))
+        for about in sorted(notified - set(worries))
     ]
     return Alert.objects.bulk_create(made)
 
@@ -128,7 +128,7 @@ def _claimed(alert: Alert, now: datetime) -> bool:
 
 
 def recipients() -> str:
-    """Return who is told; of the webhook the host alone, since its path may be a secret."""
+    """Return who is notified; of the webhook the host alone, since its path may be a secret."""
     webhook = (
         [f"webhook at {urlsplit(settings.ALERT_WEBHOOK_URL).hostname}"] if settings.ALERT_WEBHOOK_URL else []
     )
@@ -183,7 +183,7 @@ def _webhook(alert: Alert) -> None:
 
 @dataclass(frozen=True)
 class Channel:
-    """A way by which people are told; `sent_field` of an Alert says when it went out there."""
+    """A way by which people are notified; `sent_field` of an Alert says when it went out there."""
 
     name: str
     sent_field: str

@@ -71,7 +71,7 @@ class RejectionState(TextChoices):
 
 
 class AlertKind(TextChoices):
-    """What people are told about, once when it begins and once when it is over."""
+    """What people are notified of, once when it begins and once when it is over."""
 
     FAILING = "failing", "Failing"
     PAUSED = "paused", "Paused"

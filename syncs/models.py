@@ -31,7 +31,7 @@ from syncs.choices import (
 class SyncQuerySet(models.QuerySet["Sync"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
-    def begin(self, pk: int, *, place: str, external_name: str, mode: str = RunMode.CHANGES) -> bool:
+    def begin(self, pk: int, *, fingerprint: str, external_name: str, mode: str = RunMode.CHANGES) -> bool:
         """Before a run's first request: from now on the partner may hold anything between two versions.
 
         When it is being emptied, one of them is "nobody": users who never moved may be gone, too. A full run
@@ -41,9 +41,9 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         if mode == RunMode.FULL:
             held = {"full_owed": True}
         return (
-            self.filter(pk=pk, external_name__in=["", external_name], place__in=["", place]).update(
-                dirty=True, place=place, external_name=external_name, **held
-            )
+            self.filter(
+                pk=pk, external_name__in=["", external_name], fingerprint__in=["", fingerprint]
+            ).update(dirty=True, fingerprint=fingerprint, external_name=external_name, **held)
             == 1
         )
 
@@ -60,7 +60,9 @@ class SyncQuerySet(models.QuerySet["Sync"]):
     def forget(self, pk: int) -> bool:
         """The partner holds nothing: its list is gone, or the destination is another one now."""
         return (
-            self.filter(pk=pk).update(settled_version=0, dirty=False, full_owed=False, list_id=None, place="")
+            self.filter(pk=pk).update(
+                settled_version=0, dirty=False, full_owed=False, list_id=None, fingerprint=""
+            )
             == 1
         )
 
@@ -74,7 +76,7 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         )
 
     def note_alerted(self, pk: int, *, before: str, now: str) -> bool:
-        """Record that people are told of a change of state; of several processes, one does."""
+        """Record that people are notified of a change of state; of several processes, one does."""
         return self.filter(pk=pk, alerted=before).update(alerted=now) == 1
 
     def switch_off(self, pk: int) -> bool:
@@ -123,7 +125,7 @@ class Sync(Scheduled):
         blank=True,
         help_text="The same, as a number of users. Empty: the cohort's.",
     )
-    # What the partner holds. `place` is a digest of the destination's address at which this is true.
+    # What the partner holds. `fingerprint` is a digest of the destination's address at which this is true.
     settled_version = models.PositiveIntegerField(default=0, editable=False)
     dirty = models.BooleanField(default=False, editable=False)
     full_owed = models.BooleanField(
@@ -133,10 +135,10 @@ class Sync(Scheduled):
     )
     list_id = models.TextField(null=True, editable=False)
     external_name = models.CharField(max_length=500, blank=True, editable=False)
-    place = models.CharField(max_length=100, blank=True, editable=False)
+    fingerprint = models.CharField(max_length=100, blank=True, editable=False)
     runs_done = models.PositiveIntegerField(default=0, editable=False)
     next_name = models.CharField(max_length=500, blank=True, editable=False)
-    # What people were last told of this sync; '' when all is well.
+    # What people were last notified of about this sync; '' when all is well.
     alerted = models.CharField(max_length=20, blank=True, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -466,7 +468,7 @@ class Rejection(models.Model):
     user_id = UserIdField()
     kind = models.CharField(max_length=20, choices=RejectionKind)
     state = models.CharField(max_length=20, choices=RejectionState, default=RejectionState.WAITING)
-    wanted = models.BooleanField(help_text="What the partner was told: whether the user is in the cohort.")
+    wanted = models.BooleanField(help_text="What the partner was sent: whether the user is in the cohort.")
     maybe_held = models.BooleanField(default=True)
     code = models.CharField(max_length=50)
     message = models.TextField()
@@ -534,7 +536,7 @@ class Driver(models.Model):
 
 
 class Alert(models.Model):
-    """Something that people are told: written with the change of state, sent afterwards, and kept."""
+    """Something that people are notified of: written with the change of state, sent afterwards, and kept."""
 
     # Of a sync, or (without one) of the site: `about` then names what it is about.
     sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts", null=True)

@@ -44,9 +44,9 @@ def main(arguments: list[str]) -> int:
     """Return 0 when all tests passed on each database, and in CI on both."""
     url = postgres_url(os.environ)
     reason = why_unreachable(url)
-    with TemporaryFile() as output, ThreadPoolExecutor() as beside:
+    with TemporaryFile() as output, ThreadPoolExecutor() as pool:
         each = ["-m", "not once", *arguments]
-        later = None if reason else beside.submit(run_pytest, "PostgreSQL", url, each, output)
+        later = None if reason else pool.submit(run_pytest, "PostgreSQL", url, each, output)
         print("\n--- Tests on SQLite ---", flush=True)
         outcomes = [run_pytest("SQLite", "sqlite:///:memory:", arguments)]
         if later is None:

@@ -103,8 +103,8 @@ def test_every_rule_holds_for_some_drawn_sync(drawn: dict[int, str]) -> None:
 
 
 def test_the_query_says_what_the_value_says(drawn: dict[int, str]) -> None:
-    told: Any = with_need(Sync.objects.all(), timezone.now())
-    assert dict(told.values_list("pk", "need")) == drawn
+    found: Any = with_need(Sync.objects.all(), timezone.now())
+    assert dict(found.values_list("pk", "need")) == drawn
     assert set(needing(Sync.objects.all(), timezone.now())) == set(
         Sync.objects.filter(pk__in=[pk for pk, need in drawn.items() if need])
     )
@@ -139,8 +139,8 @@ def test_the_overview_and_metrics_count_just_those(drawn: dict[int, str]) -> Non
     # Each of the drawn ones has a destination of its own.
     assert rows["destinations paused"].number == f"{number(Need.PAUSED)}"
     assert set(dashboard.NEEDS) | {Need.PAUSED} == set(Need)
-    told = {sample.labels["need"]: sample.value for sample in metrics.needs(timezone.now()).samples}
-    assert told == {need.value: number(need) for need in Need}
+    found = {sample.labels["need"]: sample.value for sample in metrics.needs(timezone.now()).samples}
+    assert found == {need.value: number(need) for need in Need}
 
 
 def test_each_need_has_a_kind_of_alert_that_is_not_all_clear() -> None:

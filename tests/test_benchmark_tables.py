@@ -21,7 +21,7 @@ def tables() -> ModuleType:
     return module
 
 
-def test_a_figure_stands_beside_the_one_that_landed_last(tables, tmp_path, capsys, monkeypatch):
+def test_a_figure_stands_with_the_one_that_landed_last(tables, tmp_path, capsys, monkeypatch):
     landed = tmp_path / "landed.json"
     landed.write_text(json.dumps({"sync": {"list · SQLite": "3.19"}}))
     monkeypatch.setattr(sys, "argv", ["delivery.py"])

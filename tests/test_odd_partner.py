@@ -201,15 +201,15 @@ def test_the_key_in_a_long_message__leaves_no_part_of_itself(partner):
     sync = setup(partner, world.users(1), credential=key)
     world.run(sync)
     sync.destination.refresh_from_db()
-    told = [
+    logged = [
         sync.destination.pause_reason,
         *Run.objects.values_list("reason", flat=True),
         *Attempt.objects.values_list("message", flat=True),
         *Attempt.objects.values_list("code", flat=True),
         *Rejection.objects.values_list("message", flat=True),
     ]
-    assert any("aaa" in text for text in told)
-    assert not [text for text in told if key[:4] in text]
+    assert any("aaa" in text for text in logged)
+    assert not [text for text in logged if key[:4] in text]
 
 
 def test_a_long_address_of_a_redirect__is_not_kept_whole(partner):

@@ -38,5 +38,5 @@ def test_postgresql_is_looked_for_where_people_say():
     assert postgres_url({"DATABASE_URL": mine, "TEST_POSTGRES_URL": DEFAULT}) == DEFAULT
 
 
-def test_a_server_that_is_not_there_is_told_with_the_reason():
+def test_a_server_that_is_not_there_is_reported_with_the_reason():
     assert "refused" in why_unreachable("postgres://postgres@127.0.0.1:1/x")

@@ -115,7 +115,7 @@ def test_without_it_a_run_sends_the_version_that_there_is() -> None:
         assert partner.members(world.name_at_partner(sync)) == {"u1"}
 
 
-def test_a_calculation_that_fails_is_told_and_the_last_version_is_sent() -> None:
+def test_a_calculation_that_fails_is_reported_and_the_last_version_is_sent() -> None:
     cohort = carts(refresh_before_sync=True)  # no event has come in: nothing to calculate from
     with Partner() as partner:
         sync = world.sync(cohort, world.destination(partner.url))

@@ -97,7 +97,7 @@ def test_tests_install_the_other_lock_and_pass_arguments_on(project, machine):
     assert noted(environment) == ["-m demo"], "what tests need holds what the site needs"
 
 
-def test_an_old_python_is_told_what_is_needed(project, machine):
+def test_an_old_python_is_reported_what_is_needed(project, machine):
     done = call(project, machine(recent=False))
     assert done.returncode == 1
     assert "Cohort Sync needs Python 3.11 or later" in done.stderr

@@ -62,8 +62,8 @@ def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None
     health = Client().get("/healthz")
     assert (health.status_code, health.json()["status"]) == (200, "no worker")
     assert health.json()["waiting_for_a_worker"] == "1 run"
-    told = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
-    assert told == {"worker": 1, "spool": 0, "source": 0, "window": 0}
+    found = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
+    assert found == {"worker": 1, "spool": 0, "source": 0, "window": 0}
 
 
 def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:
@@ -84,7 +84,7 @@ def test_without_work_no_worker_is_needed() -> None:
 # --- alerts -------------------------------------------------------------------------------------
 
 
-def test_people_are_told_once_and_once_when_it_is_over(settings: Any) -> None:
+def test_people_are_reported_once_and_once_when_it_is_over(settings: Any) -> None:
     settings.ALERT_EMAILS = ["ann@example.com"]
     run = waiting_run()
     for _ in range(2):

@@ -610,7 +610,7 @@ def test_an_emptying_run_whose_list_is_gone_has_succeeded(partner):
     assert_equal(sync, partner)
 
 
-def test_a_bare_404_about_a_user_is_told_from_one_about_the_list(partner):
+def test_a_bare_404_about_a_user_is_distinguished_from_one_about_the_list(partner):
     sync = setup(partner, world.users(1000))
     world.run(sync)
     world.fill(sync.cohort, world.users(1200))

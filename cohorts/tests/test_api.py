@@ -177,7 +177,7 @@ def test_a_stream_that_can_be_understood_in_two_ways_is_refused_with_what_settle
     assert not CohortVersion.objects.exists()
 
 
-def test_what_is_said_about_a_stream_counts_and_suspicious_ids_are_told(client, cohort):
+def test_what_is_said_about_a_stream_counts_and_suspicious_ids_are_reported(client, cohort):
     reply = put(client, b"Kundennummer;x\n1;\nnull;\n", "text/csv", URL + "?heading=true&column=1")
     assert reply.status_code == 200, reply.content
     assert members_of(cohort) == ["1", "null"]

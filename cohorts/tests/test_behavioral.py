@@ -98,7 +98,7 @@ def test_cohorts_are_read_as_they_are_given() -> None:
         {"user": {"property": "plan", "is_not_set": True}},
     ],
 )
-def test_who_is_in_a_named_cohort_is_in_whatever_stands_beside_it(other: dict[str, Any]) -> None:
+def test_who_is_in_a_named_cohort_is_in_whatever_stands_with_it(other: dict[str, Any]) -> None:
     store(did("u1", "cart"), did("u2", "buy"), u1={"plan": "pro"}, u2={"plan": "free"})
     given = {"c1": ["stranger", "u1"], "c2": ["lone"]}
     for where, expected in (

@@ -80,7 +80,7 @@ def test_a_definition_is_read_back_as_a_sentence(editor: Client) -> None:
         ("[" * 100_000, ["", ""]),
     ],
 )
-def test_problems_come_with_their_places(editor: Client, body: Any, problem: list[str]) -> None:
+def test_problems_come_with_their_paths(editor: Client, body: Any, problem: list[str]) -> None:
     said = post(editor, "check", body).json()
     assert said["problems"][0][0] == problem[0]
     assert problem[1] in said["problems"][0][1]
@@ -169,7 +169,7 @@ def test_it_is_not_offered_where_it_would_not_help(editor: Client, window: Any) 
 @pytest.mark.parametrize(
     "as_of", ["yesterday", "2024-13-01T00:00", "0001-01-01T00:00", "9999-12-31T23:59", 7]
 )
-def test_an_instant_that_is_none_is_told(editor: Client, as_of: Any) -> None:
+def test_an_instant_that_is_none_is_reported(editor: Client, as_of: Any) -> None:
     body = {"source_kind": "behavioral", "definition": LEFT, "as_of": as_of}
     reply = post(editor, "preview", body)
     assert (reply.status_code, "not a date and time" in reply.json()["error"]) == (400, True)
@@ -250,7 +250,7 @@ def test_a_behavioral_cohort_is_made_and_scheduled(editor: Client) -> None:
     assert made.next_due_at is not None
 
 
-def test_a_wrong_definition_is_told_and_what_was_typed_stays(editor: Client) -> None:
+def test_a_wrong_definition_is_reported_and_what_was_typed_stays(editor: Client) -> None:
     page = editor.post(ADD, form(definition='{"version": 1, "where": {"preformed": {}}}')).content.decode()
     assert "unknown condition &quot;preformed&quot;" in page
     page = editor.post(ADD, form(definition="{oops")).content.decode()

@@ -36,7 +36,7 @@ def test_the_form_is_given_every_word_of_the_grammar() -> None:
     assert set(words["kinds"]) | {"all", "any", "not"} == set(NODES)
 
 
-def test_the_words_stand_in_one_place() -> None:
+def test_the_words_stand_in_one_file() -> None:
     scripts = "".join(path.read_text() for path in [PARTS / "builder.js", *(PARTS / "builder").glob("*.js")])
     labels = [label for label in vocabulary()["operators"].values() if " " in label]
     assert len(labels) > 8 and [label for label in labels if f'"{label}"' in scripts] == []

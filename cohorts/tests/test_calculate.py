@@ -122,7 +122,7 @@ def problems(**values: Any) -> dict[str, list[str]]:
     return error.value.message_dict
 
 
-def test_a_wrong_definition_is_refused_with_its_place() -> None:
+def test_a_wrong_definition_is_refused_with_its_path() -> None:
     definition = {"version": 1, "where": {"preformed": {"event": "cart"}}}
     said = problems(source_kind=SourceKind.BEHAVIORAL, definition=definition)["definition"]
     assert said == ['/where/preformed: unknown condition "preformed"; did you mean "performed"?']

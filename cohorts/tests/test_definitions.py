@@ -99,9 +99,9 @@ def problems(value: object) -> list[tuple[str, str]]:
         (define({"sample": {"percent": 5, "salt": 5}}), "/where/sample/salt", "is a string"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_place_and_advice(value: object, pointer: str, advice: str) -> None:
+def test_a_mistake_is_named_with_its_path_and_advice(value: object, pointer: str, advice: str) -> None:
     found = problems(value)
-    assert [place for place, _ in found] == [pointer]
+    assert [pointer_found for pointer_found, _ in found] == [pointer]
     assert advice in found[0][1]
 
 

@@ -28,8 +28,11 @@ class Installation:
             self.url = f"sqlite:///{directory}/db.sqlite3"
         else:
             given = settings.DATABASES["default"]
-            place = f"{given['USER']}@{given['HOST']}:{given['PORT']}"
-            self.server, self.url = f"postgres://{place}/postgres", f"postgres://{place}/{NAME}"
+            server_address = f"{given['USER']}@{given['HOST']}:{given['PORT']}"
+            self.server, self.url = (
+                f"postgres://{server_address}/postgres",
+                f"postgres://{server_address}/{NAME}",
+            )
             self.on_server(f"CREATE DATABASE {NAME}")
         self.environ = os.environ | {"DATABASE_URL": self.url, "VAR_DIR": str(directory)}
         self.run("migrate", "--verbosity=0")

@@ -210,7 +210,7 @@ def test_a_pattern_that_only_some_engines_know_is_refused(pattern: str) -> None:
 def test_what_a_comparison_cannot_be_is_said(operator: dict[str, Any], at: str, said: str) -> None:
     with pytest.raises(DefinitionError) as error:
         parse(having("p", **operator))
-    assert [place for place, _ in error.value.problems] == [at] and said in error.value.problems[0][1]
+    assert [pointer for pointer, _ in error.value.problems] == [at] and said in error.value.problems[0][1]
 
 
 def test_dates_and_letters_read_back_in_the_sentence() -> None:

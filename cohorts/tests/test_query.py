@@ -314,7 +314,7 @@ def test_clickhouse_answers_over_http(settings: Any, tmp_path: Path, clickhouse:
             members("ch", "SELECT nothing AS user_id FROM orders")
 
 
-def test_a_mistake_in_an_address_is_told_at_start_without_the_password(settings: Any) -> None:
+def test_a_mistake_in_an_address_is_reported_at_start_without_the_password(settings: Any) -> None:
     settings.QUERY_DATABASES = {"old": "mysql://me:hidden@db/x", "good": "postgres://me:hidden@db/x"}
     settings.EVENTS_URL = "duckdb:///tmp"
     settings.EVENTS_TABLES = {"evnets": "log"}

@@ -134,8 +134,8 @@ def test_what_progress_raises_at_the_end_prevents_the_publication():
 def test_the_claim_of_a_dead_process_is_free_at_once():
     cohort = make_cohort()
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    place, _, _ = owner.me().rpartition(f"/{os.getpid()}/")
-    name = f"{place}/{child.pid}/{owner._stat(str(child.pid))[19]}"
+    machine, _, _ = owner.me().rpartition(f"/{os.getpid()}/")
+    name = f"{machine}/{child.pid}/{owner._stat(str(child.pid))[19]}"
     Cohort.objects.update(claim_until=Now() + CLAIM_TIME, claim_fence=7, claim_owner=name)
     assert not owner.is_dead(name)
     with pytest.raises(refresh.CohortBusy):

@@ -29,8 +29,8 @@ def test_a_change_by_the_api_tells_who_before_and_after(root):
     assert reply.status_code == 200, reply.content
     latest, first = changes_of(made)
     assert (latest.who, first.who, first.what) == ("root", "", "Created")
-    told = {(f.label, f.before, f.after) for f in latest.fields}
-    assert told == {("Batch size", "1000", "500"), ("Title", "empty", "Acme")}
+    described = {(f.label, f.before, f.after) for f in latest.fields}
+    assert described == {("Batch size", "1000", "500"), ("Title", "empty", "Acme")}
 
     page = root.get(f"/admin/destinations/destination/{made.pk}/history/").content.decode()
     for text in ("root", "Batch size", "1000", "500"):
@@ -59,7 +59,7 @@ def test_what_changes_by_itself_leaves_no_record():
     world.fill(cohort, ["a", "b"])
     Destination.objects.pause(sync.destination_id, "x")
     Destination.objects.resume(sync.destination_id)
-    Sync.objects.begin(sync.pk, place="p", external_name="n")
+    Sync.objects.begin(sync.pk, fingerprint="p", external_name="n")
     Sync.objects.settle(sync.pk, version=1)
     sync.reschedule(timezone.now())
     sync.save(update_fields=["next_due_at"])
@@ -75,7 +75,7 @@ def test_markup_in_a_value_is_shown_as_text(root):
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
 
-def test_a_deleted_row_stays_told():
+def test_a_deleted_row_stays_reported():
     made = world.destination("http://127.0.0.1:9")
     history, pk = type(made).history.model, made.pk
     made.delete()

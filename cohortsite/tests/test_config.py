@@ -298,9 +298,9 @@ def test_what_the_file_does_not_name_stays(applied):
         ("sync", [], "The file: there is no key 'sync'; did you mean 'syncs'?"),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_nothing_is_changed(path, value, said):
-    told = errors(changed(path, value))
-    assert [line for line in told if line.startswith(said)], told
+def test_a_mistake_is_reported_with_its_path_and_nothing_is_changed(path, value, said):
+    found = errors(changed(path, value))
+    assert [line for line in found if line.startswith(said)], found
     assert not Destination.objects.exists()
     assert not Cohort.objects.exists()
 
@@ -310,14 +310,14 @@ def test_a_file_that_is_no_mapping_is_refused(document):
     assert errors(document) == ["The file: must be a mapping of destinations, cohorts, syncs."]
 
 
-def test_all_mistakes_are_told_at_once_and_no_sync_is_blamed_for_its_cohort():
+def test_all_mistakes_are_reported_at_once_and_no_sync_is_blamed_for_its_cohort():
     document = changed("cohorts.0.name", "")
     document["destinations"][0]["threads"] = 99
-    told = errors(document)
-    assert [line.split(":")[0] for line in told] == ["destinations[0].threads", "cohorts[0].name"]
+    found = errors(document)
+    assert [line.split(":")[0] for line in found] == ["destinations[0].threads", "cohorts[0].name"]
 
 
-def test_a_changed_secret_is_told_without_itself(applied, monkeypatch):
+def test_a_changed_secret_is_reported_without_itself(applied, monkeypatch):
     monkeypatch.setenv("ACME_KEY", "another")
     change = apply(load(FILE.encode()))[0]
     assert (change.action, change.notes) == ("update", ["credential: changed"])
@@ -343,16 +343,16 @@ def test_a_destination_that_came_without_its_secret_is_paused_until_it_is_given(
 def hold_users(sync: Sync) -> None:
     """Make the sync one whose partner holds users."""
     Sync.objects.filter(pk=sync.pk).update(
-        settled_version=3, list_id="7", place=sync.destination.place, external_name="x"
+        settled_version=3, list_id="7", fingerprint=sync.destination.fingerprint, external_name="x"
     )
 
 
 def test_moving_a_destination_asks_first(applied):
     sync = Sync.objects.get(schedule_kind="daily")
     hold_users(sync)
-    told = errors(changed("destinations.0.base_url", "https://elsewhere.example"))
-    assert told[0].startswith("destinations[0]: the address, the kind, a path or the account changes, and")
-    assert "buyers:acme" in told[0]
+    found = errors(changed("destinations.0.base_url", "https://elsewhere.example"))
+    assert found[0].startswith("destinations[0]: the address, the kind, a path or the account changes, and")
+    assert "buyers:acme" in found[0]
     assert Destination.objects.get(name="acme").base_url == "https://partner.example/api"
 
 
@@ -374,7 +374,7 @@ def test_a_destination_that_moves_lets_its_syncs_begin_anew(applied):
     change = apply(changed("destinations.0.base_url", "https://elsewhere.example"), reset_moved=True)[0]
     assert change.notes == ["buyers:acme begins anew, with a full run"]
     sync.refresh_from_db()
-    assert (sync.settled_version, sync.list_id, sync.place) == (0, None, "")
+    assert (sync.settled_version, sync.list_id, sync.fingerprint) == (0, None, "")
     assert not Rejection.objects.exists()
     assert Run.objects.get().state == RunState.CANCELLED
 
@@ -384,8 +384,8 @@ def test_a_run_under_way_forbids_the_move(applied):
     hold_users(sync)
     Cohort.objects.filter(key="buyers").update(version=3, last_number=3)
     Run.objects.start(lifecycle.start(sync, trigger=Trigger.COMMAND).pk)
-    told = errors(changed("destinations.0.base_url", "https://elsewhere.example"), reset_moved=True)
-    assert "under way" in told[0]
+    found = errors(changed("destinations.0.base_url", "https://elsewhere.example"), reset_moved=True)
+    assert "under way" in found[0]
 
 
 def test_a_change_that_moves_nothing_needs_no_reset(applied):
@@ -471,8 +471,8 @@ def test_named_secrets_come_from_the_environment_and_their_names_are_exported(ap
 def test_a_file_does_not_send_a_stored_secret_to_another_host(applied):
     document = changed("destinations.0.base_url", "https://elsewhere.example")
     document["destinations"][0]["auth"].pop("credential_env")
-    told = errors(document, reset_moved=True)
-    assert any("name the secret's environment variable again" in error for error in told)
+    found = errors(document, reset_moved=True)
+    assert any("name the secret's environment variable again" in error for error in found)
     assert Destination.objects.get(name="acme").base_url == "https://partner.example/api"
 
 

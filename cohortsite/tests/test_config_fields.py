@@ -1,4 +1,4 @@
-"""One list of what is configured of a model: each door knows all of it."""
+"""One list of what is configured of a model: each surface knows all of it."""
 
 from importlib import import_module
 from types import SimpleNamespace
@@ -20,9 +20,9 @@ from tests import world
 
 SERIALIZERS = {Cohort: CohortSerializer, Destination: DestinationSerializer, Sync: SyncSerializer}
 MODELS = pytest.mark.parametrize("model", list(SERIALIZERS))
-# Secrets are told apart in each of them, and whose place was agreed to is no wish.
+# Secrets are told apart in each of them, and whose address was agreed to is no wish.
 NOT_CONFIGURED = {
-    Destination: {"credential", "secrets", "credential_env", "secret_envs", "accepted_place"},
+    Destination: {"credential", "secrets", "credential_env", "secret_envs", "accepted_fingerprint"},
 }
 
 

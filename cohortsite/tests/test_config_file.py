@@ -44,7 +44,7 @@ def test_scalars_are_what_they_look_like(text, value):
         (b"{a: 1}\n---\n{b: 2}", "another document"),
     ],
 )
-def test_what_is_no_plain_document_is_refused_with_its_place(text, said):
+def test_what_is_no_plain_document_is_refused_with_its_path(text, said):
     with pytest.raises(InvalidConfig) as refused:
         load(text)
     assert said in str(refused.value)

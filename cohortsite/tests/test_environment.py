@@ -12,21 +12,21 @@ def read_by_the_program() -> set[str]:
     return {name for file in files for names in READ.findall(file.read_text()) for name in names if name}
 
 
-def told_in_the_example() -> dict[str, str]:
+def explained_in_the_example() -> dict[str, str]:
     """Return the variables, each with the line above it that is not one."""
-    told: dict[str, str] = {}
+    explained: dict[str, str] = {}
     comment = ""
     for line in (ROOT / ".env.example").read_text().splitlines():
         if found := re.match(r"(?:# )?([A-Z][A-Z_]+)=", line):
-            told[found[1]] = comment
+            explained[found[1]] = comment
         else:
             comment = line
-    return told
+    return explained
 
 
 def test_every_variable_is_in_the_example_and_no_other():
-    assert set(told_in_the_example()) == read_by_the_program()
+    assert set(explained_in_the_example()) == read_by_the_program()
 
 
 def test_every_variable_has_a_sentence():
-    assert not [name for name, comment in told_in_the_example().items() if not comment.startswith("# ")]
+    assert not [name for name, comment in explained_in_the_example().items() if not comment.startswith("# ")]

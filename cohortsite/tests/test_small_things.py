@@ -69,7 +69,7 @@ def listed(admin_client):
 @override_settings(
     ALERT_EMAILS=["ops@example.com"], EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend"
 )
-def test_alerts_are_listed_with_who_was_told(admin_client, sync, mailoutbox):
+def test_alerts_are_listed_with_who_was_reported(admin_client, sync, mailoutbox):
     Alert.objects.create(sync=sync, kind="failing", sentence="<b>The key</b> is wrong.")
     assert "For the worker." in listed(admin_client)
     assert alerts.send_waiting(timezone.now()) == 1
@@ -97,7 +97,7 @@ def test_what_could_not_be_sent_says_why_and_shows_no_secret(admin_client, sync)
 def test_an_alert_that_nobody_gets_says_so(admin_client, sync):
     Alert.objects.create(sync=sync, kind="failing", sentence="x")
     alerts.send_waiting(timezone.now())
-    assert "Nobody told" in listed(admin_client)
+    assert "Nobody notified" in listed(admin_client)
 
 
 def test_the_list_of_alerts_costs_the_same_however_long(admin_client, sync, django_assert_max_num_queries):

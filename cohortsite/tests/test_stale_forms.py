@@ -89,7 +89,7 @@ def test_a_box_that_another_person_unticked_stays_unticked():
     assert bool(form["hold_if_emptied"].value()) is not was
 
 
-def test_a_change_by_a_command_or_of_a_sync_is_told_too():
+def test_a_change_by_a_command_or_of_a_sync_is_reported_too():
     ann = client_of("ann")
     sync = world.sync(world.cohort(["a"]), world.destination("http://127.0.0.1:9"))
     url = reverse("admin:syncs_sync_change", args=[sync.pk])

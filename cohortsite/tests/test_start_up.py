@@ -81,7 +81,7 @@ def test_a_command_checks_the_settings_and_not_the_pages(name: str) -> None:
     assert tuple(load_command_class(OURS[name], name).requires_system_checks) == ("settings",)
 
 
-def test_a_wrong_setting_is_still_told_before_a_command_does_anything(site: dict[str, str]) -> None:
+def test_a_wrong_setting_is_still_reported_before_a_command_does_anything(site: dict[str, str]) -> None:
     wrong = site | {"RETRY_TIME_SCALE": "0", "EVENTS_THREADS": "0", "QUERY_DATABASES": '{"w": "ftp://x"}'}
     done = subprocess.run(
         [sys.executable, "manage.py", "sync_due"], cwd=BASE_DIR, env=wrong, capture_output=True, text=True

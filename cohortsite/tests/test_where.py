@@ -1,4 +1,4 @@
-"""Where is user X: cohorts, what destinations were told, rejections, what partners sent."""
+"""Where is user X: cohorts, what destinations were sent, rejections, what partners sent."""
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -28,31 +28,31 @@ def client():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_destination_was_told_follows_its_runs(client):
+def test_what_a_destination_was_reported_follows_its_runs(client):
     with Partner() as partner:
         cohort = world.cohort(["a", "b"], name="Buyers")
         sync = world.sync(cohort, world.destination(partner.url))
 
-        def told(user_id):
+        def sent(user_id):
             (mine,) = client.get(URL, {"user": user_id}).context["memberships"]
-            (one,) = mine.told
+            (one,) = mine.sent
             return mine.is_in, one.sentence, one.batch_url
 
-        assert told("a") == (True, "was told nothing yet", "")
+        assert sent("a") == (True, "was sent nothing yet", "")
         first = world.run(sync)
-        assert told("a")[:2] == (True, "has this user as of version 1")
-        assert told("a")[2].startswith(f"/admin/syncs/run/{first.pk}/batches/")
-        assert client.get(told("a")[2]).status_code == 200
+        assert sent("a")[:2] == (True, "has this user as of version 1")
+        assert sent("a")[2].startswith(f"/admin/syncs/run/{first.pk}/batches/")
+        assert client.get(sent("a")[2]).status_code == 200
 
         world.fill(cohort, ["b"])
-        assert told("a")[:2] == (
+        assert sent("a")[:2] == (
             False,
             "has this user as of version 1; the next run tells it what has changed since",
         )
         second = world.run(sync)
-        assert told("a")[:2] == (False, "was told to remove this user as of version 2")
-        assert told("a")[2].startswith(f"/admin/syncs/run/{second.pk}/batches/")
-        assert told("b")[2].startswith(f"/admin/syncs/run/{first.pk}/batches/")
+        assert sent("a")[:2] == (False, "was asked to remove this user as of version 2")
+        assert sent("a")[2].startswith(f"/admin/syncs/run/{second.pk}/batches/")
+        assert sent("b")[2].startswith(f"/admin/syncs/run/{first.pk}/batches/")
 
 
 def test_a_rejected_user_was_not_taken(client):
@@ -67,7 +67,7 @@ def test_a_rejected_user_was_not_taken(client):
         run=run, last_at=timezone.now(),
     )  # fmt: skip
     reply = client.get(URL, {"user": "a"})
-    assert "was told to add this user, and did not" in reply.context["memberships"][0].told[0].sentence
+    assert "was asked to add this user, and did not" in reply.context["memberships"][0].sent[0].sentence
     assert len(reply.context["rejections"]) == 1
     assert "<b>no such" not in reply.content.decode()
 
@@ -92,7 +92,7 @@ def test_what_partners_sent_is_shown_for_each_workspace(client):
 
 
 @pytest.mark.parametrize("asked", ["\0", "x" * 1025, " "])
-def test_what_is_no_user_id_is_told(client, asked):
+def test_what_is_no_user_id_is_reported(client, asked):
     reply = client.get(URL, {"user": asked})
     assert reply.status_code == 200
     assert "The user id" in reply.context["problem"]

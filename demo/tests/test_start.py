@@ -73,7 +73,7 @@ def test_both_partners_are_equal_first_later_and_at_another_address(environment)
     assert "Both sides are equal." in said
 
 
-def test_a_partner_that_lost_a_user_is_told(environment):
+def test_a_partner_that_lost_a_user_is_reported(environment):
     port = free_port()
     assert once(environment, port)[0] == 0
     lost = bought_recently(date(1998, 6, 30))[0]
@@ -131,7 +131,7 @@ def test_a_port_that_is_taken_is_said_at_once(environment):
     assert "is taken, perhaps by another ./run" in said
 
 
-def test_a_server_that_ends_at_once_is_told_with_its_log(tmp_path):
+def test_a_server_that_ends_at_once_is_reported_with_its_log(tmp_path):
     log = tmp_path / "log" / "server.log"
     with (
         servers.process(["-c", "raise SystemExit('no such thing')"], log) as server,

@@ -291,18 +291,18 @@ class FakePartner:
         if held is None:
             return self._gone()
         bad = [(index, user) for index, (user, on) in enumerate(users) if on and user in self.unknown]
-        told: Mapping[str, Any] = self.fake.get("failed", {})
-        if bad and not told:
+        failure: Mapping[str, Any] = self.fake.get("failed", {})
+        if bad and not failure:
             return Answer(400, {"message": "a user is not known"})
         if bad and self.fake.get("whole"):  # nobody of a call that names somebody it does not take
-            return Answer(told["status"], _filled(told["body"], bad, users))
+            return Answer(failure["status"], _filled(failure["body"], bad, users))
         for user, on in users:
             if on and user not in self.unknown:
                 held.add(user)
             elif not on:
                 held.discard(user)
         if bad:
-            return Answer(told["status"], _filled(told["body"], bad, users))
+            return Answer(failure["status"], _filled(failure["body"], bad, users))
         return self._ok(users)
 
     def _gone(self) -> Answer:
@@ -356,40 +356,40 @@ class FakePartner:
 
     def _page(self, read: _Read) -> Answer:
         held = self._held(read)
-        places = self.endpoint.read_places
+        paths = self.endpoint.read_places
         if held is None:
             return self._gone()
-        by, first = places.get("by", "none"), places.get("first", 1 if places.get("by") == "page" else 0)
+        by, first = paths.get("by", "none"), paths.get("first", 1 if paths.get("by") == "page" else 0)
         size = len(held) if by == "none" else self.fake.get("page", 25)
         asked = int(read.names.get("page", str(first)))
         start = (asked - first) * size if by == "page" else asked - first
         ids = sorted(held)[start : start + size]
-        rows = [_nested(places["id"], user) if places.get("id") else user for user in ids]
-        body: Any = _nested(places["rows"], rows) if places.get("rows") else rows
-        if places.get("total"):
-            body = _merged(body, _nested(places["total"], len(held)))
+        rows = [_nested(paths["id"], user) if paths.get("id") else user for user in ids]
+        body: Any = _nested(paths["rows"], rows) if paths.get("rows") else rows
+        if paths.get("total"):
+            body = _merged(body, _nested(paths["total"], len(held)))
         headers = {}
         if by in ("cursor", "link") and start + size < len(held):
             following = str(start + size)
             if by == "link":
                 following = f"{read.names['here']}{self._parameter}={following}"
-            kind, _, name = places["next"].partition(":")
+            kind, _, name = paths["next"].partition(":")
             if kind == "header":
                 headers[name] = f'<{following}>; rel="next"' if by == "link" else following
             else:
-                body = _merged(body, _nested(places["next"], following))
-        if places.get("lines"):
+                body = _merged(body, _nested(paths["next"], following))
+        if paths.get("lines"):
             body = "\n".join(ids)
         return Answer(200, body, headers)
 
     def _found(self, name: str) -> Any:
-        places = self.endpoint.find_places
+        paths = self.endpoint.find_places
         rows = [
-            _nested(places["name"], called) | _nested(places["id"], list_id)
+            _nested(paths["name"], called) | _nested(paths["id"], list_id)
             for list_id, called in self.names.items()
             if called == name and list_id in self.lists
         ]
-        return _nested(places["rows"], rows) if places.get("rows") else rows
+        return _nested(paths["rows"], rows) if paths.get("rows") else rows
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_everything_else_is_refused(address):
     assert not is_allowed(address, ())
 
 
-def test_what_the_operator_allows_is_allowed_and_nothing_beside_it():
+def test_what_the_operator_allows_is_allowed_and_nothing_alongside_it():
     allow = parse_networks([" 10.1.0.0/16", "fd00::/8", "127.0.0.1", ""])
     assert is_allowed("10.1.2.3", allow)
     assert is_allowed("fd00::1", allow)

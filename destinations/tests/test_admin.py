@@ -142,7 +142,7 @@ def test_an_unchanged_form_changes_nothing(admin_client, destination):
     assert Destination.objects.values().get() == before
 
 
-def test_changing_the_place_asks_first(admin_client, destination):
+def test_changing_the_address_asks_first(admin_client, destination):
     data = form_data(admin_client.get(change_url(destination)).content.decode())
     assert "confirm_move" not in data
     data["base_url"] = "https://other.example"
@@ -194,7 +194,9 @@ def test_named_secrets_are_entered_shown_by_name_and_asked_for_at_another_host(a
         ("extra_headers", '{"Host": "x"}', "set by the program itself"),
     ],
 )
-def test_bad_input_is_told_on_the_form_and_changes_nothing(admin_client, destination, field, value, problem):
+def test_bad_input_is_reported_on_the_form_and_changes_nothing(
+    admin_client, destination, field, value, problem
+):
     data = form_data(admin_client.get(change_url(destination)).content.decode())
     before = Destination.objects.values().get()
     response = admin_client.post(change_url(destination), data | {field: value, "confirm_move": "on"})
@@ -301,7 +303,7 @@ def test_a_test_request_without_a_list_id_says_so(admin_client, destination):
     assert "create the list first" in page
 
 
-def test_an_unreadable_credential_is_told_on_the_test_page(admin_client, destination, settings):
+def test_an_unreadable_credential_is_reported_on_the_test_page(admin_client, destination, settings):
     from cryptography.fernet import Fernet
 
     settings.FIELD_KEYS = [Fernet.generate_key().decode()]

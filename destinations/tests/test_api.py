@@ -81,14 +81,14 @@ def test_moving_a_destination_must_be_confirmed(client, acme, change):
     error = refused.json()["error"]
     assert (error["code"], error["field"]) == ("move_not_confirmed", "confirm_move")
     acme.refresh_from_db()
-    place = acme.place
-    assert acme.accepted_place == ""
+    fingerprint = acme.fingerprint
+    assert acme.accepted_fingerprint == ""
 
     agreed = client.patch(f"{URL}/acme", change | {"confirm_move": True}, format="json")
     assert agreed.status_code == 200, agreed.content
     acme.refresh_from_db()
-    assert acme.place != place
-    assert acme.accepted_place == acme.place
+    assert acme.fingerprint != fingerprint
+    assert acme.accepted_fingerprint == acme.fingerprint
 
 
 BAD: dict[str, tuple[dict[str, object], str, str | None]] = {
@@ -203,7 +203,7 @@ def test_named_secrets_go_in_and_only_their_names_come_out(client):
     assert bad.status_code == 400
 
 
-def test_a_new_destination_is_shown_beside_what_it_sends(client):
+def test_a_new_destination_is_shown_alongside_what_it_sends(client):
     body = {
         "destination": {"name": "x", "preset": "iterable-list", "credential": SECRET},
         "user_id": 'u"1',

@@ -45,7 +45,7 @@ def test_an_unknown_list_means_that_the_credential_was_accepted():
     assert "credential was accepted" in result["note"]
 
 
-def test_a_created_lists_id_is_told():
+def test_a_created_lists_id_is_reported():
     with partner(says(answer(body=b'{"listId": 5}'))) as server:
         make(server.url)
         assert check("acme", "--send", "create")[1]["list_id"] == "5"
@@ -68,7 +68,7 @@ def test_a_refused_address_names_the_setting(settings):
     assert "OUTBOUND_ALLOW_NETS" in result["problem"]
 
 
-def test_a_configuration_that_no_form_would_take_is_told():
+def test_a_configuration_that_no_form_would_take_is_reported():
     make("http://127.0.0.1:9", add_template='{"ids": "$nope"}')
     code, result = check("acme")
     assert code == 1

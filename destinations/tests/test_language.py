@@ -80,7 +80,7 @@ def test_a_number_is_one_or_is_refused():
         body('{"ids": "$items"}', '"${user_id|number}"', users=["u1"])
 
 
-def test_value_words_take_the_place_of_true_and_false():
+def test_value_words_replace_true_and_false():
     made = encoder(
         kind=Kind.PROPERTY,
         value_words={"in": "1", "out": ""},

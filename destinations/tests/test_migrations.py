@@ -29,11 +29,13 @@ def test_a_destination_of_the_last_release_sends_the_same_bytes(migrate):
     old.objects.create(
         name="list", base_url="https://a.example", auth_mode="none", rules=rules, preset="flagsmith"
     )
-    old.objects.create(name="prop", base_url="https://a.example", auth_mode="none", kind="property")
+    old.objects.create(
+        name="prop", base_url="https://a.example", auth_mode="none", kind="property", accepted_place="p"
+    )
     old.objects.create(
         name="named", base_url="https://a.example", auth_mode="none", extra_headers={"X-Price": "$5"}
     )
-    migrate("0003_partners_language")
+    migrate("0005_fingerprint")
     sent = {}
     for row in Destination.objects.all():
         row.full_clean()
@@ -45,3 +47,4 @@ def test_a_destination_of_the_last_release_sends_the_same_bytes(migrate):
     assert sent["prop"].body == b'{"batch":[' + item + b"]}"
     assert (sent["list"].method, sent["named"].headers["X-Price"]) == ("POST", "$5")
     assert Destination.objects.get(name="list").rules == rules
+    assert Destination.objects.get(name="prop").accepted_fingerprint == "p"

@@ -59,7 +59,7 @@ def test_endpoint_carries_every_field(settings):
     )
     assert endpoint.credential == "k3y"
     assert [str(network) for network in endpoint.allow_nets] == ["10.0.0.0/8"]
-    assert destination.place == endpoint.place
+    assert destination.fingerprint == endpoint.fingerprint
 
 
 def test_a_list_is_always_sent_in_batches():
@@ -143,7 +143,7 @@ def test_bad_input_is_an_error_on_its_field(field, value, problem):
 
 
 @pytest.mark.parametrize(
-    ("fields", "place", "problem"),
+    ("fields", "field", "problem"),
     [
         (
             {"item_template": '{"userId": "u", "on": "$value", "p": "$external_name"}'},
@@ -170,10 +170,10 @@ def test_bad_input_is_an_error_on_its_field(field, value, problem):
         ({"batch_template": '{"batch": []}'}, "batch_template", "items"),
     ],
 )
-def test_a_property_template_lacks_what_makes_it_work(fields, place, problem):
+def test_a_property_template_lacks_what_makes_it_work(fields, field, problem):
     with pytest.raises(ValidationError, match=problem) as caught:
         make("amplitude-property", **fields).full_clean()
-    assert set(caught.value.message_dict) == {place}
+    assert set(caught.value.message_dict) == {field}
 
 
 def test_the_value_and_the_name_may_stand_in_the_batch_instead():
@@ -185,7 +185,7 @@ def test_the_value_and_the_name_may_stand_in_the_batch_instead():
 
 
 @pytest.mark.parametrize(
-    ("fields", "place"),
+    ("fields", "field"),
     [
         ({"auth_mode": "basic", "credential": ""}, "auth_username"),
         ({"auth_mode": "basic", "auth_username": "a:b"}, "auth_username"),
@@ -195,13 +195,13 @@ def test_the_value_and_the_name_may_stand_in_the_batch_instead():
         ({"idempotency_key": True, "extra_headers": {"Idempotency-Key": "a"}}, "extra_headers"),
     ],
 )
-def test_authentication_lacks_a_part(fields, place):
+def test_authentication_lacks_a_part(fields, field):
     with pytest.raises(ValidationError) as caught:
         make(**fields).full_clean()
-    assert set(caught.value.message_dict) == {place}
+    assert set(caught.value.message_dict) == {field}
 
 
-def test_every_problem_is_told_at_once():
+def test_every_problem_is_reported_at_once():
     with pytest.raises(ValidationError) as caught:
         make(base_url="x", batch_size=0, add_template="{", credential="").full_clean()
     assert set(caught.value.message_dict) == {"base_url", "batch_size", "add_template", "credential"}

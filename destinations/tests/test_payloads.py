@@ -73,7 +73,7 @@ def test_without_a_list_id_a_list_cannot_be_added_to():
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "problem"),
+    ("text", "field", "problem"),
     [
         ('{"a": "$nope"}', "add_template", r"Unknown variable \$nope. Known here: \$cohort_id, .*\$items"),
         ('{"$nope": 1}', "create_template", r"Unknown variable \$nope"),
@@ -92,12 +92,12 @@ def test_without_a_list_id_a_list_cannot_be_added_to():
         ("[" * 100_000, "add_template", "cannot be sent"),
     ],
 )
-def test_a_bad_template_says_what_is_wrong(text, place, problem):
+def test_a_bad_template_says_what_is_wrong(text, field, problem):
     if problem is None:
-        assert parse_template(text, place)
+        assert parse_template(text, field)
         return
     with pytest.raises(TemplateError, match=problem):
-        parse_template(text, place)
+        parse_template(text, field)
 
 
 def test_a_path_knows_no_items():
@@ -187,10 +187,10 @@ def test_idempotency_keys_differ_by_run_operation_and_users():
         ("threads", 8, False),
     ],
 )
-def test_place_changes_with_where_the_data_goes(field, value, moves):
-    assert (with_fields(LIST, **{field: value}).place != LIST.place) is moves
+def test_fingerprint_changes_with_where_the_data_goes(field, value, moves):
+    assert (with_fields(LIST, **{field: value}).fingerprint != LIST.fingerprint) is moves
 
 
-def test_place_counts_the_user_name_of_basic():
+def test_fingerprint_counts_the_user_name_of_basic():
     one, other = (with_fields(LIST, auth_mode="basic", auth_username=name) for name in ("a", "b"))
-    assert one.place != other.place
+    assert one.fingerprint != other.fingerprint

@@ -28,10 +28,10 @@ PATH = "/lists/$list_id/members?limit=25"
 @pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("rows", [{"rows": "data.members", "id": "user.id"}, {"rows": "members"}])
 def test_every_page_of_a_list_is_read(make_endpoint, name, rows):
-    places = rows | WAYS[name]
+    paths = rows | WAYS[name]
     with served() as server:
         endpoint = make_endpoint(
-            base_url=server.url, list_id_from=ListIdFrom.NAMED, read_path=PATH, read_places=places
+            base_url=server.url, list_id_from=ListIdFrom.NAMED, read_path=PATH, read_places=paths
         )
         server.partner = FakePartner(endpoint, {"page": 20})
         server.partner.lists["7"] = set(MEMBERS)
@@ -55,11 +55,9 @@ def test_a_property_is_read_by_its_name_and_lines_are_ids(make_endpoint):
         assert list(read_members(endpoint, external_name="Buyers & more")) == ["u1", "u2"]
 
 
-def reading(make_endpoint, reply, **places):
+def reading(make_endpoint, reply, **paths):
     with partner(says(reply)) as server:
-        endpoint = make_endpoint(
-            base_url=server.url, read_path=PATH, read_places={"rows": "members"} | places
-        )
+        endpoint = make_endpoint(base_url=server.url, read_path=PATH, read_places={"rows": "members"} | paths)
         return list(read_members(endpoint, "7", scale=0.0))
 
 
@@ -85,9 +83,9 @@ LIES = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_a_reply_that_is_no_page_never_passes_for_an_empty_list(make_endpoint, name):
-    body, places, words = LIES[name]
+    body, paths, words = LIES[name]
     with pytest.raises(Misconfigured, match=words):
-        reading(make_endpoint, answer(body=json.dumps(body).encode()), **places)
+        reading(make_endpoint, answer(body=json.dumps(body).encode()), **paths)
 
 
 @pytest.mark.parametrize("body", [b"<!DOCTYPE html><p>Log in", b"oops", b""])

@@ -106,7 +106,7 @@ def test_code_and_words_of_the_partner_are_passed_on():
 
 
 @pytest.mark.parametrize(
-    ("place", "body", "expected"),
+    ("path", "body", "expected"),
     [
         ("listId", b'{"listId": 123}', "123"),
         ("listId", b'{"listId": "a b/c"}', "a b/c"),
@@ -126,8 +126,8 @@ def test_code_and_words_of_the_partner_are_passed_on():
         ("listId", b"{", None),
     ],
 )
-def test_the_list_id_is_opaque_and_must_be_usable(place, body, expected):
-    endpoint = Endpoint(name="a", base_url="https://a.example", list_id_place=place)
+def test_the_list_id_is_opaque_and_must_be_usable(path, body, expected):
+    endpoint = Endpoint(name="a", base_url="https://a.example", list_id_place=path)
     found = verdict(200, body, endpoint=endpoint, request=CREATE)
     assert found.list_id == expected
     assert found.error is (None if expected else errors.Misconfigured)
@@ -239,7 +239,7 @@ GOOD = {"status": 409, "then": "retry", "reason": "locked", "message": "Locked."
         ([{**GOOD, "then": "users_failed"}], "2xx"),
     ],
 )
-def test_a_bad_rule_is_told_by_number_and_field(rules, problem):
+def test_a_bad_rule_is_reported_by_number_and_field(rules, problem):
     with pytest.raises(ValueError, match=problem):
         check_rules(rules)
 
@@ -279,7 +279,7 @@ def test_users_failed_names_users_by_id_index_pointer_key_and_order(rule, data, 
     assert (found.error, found.named_users) == (None, named)
 
 
-def test_users_failed_of_several_places_add_up():
+def test_users_failed_of_several_paths_add_up():
     rules = [
         {"status": 200, "then": "users_failed", "users_place": f"failedUpdates.{name}", **WORDS}
         for name in ("invalidUserIds", "notFoundUserIds")

@@ -96,7 +96,7 @@ def test_the_end_of_a_window_is_a_wait_only_when_nothing_is_left_of_it():
     assert asked_wait(503, CaseInsensitiveDict(used_up), None, now=NOW) == 3000.0
 
 
-def test_words_of_pace_are_told_from_others():
+def test_words_of_pace_are_distinguished_from_others():
     assert is_about_pace(["Rate limit exceeded"]) and is_about_pace(["TOO_MANY_REQUESTS"])
     assert is_about_pace(["Request was throttled."]) and is_about_pace(["User request limit reached"])
     assert not is_about_pace(["The batch limit is 1000 users", "forbidden", "a corporate account"])

@@ -73,8 +73,8 @@ def _refuse_guessed_letters(block: Block) -> None:
     for index, user_id in enumerate(block.ids):
         if not user_id.isascii():
             raise Unsure(
-                f"{block.place(index)}: the file is not UTF-8, and {user_id[:50]!r} is right only if it is "
-                "Windows-1252. Say the encoding, or save the file as UTF-8.",
+                f"{block.position(index)}: the file is not UTF-8, and {user_id[:50]!r} is right only if "
+                "it is Windows-1252. Say the encoding, or save the file as UTF-8.",
                 "encoding",
             )
 
@@ -83,7 +83,7 @@ def _refuse_backslashes(block: Block) -> None:
     for index, user_id in enumerate(block.ids):
         if "\\" in user_id:
             raise Unsure(
-                f"{block.place(index)}: each line is a text in quotes, and {user_id[:50]!r} is one id as "
+                f"{block.position(index)}: each line is a text in quotes, and {user_id[:50]!r} is one id as "
                 "CSV and another as JSON lines. Say the format.",
                 "kind",
             )

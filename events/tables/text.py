@@ -33,7 +33,7 @@ class Block(NamedTuple):
     numbers: Sequence[int]
     word: str
 
-    def place(self, index: int) -> str:
+    def position(self, index: int) -> str:
         return f"{self.word} {self.numbers[index]:,}"
 
 

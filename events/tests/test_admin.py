@@ -50,7 +50,7 @@ def test_an_import_is_undone_after_a_question_and_stays_listed(admin_client: Cli
         assert shown in admin_client.get(f"/admin/events/{page}/").content.decode()
 
 
-def test_limits_that_cannot_work_are_told_at_start(settings: Any) -> None:
+def test_limits_that_cannot_work_are_reported_at_start(settings: Any) -> None:
     settings.EVENTS_MEMORY_MB = 1
     settings.EVENTS_SECONDS = 0
     said = [str(message) for message in run_checks() if message.id == "events.E001"]

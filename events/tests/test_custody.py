@@ -365,7 +365,7 @@ def test_check_events_says_what_it_found_as_json() -> None:
         call_command("check_events", "--give-up", found["file"])
 
 
-def test_a_description_that_is_damaged_is_told_while_the_file_still_counts(stored: Stored) -> None:
+def test_a_description_that_is_damaged_is_reported_while_the_file_still_counts(stored: Stored) -> None:
     published(1)
     [description] = Folders("default").manifest.iterdir()
     flip(description, 700)

@@ -275,7 +275,7 @@ def test_commands_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         call_command("import_events", str(tmp_path / "none.csv"))
 
 
-def test_rows_without_an_insert_id_are_told_by_their_uuid(tmp_path: Path, stored: Stored) -> None:
+def test_rows_without_an_insert_id_are_reported_by_their_uuid(tmp_path: Path, stored: Stored) -> None:
     """Two exports of Amplitude overlap by an hour; `$insert_id` is null in both."""
     rows = [
         {"user_id": "u", "event_type": "play", "event_time": f"2024-05-01 1{hour}:00:00", "$insert_id": none,

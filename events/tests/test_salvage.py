@@ -78,8 +78,8 @@ def test_no_flipped_bit_takes_away_another_line(stored: Stored) -> None:
         spool.append("default", [event(number) for number in sent])
         lines = segment().read_bytes().splitlines()
         # Line ends, too: of two lines that became one, both are named.
-        place = draw.choice([len(lines[0]), len(lines[0]) + 1 + len(lines[1]), draw.randrange(500)])
-        flip(segment(), 8 * place + draw.randrange(8))
+        position = draw.choice([len(lines[0]), len(lines[0]) + 1 + len(lines[1]), draw.randrange(500)])
+        flip(segment(), 8 * position + draw.randrange(8))
         compact("default")
         aside = [
             (Folders("default").files / one.name).read_bytes()

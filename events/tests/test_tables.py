@@ -292,7 +292,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_table_is_told_in_a_sentence(name):
+def test_what_is_no_table_is_reported_in_a_sentence(name):
     content, sentence = BAD[name]
     with pytest.raises(InvalidTable) as error:
         ids(content)

@@ -124,7 +124,7 @@ def test_good_events_are_taken_and_bad_ones_named(key: str, bad: Any, field: str
     assert len(times()) == 2
 
 
-def test_batch_is_told_by_its_body_and_takes_the_key_in_it(key: str) -> None:
+def test_batch_is_reported_by_its_body_and_takes_the_key_in_it(key: str) -> None:
     body = {"api_key": key, "events": [event(insert_id="1", user_properties={"vip": True})]}
     reply = post("", "/batch", body, content_type="text/plain", Authorization="")
     assert reply.status_code == 401

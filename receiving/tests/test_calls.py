@@ -18,7 +18,7 @@ def identify(user_id: Any, value: Any = True, **more: Any) -> dict[str, Any]:
     return {"type": "identify", "userId": user_id, "traits": {TRAIT: value}, "context": CONTEXT, **more}
 
 
-def test_create_answers_with_the_list_id_in_all_four_places(partner: Partner):
+def test_create_answers_with_the_list_id_in_all_four_spellings(partner: Partner):
     reply = partner.post("/lists", {"name": TRAIT, "context": CONTEXT})
     made = reply.json()["listId"]
     assert reply.status_code == 200

@@ -198,7 +198,7 @@ def test_what_has_only_events_opens_no_transaction_but_the_logs(
     assert RequestLog.objects.count() == 2
 
 
-def test_seen_messages_are_told_without_being_noted(workspace: Workspace) -> None:
+def test_seen_messages_are_reported_without_being_noted(workspace: Workspace) -> None:
     assert store.seen_messages(workspace, ["a", "b"]) == set()
     store.take_messages(workspace, ["b"])
     assert store.seen_messages(workspace, ["a", "b"]) == {"b"}

@@ -82,7 +82,7 @@ def test_a_segment_call_of_which_nothing_can_be_taken_is_a_400_that_names_each(k
     assert post(key, "/v1/track", track(timestamp="soon")).status_code == 400
 
 
-def test_an_empty_user_id_beside_a_device_is_anonymous(key: str) -> None:
+def test_an_empty_user_id_alongside_a_device_is_anonymous(key: str) -> None:
     for path in ("/v1/batch", "/batch"):
         items = [
             identify(userId="", anonymousId="a"),

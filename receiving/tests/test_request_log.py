@@ -141,7 +141,7 @@ def test_the_key_is_redacted_in_a_path_a_user_agent_and_however_a_body_spells_it
     assert json.loads(kept)["x"] == "[redacted]"
 
 
-def test_what_is_sent_beside_the_key_is_no_secret_and_a_replay_finds_it(key: str):
+def test_what_is_sent_alongside_the_key_is_no_secret_and_a_replay_finds_it(key: str):
     """Mixpanel's user name stands in its bodies, too."""
     page = {"mixpanel_cohort_id": "1", "mixpanel_session_id": "s", "members": [{"mixpanel_distinct_id": "u"}]}
     credential = base64.b64encode(f"mixpanel:{key}".encode()).decode()

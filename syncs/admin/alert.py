@@ -1,4 +1,4 @@
-"""Alerts in the admin: what people were told, when, to whom, and whether it got there."""
+"""Alerts in the admin: what people were notified of, when, to whom, and whether it got there."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def result_of(alert: Alert) -> tuple[str, Tone, str]:
     """Return whether an alert was sent: label, tone, sentence."""
     tries = f"{alert.tries} {'try' if alert.tries == 1 else 'tries'}"
     if alert.sent_at and alert.sent_to == "":
-        return "Nobody told", Tone.QUIET, "ALERT_EMAILS and ALERT_WEBHOOK_URL name nobody."
+        return "Nobody notified", Tone.QUIET, "ALERT_EMAILS and ALERT_WEBHOOK_URL name nobody."
     if alert.sent_at:
         return "Sent", Tone.GOOD, "" if alert.tries == 1 else f"After {tries}."
     if alert.tries >= TRIES:

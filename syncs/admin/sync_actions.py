@@ -163,7 +163,7 @@ def _sending_all(sync: Sync) -> str:
 def _starting_over(sync: Sync) -> str:
     return (
         f"For a destination whose address or account has changed. Nothing is sent now; {_there(sync)} are "
-        "forgotten and stay at the old place, rejected users and open runs are dropped, and the next run "
+        "forgotten and stay at the old address, rejected users and open runs are dropped, and the next run "
         f"sends all {users(sync.cohort.size)} of “{sync.cohort}”."
     )
 
@@ -285,7 +285,7 @@ ACTIONS = (
         "Start over",
         "ink_eraser",
         _reset,
-        lambda sync: _is_live(sync) and (lifecycle.holds_somebody(sync) or bool(sync.place)),
+        lambda sync: _is_live(sync) and (lifecycle.holds_somebody(sync) or bool(sync.fingerprint)),
         question="Forget what the partner holds?",
         consequence=_starting_over,
         permission="syncs.change_sync",

@@ -440,8 +440,8 @@ class Drive:
             name = sync.external_name or external_name(self.endpoint, sync.cohort.name, sync.cohort.key)
         except TemplateError as error:
             return self._end_unbegun(run, RunState.FAILED, str(error))
-        place = self.endpoint.place
-        if sync.place and sync.place != place == self.destination.accepted_place:
+        fingerprint = self.endpoint.fingerprint
+        if sync.fingerprint and sync.fingerprint != fingerprint == self.destination.accepted_fingerprint:
             return self._move(run)
         agreed = bool(run.started_at) or guard.is_agreed(run)
         plan = Plan.of(run) if agreed else guard.plan_anew(run)
@@ -453,7 +453,9 @@ class Drive:
         try:
             with transaction.atomic():
                 self.lease.renew()
-                begun = Sync.objects.begin(sync.pk, place=place, external_name=name, mode=run.mode)
+                begun = Sync.objects.begin(
+                    sync.pk, fingerprint=fingerprint, external_name=name, mode=run.mode
+                )
                 if begun and not Run.objects.start(run.pk):
                     return True  # ended by a person just now; at most, the next run starts dirty
                 if begun:
@@ -472,7 +474,7 @@ class Drive:
         return True
 
     def _move(self, run: Run) -> bool:
-        """A person has agreed to the destination's new place: the partner there holds nothing yet."""
+        """A person has agreed to the destination's new address: the partner there holds nothing yet."""
         emptying = run.mode == RunMode.EMPTY
         state = RunState.SUCCEEDED if emptying else RunState.CANCELLED
         what = "nobody is there to be removed." if emptying else "a full run follows."
@@ -602,7 +604,7 @@ def _refresh(cohort: Cohort, since: datetime) -> None:
 
 
 def _why_not_begun(sync: Sync, endpoint: Endpoint, name: str) -> str:
-    if sync.place not in ("", endpoint.place):
+    if sync.fingerprint not in ("", endpoint.fingerprint):
         return (
             "The destination's address or account has changed since this sync last ran. "
             "Confirm the move on the destination's page, or reset the sync, then run it again."

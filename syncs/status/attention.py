@@ -3,7 +3,7 @@
     RULES, the most urgent first ─▶ of(facts)          a sync's state, its page, alerts
                                  ─▶ with_need(syncs)   the list's filter, the overview, /metrics
 
-Each rule is told twice, as a test of the facts and as a condition of the database, side by side: a test
+Each rule is written twice, as a test of the facts and as a condition of the database, side by side: a test
 draws syncs in all kinds of states, and asks both.
 """
 
@@ -43,7 +43,7 @@ class Need(TextChoices):
 
 @dataclass(frozen=True)
 class Rule:
-    """`query` is over what `_annotated` gives. `alert`: what people are told by e-mail and webhook."""
+    """`query` is over what `_annotated` gives. `alert`: what people are notified of by e-mail and webhook."""
 
     need: Need
     alert: AlertKind

@@ -268,15 +268,15 @@ def fill_list(number: int) -> None:
 
 def test_a_run_that_ends_while_its_page_is_made_is_no_alarm(admin_client):
     """It stands as running, with what watches the end, or as equal; never as ended, the partner not equal."""
-    told = set()
+    shown = set()
     for before in range(1, 200):
         page = page_while_it_ends(admin_client, before)
         if page is None:
             break
         label = page.context["state"].label
-        told.add(label)
+        shown.add(label)
         assert label == "Equal" or (label == "Running" and page.context["open_run"]), before
-    assert told == {"Equal", "Running"}
+    assert shown == {"Equal", "Running"}
 
 
 @pytest.mark.parametrize("url", [SYNCS, RUNS, REJECTIONS, DRIVERS])
@@ -402,7 +402,7 @@ def test_adding_leads_to_the_page_where_it_can_be_run(admin_client):
         ({"destination": ""}, "destination"),
     ],
 )
-def test_a_wrong_value_is_told_on_its_field(admin_client, given, field):
+def test_a_wrong_value_is_reported_on_its_field(admin_client, given, field):
     answer = admin_client.post(ADD, FORM | pair() | given)
     assert answer.status_code == 200
     assert list(answer.context["adminform"].form.errors) == [field]
@@ -551,10 +551,10 @@ def test_archived_and_taken_up_again(admin_client, sync):
 
 
 def test_start_over_forgets_what_the_partner_holds(admin_client, sync):
-    Sync.objects.filter(pk=sync.pk).update(settled_version=1, list_id="7", place="elsewhere")
+    Sync.objects.filter(pk=sync.pk).update(settled_version=1, list_id="7", fingerprint="elsewhere")
     admin_client.post(do(sync, "reset"))
     forgotten = Sync.objects.get()
-    assert (forgotten.settled_version, forgotten.list_id, forgotten.place) == (0, None, "")
+    assert (forgotten.settled_version, forgotten.list_id, forgotten.fingerprint) == (0, None, "")
 
 
 def test_rename_asks_for_the_name(admin_client, sync):
@@ -637,19 +637,19 @@ def test_a_run_of_every_state_has_a_page(admin_client, sync, state):
     assert ("data-progress-url" in page) == is_open
 
 
-def test_progress_is_told_as_numbers_and_words(admin_client, sync):
+def test_progress_is_reported_as_numbers_and_words(admin_client, sync):
     began = timezone.now() - timedelta(seconds=10)
     run = make_run(sync, RunState.RUNNING, started_at=began, planned_adds=2_000, planned_removes=0, added=500)
     done = make_batch(run, 1, delivered=500, settled_at=began + timedelta(seconds=5))
     Batch.objects.filter(pk=done.pk).update(created_at=began)
     make_batch(run, 2, state=BatchState.SENDING)
     answer = admin_client.get(reverse("admin:syncs_run_progress", args=[run.pk]))
-    told = answer.json()
-    assert (told["open"], told["percent"], told["tone"]) == (True, 25, "info")
-    assert told["words"]["done"] == "500 of 2,000"
-    assert told["words"]["rate"] == "100"
-    assert told["words"]["left"] == "15 s"
-    assert told["words"]["in_flight"] == "1"
+    shown = answer.json()
+    assert (shown["open"], shown["percent"], shown["tone"]) == (True, 25, "info")
+    assert shown["words"]["done"] == "500 of 2,000"
+    assert shown["words"]["rate"] == "100"
+    assert shown["words"]["left"] == "15 s"
+    assert shown["words"]["in_flight"] == "1"
     Run.objects.end(run.pk, RunState.SUCCEEDED, reason="")
     assert admin_client.get(reverse("admin:syncs_run_progress", args=[run.pk])).json()["open"] is False
 

@@ -73,7 +73,7 @@ def look():
     alerts.tell_changes(timezone.now())
 
 
-def test_a_paused_destination__is_told_once_and_its_recovery_once(partner, sync):
+def test_a_paused_destination__is_reported_once_and_its_recovery_once(partner, sync):
     partner.fault = lambda call: Fault(401, {})
     world.run(sync)
     look()
@@ -88,7 +88,7 @@ def test_a_paused_destination__is_told_once_and_its_recovery_once(partner, sync)
     assert kinds() == ["paused", "recovered"]
 
 
-def test_a_sync_that_is_well__is_not_told(sync):
+def test_a_sync_that_is_well__is_not_reported(sync):
     world.run(sync)
     look()
     assert kinds() == []
@@ -117,7 +117,7 @@ def test_a_probe_of_a_partner_that_is_down__is_no_recovery(partner, sync):
     assert kinds() == ["failing"]
 
 
-def test_a_failed_run_that_is_taken_up_again__is_told_as_well_only_when_it_is(partner, sync):
+def test_a_failed_run_that_is_taken_up_again__is_reported_as_well_only_when_it_is(partner, sync):
     world.run(sync)
     world.fill(sync.cohort, world.users(20))
     partner.fault = lambda call: Fault(400, {}) if call.kind == "add" else None
@@ -133,7 +133,7 @@ def test_a_failed_run_that_is_taken_up_again__is_told_as_well_only_when_it_is(pa
     assert kinds() == ["failing", "recovered"]
 
 
-def test_a_partner_that_asks_for_patience_again_and_again__is_told_after_hours(partner, sync):
+def test_a_partner_that_asks_for_patience_again_and_again__is_reported_after_hours(partner, sync):
     partner.fault = lambda call: Fault(429, {}, {"Retry-After": "3600"})
     run = world.run(sync)
     look()
@@ -147,7 +147,7 @@ def test_a_partner_that_asks_for_patience_again_and_again__is_told_after_hours(p
     assert kinds() == ["failing"]
 
 
-def test_a_held_run__is_told(sync):
+def test_a_held_run__is_reported(sync):
     world.run(sync)
     Sync.objects.filter(pk=sync.pk).update(guard_users=3)
     world.fill(sync.cohort, world.users(2))
@@ -156,11 +156,11 @@ def test_a_held_run__is_told(sync):
     assert kinds() == ["held"]
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(14, []), (16, ["missed"])])
-def test_a_due_time_that_has_passed__is_told_after_a_grace(sync, minutes, told):
+@pytest.mark.parametrize(("minutes", "expected"), [(14, []), (16, ["missed"])])
+def test_a_due_time_that_has_passed__is_reported_after_a_grace(sync, minutes, expected):
     Sync.objects.filter(pk=sync.pk).update(next_due_at=timezone.now() - timedelta(minutes=minutes))
     look()
-    assert kinds() == told
+    assert kinds() == expected
 
 
 def test_a_sync_whose_cohort_is_not_calculated_at_its_time__runs_as_soon_as_it_is(sync):
@@ -275,7 +275,7 @@ def test_a_mail_server_that_is_down__keeps_no_webhook_from_being_sent(partner, s
     assert (len(got), len(mail.outbox)) == (1, 1), "the webhook is not sent again"
 
 
-def test_a_webhook_that_is_down__is_told_beside_the_channel_that_failed(partner, sync, hook, settings):
+def test_a_webhook_that_is_down__is_reported_alongside_the_channel_that_failed(partner, sync, hook, settings):
     settings.ALERT_EMAILS = ["ann@example.com"]
     _, handler = hook
     handler.status = 500

@@ -337,7 +337,7 @@ def test_a_bad_choice_of_rejected_users_is_refused(client, sync, body):
         (f"{URL}/buyers:acme/rejections", {"code": "\0"}, "code"),
     ],
 )
-def test_a_bad_filter_is_told(client, sync, url, query, field):
+def test_a_bad_filter_is_reported(client, sync, url, query, field):
     reply = client.get(url, query)
     assert reply.status_code == 400, reply.content
     assert reply.json()["error"]["field"] == field
@@ -380,7 +380,7 @@ def test_who_may_what(sync):
     assert APIClient().post(runs, {}, format="json").status_code == 401
 
 
-def test_a_paused_destination_is_told_in_the_state(client, sync):
+def test_a_paused_destination_is_reported_in_the_state(client, sync):
     Destination.objects.pause(sync.destination_id, "wrong key")
     assert (
         client.get(f"{URL}/buyers:acme").json()["state"]["sentence"] == "Nothing is sent, because: wrong key."

@@ -172,7 +172,7 @@ def test_a_destination_that_moved_without_a_word__stops_the_sync(sync):
 def test_a_destination_that_moved_with_consent__is_filled_anew(sync):
     with Partner() as elsewhere:
         sync.destination.base_url = elsewhere.url
-        sync.destination.accepted_place = sync.destination.endpoint().place
+        sync.destination.accepted_fingerprint = sync.destination.endpoint().fingerprint
         sync.destination.save()
         world.run(sync)
         assert elsewhere.members(world.name_at_partner(sync)) == set(world.users(10))
@@ -231,7 +231,7 @@ def test_renaming_after_an_emptying_that_left_some__tries_them_under_the_old_nam
     assert partner.members("VIPs") == set(world.users(10))
 
 
-def test_archiving_with_emptying_that_fails__is_told_and_can_be_done_again(partner, sync):
+def test_archiving_with_emptying_that_fails__is_reported_and_can_be_done_again(partner, sync):
     partner.fault = lambda call: Fault(401, {})
     lifecycle.archive(sync, by="ann", empty_first=True)
     world.go(sync.destination)
@@ -246,8 +246,8 @@ def test_archiving_with_emptying_that_fails__is_told_and_can_be_done_again(partn
     world.go(sync.destination)
     alerts.tell_changes(timezone.now())
     alerts.tell_changes(timezone.now())
-    told = Alert.objects.filter(sync=sync).order_by("pk").values_list("kind", flat=True)
-    assert list(told) == ["paused", "failing", "recovered"]
+    kinds = Alert.objects.filter(sync=sync).order_by("pk").values_list("kind", flat=True)
+    assert list(kinds) == ["paused", "failing", "recovered"]
     assert partner.members(sync.external_name) == set()
 
 
@@ -268,10 +268,10 @@ def test_a_reset_sync__sends_everybody_again(partner, sync):
 # --- two at a time, and what comes in between ---------------------------------------------------
 
 
-def test_emptying_an_archived_sync_after_a_move__sends_nobody_to_the_new_place(sync):
+def test_emptying_an_archived_sync_after_a_move__sends_nobody_to_the_new_address(sync):
     with Partner() as elsewhere:
         sync.destination.base_url = elsewhere.url
-        sync.destination.accepted_place = sync.destination.endpoint().place
+        sync.destination.accepted_fingerprint = sync.destination.endpoint().fingerprint
         sync.destination.save()
         lifecycle.archive(sync, by="ann", empty_first=True)
         world.go(sync.destination)
@@ -281,10 +281,10 @@ def test_emptying_an_archived_sync_after_a_move__sends_nobody_to_the_new_place(s
         assert (sync.settled_version, sync.dirty, sync.list_id) == (0, False, None)
 
 
-def test_renaming_after_a_move__fills_the_new_place_under_the_new_name(sync):
+def test_renaming_after_a_move__fills_the_new_address_under_the_new_name(sync):
     with Partner() as elsewhere:
         sync.destination.base_url = elsewhere.url
-        sync.destination.accepted_place = sync.destination.endpoint().place
+        sync.destination.accepted_fingerprint = sync.destination.endpoint().fingerprint
         sync.destination.save()
         lifecycle.rename(sync, "VIPs", by="ann")
         world.go(sync.destination)
@@ -431,7 +431,7 @@ def test_an_error_of_ours_as_a_run_ends__leaves_no_run_that_seems_to_run(sync, m
     assert "ZeroDivisionError" in run.reason
 
 
-def test_a_list_that_may_have_been_made_before_a_cancel__is_told_of_when_the_next_is_made(partner):
+def test_a_list_that_may_have_been_made_before_a_cancel__is_reported_of_when_the_next_is_made(partner):
     sync = world.sync(world.cohort(world.users(3)), world.destination(partner.url))
     partner.fault = lambda call: Fault(how="reset", apply=True) if call.kind == "create" else None
     run = lifecycle.start(sync, trigger=Trigger.COMMAND)
@@ -489,7 +489,7 @@ def test_a_cancelled_run__ends_when_what_is_in_flight_has_come_back(partner, mon
     assert in_flight_at_end[0] == 0
 
 
-def test_a_rejected_user_whose_membership_changes__is_told_at_once(partner, sync):
+def test_a_rejected_user_whose_membership_changes__is_reported_at_once(partner, sync):
     """The partner may hold them: they have left, and their next try by the calendar is far."""
     gone = world.users(1)[0]
     name = world.name_at_partner(sync)

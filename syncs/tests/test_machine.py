@@ -1,6 +1,6 @@
 """A state machine: two destinations, joins and leaves, runs of every kind, crashes, lost replies, cancels.
 
-Hypothesis looks for the shortest story that ends wrong. After each story all is well again, each sync
+Hypothesis looks for the shortest history that ends wrong. After each history all is well again, each sync
 runs once more, and its partner must hold the cohort, but for users who are kept as rejected.
 """
 
@@ -22,7 +22,7 @@ from syncs.tests.memory import Chance, Crash, bury, memory_drive
 from tests import world
 from tests.partner import Fault, Partner
 
-STORIES = int(os.environ.get("STORIES", "25"))
+HISTORIES = int(os.environ.get("STORIES", "25"))
 USERS = [f"u{number}" for number in range(8)]
 USER_SETS = st.sets(st.sampled_from(USERS), min_size=1)
 # What becomes of the next requests, one by one: well, lost on the way there, or on the way back.
@@ -146,7 +146,7 @@ def test_two_partners_end_equal_to_the_cohort_whatever_happened(settings, monkey
 
 def _hypothesis():
     return settings(
-        max_examples=STORIES,
+        max_examples=HISTORIES,
         stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -67,3 +67,14 @@ def test_a_full_run_that_an_earlier_release_left_half_done_is_owed(at: Any) -> N
             )  # fmt: skip
     after = at("0009_full_owed").get_model("syncs", "Sync").objects
     assert list(after.filter(full_owed=True).values_list("external_name", flat=True)) == ["cancelled"]
+
+
+def test_what_a_partner_holds_is_kept_with_the_fingerprint_of_its_address(at: Any) -> None:
+    before = at("0009_full_owed")
+    cohort = before.get_model("cohorts", "Cohort").objects.create(key="c", name="C")
+    destination = before.get_model("destinations", "Destination").objects.create(name="d")
+    before.get_model("syncs", "Sync").objects.create(
+        cohort=cohort, destination=destination, settled_version=4, list_id="7", place="d1g35t"
+    )
+    kept = at("0010_fingerprint").get_model("syncs", "Sync").objects
+    assert kept.values_list("settled_version", "list_id", "fingerprint").get() == (4, "7", "d1g35t")

@@ -86,20 +86,20 @@ def positions() -> list[list[int]]:
     return fixed + [chance.sample(range(1000), 5) for _ in range(300)]
 
 
-def test_five_bad_users_in_a_thousand_cost_at_most_60_requests_in_adversarial_places():
+def test_five_bad_users_in_a_thousand_cost_at_most_60_requests_in_adversarial_positions():
     everyone = users(1000)
-    worst = max(len(narrow(Narrowing(everyone), {everyone[i] for i in places})) for places in positions())
+    worst = max(len(narrow(Narrowing(everyone), {everyone[i] for i in at})) for at in positions())
     # Climb from the worst: move one user at a time to wherever it costs more.
     chance = random.Random(11)
-    places = max(positions(), key=lambda p: len(narrow(Narrowing(everyone), {everyone[i] for i in p})))
+    at = max(positions(), key=lambda p: len(narrow(Narrowing(everyone), {everyone[i] for i in p})))
     for _ in range(300):
-        moved = [*places]
+        moved = [*at]
         moved[chance.randrange(5)] = chance.randrange(1000)
         if len(set(moved)) == 5:
             cost = len(narrow(Narrowing(everyone), {everyone[i] for i in moved}))
             if cost >= worst:
-                worst, places = cost, moved
-    assert 40 <= worst <= 60, (worst, places)
+                worst, at = cost, moved
+    assert 40 <= worst <= 60, (worst, at)
 
 
 def test_named_users_cost_one_request_more():

@@ -279,10 +279,10 @@ class History:
         assert self.held() == world.wanted(self.sync)
         self.sync.refresh_from_db()
         assert not self.sync.next_name, "the name was not changed"
-        told = "".join(Run.objects.filter(sync=self.sync).values_list("note", flat=True))
+        noted = "".join(Run.objects.filter(sync=self.sync).values_list("note", flat=True))
         for user, traits in self.partner.traits.items():
             left = [name for name, value in traits.items() if value and name != self.sync.external_name]
-            assert not left or user in told, f"{user} is still in {left}, and nobody is told"
+            assert not left or user in noted, f"{user} is still in {left}, and nobody is told"
 
     def settle(self, mode: str = RunMode.CHANGES) -> None:
         for _ in range(6):
@@ -307,8 +307,8 @@ def play(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             history.step()
         history.finish()
     except Exception as error:
-        story = "\n".join(history.log)
-        raise AssertionError(f"seed {seed}: {error}\n{story}") from error
+        log = "\n".join(history.log)
+        raise AssertionError(f"seed {seed}: {error}\n{log}") from error
 
 
 @pytest.fixture

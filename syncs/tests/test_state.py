@@ -15,8 +15,8 @@ EARLIER = NOW - timedelta(minutes=12)
 def facts(state: RunState | None = None, *, run: dict[str, Any] | None = None, **changes) -> Facts:
     values: dict[str, Any] = {"now": NOW, "version": 14, "size": 23_570, "settled": 14, "held": 23_570}
     if state:
-        told: dict[str, Any] = {"state": state, "at": EARLIER, "made_at": EARLIER, "target": 14}
-        values["run"] = LastRun(**told | (run or {}))
+        facts_of_run: dict[str, Any] = {"state": state, "at": EARLIER, "made_at": EARLIER, "target": 14}
+        values["run"] = LastRun(**facts_of_run | (run or {}))
     return Facts(**values | changes)
 
 
@@ -165,7 +165,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("given", "label", "tone", "sentence"), CASES)
-def test_a_sync_is_told_in_one_sentence(given, label, tone, sentence):
+def test_a_sync_is_reported_in_one_sentence(given, label, tone, sentence):
     state = state_of(given)
     assert (state.label, state.tone) == (label, tone)
     assert state.sentence.replace("\xa0", " ") == sentence
@@ -194,5 +194,5 @@ def test_every_state_has_a_colour(tones, states):
         (90_000, "in 1 day"),
     ],
 )
-def test_times_are_told_from_now(seconds, words):
+def test_times_are_distinguished_from_now(seconds, words):
     assert ago(NOW + timedelta(seconds=seconds), NOW).replace("\xa0", " ") == words

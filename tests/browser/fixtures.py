@@ -44,7 +44,7 @@ LEFT_CART = {
 
 
 @dataclass
-class Stage:
+class Made:
     """Rows whose pages are looked at; `pages` are their addresses, by a name."""
 
     hostile: Cohort
@@ -72,7 +72,7 @@ def refuse_some(call: Call) -> Fault | None:
     return Fault(400, {"error": {"code": "invalid_user_id", "message": IMAGE, "invalidUserIds": bad}})
 
 
-def set_up(partner: Partner, person: User) -> Stage:
+def set_up(partner: Partner, person: User) -> Made:
     """Fill the database; the partner refuses some users, and `person` has asked for a preview."""
     events()
     hostile = world.cohort(USERS, name=SCRIPT + IMAGE + ARABIC, key="hostile", description=IMAGE)
@@ -112,7 +112,7 @@ def set_up(partner: Partner, person: User) -> Stage:
     uploads(hostile)
     preview(calculated, person)
     workspace, found, request = received()
-    made = Stage(
+    made = Made(
         hostile, calculated, held, destination, other, sync, run, failed, waiting, guarded,
         Rejection.objects.filter(sync=sync).first() or Rejection(), workspace, found, request,
     )  # fmt: skip
@@ -189,13 +189,13 @@ def received() -> tuple[Workspace, List, RequestLog]:
     return workspace, found, request
 
 
-def addresses(made: Stage, person: User) -> dict[str, str]:
+def addresses(made: Made, person: User) -> dict[str, str]:
     """Return the pages to look at. Lists of rows and forms to add are found in the admin's own table."""
     cohort = f"/admin/cohorts/cohort/{made.hostile.pk}"
     calculated = f"/admin/cohorts/cohort/{made.calculated.pk}"
     sync = f"/admin/syncs/sync/{made.sync.pk}"
     run = f"/admin/syncs/run/{made.run.pk}"
-    place = f"/admin/destinations/destination/{made.destination.pk}"
+    page = f"/admin/destinations/destination/{made.destination.pk}"
     upload = made.hostile.uploads.order_by("pk")
     batch = Batch.objects.filter(run=made.run, step=Step.ADD).first()
     assert batch and Attempt.objects.filter(batch=batch).exists()
@@ -221,11 +221,11 @@ def addresses(made: Stage, person: User) -> dict[str, str]:
         "cohort, history": f"{cohort}/history/",
         "cohort, delete": f"{cohort}/delete/",
         "destination, preset": "/admin/destinations/destination/add/?preset=custom",
-        "destination": f"{place}/change/",
+        "destination": f"{page}/change/",
         "destination, paused": f"/admin/destinations/destination/{made.property.pk}/change/",
-        "destination, test": f"{place}/test-request/",
-        "destination, history": f"{place}/history/",
-        "destination, delete": f"{place}/delete/",
+        "destination, test": f"{page}/test-request/",
+        "destination, history": f"{page}/history/",
+        "destination, delete": f"{page}/delete/",
         "sync": f"{sync}/change/",
         "sync, failed": f"/admin/syncs/sync/{made.failed.sync_id}/change/",
         "sync, dry run": f"{sync}/dry-run/",

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize(("ci", "code", "word"), [("", 0, "1 skipped"), ("true", 1, "1 error")])
 def test_without_chromium(ci, code, word, tmp_path):
-    path = "tests/browser/test_pages.py::test_the_stage_is_as_bad_as_it_says"
+    path = "tests/browser/test_pages.py::test_the_site_is_as_bad_as_it_says"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rsE", path],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""From the door to the first page: the password, too many tries, the second factor and its recovery codes."""
+"""From the login page to the first page: password, too many tries, second factor and recovery codes."""
 
 import re
 import time

@@ -13,7 +13,7 @@ from tests.browser import axe, fixtures
 
 
 @pytest.fixture
-def looked_at(open_page, partner) -> tuple[Page, fixtures.Stage]:
+def looked_at(open_page, partner) -> tuple[Page, fixtures.Made]:
     page = open_page("superuser")
     return page, fixtures.set_up(partner, User.objects.get(is_superuser=True))
 
@@ -87,7 +87,7 @@ def test_user_ids_names_and_replies_are_text_on_every_page(looked_at):
     assert not missing
 
 
-def test_the_stage_is_as_bad_as_it_says(looked_at):
+def test_the_site_is_as_bad_as_it_says(looked_at):
     """Users were refused by a reply that is markup, and the pages that the other tests look at exist."""
     _, made = looked_at
     assert made.rejection.message and fixtures.IMAGE in made.rejection.message

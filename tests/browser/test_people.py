@@ -86,7 +86,7 @@ def test_a_file_is_shown_and_its_column_chosen_before_it_is_sent(page: Page, tmp
 
 
 def test_one_user_is_found_everywhere(page: Page, site: str, key: str):
-    """Our cohorts, what the destination was told, and what the receiving side, which is ours too, holds."""
+    """Our cohorts, what the destination was sent, and what the receiving side, which is ours too, holds."""
     address = site.replace("localhost", "127.0.0.1")
     buyers = world.cohort(["u1", "u2"], name="Recent buyers")
     listed = world.sync(buyers, world.destination(address, title="Acme", credential=key))
@@ -98,16 +98,16 @@ def test_one_user_is_found_everywhere(page: Page, site: str, key: str):
     page.get_by_role("link", name="Where is user X?").click()
     labelled(page, "User id, exactly").fill("u1")
     page.get_by_role("button", name="Find").click()
-    told = page.get_by_role("listitem")
-    expect(told.filter(has_text="Acme")).to_contain_text(
+    sent = page.get_by_role("listitem")
+    expect(sent.filter(has_text="Acme")).to_contain_text(
         "has this user as of version 1; the next run tells it"
     )
-    expect(told.filter(has_text="Bolt")).to_contain_text("has this user as of version 1")
+    expect(sent.filter(has_text="Bolt")).to_contain_text("has this user as of version 1")
     expect(page.get_by_text("Left in version 2")).to_be_visible()
     held = page.locator("section").filter(has_text="What partners sent us")
     expect(held).to_contain_text("[Amplitude] Recent buyers")
     expect(held).to_contain_text("True")
-    told.filter(has_text="Acme").get_by_role("link", name=re.compile("^told")).click()
+    sent.filter(has_text="Acme").get_by_role("link", name=re.compile("^sent")).click()
     expect(page.get_by_role("heading", name="Last request")).to_be_visible()
     page.goto("/admin/where/?user=nobody")
     expect(page.get_by_text("Nothing is known of nobody.")).to_be_visible()

@@ -17,7 +17,7 @@ from tests.browser.conftest import labelled
 from tests.partner import Fault, Partner
 
 
-def test_a_destination_from_a_preset_is_told_what_is_wrong_with_it(page: Page, partner: Partner):
+def test_a_destination_from_a_preset_is_reported_what_is_wrong_with_it(page: Page, partner: Partner):
     """An unknown variable is an error on its field; the test shows request and reply, and what to do."""
     page.goto("/admin/destinations/destination/add/")
     page.get_by_role("link", name=re.compile("^Amplitude list")).click()
@@ -28,8 +28,8 @@ def test_a_destination_from_a_preset_is_told_what_is_wrong_with_it(page: Page, p
     template = labelled(page, "Create template")
     template.fill('{"name": "$cohort_nmae"}')
     page.get_by_role("button", name="Save", exact=True).click()
-    beside = page.locator(".field-create_template")
-    expect(beside).to_contain_text("Unknown variable $cohort_nmae. Known here:")
+    row = page.locator(".field-create_template")
+    expect(row).to_contain_text("Unknown variable $cohort_nmae. Known here:")
     assert not Destination.objects.exists()
     labelled(page, "Create template").fill('{"name": "$external_name"}')
     labelled(page, "Credential").fill("wrong-key")

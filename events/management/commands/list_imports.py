@@ -31,7 +31,7 @@ class Command(BaseCommand):
             key = (imported.key or "not to be undone")[:12]
             state = f"undone {imported.undone_at:%Y-%m-%d %H:%M}" if imported.undone_at else ""
             source = f" from {imported.source}" if imported.source else ""
-            told = f"{key}  {imported.imported_at:%Y-%m-%d %H:%M}  {imported.rows:,} rows  {imported.name}"
-            self.stdout.write(f"{told}{source}  {state}".rstrip())
+            line = f"{key}  {imported.imported_at:%Y-%m-%d %H:%M}  {imported.rows:,} rows  {imported.name}"
+            self.stdout.write(f"{line}{source}  {state}".rstrip())
         for correction in corrections:
             self.stdout.write(f"{correction.at:%Y-%m-%d %H:%M}  {correction.by}  {correction.sentence}")

@@ -1,6 +1,6 @@
 """A scratch database and the settings for a chaos script: nothing of the project's own data is touched.
 
-    with stage("sqlite"):        # or "postgres"
+    with prepared("sqlite"):        # or "postgres"
         ...                      # Django is set up here, and the tables are made
 
 PostgreSQL is TEST_POSTGRES_URL, or user postgres at 127.0.0.1:5432; a database of its own is made there
@@ -26,7 +26,7 @@ POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 
 
 @contextmanager
-def stage(database: str, **environment: str) -> Iterator[None]:
+def prepared(database: str, **environment: str) -> Iterator[None]:
     """Set Django up on a scratch database; `environment` overrides settings by their variables."""
     with tempfile.TemporaryDirectory() as folder, _database(database, folder) as url:
         os.environ.update(
@@ -80,7 +80,7 @@ def _database(kind: str, folder: str) -> Iterator[str]:
 
 
 def processes() -> multiprocessing.context.ForkServerContext:
-    """Return a way to start processes with Django set up; call it within the stage.
+    """Return a way to start processes with Django set up; call it within `prepared`.
 
     They are forked from one that has no threads and no connections, in some milliseconds.
     """

@@ -63,7 +63,7 @@ def unlucky(user_id: str, status: int) -> Any:
     return fault
 
 
-def test_users_for_whom_no_request_went_through__are_not_told_as_rejected(
+def test_users_for_whom_no_request_went_through__are_not_reported_as_rejected(
     partner: Partner, sync: Sync
 ) -> None:
     world.fill(sync.cohort, world.users(20))
@@ -86,7 +86,7 @@ def test_users_for_whom_no_request_went_through__are_not_told_as_rejected(
     assert (row["rejected"], row["undelivered"]) == (0, 1)
 
 
-def test_users_whom_the_partner_refused__are_told_as_rejected(partner: Partner, sync: Sync) -> None:
+def test_users_whom_the_partner_refused__are_reported_as_rejected(partner: Partner, sync: Sync) -> None:
     world.fill(sync.cohort, world.users(20))
     partner.fault = unlucky("u0000015", 400)
     said, code = command("sync", str(sync))
@@ -232,7 +232,7 @@ def test_a_run_that_takes_away_half_of_more_than_a_hundred__waits_for_a_person(p
     assert run.reason.startswith("It would remove 51 of 102 users, half of them or more.")
 
 
-def test_a_limit_of_ones_own__takes_the_place_of_half(partner: Partner) -> None:
+def test_a_limit_of_ones_own__replaces_half(partner: Partner) -> None:
     sync = world.sync(world.cohort(world.users(102)), world.destination(partner.url))
     Sync.objects.update(hold_if_halved=True, guard_percent=80)
     world.run(sync)
