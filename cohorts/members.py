@@ -39,6 +39,15 @@ class Move(NamedTuple):
     now: bool
 
 
+def held_back_of(cohort_id: int) -> int:
+    """Return the cohort id under which those stand who are held back from a cohort, version by version.
+
+    They have the cohort's own version numbers, so that one UPDATE publishes both. Who is suppressed no more
+    is found there, whatever the source was that named them.
+    """
+    return -cohort_id
+
+
 def readable(cohort_id: int, version: int) -> None:
     """Raise UnreadableVersion unless the members of this version can be told exactly. 0 is empty."""
     if version == 0:
@@ -97,6 +106,31 @@ def in_version_page(cohort_id: int, version: int, after: str, limit: int) -> lis
              AND (left_version IS NULL OR left_version > %s)
            ORDER BY user_id LIMIT %s""",
         [cohort_id, after, version, version, limit],
+    )
+
+
+def is_like_identifier(user_id: str) -> bool:
+    """Say whether a user id looks like an address, a number or a hash: see `_identifiers_page`."""
+    return "@" in user_id or user_id.startswith("+") or len(user_id) == 64
+
+
+def identifiers_in(cohort_id: int, version: int) -> Iterator[list[str]]:
+    """Yield the members of a version of whom `is_like_identifier` is true, in pages."""
+    after, page = "", [""]
+    while page:
+        if page := _identifiers_page(cohort_id, version, after):
+            yield page
+            after = page[-1]
+
+
+def _identifiers_page(cohort_id: int, version: int, after: str) -> list[str]:
+    return _column(
+        """SELECT user_id FROM cohorts_member
+           WHERE cohort_id = %s AND user_id > %s AND entered_version <= %s
+             AND (left_version IS NULL OR left_version > %s)
+             AND (user_id LIKE '%%@%%' OR user_id LIKE '+%%' OR LENGTH(user_id) = 64)
+           ORDER BY user_id LIMIT %s""",
+        [cohort_id, after, version, version, PAGE],
     )
 
 
@@ -309,11 +343,11 @@ def drop_ended_page(cohort_id: int, floor: int, limit: int) -> int:
 
 
 def ownerless() -> int | None:
-    """Return the lowest id of a cohort that has members but is gone, or None."""
+    """Return the lowest id of a cohort that has members, or users held back, but is gone; or None."""
     # One index step for each cohort, however many members it has.
     step = Member.objects.aggregate(least=Min("cohort_id"))
     while (found := step["least"]) is not None:
-        if not Cohort.objects.filter(pk=found).exists():
+        if not Cohort.objects.filter(pk=abs(found)).exists():
             return int(found)
         step = Member.objects.filter(cohort_id__gt=found).aggregate(least=Min("cohort_id"))
     return None

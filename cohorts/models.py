@@ -43,18 +43,24 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
     def release_claim(self, pk: int, fence: int) -> bool:
         return self._claimed(pk, fence).update(claim_until=None, claim_owner="") == 1
 
-    def publish(self, pk: int, fence: int, *, number: int, size: int) -> bool:
+    def publish(self, pk: int, fence: int, *, number: int, size: int, held_back: int, **more: Any) -> bool:
         return (
             self._claimed(pk, fence).update(
                 version=number,
                 size=size,
+                held_back=held_back,
                 published_at=Now(),
                 held_number=None,
                 claim_until=None,
                 claim_owner="",
+                **more,
             )
             == 1
         )
+
+    def note_suppressions(self, pk: int, *, version: int, number: int) -> bool:
+        """Record that the published version is right as of this number of the list of suppressed people."""
+        return self.filter(pk=pk, version=version, suppressions__lt=number).update(suppressions=number) == 1
 
     def hold(self, pk: int, fence: int, *, number: int) -> bool:
         return self._claimed(pk, fence).update(held_number=number, claim_until=None, claim_owner="") == 1
@@ -159,6 +165,10 @@ class Cohort(Scheduled):
     version = models.PositiveIntegerField(default=0, editable=False)
     size = models.PositiveBigIntegerField(default=0, editable=False)
     published_at = models.DateTimeField(null=True, editable=False)
+    # How many the source named who are suppressed: see members.held_back_of.
+    held_back = models.PositiveBigIntegerField(default=0, editable=False)
+    # The last change of the list of suppressed people that the published version knows.
+    suppressions = models.PositiveBigIntegerField(default=0, editable=False)
     # The highest number ever given out, published or not: numbers are never used twice.
     last_number = models.PositiveIntegerField(default=0, editable=False)
     held_number = models.PositiveIntegerField(null=True, editable=False)
@@ -204,6 +214,9 @@ class CohortVersion(models.Model):
     size = models.PositiveBigIntegerField(default=0)
     entered = models.PositiveBigIntegerField(default=0)
     left = models.PositiveBigIntegerField(default=0)
+    held_back = models.PositiveBigIntegerField(
+        default=0, help_text="How many the source named who were left out, since they are suppressed."
+    )
     # What a calculated version was made from, and the instant as of which.
     definition = models.JSONField(null=True)
     as_of = models.DateTimeField(null=True)
@@ -222,6 +235,8 @@ class CohortVersion(models.Model):
 
 class Member(models.Model):
     """A user was in the cohort from `entered_version` until before `left_version` (NULL: still is).
+
+    Of a negative cohort id, a user was held back from the cohort of that number: see members.held_back_of.
 
     The table is in user order (composite key; WITHOUT ROWID on SQLite), so that a comparison reads
     it from front to back. There is no foreign key in the database: a check for each of a million

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from cohorts import members
 from cohorts.choices import VersionState
+from cohorts.members import held_back_of
 from cohorts.models import Cohort, CohortVersion
 from cohorts.refresh import rest_since
 
@@ -23,6 +24,10 @@ def prune(cohort_id: int, *, floor: int, before: datetime) -> int:
     floor = min(floor, _current_at(cohort_id, before))
     if not Cohort.objects.forget_below(cohort_id, floor):
         return 0
+    return _drop(cohort_id, floor) + _drop(held_back_of(cohort_id), floor)
+
+
+def _drop(cohort_id: int, floor: int) -> int:
     dropped = 0
     while True:
         began = time.monotonic()

@@ -3,6 +3,9 @@
     claim ─▶ wipe what a dead refresh left ─▶ compare new ids with stored ids ─▶ short transactions
           ─▶ guard: hold, or publish by one UPDATE
 
+Suppressed people (people/suppression.py) are left out here, wherever the ids come from, and kept apart:
+who is suppressed no more comes back by `apply_suppressions`, though nobody names them again.
+
 Each transaction begins with the conditional UPDATE that renews the claim; a refresh whose claim was
 taken over writes nothing more (ClaimLost). Readers never see a part of a version: a row counts only
 in the versions that are published.
@@ -23,6 +26,7 @@ from django.db.models.functions import Now
 from cohorts import members, owner
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion
+from people import suppression
 
 Ids = Sequence[str]
 # Who enters, who leaves, and how many users were compared for it.
@@ -35,6 +39,10 @@ RENEW_EVERY = 20.0
 BULK = 50_000
 # A cohort with more members than this is not halved unseen (`hold_if_halved`).
 HALVED_ABOVE = 100
+# What a version says as its source, and who decided, that was made because the list of suppressed people
+# changed: whoever changed the list decided, so that no guard holds the run that follows.
+BY_SUPPRESSION = "The list of suppressed people changed"
+SUPPRESSION = "suppression"
 
 
 class RefreshError(Exception):
@@ -59,25 +67,35 @@ class _Claim:
     number: int
     fence: int
     version: CohortVersion
+    # The last change of the list of suppressed people that this refresh knows; 0: nobody ever was.
+    suppressions: int = 0
     entered: int = 0
     left: int = 0
+    held_back: int = 0
     renewed: float = field(default_factory=time.monotonic)
     # When the next transaction may begin, so that others get their turn.
     rested: float = 0.0
 
-    def write(self, entered: list[str], left: list[str]) -> None:
-        """Write changes in one short transaction, and let others write before the next one."""
+    def write(self, entered: list[str], left: list[str], *, held_back: bool = False) -> None:
+        """Write changes in one short transaction, and let others write before the next one.
+
+        `held_back`: of those who are held back, not of the members.
+        """
+        cohort_id = members.held_back_of(self.cohort.pk) if held_back else self.cohort.pk
         if connection.vendor == "sqlite":
             time.sleep(max(0.0, self.rested - time.monotonic()))
         began = time.monotonic()
         with transaction.atomic():
             self.renew()
             if entered:
-                members.enter(self.cohort.pk, self.number, entered)
+                members.enter(cohort_id, self.number, entered)
             if left:
-                members.leave(self.cohort.pk, self.number, left)
-        self.entered += len(entered)
-        self.left += len(left)
+                members.leave(cohort_id, self.number, left)
+        if held_back:
+            self.held_back += len(entered) - len(left)
+        else:
+            self.entered += len(entered)
+            self.left += len(left)
         # What is read and compared meanwhile counts as rest: nothing is locked.
         ended = time.monotonic()
         self.rested = ended + (ended - began)
@@ -121,9 +139,11 @@ def replace(
     with _claimed(cohort_id, source, replace_held=replace_held, wait=wait) as claim:
         CohortVersion.objects.filter(pk=claim.version.pk).update(definition=definition, as_of=as_of)
         stored = members.pages_of_version(cohort_id, claim.cohort.version)
+        sieve = _Sieve(claim)
         with _relaxed():
-            _write_all(claim, _moves(stored, chain([first], incoming)), progress)
-        return _finish(claim, guarded=True)
+            seen = _write_all(claim, _moves(stored, sieve.passed(chain([first], incoming))), progress)
+            sieve.write(progress, seen)
+        return _finish(claim, guarded=True, suppressions=claim.suppressions)
 
 
 def amend(
@@ -143,16 +163,57 @@ def amend(
     joining, leaving = _ascending(add), _ascending(remove)
     first = next(joining, ()), next(leaving, ())
     with _claimed(cohort_id, source, replace_held=False, wait=wait) as claim:
-        moves = _named_moves(claim.cohort, chain([first[0]], joining), chain([first[1]], leaving))
+        sieve = _Sieve(claim)
+        moves = _named_moves(claim.cohort, sieve, chain([first[0]], joining), chain([first[1]], leaving))
         with _relaxed():
-            _write_all(claim, moves, progress)
+            seen = _write_all(claim, moves, progress)
+            sieve.write(progress, seen)
         return _finish(claim, guarded=False)
+
+
+def apply_suppressions(cohort_id: int, *, wait: float = 0.0) -> CohortVersion | None:
+    """Take out the members who are suppressed, and let in those held back who are not any more.
+
+    Looks only at whom the list's changes since the published version name. Returns the version that it
+    made; None when nobody moves. Raises RefreshError: a version that is held waits for a person first.
+    """
+    cohort, number = Cohort.objects.get(pk=cohort_id), suppression.number()
+    if cohort.suppressions >= number:
+        return None
+    if cohort.version == 0 or not any(entered or left for entered, left, _ in _suppressed_moves(cohort)):
+        Cohort.objects.note_suppressions(cohort_id, version=cohort.version, number=number)
+        return None
+    with _claimed(cohort_id, BY_SUPPRESSION, replace_held=False, wait=wait) as claim:
+        for entered, left, _ in _suppressed_moves(claim.cohort):
+            if entered or left:
+                claim.write(entered, left)
+                claim.write(left, entered, held_back=True)
+            claim.renew_if_due()
+        return _finish(claim, guarded=False, decided_by=SUPPRESSION, suppressions=claim.suppressions)
+
+
+def _suppressed_moves(cohort: Cohort) -> Iterator[Moves]:
+    """Yield who comes back, who is taken out, and how many were looked at; nobody twice."""
+    by_identifier = suppression.identifiers_changed_since(cohort.suppressions)
+    held = members.held_back_of(cohort.pk)
+    for page in suppression.changed_since(cohort.suppressions):
+        named = [one for one in page if not (by_identifier and members.is_like_identifier(one))]
+        out = suppression.among(named)
+        back = members.is_in_version(held, cohort.version, named) - out
+        gone = members.is_in_version(cohort.pk, cohort.version, named) & out
+        yield sorted(back), sorted(gone), len(page)
+    if by_identifier:
+        for page in members.identifiers_in(held, cohort.version):
+            yield sorted(set(page) - suppression.among(page)), [], len(page)
+        for page in members.identifiers_in(cohort.pk, cohort.version):
+            yield [], sorted(suppression.among(page)), len(page)
 
 
 def approve(cohort_id: int, number: int, *, by: str) -> None:
     """Publish a held version, in the name of a person. Raises RefreshError if it is held no more."""
     with _decided(cohort_id, number) as (claim, version):
-        if not Cohort.objects.publish(cohort_id, claim.claim_fence, number=number, size=version.size):
+        found = {"size": version.size, "held_back": version.held_back}
+        if not Cohort.objects.publish(cohort_id, claim.claim_fence, number=number, **found):
             raise ClaimLost("Another process is refreshing this cohort.")
         _set_state(version, VersionState.PUBLISHED, decided_by=by)
 
@@ -180,10 +241,13 @@ def _decided(cohort_id: int, number: int) -> Generator[tuple[Cohort, CohortVersi
 def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) -> Generator[_Claim]:
     cohort = _take_claim(cohort_id, wait=wait)
     version = CohortVersion(cohort=cohort, number=cohort.last_number, source=_clean(source))
-    claim = _Claim(cohort, cohort.last_number, cohort.claim_fence, version)
+    claim = _Claim(cohort, cohort.last_number, cohort.claim_fence, version, held_back=cohort.held_back)
     try:
         _begin(claim, replace_held=replace_held)
-        _wipe(claim)
+        claim.suppressions = suppression.number()
+        _wipe(claim, claim.cohort.pk)
+        if claim.suppressions:
+            _wipe(claim, members.held_back_of(claim.cohort.pk))
         yield claim
     except BaseException as error:
         _set_state(version, VersionState.FAILED, reason=str(error) or type(error).__name__)
@@ -234,13 +298,13 @@ def _begin(claim: _Claim, *, replace_held: bool) -> None:
         claim.version.save(force_insert=True)
 
 
-def _wipe(claim: _Claim) -> None:
+def _wipe(claim: _Claim, cohort_id: int) -> None:
     """Undo what no published version knows: the writes of a dead refresh, of a dropped version."""
     while True:
         began = time.monotonic()
         with transaction.atomic():
             claim.renew()
-            if not members.wipe_page(claim.cohort.pk, claim.cohort.version, WRITES):
+            if not members.wipe_page(cohort_id, claim.cohort.version, WRITES):
                 return
         rest_since(began)
 
@@ -276,27 +340,35 @@ def _set(setting: str, value: object) -> None:
         )
 
 
-def _write_all(claim: _Claim, moves: Iterator[Moves], progress: Callable[[int], None]) -> None:
-    """Write who enters and leaves as they come, in short transactions."""
+def _write_all(
+    claim: _Claim,
+    moves: Iterator[Moves],
+    progress: Callable[[int], None],
+    *,
+    seen: int = 0,
+    held_back: bool = False,
+) -> int:
+    """Write who enters and leaves as they come, in short transactions; return `seen` and the compared."""
     entered: list[str] = []
     left: list[str] = []
-    seen = 0
     for entering, leaving, compared in moves:
         seen += compared
         entered += entering
         left += leaving
         while len(entered) + len(left) >= WRITES:
             now = min(WRITES, len(entered))
-            claim.write(entered[:now], left[: WRITES - now])
+            claim.write(entered[:now], left[: WRITES - now], held_back=held_back)
             entered, left = entered[now:], left[WRITES - now :]
         claim.renew_if_due()
         progress(seen)
     if entered or left:
-        claim.write(entered, left)
+        claim.write(entered, left, held_back=held_back)
     progress(seen)
+    return seen
 
 
-def _finish(claim: _Claim, *, guarded: bool) -> CohortVersion:
+def _finish(claim: _Claim, *, guarded: bool, decided_by: str = "", **looked_at: int) -> CohortVersion:
+    """Publish or hold what was written. `looked_at`: what a published version is up to date with."""
     cohort, version = claim.cohort, claim.version
     size = cohort.size + claim.entered - claim.left
     if claim.entered + claim.left > BULK:
@@ -306,12 +378,15 @@ def _finish(claim: _Claim, *, guarded: bool) -> CohortVersion:
         done = (
             Cohort.objects.hold(cohort.pk, claim.fence, number=claim.number)
             if reason
-            else Cohort.objects.publish(cohort.pk, claim.fence, number=claim.number, size=size)
+            else Cohort.objects.publish(
+                cohort.pk, claim.fence, number=claim.number, size=size, held_back=claim.held_back, **looked_at
+            )
         )
         if not done:
             raise claim.lost()
         state = VersionState.HELD if reason else VersionState.PUBLISHED
-        _set_state(version, state, size=size, entered=claim.entered, left=claim.left, reason=reason)
+        counts = {"entered": claim.entered, "left": claim.left, "held_back": claim.held_back}
+        _set_state(version, state, size=size, reason=reason, decided_by=decided_by, **counts)
     return version
 
 
@@ -378,11 +453,60 @@ def _moves(stored: Iterator[Ids], incoming: Iterator[Ids]) -> Iterator[Moves]:
         yield entered, left, len(entered) + len(here)
 
 
-def _named_moves(cohort: Cohort, add: Iterator[Ids], remove: Iterator[Ids]) -> Iterator[Moves]:
+class _Sieve:
+    """Leaves suppressed people out of what a source names, and keeps who they are.
+
+    They are held in memory: as many as the source names of those on the list.
+    """
+
+    def __init__(self, claim: _Claim) -> None:
+        self._claim = claim
+        self._held_back = members.held_back_of(claim.cohort.pk)
+        self._moves: Iterator[Moves] = iter(())
+        self._entered: list[str] = []
+        self._left: list[str] = []
+
+    def passed(self, blocks: Iterable[Ids]) -> Iterator[Ids]:
+        """Yield the blocks of a new set of ids without suppressed people; the others are held back."""
+        if not self._claim.suppressions:
+            yield from blocks
+            return
+        held: list[str] = []
+        for block in blocks:
+            out = suppression.among(block)
+            held += sorted(out)
+            # An empty block would be taken for the end.
+            if passing := [user_id for user_id in block if user_id not in out] if out else block:
+                yield passing
+        self._moves = _moves(self._stored(), iter([held] if held else []))
+
+    def amend(self, join: list[str], leave: Ids) -> list[str]:
+        """Return who may join; the others are held back, and who leaves is held back no more."""
+        out = suppression.among(join) if self._claim.suppressions else set()
+        if out or self._claim.cohort.held_back:
+            version = self._claim.cohort.version
+            before = members.is_in_version(self._held_back, version, [*out, *leave])
+            inside = members.is_in_version(self._claim.cohort.pk, version, list(out))
+            self._entered += sorted(out - before - inside)
+            self._left += [user_id for user_id in leave if user_id in before]
+            self._moves = iter([(self._entered, self._left, 0)])
+        return [user_id for user_id in join if user_id not in out] if out else join
+
+    def write(self, progress: Callable[[int], None], seen: int) -> None:
+        """Write who is held back now, and who is no more."""
+        _write_all(self._claim, self._moves, progress, seen=seen, held_back=True)
+
+    def _stored(self) -> Iterator[Ids]:
+        if not self._claim.cohort.held_back:
+            return iter(())
+        return members.pages_of_version(self._held_back, self._claim.cohort.version)
+
+
+def _named_moves(cohort: Cohort, sieve: _Sieve, add: Iterator[Ids], remove: Iterator[Ids]) -> Iterator[Moves]:
     """Of users to add and to remove keep those for whom that changes something; who is in both leaves."""
     for joining, leaving in _aligned(add, remove):
         leave = set(leaving)
-        join = [user_id for user_id in joining if user_id not in leave]
+        join = sieve.amend([user_id for user_id in joining if user_id not in leave], leaving)
         inside = members.is_in_version(cohort.pk, cohort.version, [*join, *leaving])
         entered = [user_id for user_id in join if user_id not in inside]
         left = [user_id for user_id in leaving if user_id in inside]

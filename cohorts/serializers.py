@@ -19,6 +19,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             *Cohort.CONFIG_FIELDS,
             "version",
             "size",
+            "held_back",
             "published_at",
             "held_number",
             "next_due_at",
@@ -27,7 +28,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             "created_at",
         ]
         read_only_fields = [
-            *("version", "size", "published_at", "held_number", "next_due_at"),
+            *("version", "size", "held_back", "published_at", "held_number", "next_due_at"),
             *("calculation_error", "calculation_failed_at", "created_at"),
         ]
 
@@ -100,6 +101,7 @@ class VersionSerializer(serializers.ModelSerializer[CohortVersion]):
             "size",
             "entered",
             "left",
+            "held_back",
             "reason",
             "decided_by",
         ]

@@ -34,6 +34,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "admin:syncs_driver_changelist",
                 "syncs.view_driver",
             ),
+            (
+                "Suppressed people",
+                "block",
+                "admin:people_suppression_changelist",
+                "people.view_suppression",
+            ),
             ("Alerts", "notifications", "admin:syncs_alert_changelist", "syncs.view_alert"),
         ),
     ),

@@ -14,12 +14,14 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-APPS = ("events", "cohorts", "destinations", "syncs", "receiving")
+APPS = ("events", "people", "cohorts", "destinations", "syncs", "receiving")
 OPERATING = (
     "syncs.run_sync",
     "destinations.pause_destination",
     "cohorts.add_upload",
     "cohorts.change_cohortversion",
+    "people.add_suppression",
+    "people.change_suppression",
 )
 
 

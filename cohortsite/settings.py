@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "events",
+    "people",
     "cohorts",
     "destinations",
     "syncs",
@@ -301,6 +302,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "SuppressionKindEnum": "people.identifiers.Kind",
         "RunStateEnum": "syncs.choices.RunState",
         "RunModeEnum": "syncs.choices.RunMode",
         "RejectionStateEnum": "syncs.choices.RejectionState",

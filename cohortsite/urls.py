@@ -28,6 +28,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("account/", include("cohortsite.account_urls")),
     path("api/v1/", include("events.urls")),
+    path("api/v1/", include("people.urls")),
     path("api/v1/", include("cohorts.urls")),
     path("api/v1/", include("destinations.urls")),
     path("api/v1/", include("syncs.urls")),

@@ -19,6 +19,7 @@ from django.urls import reverse
 
 from cohorts.models import Cohort, CohortVersion, Member
 from events.user_ids import InvalidUserId, check_user_id
+from people import suppression
 from receiving import reading
 from receiving.errors import NotFound
 from receiving.models import Workspace
@@ -92,6 +93,7 @@ def _found(user_id: str, request: HttpRequest) -> dict[str, Any]:
         ],
         "holdings": held,
         "found": True,
+        "suppressed": bool(suppression.among([user_id])),
         "nothing": not (memberships or rejections or held),
     }
 

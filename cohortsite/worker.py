@@ -20,7 +20,7 @@ from cohorts.importing import import_waiting
 from cohortsite import heartbeat, silence
 from events import arrivals
 from receiving.search import run_searches
-from syncs import alerts, due, reporting
+from syncs import alerts, due, reporting, suppressing
 from syncs.delivery.slots import POLL, SLOTS, Report, Slots
 from syncs.models import Run
 
@@ -104,6 +104,7 @@ def _log_ended(destination: int, since: datetime) -> datetime:
 
 def look_after(stop: threading.Event) -> None:
     """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
+    suppressing.take_effect()
     for upload in import_waiting():
         log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
         if stop.is_set():

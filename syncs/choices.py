@@ -16,6 +16,7 @@ class Trigger(TextChoices):
     API = "api", "REST API"
     LIST_GONE = "list_gone", "The partner lost its list"
     RENAMED = "renamed", "The name at the partner changed"
+    SUPPRESSED = "suppressed", "People were suppressed, or are not any more"
     CAUGHT_UP = "caught_up", "The cohort had moved on"
 
 

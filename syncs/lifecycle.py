@@ -6,7 +6,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
+from cohorts import refresh
 from cohorts.models import Cohort
+from people import suppression
 from syncs import guard
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
 from syncs.models import Driver, Rejection, Run, Sync
@@ -29,6 +31,8 @@ def start(
     on with its own target.
     """
     sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
+    if mode != RunMode.EMPTY and sync.cohort.suppressions < suppression.number():
+        _leave_out_suppressed(sync)
     if sync.archived_at and mode != RunMode.EMPTY:
         raise CannotRun(f"{sync} is archived.")
     if sync.cohort.version == 0 and mode != RunMode.EMPTY:
@@ -50,6 +54,15 @@ def start(
     except IntegrityError:
         # Somebody else made one between our look and our insert.
         return sync.runs.get(state__in=OPEN_RUNS)
+
+
+def _leave_out_suppressed(sync: Sync) -> None:
+    """Bring the cohort up to date with the list of suppressed people. CannotRun when that must wait."""
+    try:
+        refresh.apply_suppressions(sync.cohort_id)
+    except refresh.RefreshError as error:
+        raise CannotRun(f"Suppressed people cannot be taken out of {sync.cohort.name} yet: {error}") from None
+    sync.cohort.refresh_from_db()
 
 
 def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool = False) -> Run:

@@ -21,7 +21,8 @@ SAMPLE = 20
 class Preview:
     """Counts are of users, exact but for those that `at_least` names; samples hold the first, in user order.
 
-    `first_request` is the request as it would be sent, the credential masked; '' when there is none.
+    `held_back`: whom the cohort's source names and who are suppressed. `first_request` is the request as it
+    would be sent, the credential masked; '' when there is none.
     """
 
     sync: str
@@ -31,6 +32,7 @@ class Preview:
     adds: int
     removes: int
     retries: int
+    held_back: int
     sample_adds: list[str]
     sample_removes: list[str]
     external_name: str
@@ -75,6 +77,7 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
         from_version=run.from_version,
         to_version=run.to_version,
         **counts,
+        held_back=0 if mode == RunMode.EMPTY else sync.cohort.held_back,
         sample_adds=first_adds[:SAMPLE],
         sample_removes=first_removes[:SAMPLE],
         external_name=sync.external_name,

@@ -284,6 +284,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
     adds = serializers.IntegerField(help_text="Users who would be added.")
     removes = serializers.IntegerField(help_text="Users who would be removed.")
     retries = serializers.IntegerField(help_text="Rejected users whose turn it is.")
+    held_back = serializers.IntegerField(help_text="Users of the cohort who are suppressed: not sent.")
     sample_adds = serializers.ListField(child=serializers.CharField())
     sample_removes = serializers.ListField(child=serializers.CharField())
     external_name = serializers.CharField()

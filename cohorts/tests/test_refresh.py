@@ -223,13 +223,13 @@ def test_what_a_refresh_asks_of_the_database_is_counted(users, django_assert_max
     pages = users // members.PAGE
     # Each transaction: its beginning, the claim, the write, its end.
     writes = users // refresh.WRITES
-    with django_assert_max_num_queries(22 + 4 * writes):
+    with django_assert_max_num_queries(23 + 4 * writes):
         refresh.replace(cohort.pk, ids, source="first")
-    with django_assert_max_num_queries(22 + pages):
+    with django_assert_max_num_queries(23 + pages):
         refresh.replace(cohort.pk, ids, source="nobody moves")
-    with django_assert_max_num_queries(26 + pages):
+    with django_assert_max_num_queries(27 + pages):
         refresh.replace(cohort.pk, ids[1:], source="one leaves")
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(26):
         refresh.amend(cohort.pk, add=ids[:1], source="one is named")
 
 

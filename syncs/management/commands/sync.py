@@ -87,9 +87,10 @@ def _chosen(names: list[str], every: bool) -> list[Sync]:
 def _show(shown: Preview) -> None:
     console = Console(highlight=False)
     retries = f", {shown.retries:,} rejected users tried again" if shown.retries else ""
+    held_back = f" {shown.held_back:,} suppressed users are held back." if shown.held_back else ""
     console.print(
         f"{shown.sync}: version {shown.from_version} → {shown.to_version}, "
-        f"{shown.adds:,} adds, {shown.removes:,} removes{retries}. Nothing was sent.",
+        f"{shown.adds:,} adds, {shown.removes:,} removes{retries}.{held_back} Nothing was sent.",
         markup=False,
     )
     for what, sample in (("adds", shown.sample_adds), ("removes", shown.sample_removes)):

@@ -1,0 +1,87 @@
+"""People: who is sent nowhere."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from events.user_ids import UserIdField
+from people.identifiers import Kind
+
+
+class SuppressionQuerySet(models.QuerySet["Suppression"]):
+    def due(self) -> SuppressionQuerySet:
+        """Those whose time began or ended since it was last noted."""
+        now = timezone.now()
+        over = Q(until__lte=now)
+        return self.filter(
+            Q(active=True) & over | Q(active=False, since__lte=now) & ~over & Q(lifted_at=None)
+        )
+
+
+class Suppression(models.Model):
+    """A person who is sent nowhere, while it is active.
+
+    `value`: the user id, or the hash of an identifier (see identifiers.digests_of): an address that was
+    given in clear is not kept. Rows stay when they are over, so that the list says who was on it.
+    """
+
+    kind = models.CharField("by", max_length=20, choices=Kind)
+    value = UserIdField()
+    hint = models.CharField(max_length=300, blank=True, help_text="What is shown in place of a hash.")
+    reason = models.CharField(max_length=200, blank=True)
+    source = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    since = models.DateTimeField(default=timezone.now)
+    until = models.DateTimeField(null=True, blank=True)
+    lifted_at = models.DateTimeField(null=True, editable=False)
+    active = models.BooleanField(default=False, editable=False)
+    # The number of the list's last change that concerned it: cohorts that know a lower one look it up.
+    changed = models.PositiveBigIntegerField(default=0, editable=False)
+    # A run of each sync that it concerns was asked for, too, and not begun yet.
+    at_once = models.BooleanField(default=False, editable=False)
+
+    objects: ClassVar[models.Manager[Suppression]] = SuppressionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name, verbose_name_plural = "suppressed person", "suppressed people"
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "value"], name="suppression_once"),
+            # A time that ends before it begins would be a mistake that suppresses nobody.
+            models.CheckConstraint(
+                condition=Q(until=None) | Q(until__gt=F("since")), name="suppression_ends_after_it_began"
+            ),
+        ]
+        indexes = [
+            # A refresh's question: which of these ids?
+            models.Index(fields=["kind", "value"], condition=Q(active=True), name="suppression_active"),
+            # A cohort's question: who changed since I looked?
+            models.Index(fields=["changed"], name="suppression_changed"),
+            # Whose time begins or ends?
+            models.Index(fields=["until"], condition=Q(active=True), name="suppression_ends"),
+            models.Index(
+                fields=["since"], condition=Q(active=False, lifted_at=None), name="suppression_begins"
+            ),
+            models.Index(fields=["id"], condition=Q(at_once=True), name="suppression_at_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.hint or self.value
+
+
+class SuppressionClock(models.Model):
+    """One row: the number of the list's last change. Whoever changes the list raises it in the same
+    transaction, so that who reads a number can see every change up to it.
+    """
+
+    number = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.number)

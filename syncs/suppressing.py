@@ -1,0 +1,54 @@
+"""What follows for cohorts and syncs when the list of suppressed people has changed."""
+
+import logging
+from contextlib import suppress
+
+from django.db.models import Exists, OuterRef
+
+from cohorts import refresh
+from cohorts.models import Cohort, CohortVersion
+from people import suppression
+from people.models import Suppression
+from syncs.choices import Trigger
+from syncs.lifecycle import CannotRun, start
+from syncs.models import Run, Sync
+
+log = logging.getLogger(__name__)
+
+
+def take_effect() -> list[Run]:
+    """Bring every cohort up to date with the list, and begin the runs that were asked for at once.
+
+    A cohort that has a version held for approval waits for that decision: until then it cannot be sent
+    (see lifecycle.start) if somebody in it is suppressed.
+    """
+    number, busy = suppression.number(), False
+    for cohort in Cohort.objects.filter(version__gt=0, suppressions__lt=number, held_number=None):
+        try:
+            refresh.apply_suppressions(cohort.pk)
+        except refresh.CohortBusy:
+            busy = True
+        except refresh.RefreshError as error:
+            log.warning("Suppressed people were not taken out of %s: %s", cohort.key, error)
+    asked = Suppression.objects.filter(at_once=True, changed__lte=number)
+    if busy or not asked.exists():
+        return []
+    runs = [run for sync in _concerned() if (run := _started(sync))]
+    asked.update(at_once=False)
+    return runs
+
+
+def _concerned() -> list[Sync]:
+    """Return the syncs whose partner does not know yet of a version that the list made."""
+    unknown = CohortVersion.objects.filter(
+        cohort=OuterRef("cohort"), number__gt=OuterRef("settled_version"), source=refresh.BY_SUPPRESSION
+    )
+    # A sync that never ran holds nobody, and gets nobody before its time.
+    syncs = Sync.objects.filter(Exists(unknown), archived_at=None, enabled=True)
+    return list(syncs.exclude(settled_version=0, dirty=False))
+
+
+def _started(sync: Sync) -> Run | None:
+    with suppress(CannotRun):
+        return start(sync, trigger=Trigger.SUPPRESSED)
+    return None
