@@ -9,7 +9,7 @@ fixtures.set_up()
 from django.db import connections  # noqa: E402
 
 from syncs.choices import BatchState  # noqa: E402
-from syncs.delivery import drive, lease, record  # noqa: E402
+from syncs.delivery import drive, lease, outbox, record  # noqa: E402
 
 # A driver's lease in these processes, in seconds beyond a request's deadline; None: as it is.
 Margin = float | None
@@ -20,7 +20,7 @@ def drive_once(destination_id: int, variant: str = "", margin: Margin = None) ->
     if variant == "record-first":
         _record_first()
     if margin is not None:
-        lease.MARGIN, drive.RENEW_EVERY = margin, margin / 4
+        lease.MARGIN, outbox.RENEW_EVERY = margin, margin / 4
     try:
         drive.drive(destination_id, stop=threading.Event())
     finally:

@@ -78,7 +78,8 @@ def work(job: str, seconds: float, outcomes) -> None:
 def _drive(number):
     from syncs import lifecycle
     from syncs.choices import RunMode, RunState, Trigger
-    from syncs.delivery.drive import How, drive
+    from syncs.delivery.drive import drive
+    from syncs.delivery.ended import How
     from syncs.models import Sync
 
     sync = Sync.objects.get(cohort__key=f"busy-{number}")

@@ -79,14 +79,14 @@ MUTANTS = [
     ),
     Mutant(
         "what a failed transaction counted is dropped with it",
-        "syncs/delivery/drive.py",
-        "self.changed, self.writes, self.feeds = [], [], []",
-        "self.changed, self.writes = [], []",
+        "syncs/delivery/outbox.py",
+        "self.batches, self.writes, self._runs = [], [], {}\n\n    def relax",
+        "self.batches, self.writes = [], []\n\n    def relax",
         ("tests/test_odd_partner.py",),
     ),
     Mutant(
         "batches that wait are sent in their order",
-        "syncs/delivery/drive.py",
+        "syncs/delivery/queues.py",
         "            for work in waiting:",
         "            for work in reversed(waiting):",
         ("tests/test_odd_partner.py",),
@@ -114,10 +114,11 @@ MUTANTS = [
     ),
     Mutant(
         "only success settles",
-        "syncs/delivery/drive.py",
-        "or state == RunState.CANCELLED:\n                then(feed.run)",
+        "syncs/delivery/admission.py",
+        "or state == RunState.CANCELLED:\n                then(active.run)",
         "or state == RunState.CANCELLED:\n                "
-        "Sync.objects.settle(feed.run.sync_id, version=feed.run.to_version)\n                then(feed.run)",
+        "Sync.objects.settle(active.run.sync_id, version=active.run.to_version)\n                "
+        "then(active.run)",
     ),
     Mutant(
         "a list that is gone holds nobody",
@@ -159,9 +160,9 @@ MUTANTS = [
     ),
     Mutant(
         "a request without a reply may have arrived",
-        "syncs/delivery/judge.py",
-        "batch.unknown_outcome |= later or result.unknown_outcome",
-        "batch.unknown_outcome |= False",
+        "syncs/delivery/outcomes.py",
+        "return later or reply.unknown_outcome",
+        "return False",
         (MODEL, MACHINE),
     ),
     Mutant(
@@ -173,16 +174,16 @@ MUTANTS = [
     ),
     Mutant(
         "a run ends when what is in flight of it has come back",
-        "syncs/delivery/drive.py",
-        "if feed.ended and not feed.flying",
-        "if feed.ended",
+        "syncs/delivery/admission.py",
+        "if feed.active.ended and not self.queues.requests_of(feed.active):",
+        "if feed.active.ended:",
         (LIFECYCLE,),
     ),
     Mutant(
         "nothing is recorded as delivered before the reply",
-        "syncs/delivery/drive.py",
+        "syncs/delivery/loop.py",
         "        work.stored = True\n",
-        "        work.stored = True\n        work.batch.state = BatchState.DELIVERED\n",
+        "        work.stored = True\n        work.batch.state = 'delivered'\n",
     ),
     # Rejected users.
     Mutant(
@@ -236,9 +237,9 @@ MUTANTS = [
     ),
     Mutant(
         "nobody is rejected before somebody was accepted",
-        "syncs/delivery/judge.py",
-        "elif (work.narrowing.rejected or work.narrowing.undelivered) and not work.feed.accepted:",
-        "elif False:",
+        "syncs/delivery/outcomes.py",
+        "if (narrowing.rejected or narrowing.undelivered) and not facts.accepted:",
+        "if False:",
         (HTTP, ODD, MODEL),
     ),
     Mutant(
@@ -250,30 +251,30 @@ MUTANTS = [
     ),
     Mutant(
         "until somebody was taken, users are tried alone",
-        "syncs/delivery/judge.py",
-        "alone=not feed.accepted and feed.refused >= ALONE_AFTER",
+        "syncs/delivery/outcomes.py",
+        "alone=not facts.accepted and refused >= ALONE_AFTER",
         "alone=False",
         (REFUSED,),
     ),
     Mutant(
         "one witness proves nothing",
-        "syncs/delivery/judge.py",
-        "len(feed.witnesses) < WITNESSES",
+        "syncs/delivery/outcomes.py",
+        "facts.witnesses < WITNESSES",
         "False",
         (REFUSED,),
     ),
     Mutant(
         "who was refused before does not decide about the partner",
-        "syncs/delivery/judge.py",
-        "if works and all(work.retried for work in works):",
-        "if False:",
+        "syncs/delivery/outcomes.py",
+        "LeaveRetries() if facts.only_refused_before else _refuses_everybody(facts)",
+        "_refuses_everybody(facts)",
         (REFUSED,),
     ),
     Mutant(
         "a list that is older than the run and takes nobody is gone",
-        "syncs/delivery/judge.py",
-        "drive.endpoint.kind == Kind.LIST and not _made_the_list(feed)",
-        "False",
+        "syncs/delivery/outcomes.py",
+        "if facts.is_list and not facts.made_list:",
+        "if False:",
         (REFUSED,),
     ),
     # Drivers, renames.
@@ -289,7 +290,7 @@ MUTANTS = [
     ),
     Mutant(
         "a thread starts no request that may outlast the lease",
-        "syncs/delivery/drive.py",
+        "syncs/delivery/sender.py",
         "if self.lease.remaining() <= self.endpoint.deadline:",
         "if False:",
         (LIFECYCLE,),

@@ -9,7 +9,7 @@ from destinations.payloads import external_name
 from destinations.transport import describe
 from syncs.choices import RunMode, Step
 from syncs.delivery import rejections
-from syncs.delivery.feed import Feed
+from syncs.delivery.active import ActiveRun
 from syncs.lifecycle import CannotRun, mode_owed
 from syncs.models import Run, Sync
 from syncs.plan import Plan
@@ -65,10 +65,10 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
         from_dirty=sync.dirty,
     )
     plan = Plan.of(run)
-    feed = Feed(run, endpoint, None)
+    active = ActiveRun(run, endpoint, None)
     creates = endpoint.kind == Kind.LIST and sync.list_id is None and mode != RunMode.EMPTY
-    adds, first_adds = _counted(plan, Step.ADD, most, max(SAMPLE, feed.most))
-    removes, first_removes = _counted(plan, Step.REMOVE, most, max(SAMPLE, feed.most))
+    adds, first_adds = _counted(plan, Step.ADD, most, max(SAMPLE, active.most))
+    removes, first_removes = _counted(plan, Step.REMOVE, most, max(SAMPLE, active.most))
     counts = {"adds": adds, "removes": removes, "retries": _retries(run, plan, most)}
     recorded = {"adds"} if plan.is_recorded(Step.ADD) else set()
     return Preview(
@@ -82,7 +82,7 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
         sample_removes=first_removes[:SAMPLE],
         external_name=sync.external_name,
         creates_list=creates,
-        first_request=_first_request(feed, {Step.ADD: first_adds, Step.REMOVE: first_removes}, creates),
+        first_request=_first_request(active, {Step.ADD: first_adds, Step.REMOVE: first_removes}, creates),
         at_least=tuple(
             name for name, n in counts.items() if most is not None and n >= most and name not in recorded
         ),
@@ -107,10 +107,10 @@ def _retries(run: Run, plan: Plan, most: int | None) -> int:
     return found
 
 
-def _first_request(feed: Feed, first: dict[Step, list[str]], creates: bool) -> str:
+def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: bool) -> str:
     if creates:
-        return describe(feed.encode(Step.CREATE, []), feed.endpoint)
+        return describe(active.encode(Step.CREATE, []), active.endpoint)
     for step, users in first.items():
         if users:
-            return describe(feed.encode(step, users[: feed.most]), feed.endpoint)
+            return describe(active.encode(step, users[: active.most]), active.endpoint)
     return ""

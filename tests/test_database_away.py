@@ -9,6 +9,7 @@ from cohortsite import worker
 from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.delivery import drive
+from syncs.delivery.ended import How
 from syncs.models import Driver
 from tests import world
 from tests.partner import Partner
@@ -33,7 +34,7 @@ def cut_sessions() -> None:
 
 
 def goes_on(sync, run, ended) -> None:
-    assert ended.how == drive.How.PARKED
+    assert ended.how == How.PARKED
     assert "database was away" in ended.reason and "error of this program" not in ended.reason
     driver = Driver.objects.get(destination=sync.destination)
     run.refresh_from_db()
@@ -69,7 +70,7 @@ def test_a_database_that_stays_away_for_some_turns_gets_its_destination_back(par
             raise OperationalError("server closed the connection unexpectedly")
         lease(self)
 
-    monkeypatch.setattr(drive, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(drive, "ASK_EVERY", 0.01)
     monkeypatch.setattr(drive.leases.Lease, "renew", renew)
     ended = world.go(sync.destination)
     assert len(calls) == 8, "it was tried until the database answered"

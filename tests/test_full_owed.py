@@ -53,7 +53,7 @@ def begun_and_left(partner, how) -> Sync:
 
 @pytest.mark.parametrize("how", ["cancelled", "failed", "failed, then cancelled"])
 def test_the_next_run_is_full_although_changes_were_asked_for(partner, monkeypatch, how):
-    monkeypatch.setattr("syncs.delivery.drive.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("syncs.delivery.loop.LOOK_EVERY", 0.0)
     sync = begun_and_left(partner, how)
     assert sync.full_owed
     run = world.run(sync)
@@ -67,7 +67,7 @@ def test_the_next_run_is_full_although_changes_were_asked_for(partner, monkeypat
 
 
 def test_it_is_shown_and_counted_in_the_dry_run(partner, monkeypatch):
-    monkeypatch.setattr("syncs.delivery.drive.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("syncs.delivery.loop.LOOK_EVERY", 0.0)
     sync = begun_and_left(partner, "cancelled")
     found = preview(sync)
     assert (found.mode, found.adds) == (RunMode.FULL, 100)
@@ -75,7 +75,7 @@ def test_it_is_shown_and_counted_in_the_dry_run(partner, monkeypatch):
 
 
 def test_starting_over_owes_nothing(partner, monkeypatch):
-    monkeypatch.setattr("syncs.delivery.drive.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("syncs.delivery.loop.LOOK_EVERY", 0.0)
     sync = begun_and_left(partner, "cancelled")
     lifecycle.reset(sync)
     sync.refresh_from_db()

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from syncs import lifecycle
 from syncs.choices import RunState, Trigger
-from syncs.delivery import drive, record
+from syncs.delivery import record
+from syncs.delivery.ended import How
 from syncs.models import Attempt, Batch, Driver, Rejection, Run
 from tests import world
 from tests.partner import Fault, Partner
@@ -80,7 +81,7 @@ def test_batches_that_wait_for_a_canary__are_sent_in_their_order(partner):
 
     partner.fault = fault
     runs = [lifecycle.start(sync, trigger=Trigger.PERSON) for sync in syncs]
-    assert world.go(to).how == drive.How.DONE
+    assert world.go(to).how == How.DONE
     assert Batch.objects.filter(step="add", size=1, user_ids__isnull=False).exists(), "no canary was sent"
     for run in runs:
         planned = Batch.objects.filter(run=run, step="add", user_ids__isnull=True).order_by("pk")
@@ -149,7 +150,7 @@ def test_while_the_breaker_is_open__a_long_retry_after_is_heeded(partner):
     partner.fault = lambda call: Fault(429, {}, headers={"Retry-After": "80000"})
     before = timezone.now()
     ended = world.go(sync.destination)
-    assert ended.how == drive.How.PARKED
+    assert ended.how == How.PARKED
     assert ended.next_at is not None
     run.refresh_from_db()
     assert (ended.next_at - before).total_seconds() >= 79  # RETRY_TIME_SCALE is 0.001

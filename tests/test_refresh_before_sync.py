@@ -17,7 +17,7 @@ from events import spool
 from events.compact import compact
 from syncs import lifecycle
 from syncs.choices import RunState, Trigger
-from syncs.delivery.drive import How
+from syncs.delivery.ended import How
 from syncs.delivery.slots import drive_runs
 from syncs.models import Run, Sync
 from tests import world

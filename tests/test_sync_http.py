@@ -13,8 +13,8 @@ from destinations import retry
 from destinations.errors import Temporary
 from syncs import due, lifecycle
 from syncs.choices import BatchState, RejectionState, RunMode, RunState, Step, Trigger
-from syncs.delivery import drive
-from syncs.delivery.drive import How
+from syncs.delivery import drive, loop
+from syncs.delivery.ended import How
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 from tests import world
 from tests.partner import Fault, Partner
@@ -250,7 +250,7 @@ def test_the_waits_are_those_of_the_protocol_by_an_injected_clock(partner, monke
     stop = threading.Event()
     for _ in range(12):
         # In one process a wait passes by the clock; a longer one is over when its time has come.
-        monkeypatch.setattr(drive.time, "monotonic", lambda: real() + moved[0])
+        monkeypatch.setattr(time, "monotonic", lambda: real() + moved[0])
         monkeypatch.setattr(stop, "wait", lambda seconds: moved.__setitem__(0, moved[0] + seconds))
         ended = drive.drive(sync.destination_id, stop=stop)
         if len(times) >= 9:
@@ -650,7 +650,7 @@ def test_a_property_destination_that_answers_404_later_is_paused_and_loses_no_li
 
 
 def test_a_cancelled_run_finishes_what_is_in_flight_and_the_next_puts_all_right(partner, monkeypatch):
-    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     sync = setup(partner, world.users(3000), batch_size=100)
     world.run(sync)
     world.fill(sync.cohort, world.users(3000, first=1500))
@@ -676,7 +676,7 @@ def test_a_cancelled_run_finishes_what_is_in_flight_and_the_next_puts_all_right(
 
 
 def test_a_cancelled_emptying_run_is_put_right_for_those_who_never_moved(partner, monkeypatch):
-    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     sync = setup(partner, world.users(1000), batch_size=100, threads=1)
     world.run(sync)
     partner.fault = lambda call: Run.objects.update(cancel_requested=True) and connection.close()

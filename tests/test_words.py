@@ -34,8 +34,6 @@ KEPT = {"list_id_place", "find_places", "read_places", "STORIES"} | {
     "check_place", "check_find_places", "check_read_places"
 }  # fmt: skip
 STAGING = {"events/importing.py", "events/staging.py", "events/tests/test_staging.py"}
-# Being rebuilt.
-DELIVERY = {"syncs/delivery/drive.py": {"flying", "room"}, "syncs/delivery/feed.py": {"flying"}}
 
 
 def words_of(name: str) -> set[str]:
@@ -58,9 +56,7 @@ def test_no_name_in_the_code_is_a_private_word() -> None:
         for path in files()
         if path.suffix == ".py" and "migrations" not in str(path) and path != Path(__file__)
         for name in names_in(path) - KEPT
-        if words_of(name)
-        - ({"stage"} if relative(path) in STAGING else set())
-        - DELIVERY.get(relative(path), set())
+        if words_of(name) - ({"stage"} if relative(path) in STAGING else set())
     ]
     assert found == [], PRIVATE
 

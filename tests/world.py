@@ -10,6 +10,7 @@ from destinations.payloads import external_name
 from syncs import lifecycle
 from syncs.choices import RunMode, Trigger
 from syncs.delivery import drive
+from syncs.delivery.ended import Ended
 from syncs.models import Driver, Rejection, Run, Sync
 
 _numbers = itertools.count(1)
@@ -77,7 +78,7 @@ def run(of: Sync, mode: str = RunMode.CHANGES, **more) -> Run:
     return started
 
 
-def go(to: Destination, *, stop: threading.Event | None = None) -> drive.Ended:
+def go(to: Destination, *, stop: threading.Event | None = None) -> Ended:
     ended = drive.drive(to.pk, stop=stop or threading.Event())
     to.refresh_from_db()
     return ended

@@ -1,527 +1,395 @@
-"""What follows from a reply: the table of docs/delivery.md, for a batch, a run, a destination."""
+"""What a thread brought back: judged by `outcomes`, and done here. All writes join the next transaction."""
 
 import random
-import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.utils import timezone
 
 from cohorts import members
-from destinations import retry
-from destinations.endpoint import Kind
-from destinations.errors import (
-    DeliveryError,
-    ListGone,
-    NotFound,
-    Refused,
-    Rejected,
-    Temporary,
-    TooLarge,
-)
+from destinations.endpoint import Endpoint, Kind
+from destinations.errors import DeliveryError, NotFound, Rejected, Temporary
 from destinations.models import Destination
 from destinations.payloads import Request
 from destinations.transport import Reply, describe
 from syncs import lifecycle
 from syncs.choices import BatchState, RejectionKind, RunMode, RunState, Step, Trigger
-from syncs.delivery import lease as leases
-from syncs.delivery import rejections
-from syncs.delivery.feed import Feed, Work
-from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
+from syncs.delivery import outcomes, rejections
+from syncs.delivery.active import ActiveRun
+from syncs.delivery.admission import Admission
+from syncs.delivery.breaker import Breaker
+from syncs.delivery.ended import Ending
+from syncs.delivery.outbox import Outbox
+from syncs.delivery.outcomes import Facts, Outcome
+from syncs.delivery.queues import Queues
+from syncs.delivery.work import Canary, CreateList, SendUsers, Work
+from syncs.models import Attempt, Driver, Rejection, Run, Sync
 
-if TYPE_CHECKING:
-    from syncs.delivery.drive import Drive, Result
-
-# After so many refusals in a row, somebody whom the partner holds is asked for.
-REFUSALS = 20
-# While nobody was accepted: after so many refusals users are tried alone; and when so many were refused by
-# themselves and nobody was taken, the partner refuses everybody. With the requests under way 30 in all.
-ALONE_AFTER = 4
-ALL_AT_FAULT = 14
-# One witness proves nothing, who may be unknown since yesterday: so many are asked.
-WITNESSES = 5
-SPENT_IN_A_ROW = 3
-PROBE_AFTER = 5 * 60.0
-PROBE_AT_MOST = 3600.0
 HEAD = 512
-SECOND_LIST = "A create call got no answer before: a second list of this name may exist at the partner."
-EVERYBODY_FAILED = "The partner answered with success and named every user as failed."
 
 
-def judge(drive: "Drive", work: Work, request: Request, result: "Result") -> None:
-    """Take what a thread brought back. Whatever is to be written joins the next transaction."""
-    if isinstance(result, leases.NotSent):
-        drive.ready.appendleft(work)
-        return
-    if not isinstance(result, Reply | DeliveryError):
-        raise result
-    feed, batch = work.feed, work.batch
-    feed.run.requests += 1
-    batch.requests += 1
-    feed.touched = True
-    _note_on_batch(drive, batch, request, result)
-    if isinstance(result, Reply) and not result.failed_users:
-        _accepted(drive, work, result)
-    elif isinstance(result, Reply):
-        everybody = work.narrowing is not None and set(result.failed_users) >= set(work.narrowing.piece)
-        said = EVERYBODY_FAILED if everybody else "The partner took all but some users."
-        _record_attempt(drive, work, request, result, "users_failed", said)
-        if everybody:
-            named = Rejected(said, code="users_failed", reply=result, named_users=result.failed_users)
-            _failed(drive, work, named)
+class Judge:
+    """`destination` and `row` are the destination and its driver's row as they were when the drive began."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        endpoint: Endpoint,
+        row: Driver,
+        queues: Queues,
+        outbox: Outbox,
+        breaker: Breaker,
+        ending: Ending,
+        admission: Admission,
+    ) -> None:
+        self.destination, self.endpoint, self.row = destination, endpoint, row
+        self.queues, self.outbox, self.breaker = queues, outbox, breaker
+        self.ending, self.admission = ending, admission
+        # Requests that were accepted, of all runs.
+        self.accepted = 0
+
+    def judge(self, work: Work, request: Request, result: Reply | DeliveryError) -> None:
+        """Note what a work's request came to, and do what follows."""
+        batch, run = work.batch, work.active.run
+        run.requests += 1
+        batch.requests += 1
+        self.outbox.count(run)
+        result = outcomes.as_named(work, result)
+        self._note(work, request, result)
+        batch.unknown_outcome |= outcomes.is_outcome_unknown(work, result)
+        if isinstance(result, Reply):
+            self._accepted(work, result)
         else:
-            _accepted(drive, work, result)
-    else:
-        _record_attempt(drive, work, request, result.reply, result.code, result.message)
-        # Only a refusal is certain: one who says "later" may have taken the users all the same. Of a list
-        # that is to be made, people are told; there, only what is likely counts.
-        later = isinstance(result, Temporary) and work.narrowing is not None
-        batch.unknown_outcome |= later or result.unknown_outcome
-        _failed(drive, work, result)
+            work.error = result
+            self.outbox.batch(batch)
+        self.apply(work, outcomes.decide(work, result, self.facts(work.active)))
 
+    def unblock(self) -> None:
+        """Nothing is in flight or ready: find a way on for batches that wait for a sign of the partner."""
+        for work in self.queues.spent:
+            work.spent_at = self.accepted
+        self._try_spent_in_parts()
+        for active in {work.active.run.pk: work.active for work in self.queues.unproven}.values():
+            self._doubt(active)
 
-def _failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
-    if work.feed.ended:
-        drive.changed.append(work.batch)
-    elif work.canary:
-        _canary_failed(drive, work, error)
-    elif isinstance(error, Temporary):
-        _temporary(drive, work, error)
-    elif isinstance(error, ListGone):
-        _list_gone(drive, work.feed)
-    elif isinstance(error, TooLarge) and work.narrowing:
-        _too_large(drive, work, error)
-    elif isinstance(error, NotFound) and work.narrowing:
-        _not_found(drive, work, error)
-    elif isinstance(error, Rejected) and work.narrowing:
-        _rejected(drive, work, error)
-    else:
-        _stop_and_tell(drive, work, error)
+    def facts(self, active: ActiveRun) -> Facts:
+        """Return what decisions about a run go by."""
+        queues, unproven = self.queues, self.queues.unproven_of(active)
+        waiting = [work for work in (*unproven, *queues.ready) if work.active is active]
+        return Facts(
+            is_over=active.ended is not None,
+            is_emptying=active.run.mode == RunMode.EMPTY,
+            follows_lost_list=active.run.trigger == Trigger.LIST_GONE,
+            made_list=active.made_list,
+            accepted=active.accepted,
+            refused=active.refused,
+            all_at_fault=active.all_at_fault,
+            only_404=active.only_404,
+            last_message=active.last_message,
+            witnesses=len(active.witnesses),
+            retries_over=active.retries_over,
+            is_asking=queues.is_asking(active),
+            only_refused_before=bool(waiting)
+            and all(isinstance(work, SendUsers) and work.retried for work in waiting),
+            some_spent=any(work.spent_at is not None for work in unproven),
+            only_spent=all(work.spent_at == self.accepted for work in unproven),
+            is_list=self.endpoint.kind == Kind.LIST,
+            breaker_open=self.breaker.is_open,
+            spent_in_a_row=self.breaker.spent_in_a_row,
+            accepted_in_all=self.accepted,
+            chance=random.random(),
+            scale=float(settings.RETRY_TIME_SCALE),
+        )
 
+    def apply(self, work: Work, outcome: Outcome) -> None:
+        """Do what an outcome says of this work."""
+        active = work.active
+        match outcome:
+            case outcomes.Taken():
+                self._taken(work)
+            case outcomes.ListMade(note):
+                self._list_made(work, note)
+            case outcomes.Retry(wait):
+                work.batch.tries += 1
+                active.run.retries += 1
+                active.run.trouble = self.row.next_reason = active.last_message
+                self.queues.hold(wait)
+                self.queues.ready.append(work)
+            case outcomes.Park(wait, reason):
+                self.ending.park(wait, reason)
+            case outcomes.RetriesSpent(opens):
+                work.batch.tries += 1
+                self.breaker.spent()
+                if opens or not isinstance(work, SendUsers):
+                    self.breaker.open(active.last_message)
+                else:
+                    work.spent_at = self.accepted
+                    self.queues.spent.append(work)
+            case outcomes.OpenBreaker(message):
+                self.breaker.open(message)
+            case outcomes.Ask():
+                self._ask(work, outcome)
+            case outcomes.CanaryFailed(then):
+                self._end_batch(work, BatchState.REJECTED)
+                self.apply(work, then)
+            case outcomes.LeaveRetries():
+                self._leave_retries(active)
+            case outcomes.LoseList(emptied, anew, pause):
+                self._lose_list(active, emptied, anew, pause)
+            case outcomes.FailRun(reason, pause, if_unchanged):
+                self._fail_run(active, reason, pause, if_unchanged)
+            case _ if isinstance(work, SendUsers):
+                self._apply_to_users(work, outcome)
 
-# --- accepted -----------------------------------------------------------------------------------
+    def _apply_to_users(self, work: SendUsers, outcome: Outcome) -> None:
+        """Do what an outcome says of the users of a batch."""
+        match outcome:
+            case outcomes.Refuse(error, alone, doubt):
+                self._refuse(work, error, alone, doubt)
+            case outcomes.Halve(error):
+                self._halve(work, error)
+            case outcomes.PartFailed(wait):
+                assert work.error
+                self.queues.hold(wait)
+                work.narrowing.give_up(work.error)
+                self._go_on(work)
+            case outcomes.LeaveOut():
+                self._leave_out(work)
+            case outcomes.SendNext():
+                self.queues.ready.append(work)
+            case outcomes.AwaitProof():
+                self.queues.unproven.append(work)
+            case outcomes.Settle():
+                self._settle(work)
 
+    # --- accepted ---------------------------------------------------------------------------
 
-def _accepted(drive: "Drive", work: Work, reply: Reply) -> None:
-    feed = work.feed
-    drive.accepted += 1
-    _partner_is_alive(drive)
-    if work.narrowing is None:
-        _created(drive, work, reply)
-        return
-    feed.accepted += 1
-    feed.run.trouble = ""
-    feed.refused = feed.all_at_fault = 0
-    feed.witnesses = []
-    if work.batch.step == Step.ADD and not work.canary:
-        _remember_taken(feed, work.narrowing.piece, reply.failed_users)
-    if work.canary:
-        _canary_accepted(drive, work)
-    refusal = Rejected("The partner's reply names this user as failed.", code="users_failed", reply=reply)
-    work.narrowing.accept(reply.failed_users, refusal)
-    _go_on(drive, work)
-    for waiting in [w for w in drive.unproven if w.feed is feed]:
-        drive.unproven.remove(waiting)
-        _settle(drive, waiting)
-
-
-def _remember_taken(feed: Feed, piece: list[str], failed: Sequence[str]) -> None:
-    some = piece[:: -(-len(piece) // WITNESSES)]
-    taken = [user for user in some if user not in failed] if failed else some
-    feed.taken = [*taken, *feed.taken][: 2 * WITNESSES]
-
-
-def _created(drive: "Drive", work: Work, reply: Reply) -> None:
-    run, batch = work.feed.run, work.batch
-    run.sync.list_id = reply.list_id
-    if batch.unknown_outcome:
-        run.note = SECOND_LIST
-
-    def write() -> None:
-        # Not after a reset: a sync that holds nothing has no list.
-        Sync.objects.filter(pk=run.sync_id, dirty=True).update(list_id=reply.list_id)
-
-    drive.writes.append(write)
-    _end_batch(drive, work, BatchState.DELIVERED)
-
-
-def _partner_is_alive(drive: "Drive") -> None:
-    """Close the breaker; batches whose retries were spent are tried once more, in parts."""
-    row = drive.row
-    if row.spent_in_a_row or row.opened:
-        row.spent_in_a_row = row.opened = 0
-        drive.writes.append(lambda: _save_breaker(row))
-    _try_spent_in_parts(drive)
-
-
-def _try_spent_in_parts(drive: "Drive") -> None:
-    for work in drive.spent:
-        assert work.narrowing
-        work.narrowing.give_up(work.error or Temporary("The retries were spent.", code="spent"))
-        _go_on(drive, work)
-    drive.spent = []
-
-
-def _go_on(drive: "Drive", work: Work) -> None:
-    """Send the next piece of a batch, or settle it."""
-    assert work.narrowing
-    work.request = None
-    work.batch.tries = 0
-    if not work.narrowing.done:
-        drive.ready.append(work)
-    elif (work.narrowing.rejected or work.narrowing.undelivered) and not work.feed.accepted:
-        drive.unproven.append(work)
-    else:
-        _settle(drive, work)
-
-
-def _settle(drive: "Drive", work: Work) -> None:
-    """Write down a batch that is through, with its rejected users."""
-    narrowing, batch, run = work.narrowing, work.batch, work.feed.run
-    assert narrowing
-    if narrowing.undelivered and drive.accepted == work.spent_at:
-        # Not one part went through. Is it these users? Else the partner is down, and nobody is marked.
-        if work.feed.blocked or _canary(drive, work.feed, waiting=None):
-            drive.unproven.append(work)
-        else:
-            _open_breaker(drive, "No request went through.")
-        return
-    batch.delivered = narrowing.delivered
-    if work.retried or not batch.user_ids:  # a canary tells nobody anything new
-        if batch.step == Step.ADD:
-            run.added += narrowing.delivered
-        else:
-            run.removed += narrowing.delivered
-    run.rejected += len(narrowing.rejected)
-    run.undelivered += len(narrowing.undelivered)
-
-    def write() -> None:
-        rejections.settle(batch, work.retried, RejectionKind.REJECTED, narrowing.rejected)
-        rejections.settle(batch, work.retried, RejectionKind.UNDELIVERED, narrowing.undelivered)
-        if work.retried:
-            still = [*narrowing.rejected, *narrowing.undelivered, *narrowing.left]
-            rejections.forgive(work.retried.values(), still)
-
-    drive.writes.append(write)
-    not_tried = len(narrowing.undelivered) + len(narrowing.left)
-    state = rejections.state_of(narrowing.delivered, len(narrowing.rejected), not_tried)
-    _end_batch(drive, work, state)
-
-
-def _end_batch(drive: "Drive", work: Work, state: BatchState) -> None:
-    work.feed.in_flight -= 1
-    work.batch.state = state
-    work.batch.settled_at = timezone.now()
-    drive.changed.append(work.batch)
-
-
-# --- refused users ------------------------------------------------------------------------------
-
-
-def _rejected(drive: "Drive", work: Work, error: DeliveryError) -> None:
-    assert work.narrowing
-    feed, narrowing = work.feed, work.narrowing
-    if work.retried and feed.retries_over:
-        _leave(drive, work)
-        return
-    feed.refused += 1
-    feed.only_404 &= isinstance(error, NotFound)
-    if len(narrowing.piece) == 1 or set(error.named_users) >= set(narrowing.piece):
-        feed.all_at_fault += 1
-    narrowing.reject(error, error.named_users, alone=not feed.accepted and feed.refused >= ALONE_AFTER)
-    _go_on(drive, work)
-    drive.changed.append(work.batch)
-    if feed.refused >= REFUSALS if feed.accepted else feed.all_at_fault >= ALL_AT_FAULT:
-        _ask_canary(drive, feed)
-
-
-def _not_found(drive: "Drive", work: Work, error: DeliveryError) -> None:
-    """A bare 404: about users, if somebody who was delivered can be added again; else about the list."""
-    if work.list_exists or work.feed.run.mode == RunMode.EMPTY or not _canary(drive, work.feed, waiting=work):
-        _rejected(drive, work, error)
-    else:
-        work.error = error
-
-
-def unblock(drive: "Drive") -> None:
-    """Nothing is in flight or ready: find a way on for batches that wait for a sign of the partner."""
-    if drive.spent:
-        for work in drive.spent:
-            work.spent_at = drive.accepted
-        _try_spent_in_parts(drive)
-    for feed in {work.feed.run.pk: work.feed for work in drive.unproven}.values():
-        _ask_canary(drive, feed)
-
-
-def _ask_canary(drive: "Drive", feed: Feed) -> None:
-    """Users were refused and nobody accepted: is it the users, or does the partner refuse everybody?"""
-    if feed.blocked or feed.ended or _canary(drive, feed, waiting=None) or feed.accepted:
-        return
-    works = [work for work in (*drive.unproven, *drive.ready) if work.feed is feed]
-    if works and all(work.retried for work in works):
-        # They were refused before: what they are told again says nothing about the partner.
-        feed.retries_over = True
-        for work in works:
-            _leave(drive, work)
-        drive.unproven = [work for work in drive.unproven if work.feed is not feed]
-        for work in [work for work in (*drive.ready, *drive.ahead) if work.feed is feed]:
-            (drive.ahead if work in drive.ahead else drive.ready).remove(work)
-            feed.in_flight -= 0 if work.stored else 1
-    else:
-        _refuses_everybody(drive, feed)
-
-
-def _leave(drive: "Drive", work: Work) -> None:
-    """Try nobody more of these rejected users in this run; who was not tried alone stays as it was."""
-    assert work.narrowing
-    work.narrowing.leave()
-    _settle(drive, work)
-
-
-def _canary(drive: "Drive", feed: Feed, *, waiting: Work | None) -> bool:
-    """Add somebody again whom the partner certainly holds, changing nothing; False if there is nobody.
-
-    Without a batch that waits for it, one is enough until somebody was accepted.
-    """
-    if waiting is None and feed.witnesses:
-        return False
-    return _ask_witness(drive, feed, waiting)
-
-
-def _ask_witness(drive: "Drive", feed: Feed, waiting: Work | None) -> bool:
-    user = _somebody_delivered(feed)
-    if user is None:
-        return False
-    feed.blocked = True
-    feed.witnesses.append(user)
-    feed.in_flight += 1
-    work = feed.work_on(feed.new_batch(Step.ADD, [user], keep_ids=True), [user], canary=True)
-    work.waiting = waiting
-    drive.ready.appendleft(work)
-    return True
-
-
-def _somebody_delivered(feed: Feed) -> str | None:
-    """Return a user who is at the partner and shall stay there, and was not asked yet; or None."""
-    run = feed.run
-    if run.mode == RunMode.EMPTY:
-        return None
-    added = run.batches.filter(step=Step.ADD, delivered__gt=0, user_ids__isnull=True).first()
-    found = [*feed.taken, *(islice(feed.users_of(added), 2 * WITNESSES) if added else [])]
-    if run.from_version:
-        found += members.stayed(run.sync.cohort_id, run.from_version, run.to_version, 100)
-    out = {*rejections.among(run.sync_id, found), *feed.witnesses}
-    found = [user for user in dict.fromkeys(found) if user not in out]
-    # Any of them: those who stand together have often come, and gone, together.
-    return random.Random(f"{run.pk} {len(feed.witnesses)}").choice(found) if found else None
-
-
-def _canary_accepted(drive: "Drive", work: Work) -> None:
-    """The list is there and takes users: a 404 that asked for this canary was about users."""
-    work.feed.blocked = False
-    if waiting := work.waiting:
-        assert waiting.error
-        waiting.list_exists = True
-        _rejected(drive, waiting, waiting.error)
-
-
-def _canary_failed(drive: "Drive", work: Work, error: DeliveryError) -> None:
-    feed = work.feed
-    if isinstance(error, Temporary):
-        _temporary(drive, work, error)
-        return
-    feed.blocked = False
-    _end_batch(drive, work, BatchState.REJECTED)
-    another = isinstance(error, NotFound | Rejected) and len(feed.witnesses) < WITNESSES
-    if another and _ask_witness(drive, feed, work.waiting):
-        return
-    if isinstance(error, NotFound | ListGone) and drive.endpoint.kind == Kind.LIST:
-        _list_gone(drive, feed)
-    elif isinstance(error, Rejected):
-        _refuses_everybody(drive, feed)
-    else:
-        _stop_and_tell(drive, work, error)
-
-
-def _refuses_everybody(drive: "Drive", feed: Feed) -> None:
-    last = feed.last_message
-    waiting = [work for work in drive.unproven if work.feed is feed]
-    if not feed.refused and all(work.spent_at == drive.accepted for work in waiting):
-        # Retries were spent, and that was all: a partner that takes nothing just now has refused nobody.
-        _open_breaker(drive, last)
-        return
-    if feed.only_404 and feed.refused:
-        if drive.endpoint.kind == Kind.LIST and not _made_the_list(feed):
-            # It is older than this run, and takes nobody: what else should be gone?
-            _list_gone(drive, feed)
+    def _accepted(self, work: Work, reply: Reply) -> None:
+        """Learn from a success: the partner is alive, and, of users, takes some."""
+        self.accepted += 1
+        self.breaker.alive()
+        self._try_spent_in_parts()
+        active = work.active
+        if isinstance(work, CreateList):
+            active.run.sync.list_id = reply.list_id
             return
-        reason = f"The partner answers every user with 404: {_what_to_check(drive)} {last}"
-        drive.pause(reason)
-    else:
-        reason = f"The partner refused every user that was sent, so nobody is marked as rejected. {last}"
-    drive.end_run(feed, RunState.FAILED, reason)
+        active.accepted += 1
+        active.run.trouble = ""
+        active.refused = active.all_at_fault = 0
+        active.witnesses = []
+        if isinstance(work, SendUsers):
+            if work.batch.step == Step.ADD:
+                _remember_taken(active, work.piece, reply.failed_users)
+            refusal = Rejected(
+                "The partner's reply names this user as failed.", code="users_failed", reply=reply
+            )
+            work.narrowing.accept(reply.failed_users, refusal)
 
+    def _taken(self, work: Work) -> None:
+        active = work.active
+        if isinstance(work, Canary):
+            work.batch.delivered = 1
+            self._end_batch(work, BatchState.DELIVERED)
+            if (waiting := work.waiting) and waiting.error:
+                # The list is there and takes users: the 404 that asked for this canary was about users.
+                waiting.list_exists = True
+                self.apply(waiting, outcomes.refuse(waiting, waiting.error, self.facts(active)))
+        elif isinstance(work, SendUsers):
+            self._go_on(work)
+        for proven in self.queues.unproven_of(active):
+            self.queues.unproven.remove(proven)
+            self.apply(proven, outcomes.at_end(proven, self.facts(active)))
 
-def _made_the_list(feed: Feed) -> bool:
-    """Whether the list was made by this run; an emptying one makes none."""
-    return feed.run.batches.filter(step=Step.CREATE, state=BatchState.DELIVERED).exists()
+    def _list_made(self, work: Work, note: str) -> None:
+        run, list_id = work.active.run, work.active.run.sync.list_id
+        work.active.made_list = True
+        run.note = note or run.note
+        # Not after a reset: a sync that holds nothing has no list.
+        held = Sync.objects.filter(pk=run.sync_id, dirty=True)
+        self.outbox.write(lambda: held.update(list_id=list_id))
+        self._end_batch(work, BatchState.DELIVERED)
 
+    def _try_spent_in_parts(self) -> None:
+        """Batches whose retries were spent are tried once more, in parts."""
+        spent, self.queues.spent = self.queues.spent, []
+        for work in spent:
+            work.narrowing.give_up(work.error or Temporary("The retries were spent.", code="spent"))
+            self._go_on(work)
 
-def _what_to_check(drive: "Drive") -> str:
-    if drive.endpoint.kind == Kind.LIST:
-        return "check the paths. If they are right, “Start over” on the sync's page has a new list made."
-    return "check the paths."
+    # --- what becomes of a batch ------------------------------------------------------------
 
+    def _go_on(self, work: SendUsers) -> None:
+        """Send the next piece of a batch, or settle it."""
+        work.request = None
+        work.batch.tries = 0
+        self.apply(work, outcomes.after(work, self.facts(work.active)))
 
-def _too_large(drive: "Drive", work: Work, error: DeliveryError) -> None:
-    assert work.narrowing
-    if len(work.narrowing.piece) == 1:
-        # A user like any that is refused: a partner that finds all too large is not asked user by user.
-        _rejected(drive, work, error)
-        return
-    row, size = drive.row, (len(work.narrowing.piece) + 1) // 2
-    row.learned_size = min(row.learned_size or size, size)
-    for feed in drive.feeds:
-        feed.most = min(feed.most, row.learned_size)
-    drive.writes.append(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
-    work.narrowing.halve(error)
-    _go_on(drive, work)
-    drive.changed.append(work.batch)
+    def _settle(self, work: SendUsers) -> None:
+        """Write down a batch that is through, with its rejected users."""
+        narrowing, batch, run = work.narrowing, work.batch, work.active.run
+        batch.delivered = narrowing.delivered
+        if work.counts:
+            if batch.step == Step.ADD:
+                run.added += narrowing.delivered
+            else:
+                run.removed += narrowing.delivered
+        run.rejected += len(narrowing.rejected)
+        run.undelivered += len(narrowing.undelivered)
+        if work.retried or narrowing.rejected or narrowing.undelivered:
+            self.outbox.write(partial(_write_users, work))
+        not_tried = len(narrowing.undelivered) + len(narrowing.left)
+        state = rejections.state_of(narrowing.delivered, len(narrowing.rejected), not_tried)
+        self._end_batch(work, state)
 
+    def _end_batch(self, work: Work, state: BatchState) -> None:
+        work.batch.state = state
+        work.batch.settled_at = timezone.now()
+        self.outbox.batch(work.batch)
+        self.outbox.count(work.active.run)
 
-# --- retries, the breaker -----------------------------------------------------------------------
+    # --- refused users ----------------------------------------------------------------------
 
+    def _refuse(self, work: SendUsers, error: DeliveryError, alone: bool, doubt: bool) -> None:
+        active = work.active
+        active.refused += 1
+        active.only_404 &= isinstance(error, NotFound)
+        active.all_at_fault += outcomes.leaves_nobody(work, error)
+        work.narrowing.reject(error, error.named_users, alone=alone)
+        self._go_on(work)
+        self.outbox.batch(work.batch)
+        if doubt:
+            self._doubt(active, work)
 
-def _temporary(drive: "Drive", work: Work, error: Temporary) -> None:
-    batch = work.batch
-    work.error = error
-    drive.changed.append(batch)
-    scale = float(settings.RETRY_TIME_SCALE)
-    decision = retry.decide(batch.tries + 1, error, uniform=random.uniform, scale=scale)
-    if decision.action == retry.Action.PARK:
-        drive.park(decision.wait, f"The partner asked us to wait: {error.message}")
-        return
-    if work.narrowing and work.narrowing.once:
-        drive.gate = max(drive.gate, time.monotonic() + (error.retry_after or 0.0) * scale)
-        work.narrowing.give_up(error)
-        _go_on(drive, work)
-        return
-    if _needs_sign_of_life(drive, work):
-        # Not this batch's users shall decide whether the partner is alive, when others can.
-        if work.canary or not _canary(drive, work.feed, waiting=None):
-            _open_breaker(drive, error.message)
-        else:
-            drive.ready.append(work)
-        return
-    batch.tries += 1
-    if decision.action == retry.Action.RETRY:
-        work.feed.run.retries += 1
-        work.feed.run.trouble = error.message
-        drive.gate = max(drive.gate, time.monotonic() + decision.wait)
-        drive.row.next_reason = error.message
-        drive.ready.append(work)
-    else:
-        _spent(drive, work, error)
+    def _doubt(self, active: ActiveRun, work: Work | None = None) -> None:
+        """Find out whether the partner refuses everybody. Any work of the run will do."""
+        work = work or self.queues.unproven_of(active)[0]
+        self.apply(work, outcomes.in_doubt(self.facts(active)))
 
+    def _halve(self, work: SendUsers, error: DeliveryError) -> None:
+        """Send no more than half of the piece at a time, to this destination from now on."""
+        row, size = self.row, (len(work.piece) + 1) // 2
+        row.learned_size = min(row.learned_size or size, size)
+        for feed in self.queues.feeds:
+            feed.active.most = min(feed.active.most, row.learned_size)
+        self.outbox.write(lambda: Driver.objects.filter(pk=row.pk).update(learned_size=row.learned_size))
+        work.narrowing.halve(error)
+        self._go_on(work)
 
-def _needs_sign_of_life(drive: "Drive", work: Work) -> bool:
-    """The breaker is open, or this canary is to tell whether it should: one try must do."""
-    asked = work.canary and any(w.feed is work.feed and w.spent_at is not None for w in drive.unproven)
-    return bool(drive.row.opened) or asked
+    def _leave_out(self, work: SendUsers) -> None:
+        """Try nobody more of these rejected users; who was not tried alone stays as it was."""
+        work.narrowing.leave()
+        self.apply(work, outcomes.at_end(work, self.facts(work.active)))
 
+    def _leave_retries(self, active: ActiveRun) -> None:
+        active.retries_over = True
+        for work in self.queues.leave_out(active):
+            if isinstance(work, SendUsers):
+                self._leave_out(work)
 
-def _spent(drive: "Drive", work: Work, error: Temporary) -> None:
-    row = drive.row
-    row.spent_in_a_row += 1
-    drive.writes.append(lambda: _save_breaker(row))
-    if row.spent_in_a_row >= SPENT_IN_A_ROW or work.narrowing is None or work.canary:
-        _open_breaker(drive, error.message)
-    else:
-        work.spent_at = drive.accepted
-        drive.spent.append(work)
+    # --- canaries ---------------------------------------------------------------------------
 
+    def _ask(self, work: Work, ask: outcomes.Ask) -> None:
+        """Add somebody again whom the partner certainly holds, changing nothing; else do what follows."""
+        active = work.active
+        user = None if ask.once and active.witnesses else self._somebody_delivered(active)
+        if user is None:
+            self.apply(work, ask.otherwise)
+            return
+        active.witnesses.append(user)
+        batch = active.new_batch(Step.ADD, [user], keep_ids=True)
+        self.queues.ready.appendleft(Canary(batch, active, user, ask.waiting))
+        if ask.requeue:
+            self.queues.ready.append(work)
+        if ask.unproven and isinstance(work, SendUsers):
+            self.queues.unproven.append(work)
 
-def _open_breaker(drive: "Drive", message: str) -> None:
-    """Park the destination; its next driver sends one request at a time until one goes through."""
-    row = drive.row
-    if drive.ending:
-        return
-    wait = min(PROBE_AFTER * 2**row.opened, PROBE_AT_MOST) * float(settings.RETRY_TIME_SCALE)
-    row.opened = min(row.opened + 1, 20)
-    drive.writes.append(lambda: _save_breaker(row))
-    drive.park(wait, f"The partner does not answer as it should: {message}")
+    def _somebody_delivered(self, active: ActiveRun) -> str | None:
+        """Return a user who is at the partner and shall stay there, and was not asked yet; or None."""
+        run = active.run
+        if run.mode == RunMode.EMPTY:
+            return None
+        added = self.queues.feed_of(active).first_added()
+        found = [*active.taken, *islice(added, 2 * outcomes.WITNESSES)]
+        if run.from_version:
+            found += members.stayed(run.sync.cohort_id, run.from_version, run.to_version, 100)
+        out = {*rejections.among(run.sync_id, found), *active.witnesses}
+        found = [user for user in dict.fromkeys(found) if user not in out]
+        # Any of them: those who stand together have often come, and gone, together.
+        return random.Random(f"{run.pk} {len(active.witnesses)}").choice(found) if found else None
 
+    # --- the end of a run -------------------------------------------------------------------
 
-# --- the end of a run or a destination ----------------------------------------------------------
-
-
-def _list_gone(drive: "Drive", feed: Feed) -> None:
-    """The partner lost the list: it holds nothing, and a new full run begins; once."""
-    run = feed.run
-    again = run.trigger == Trigger.LIST_GONE
-    emptied = run.mode == RunMode.EMPTY
-    if again and not emptied:
-        drive.pause("The partner's list was gone, was made anew, and is gone again.")
-    reason = (
-        "The partner's list was gone: nothing is left to remove."
-        if emptied
-        else ("The partner's list was gone." + ("" if again else " A full run makes it anew."))
-    )
-
-    def forget(run: Run) -> None:
-        Sync.objects.forget(run.sync_id)
-        Rejection.objects.filter(sync_id=run.sync_id).delete()
+    def _lose_list(self, active: ActiveRun, emptied: bool, anew: bool, pause: bool) -> None:
+        """The partner lost the list: it holds nothing, and a new full run begins; once."""
+        if pause:
+            self.ending.pause("The partner's list was gone, was made anew, and is gone again.")
+        reason = "The partner's list was gone."
         if emptied:
-            lifecycle.go_on_renamed(run)
-        elif not again:
-            lifecycle.follow_up(run, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
+            reason = "The partner's list was gone: nothing is left to remove."
+        elif anew:
+            reason += " A full run makes it anew."
 
-    drive.end_run(feed, RunState.SUCCEEDED if emptied else RunState.FAILED, reason, forget)
+        def forget(run: Run) -> None:
+            Sync.objects.forget(run.sync_id)
+            Rejection.objects.filter(sync_id=run.sync_id).delete()
+            if emptied:
+                lifecycle.go_on_renamed(run)
+            elif anew:
+                lifecycle.follow_up(run, trigger=Trigger.LIST_GONE, mode=RunMode.FULL)
+
+        self.admission.end_run(active, RunState.SUCCEEDED if emptied else RunState.FAILED, reason, forget)
+
+    def _fail_run(self, active: ActiveRun, reason: str, pause: bool, if_unchanged: bool) -> None:
+        driven = Destination.objects.filter(pk=self.destination.pk, updated_at=self.destination.updated_at)
+        if if_unchanged and not driven.exists():
+            # A person has changed it since this driver began: the refusal is of the key of before.
+            self.ending.begin_anew()
+            return
+        if pause:
+            self.ending.pause(reason)
+        self.admission.end_run(active, RunState.FAILED, reason)
+
+    # --- what is written of a request -------------------------------------------------------
+
+    def _note(self, work: Work, request: Request, result: Reply | DeliveryError) -> None:
+        batch, error = work.batch, None if isinstance(result, Reply) else result
+        reply = result if isinstance(result, Reply) else result.reply
+        batch.request_head = describe(request, self.endpoint)[:HEAD]
+        batch.message = error.message if error else ""
+        batch.status = reply.status if reply else None
+        batch.latency_ms = round(reply.latency * 1000) if reply else None
+        batch.reply_head = reply.excerpt if reply else ""
+        if error is None and not (reply and reply.failed_users):
+            return
+        message = error.message if error else outcomes.SOME_FAILED
+        work.active.last_message = message
+        attempt = partial(
+            Attempt.objects.create,
+            batch=batch,
+            at=timezone.now(),
+            users=request.users,
+            status=batch.status,
+            latency_ms=batch.latency_ms,
+            code=(error.code if error else "users_failed")[:50],
+            message=message,
+            request_head=batch.request_head,
+            reply_head=batch.reply_head,
+        )
+        self.outbox.write(attempt)
 
 
-def _stop_and_tell(drive: "Drive", work: Work, error: DeliveryError) -> None:
-    """Nothing more makes sense before a person has changed something: pause, and say why."""
-    drive.changed.append(work.batch)
-    as_driven = Destination.objects.filter(pk=drive.destination.pk, updated_at=drive.destination.updated_at)
-    if not as_driven.exists():
-        # They have, since this driver began: the refusal is of the key of before.
-        drive.begin_anew()
-        return
-    reason = error.message if isinstance(error, Refused) else f"Something is set up wrong: {error.message}"
-    drive.pause(reason)
-    drive.end_run(work.feed, RunState.FAILED, reason)
+def _remember_taken(active: ActiveRun, piece: list[str], failed: Sequence[str]) -> None:
+    some = piece[:: -(-len(piece) // outcomes.WITNESSES)]
+    taken = [user for user in some if user not in failed] if failed else some
+    active.taken = [*taken, *active.taken][: 2 * outcomes.WITNESSES]
 
 
-# --- what is written of a batch -----------------------------------------------------------------
-
-
-def _note_on_batch(drive: "Drive", batch: Batch, request: Request, result: Reply | DeliveryError) -> None:
-    reply = result if isinstance(result, Reply) else result.reply
-    batch.request_head = describe(request, drive.endpoint)[:HEAD]
-    batch.message = "" if isinstance(result, Reply) else result.message
-    batch.status = reply.status if reply else None
-    batch.latency_ms = round(reply.latency * 1000) if reply else None
-    batch.reply_head = reply.excerpt if reply else ""
-
-
-def _record_attempt(
-    drive: "Drive", work: Work, request: Request, reply: Reply | None, code: str, message: str
-) -> None:
-    work.feed.last_message = message
-    values = {
-        "at": timezone.now(),
-        "users": request.users,
-        "status": reply.status if reply else None,
-        "latency_ms": round(reply.latency * 1000) if reply else None,
-        "code": code[:50],
-        "message": message,
-        "request_head": describe(request, drive.endpoint)[:HEAD],
-        "reply_head": reply.excerpt if reply else "",
-    }
-    drive.writes.append(lambda: Attempt.objects.create(batch=work.batch, **values))
-
-
-def _save_breaker(row: Driver) -> None:
-    Driver.objects.filter(pk=row.pk).update(spent_in_a_row=row.spent_in_a_row, opened=row.opened)
+def _write_users(work: SendUsers) -> None:
+    narrowing, batch = work.narrowing, work.batch
+    rejections.settle(batch, work.retried, RejectionKind.REJECTED, narrowing.rejected)
+    rejections.settle(batch, work.retried, RejectionKind.UNDELIVERED, narrowing.undelivered)
+    if work.retried:
+        still = [*narrowing.rejected, *narrowing.undelivered, *narrowing.left]
+        rejections.forgive(work.retried.values(), still)

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from syncs.choices import DRIVABLE_RUNS, Trigger
-from syncs.delivery.drive import Ended, How, drive
+from syncs.delivery.drive import drive
+from syncs.delivery.ended import Ended, How
 from syncs.delivery.turns import Turns
 from syncs.models import Run
 

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from requests.structures import CaseInsensitiveDict
 
 from destinations.errors import Temporary
 from destinations.transport import Transport
-from syncs.delivery.drive import Drive
+from syncs.delivery.loop import Loop
 from syncs.models import Driver
 from tests.partner import Partner
 
@@ -84,32 +85,33 @@ class MemoryTransport(Transport):
         return self._judge(request, response, json.dumps(fault.body).encode(), 0.0)
 
 
-def memory_drive(partner: Partner, chance: Chance) -> type[Drive]:
-    """Return the class to put in the place of `drive.Drive`."""
+def memory_loop(partner: Partner, chance: Chance) -> type[Loop]:
+    """Return the class to put in the place of `drive.Loop`."""
 
-    class MemoryDrive(Drive):
-        def __post_init__(self):
-            super().__post_init__()
-            self.pool = Pool(chance)
-            self.transport = MemoryTransport(self.endpoint)
-            self.transport.partner, self.transport.chance = partner, chance
+    class MemoryLoop(Loop):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            self.sender.pool = Pool(chance)
+            self.sender.transport = MemoryTransport(self.endpoint)
+            self.sender.transport.partner, self.sender.transport.chance = partner, chance
+            self.outbox.commit = partial(self._commit, self.outbox.commit)
 
         def _collect(self):
-            self.pool.step()
+            self.sender.pool.step()
             super()._collect()
 
-        def _commit(self):
+        def _commit(self, commit):
             chance.point("before commit")
-            if chance.crash and self.writes and chance.random.random() < 0.3:
-                self.writes.append(lambda: chance.point("within commit"))
-            super()._commit()
+            if chance.crash and self.outbox.writes and chance.random.random() < 0.3:
+                self.outbox.write(lambda: chance.point("within commit"))
+            commit()
             chance.point("after commit")
 
         def close(self):
-            self.transport.chance = Chance(chance.random)
+            self.sender.transport.chance = Chance(chance.random)
             super().close()
 
-    return MemoryDrive
+    return MemoryLoop
 
 
 def bury(destination_id: int) -> None:

@@ -9,7 +9,7 @@ from django.db.models.sql import Query
 from django.test.utils import CaptureQueriesContext
 
 from syncs.choices import RunState
-from syncs.delivery import drive
+from syncs.delivery import loop
 from tests import world
 from tests.partner import Partner
 
@@ -41,7 +41,7 @@ def costs(partner: Partner, batches: int) -> tuple[int, int, int]:
 @pytest.mark.django_db(transaction=True)
 def test_a_batch_that_is_accepted_makes_no_query_of_the_orm(partner, monkeypatch):
     """Asking which of nobody was rejected sends no statement, and once took 60 % of a run's time."""
-    monkeypatch.setattr(drive, "LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 3600.0)
     made = []
     chain = Query.chain
     monkeypatch.setattr(Query, "chain", lambda self, *more: (made.append(1), chain(self, *more))[1])
@@ -55,7 +55,7 @@ def test_a_batch_that_is_accepted_makes_no_query_of_the_orm(partner, monkeypatch
 
 @pytest.mark.django_db(transaction=True)
 def test_a_batch_costs_five_statements_one_commit_and_one_request(partner, monkeypatch):
-    monkeypatch.setattr(drive, "LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 3600.0)
     few, many = costs(partner, 20), costs(partner, 60)
     more = [after - before for before, after in zip(few, many, strict=True)]
     assert more == [40 * STATEMENTS_A_BATCH, 40 * COMMITS_A_BATCH, 40]

@@ -14,8 +14,10 @@ from destinations.models import Destination
 from destinations.payloads import Operation, Request
 from syncs import alerts, due, lifecycle
 from syncs.choices import OPEN_RUNS, BatchState, RunMode, RunState, Trigger
-from syncs.delivery import drive, judge, rejections
+from syncs.delivery import drive, loop, outcomes, rejections
 from syncs.delivery import lease as leases
+from syncs.delivery.ended import How
+from syncs.delivery.turns import alone
 from syncs.models import Alert, Batch, Rejection, Run, RunQuerySet, Sync
 from syncs.status.facts import states_of
 from tests import world
@@ -304,7 +306,7 @@ def test_a_new_name_that_another_sync_takes_meanwhile__is_given_up_with_a_word(p
     other = world.sync(world.cohort(world.users(1), name="Other"), sync.destination)
     emptying = lifecycle.rename(sync, world.name_at_partner(other), by="ann")
     Sync.objects.filter(pk=other.pk).update(external_name=world.name_at_partner(other))
-    assert world.go(sync.destination).how == drive.How.DONE
+    assert world.go(sync.destination).how == How.DONE
     emptying.refresh_from_db()
     assert "Other" in emptying.note
     sync.refresh_from_db()
@@ -380,19 +382,19 @@ def test_a_sync_whose_zone_is_no_longer_known__does_not_keep_the_others_from_the
 def test_a_destination_that_was_paused__is_not_parked_by_what_was_still_in_flight(partner, sync):
     """Else a person who resumes it would wait for the time that it was parked for."""
     lease = leases.take(sync.destination_id, seconds=60)
-    driver = drive.Drive(
-        lease, sync.destination, sync.destination.endpoint(), threading.Event(), lambda runs: None
+    driver = loop.Loop(
+        lease, sync.destination, sync.destination.endpoint(), threading.Event(), lambda runs: None, alone()
     )
-    driver.pause("The key is refused.")
-    driver.park(600, "The partner asked us to wait.")
-    assert driver.ending.how == drive.How.PAUSED
+    driver.ending.pause("The key is refused.")
+    driver.ending.park(600, "The partner asked us to wait.")
+    assert driver.ending.how == How.PAUSED
     driver.close()
 
 
 def test_a_destination_that_is_changed_while_it_is_driven__goes_on_as_changed(partner, monkeypatch):
     to = world.destination(partner.url, batch_size=1, threads=1)
     run = lifecycle.start(world.sync(world.cohort(world.users(40)), to), trigger=Trigger.COMMAND)
-    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
 
     def change(runs):
         if to.batch_size == 1 and len(partner.calls) > 3:
@@ -400,7 +402,7 @@ def test_a_destination_that_is_changed_while_it_is_driven__goes_on_as_changed(pa
             to.save()
 
     ended = drive.drive(to.pk, stop=threading.Event(), report=change)
-    assert (ended.how, ended.reason) == (drive.How.PARKED, "The destination was changed.")
+    assert (ended.how, ended.reason) == (How.PARKED, "The destination was changed.")
     world.go(to)
     run.refresh_from_db()
     assert (run.state, run.added) == (RunState.SUCCEEDED, 40)
@@ -417,15 +419,15 @@ def test_a_key_that_is_refused_after_it_was_replaced__pauses_nothing(partner):
             partner.key = "a new key"
             to.save()
 
-    assert drive.drive(to.pk, stop=threading.Event(), report=replace).how == drive.How.PARKED
-    assert world.go(to).how == drive.How.DONE
+    assert drive.drive(to.pk, stop=threading.Event(), report=replace).how == How.PARKED
+    assert world.go(to).how == How.DONE
     run.refresh_from_db()
     assert (run.state, run.added) == (RunState.SUCCEEDED, 4)
 
 
 def test_an_error_of_ours_as_a_run_ends__leaves_no_run_that_seems_to_run(sync, monkeypatch):
     world.fill(sync.cohort, world.users(8))
-    monkeypatch.setattr(drive.Sync.objects.__class__, "settle", lambda *a, **k: 1 / 0, raising=True)
+    monkeypatch.setattr(Sync.objects.__class__, "settle", lambda *a, **k: 1 / 0, raising=True)
     run = world.run(sync)
     assert run.state == RunState.PARKED
     assert "ZeroDivisionError" in run.reason
@@ -441,7 +443,7 @@ def test_a_list_that_may_have_been_made_before_a_cancel__is_reported_of_when_the
     lifecycle.cancel(run, by="ann")
     partner.fault = lambda call: None
     world.mend(sync.destination)
-    assert world.run(sync).note == judge.SECOND_LIST
+    assert world.run(sync).note == outcomes.SECOND_LIST
     assert len(partner.lists) > 1
 
 
@@ -474,7 +476,7 @@ def test_somebody_refused_as_a_canary_who_is_rejected_already__is_one_row(sync):
 def test_a_cancelled_run__ends_when_what_is_in_flight_has_come_back(partner, monkeypatch):
     sync = world.sync(world.cohort(world.users(8)), world.destination(partner.url, batch_size=1, threads=2))
     run = lifecycle.start(sync, trigger=Trigger.COMMAND)
-    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     partner.delay = 0.2
     in_flight_at_end = []
 
@@ -524,11 +526,11 @@ def _adds(call) -> bool:
 
 def test_a_thread__starts_no_request_that_may_outlast_the_lease(partner, sync):
     lease = leases.take(sync.destination_id, seconds=5)
-    driver = drive.Drive(
-        lease, sync.destination, sync.destination.endpoint(), threading.Event(), lambda runs: None
+    driver = loop.Loop(
+        lease, sync.destination, sync.destination.endpoint(), threading.Event(), lambda runs: None, alone()
     )
     calls = len(partner.calls)
-    driver._send(None, Request(Operation.ADD, "POST", partner.url, {}, b"{}", 1), 0.0)
+    driver.sender.send(None, Request(Operation.ADD, "POST", partner.url, {}, b"{}", 1), 0.0)
     driver.close()
-    assert isinstance(driver.results.get()[2], leases.NotSent)
+    assert isinstance(driver.sender.results.get()[2], leases.NotSent)
     assert len(partner.calls) == calls

@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from syncs import lifecycle
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RunMode, Trigger
-from syncs.delivery import drive
+from syncs.delivery import drive, loop
 from syncs.models import Rejection, Run, Sync
-from syncs.tests.memory import Chance, Crash, bury, memory_drive
+from syncs.tests.memory import Chance, Crash, bury, memory_loop
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -98,7 +98,7 @@ class Syncs(RuleBasedStateMachine):
 
     def drive(self, sync, at=lambda point: None, seed=0):
         chance = Chance(random.Random(seed), at=at)
-        self.patch.setattr(drive, "Drive", memory_drive(self.partner, chance))
+        self.patch.setattr(drive, "Loop", memory_loop(self.partner, chance))
         try:
             ended = drive.drive(sync.destination_id, stop=threading.Event())
             assert "error of this program" not in ended.reason, ended.reason
@@ -139,7 +139,7 @@ class Syncs(RuleBasedStateMachine):
 @pytest.mark.timeout(7200)
 def test_two_partners_end_equal_to_the_cohort_whatever_happened(settings, monkeypatch):
     settings.RETRY_TIME_SCALE = 0.0
-    monkeypatch.setattr(drive, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     Syncs.patch = monkeypatch
     run_state_machine_as_test(Syncs, settings=_hypothesis())
 

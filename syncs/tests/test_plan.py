@@ -17,9 +17,9 @@ from cohorts import members
 from cohorts import prune as cohort_prune
 from syncs import lifecycle, prune
 from syncs.choices import DONE_RUNS, OPEN_RUNS, RejectionState, RunMode, Trigger
-from syncs.delivery import drive, rejections
+from syncs.delivery import drive, loop, rejections
 from syncs.models import Rejection, Run, Sync
-from syncs.tests.memory import Chance, Crash, bury, memory_drive
+from syncs.tests.memory import Chance, Crash, bury, memory_loop
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -187,8 +187,8 @@ class History:
         for active in open_runs:
             self.due.setdefault(active.pk, set()).update(self.due_now(active))
             self.rows_before.setdefault(active.pk, world.rejected(self.sync))
-        self.monkeypatch.setattr(drive, "LOOK_EVERY", 0.0 if cancel_at else 0.5)
-        self.monkeypatch.setattr(drive, "Drive", memory_drive(self.partner, Chance(self.random, crash, at)))
+        self.monkeypatch.setattr(loop, "LOOK_EVERY", 0.0 if cancel_at else 0.5)
+        self.monkeypatch.setattr(drive, "Loop", memory_loop(self.partner, Chance(self.random, crash, at)))
         before = len(self.partner.calls)
         try:
             ended = drive.drive(self.to.pk, stop=threading.Event())

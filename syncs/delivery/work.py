@@ -1,0 +1,91 @@
+"""Batches on their way: one that makes the list, one that sends users, one that asks how the partner is.
+
+A kind of work says what its next request is (`piece`), and whether its row must be on the disk before that.
+What follows from a reply is decided in `outcomes`, and done in `apply`.
+"""
+
+from dataclasses import dataclass, field
+
+from destinations.errors import DeliveryError
+from destinations.payloads import Request
+from syncs.choices import Step
+from syncs.delivery.active import ActiveRun
+from syncs.delivery.narrow import Narrowing
+from syncs.models import Batch, Rejection
+
+
+@dataclass(eq=False)
+class Work:
+    batch: Batch
+    active: ActiveRun
+    # The batch's row exists already: it was being sent when its driver died, or is being narrowed.
+    stored: bool = field(default=False, kw_only=True)
+    # What the partner last said of it, while that waits for a canary or a sign of life.
+    error: DeliveryError | None = field(default=None, kw_only=True)
+    # Encoded ahead of time, away from the sending threads.
+    request: Request | None = field(default=None, kw_only=True)
+
+    @property
+    def piece(self) -> list[str]:
+        """Return the users of the next request."""
+        return []
+
+    @property
+    def durable(self) -> bool:
+        """Whether the row must be on the disk before the request leaves."""
+        return False
+
+    def encode(self) -> Request:
+        """Return the request for what is to be sent next."""
+        if self.request is None:
+            self.request = self.active.encode(Step(self.batch.step), self.piece)
+        return self.request
+
+
+@dataclass(eq=False)
+class CreateList(Work):
+    """Makes the list, and concerns no user."""
+
+    @property
+    def durable(self) -> bool:
+        """A lost row of a create call would make a second list of which nobody is told."""
+        return True
+
+
+@dataclass(eq=False)
+class SendUsers(Work):
+    """Adds or removes users; in parts, when some of them are refused."""
+
+    narrowing: Narrowing
+    # Rejected users that are tried again here, by id: their rows go away when they are delivered.
+    retried: dict[str, Rejection] = field(default_factory=dict)
+    # A canary was delivered after this batch met a bare 404, which was about users then.
+    list_exists: bool = False
+    # When its retries were spent, how many of the driver's requests had been accepted.
+    spent_at: int | None = None
+
+    @property
+    def piece(self) -> list[str]:
+        return self.narrowing.piece
+
+    @property
+    def durable(self) -> bool:
+        return bool(self.retried)
+
+    @property
+    def counts(self) -> bool:
+        """Whether its users are among those that the run has delivered: a canary's, sent again, are not."""
+        return bool(self.retried) or not self.batch.user_ids
+
+
+@dataclass(eq=False)
+class Canary(Work):
+    """Adds somebody again whom the partner certainly holds, which changes nothing: is the partner well?"""
+
+    witness: str
+    # The batch that waits for the answer.
+    waiting: SendUsers | None = None
+
+    @property
+    def piece(self) -> list[str]:
+        return [self.witness]
