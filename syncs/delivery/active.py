@@ -27,6 +27,8 @@ class ActiveRun:
             lists=Count("pk", filter=creates & Q(state=BatchState.DELIVERED)),
         )
         self._number = begun["last"] or 0
+        # No driver has begun it: it has no batches.
+        self.is_new = self._number == 0
         # Requests that the partner accepted: until there is one, no user is to blame.
         self.accepted = begun["accepted"]
         # The list was made by this run, and not before it.

@@ -88,7 +88,9 @@ class Admission:
         try:
             with transaction.atomic():
                 self.outbox.lease.renew()
-                begun = Sync.objects.begin(sync.pk, fingerprint=fingerprint, external_name=name, mode=run.mode)
+                begun = Sync.objects.begin(
+                    sync.pk, fingerprint=fingerprint, external_name=name, mode=run.mode
+                )
                 if begun and not Run.objects.start(run.pk):
                     return True  # ended by a person just now; at most, the next run starts dirty
                 if begun:
@@ -102,7 +104,7 @@ class Admission:
             relax_durability(True)
         if not begun:
             return self._end_unbegun(run, RunState.FAILED, _why_not_begun(sync, self.endpoint, name))
-        run.refresh_from_db()
+        run = Run.objects.select_related("sync__cohort").get(pk=run.pk)
         self.queues.feeds.append(Feed(ActiveRun(run, self.endpoint, self.row.learned_size)))
         return True
 

@@ -91,7 +91,9 @@ class Feed:
 
     def _create(self) -> CreateList:
         """The create call: the row of the one that an earlier driver began, or a new one."""
-        begun = self.run.batches.filter(step=Step.CREATE, state=BatchState.SENDING).first()
+        begun = None
+        if not self.active.is_new:
+            begun = self.run.batches.filter(step=Step.CREATE, state=BatchState.SENDING).first()
         if begun is None:
             batch = self.active.new_batch(Step.CREATE, [])
             # An earlier run may have made one, and been cancelled before there was an answer.
@@ -107,6 +109,8 @@ class Feed:
 
         The partner may have got them: for users who are rejected this time, that is kept in mind.
         """
+        if self.active.is_new:
+            return
         sending = self.run.batches.filter(state=BatchState.SENDING).exclude(step=Step.CREATE)
         for batch in sending.order_by("number"):
             users = batch.user_ids or list(self.users_of(batch))
@@ -126,7 +130,7 @@ class Feed:
     def _planned(self, step: Step) -> Iterator[Work]:
         """Batches of the plan, from the last user who was planned for this step."""
         active = self.active
-        users = self.plan.users(step, after=self._cursor(step=step))
+        users = self.plan.users(step, after="" if active.is_new else self._cursor(step=step))
         chunk = list(islice(users, active.most))
         while chunk:
             now = chunk[: active.most]

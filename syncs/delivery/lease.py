@@ -36,10 +36,19 @@ class NotSent(Exception):
 
 @dataclass
 class Lease:
-    destination_id: int
-    fence: int
+    """`row`: the driver's, as it was when the lease was taken. `expires` is by this machine's clock."""
+
+    row: Driver
     seconds: float
     expires: float
+
+    @property
+    def destination_id(self) -> int:
+        return self.row.destination_id
+
+    @property
+    def fence(self) -> int:
+        return self.row.fence
 
     def remaining(self) -> float:
         """Return for how many seconds the lease is certainly still ours."""
@@ -88,8 +97,7 @@ def take(destination_id: int, *, seconds: float) -> Lease | None:
     )
     if not taken:
         return None
-    fence = Driver.objects.values_list("fence", flat=True).get(destination_id=destination_id)
-    return Lease(destination_id, fence, seconds, began + seconds)
+    return Lease(Driver.objects.get(pk=destination_id), seconds, began + seconds)
 
 
 def _now() -> float:

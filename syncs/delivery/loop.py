@@ -31,7 +31,7 @@ from syncs.delivery.queues import Queues
 from syncs.delivery.sender import Sender
 from syncs.delivery.turns import Turns
 from syncs.delivery.work import SendUsers, Work
-from syncs.models import Driver, Run
+from syncs.models import Run
 
 # A longer wait gives up the slot and the lease; somebody comes back when it is over.
 SHORT_WAIT = 5.0
@@ -56,7 +56,7 @@ class Loop:
     ) -> None:
         self.lease, self.destination, self.endpoint = lease, destination, endpoint
         self.stop, self.report, self.turns = stop, report, turns
-        row = Driver.objects.get(pk=destination.pk)
+        row = lease.row
         self.outbox = Outbox(lease, self._committed)
         self.queues = Queues(endpoint.threads, endpoint.rate)
         self.ending = Ending(destination.pk, self.outbox)
@@ -68,7 +68,8 @@ class Loop:
         )
         self.sender = Sender(lease, endpoint, stop, self._is_called_off)
         self._row = row
-        self._looked = 0.0
+        # The destination was read a moment ago; its runs are, when there is nothing to send.
+        self._looked = time.monotonic()
 
     def run(self) -> Ended:
         """Send until nothing is left to send, or something stands in the way; return what."""

@@ -29,7 +29,7 @@ class Outbox:
         self.writes: list[Callable[[], object]] = []
         self._runs: dict[int, Run] = {}
         self._durable = False
-        self._renewed = 0.0
+        self._renewed = time.monotonic()  # the lease was taken a moment ago
         self._relaxed: object = None
 
     def batch(self, batch: Batch, *, durable: bool = False) -> None:
