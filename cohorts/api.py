@@ -193,8 +193,8 @@ class MembersView(APIView):
     def get(self, request: Request, key: str) -> Response:
         """Return one page of the members, in the order of their bytes."""
         cohort = get_object_or_404(Cohort, key=key)
-        version = _number(request, "version", default=cohort.version, least=1, most=2**31 - 1)
-        limit = _number(request, "limit", default=1_000, least=1, most=LARGEST_PAGE)
+        version = whole_number(request, "version", default=cohort.version, least=1, most=2**31 - 1)
+        limit = whole_number(request, "limit", default=1_000, least=1, most=LARGEST_PAGE)
         after = request.query_params.get("after", "")
         if "\0" in after:
             raise exceptions.ValidationError({"after": "The user id contains a NUL character."})
@@ -357,7 +357,8 @@ def _ids(body: dict[str, Any], field: str) -> list[str]:
     return sorted(found)
 
 
-def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+def whole_number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+    """Return a number of the query. Raises ValidationError that names it."""
     text = request.query_params.get(name)
     if text is None:
         return default

@@ -222,6 +222,8 @@ class CohortVersion(models.Model):
     as_of = models.DateTimeField(null=True)
     reason = models.TextField(blank=True, help_text="Why it is held, was refused or failed.")
     decided_by = models.CharField(max_length=150, blank=True)
+    # Of its members, 64 hex digits, once somebody has pulled them: see changes.py.
+    digest = models.CharField(max_length=64, blank=True, editable=False)
 
     class Meta:
         ordering = ["-number"]

@@ -4,6 +4,7 @@ from django.urls import include, path, re_path
 from rest_framework.routers import SimpleRouter
 
 from cohorts.api import CohortViewSet, MembersView
+from cohorts.changes_api import ChangesView
 
 router = SimpleRouter()
 router.trailing_slash = "/?"
@@ -11,5 +12,6 @@ router.register("cohorts", CohortViewSet)
 
 urlpatterns = [
     re_path(r"^cohorts/(?P<key>[-a-zA-Z0-9_]+)/members/?$", MembersView.as_view(), name="cohort-members"),
+    re_path(r"^cohorts/(?P<key>[-a-zA-Z0-9_]+)/changes/?$", ChangesView.as_view(), name="cohort-changes"),
     path("", include(router.urls)),
 ]

@@ -70,3 +70,18 @@ class ApiToken(models.Model):
         if self.revoked_at:
             return "Revoked"
         return "Expired" if self.expires_at and self.expires_at <= timezone.now() else "Active"
+
+
+class Announcement(models.Model):
+    """Which version of a cohort was last posted to VERSION_WEBHOOK_URL, and when the next is tried."""
+
+    cohort = models.OneToOneField(Cohort, on_delete=models.CASCADE, related_name="+")
+    version = models.PositiveIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.cohort} v{self.version}"

@@ -185,6 +185,7 @@ QUIET_SOURCES = env.bool("QUIET_SOURCES", default=True)
 ALERT_EMAILS = env.list("ALERT_EMAILS", default=[])
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="")
 ALERT_WEBHOOK_SECRET = env.str("ALERT_WEBHOOK_SECRET", default="")
+VERSION_WEBHOOK_URL = env.str("VERSION_WEBHOOK_URL", default="")
 
 # --- People -------------------------------------------------------------------------------
 AUTH_PASSWORD_VALIDATORS = [

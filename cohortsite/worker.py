@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
-from cohortsite import heartbeat, silence
+from cohortsite import announcing, heartbeat, silence
 from events import arrivals
 from receiving.search import run_searches
 from syncs import alerts, due, reporting, suppressing
@@ -112,6 +112,7 @@ def look_after(stop: threading.Event) -> None:
     remove.drain(seconds=POLL)
     alerts.tell_changes(timezone.now())
     alerts.send_waiting(timezone.now())
+    announcing.announce_published(timezone.now())
 
 
 def calculate_due(stop: threading.Event) -> None:

@@ -185,6 +185,7 @@ CALLS = {
     ("get", "cohorts"): "viewer",
     ("get", "cohorts/buyers"): "viewer",
     ("get", "cohorts/buyers/members"): "viewer",
+    ("get", "cohorts/buyers/changes"): "viewer",
     ("get", "cohorts/buyers/calculation"): "viewer",
     ("post", "cohorts/buyers/calculation"): "operator",
     ("post", "cohorts"): "administrator",
