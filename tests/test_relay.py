@@ -20,7 +20,7 @@ from receiving.models import List, RequestLog, Workspace
 from receiving.tests.posted import post
 from syncs import due
 from syncs.models import Run, Sync
-from syncs.work import drive_runs
+from syncs.delivery.slots import drive_runs
 from tests import world
 from tests.partner import Partner
 
