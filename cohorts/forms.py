@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -76,8 +77,9 @@ class CohortForm(ScheduledForm):
     """`user` is set by the admin. Fields of other sources than the chosen one are emptied."""
 
     user: Any = None
-    # What has come, to choose from: workspace, id and name of lists.
-    received_lists: list[tuple[str, str, str]] = []  # noqa: RUF012
+    # What has come, to choose from: workspaces; workspace, id and name of lists.
+    received_workspaces: Sequence[str] = ()
+    received_lists: Sequence[tuple[str, str, str]] = ()
 
     definition = DefinitionField(
         required=False,
@@ -91,10 +93,11 @@ class CohortForm(ScheduledForm):
         help_text="Databases are named by the setting QUERY_DATABASES.",
     )
 
-    received_workspace = forms.ChoiceField(
+    received_workspace = forms.CharField(
         required=False,
         label="Received by",
-        widget=UnfoldAdminSelectWidget,
+        max_length=50,
+        widget=UnfoldAdminTextInputWidget(attrs={"list": "received-workspaces", "autocomplete": "off"}),
         help_text="The workspace of the partner's side that receives it.",
     )
     received_list = forms.CharField(
@@ -119,11 +122,7 @@ class CohortForm(ScheduledForm):
             choices = [("", "Select a database"), *((name, name) for name in known if name)]
             self.fields["query_database"].choices = choices  # type: ignore[attr-defined]
         if "received_workspace" in self.fields and received.offer:
-            workspaces, lists = received.offer.choices()
-            self.received_lists = lists
-            named = dict.fromkeys([*workspaces, self.instance.received_workspace])
-            choices = [("", "Select a workspace"), *((name, name) for name in named if name)]
-            self.fields["received_workspace"].choices = choices  # type: ignore[attr-defined]
+            self.received_workspaces, self.received_lists = received.offer.choices()
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data

@@ -26,8 +26,8 @@ UNDER_WAY = timedelta(minutes=2)
 # A mark is moved on when it looks back for longer than this, so that little of the log is counted.
 MOVE_ON = timedelta(minutes=10)
 SHOWN = 5
-# Of more, a person types the id.
-LISTS_SHOWN = 500
+# Of more than so many, a person types the name or the id.
+SUGGESTED = 100
 
 
 class Offered:
@@ -44,9 +44,9 @@ class Offered:
             self._list(workspace, source)
 
     def choices(self) -> tuple[list[str], list[tuple[str, str, str]]]:
-        lists = List.objects.order_by("-pk").values_list("workspace__slug", "pk", "name")[:LISTS_SHOWN]
+        lists = List.objects.order_by("-pk").values_list("workspace__slug", "pk", "name")[:SUGGESTED]
         return (
-            list(Workspace.objects.values_list("slug", flat=True)),
+            list(Workspace.objects.values_list("slug", flat=True)[:SUGGESTED]),
             [(workspace, str(pk), name) for workspace, pk, name in lists],
         )
 

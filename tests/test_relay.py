@@ -19,8 +19,8 @@ from receiving.keys import create_key
 from receiving.models import List, RequestLog, Workspace
 from receiving.tests.posted import post
 from syncs import due
-from syncs.models import Run, Sync
 from syncs.delivery.slots import drive_runs
+from syncs.models import Run, Sync
 from tests import world
 from tests.partner import Partner
 
