@@ -52,7 +52,8 @@ def damaged_lines(segment: Path) -> Iterator[bytes]:
 def keep_aside(workspace: str, folders: Folders, kind: FileKind, segment: Path, damaged: list[bytes]) -> None:
     data = b"".join(damaged)
     write_durably(folders.files / segment.name, data)
-    problem = f"holds {len(damaged):,} damaged lines of what came in"
+    lines = "a damaged line" if len(damaged) == 1 else f"{len(damaged):,} damaged lines"
+    problem = f"holds {lines} of what came in"
     EventFile.objects.update_or_create(
         workspace=workspace,
         name=segment.name[:64],
