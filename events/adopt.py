@@ -13,7 +13,14 @@ from django.utils import timezone
 from events import convert
 from events.compact import file_name, limits, number_names
 from events.convert import quoted
-from events.custody import Description, problem_of, read_descriptions, sum_of, write_description
+from events.custody import (
+    Description,
+    all_descriptions,
+    problem_of,
+    read_descriptions,
+    sum_of,
+    write_description,
+)
 from events.engine import connect
 from events.layout import column_stem
 from events.lineage import Choice, Lineage
@@ -23,6 +30,11 @@ from events.recount import recount
 from events.site import take_over
 from events.store import column_numbers
 from events.workspace_folders import Folders
+
+BROKEN = (
+    "manifest/{name}.json is damaged, and may say that rows were taken out of other files: nothing is "
+    "listed. Put its copy from a backup there, or remove it and its file."
+)
 
 
 @dataclass
@@ -46,6 +58,10 @@ def adopt(workspace: str, *, undescribed: bool = False) -> Adopted:
         described = read_descriptions(folders)
         if undescribed:
             described |= describe_files(workspace, folders, described)
+        if broken := [name for name, found in all_descriptions(folders).items() if not found]:
+            # It may be about a file that others' rows were taken out of: they would come back.
+            done.problems += [BROKEN.format(name=name) for name in broken]
+            return done
         rows = {file.name: file for file in EventFile.objects.filter(workspace=workspace)}
         whole = frozenset(find_whole(workspace, folders, described, rows, done))
         listed = {name for name in whole if name in rows and rows[name].state == FileState.LISTED}

@@ -73,10 +73,13 @@ def read_description(folders: Folders, name: str) -> Description | None:
 
 
 def read_descriptions(folders: Folders) -> dict[str, Description]:
-    """Return all descriptions by their files' names."""
+    """Return all descriptions that can be believed, by their files' names."""
+    return {name: description for name, description in all_descriptions(folders).items() if description}
+
+
+def all_descriptions(folders: Folders) -> dict[str, Description | None]:
     names = [path.name.removesuffix(".json") for path in sorted(folders.manifest.glob("*.json"))]
-    found = {name: read_description(folders, name) for name in names}
-    return {name: description for name, description in found.items() if description}
+    return {name: read_description(folders, name) for name in names}
 
 
 def sum_of(path: Path) -> str:

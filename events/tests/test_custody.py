@@ -15,6 +15,7 @@ from events import site, spool
 from events.adopt import adopt
 from events.catalogue import event_names
 from events.compact import compact
+from events.correct import delete_people
 from events.folder import inbox, scan
 from events.importing import import_file
 from events.models import (
@@ -371,3 +372,20 @@ def test_a_description_that_is_damaged_is_reported_while_the_file_still_counts(s
     flip(description, 700)
     with pytest.raises(CommandError, match="1 of 1 files"):
         call_command("check_events", stdout=io.StringIO())
+
+
+def test_a_damaged_description_brings_nothing_back_that_was_taken_out(stored: Stored) -> None:
+    published(1, 2, 4)  # users u1, u2, u1
+    folders = Folders("default")
+    before = set(folders.manifest.iterdir())
+    delete_people("default", ["u2"], "Ada")
+    [description] = set(folders.manifest.iterdir()) - before
+    whole = description.read_bytes()
+    flip(description, 700)
+    another_database()
+    assert [problem for problem in adopt("default").problems if "nothing is listed" in problem]
+    with pytest.raises(Incomplete):
+        read_layout("default")
+    description.write_bytes(whole)
+    assert adopt("default").problems == []
+    assert numbers(stored) == [1, 4]
