@@ -6,10 +6,23 @@ from zoneinfo import ZoneInfo
 
 from sqlglot import exp
 
-from cohorts.definitions.grammar import Compare, Measure, More, OneOf, Performed, Property, Where, Window
+from cohorts.definitions.grammar import (
+    ALL_TIME,
+    Compare,
+    Measure,
+    More,
+    Nth,
+    OneOf,
+    Performed,
+    Periods,
+    Property,
+    Since,
+    Where,
+    Window,
+)
 from cohorts.dialects import Dialect, integer, text
 from cohorts.properties import Comparison, compared, number_literal, same_text
-from cohorts.zones import local_day, local_days
+from cohorts.zones import BIAS_DAYS, local_day, local_days, micros_of
 
 # Added to the number of a local day, so that a division by seven ends weeks on Sunday.
 TO_MONDAY = 2
@@ -74,7 +87,22 @@ class Conditions:
 
     def counted(self, node: Performed) -> exp.Select:
         """The events that a condition counts: a SELECT without columns."""
-        return self.events().where(*self.these(node.events, node.where, node.window))
+        rows = self.events().where(*self.these(node.events, node.where, node.window))
+        return self.after_first(rows, node.since) if node.since else rows
+
+    def after_first(self, rows: exp.Select, since: Since) -> exp.Select:
+        """Of these events, those from each user's first one of `since` on, for so long."""
+        begun = self.ids(self.events().where(*self.these(since.events, since.where, ALL_TIME)))
+        begun = exp.select(
+            exp.alias_(exp.column("user_id"), "begun_by"), exp.alias_(exp.Min(this=exp.column("t")), "begun")
+        ).from_(begun.select(exp.alias_(self.dialect.micros(), "t")).subquery("f"))
+        at = exp.column("begun")
+        return rows.join(
+            begun.group_by("user_id").subquery("b"), on=self.dialect.user_id().eq(exp.column("begun_by"))
+        ).where(
+            self.dialect.micros() >= at,
+            self.dialect.micros() < at.copy() + integer(micros_of(since.within.delta)),
+        )
 
     def these(self, events: tuple[str, ...], where: Where, window: Window) -> list[exp.Expr]:
         """What an event must be: of these names, with these properties, in this time."""
@@ -96,8 +124,12 @@ class Conditions:
         rows = self.ids(self.counted(node))
         if node.measure is None:
             return rows.distinct()
-        rows = rows.group_by(self.dialect.user_id())
-        held = self.measured(node.measure, start, end)
+        if node.measure.periods:
+            rows, held = self.periods(node.measure, node.measure.periods, rows, start, end)
+        elif node.measure.nth:
+            rows, held = self.nth(node.measure, node.measure.nth, rows)
+        else:
+            rows, held = rows.group_by(self.dialect.user_id()), self.measured(node.measure, start, end)
         if node.or_never:
             return rows.having(exp.not_(exp.func("COALESCE", held, exp.false())))
         return rows.having(held)
@@ -127,8 +159,56 @@ class Conditions:
         number = self.dialect.event_number(measure.property)
         if measure.kind in ("min", "max"):
             return exp.Min(this=number) if measure.kind == "min" else exp.Max(this=number)
+        if measure.kind in ("median", "percentile"):
+            return self.dialect.rounded(self.dialect.percentile(number, measure.percent))
         mean = exp.Sum(this=number) if measure.kind == "sum" else exp.Avg(this=number)
         return self.dialect.rounded(mean)
+
+    def periods(
+        self, measure: Measure, of: Periods, rows: exp.Select, start: datetime | None, end: datetime
+    ) -> tuple[exp.Select, exp.Expr]:
+        """Count the days, weeks or months that have enough events, or the longest run of them."""
+        day = local_days(self.zone, start, end, self.dialect)
+        if of.unit == "week":
+            day = self.dialect.divided(day + integer(TO_MONDAY), 7)
+        elif of.unit == "month":
+            day = self.dialect.month(exp.paren(day) - integer(BIAS_DAYS))
+        assert measure.compare is not None
+        each = exp.select("user_id", "p").from_(rows.select(exp.alias_(day, "p")).subquery("e"))
+        each = each.group_by("user_id", "p")
+        if of.times:
+            each = each.having(against(exp.Count(this=exp.Star()), of.times))
+        amount: exp.Expr = exp.Count(this=exp.Star())
+        if of.in_a_row:
+            # What follows one after the other keeps its distance to its number in the list.
+            number = exp.Window(
+                this=exp.RowNumber(), partition_by=[exp.column("user_id")], order=ordered("p")
+            )
+            runs = exp.select("user_id", exp.alias_(exp.column("p") - number, "run")).from_(
+                each.subquery("o")
+            )
+            runs = exp.select("user_id", exp.alias_(amount, "long")).from_(runs.subquery("r"))
+            each, amount = runs.group_by("user_id", "run"), exp.Max(this=exp.column("long"))
+        of_user = exp.select("user_id").from_(each.subquery("d")).group_by("user_id")
+        return of_user, against(amount, measure.compare)
+
+    def nth(self, measure: Measure, nth: Nth, rows: exp.Select) -> tuple[exp.Select, exp.Expr]:
+        """Number each user's events by their time; those of one instant have all the places they fill."""
+        asked = [self.asked(one) for one in nth.where]
+        if measure.window:
+            asked += self.these((), (), measure.window)
+        rows = rows.select(
+            exp.alias_(self.dialect.micros(), "t"), exp.alias_(one_if(exp.and_(*asked)), "held")
+        )
+        by = ordered("t", last=nth.n < 0)
+        user = exp.column("user_id")
+        before = exp.Window(this=exp.Anonymous(this="rank", expressions=[]), partition_by=[user], order=by)
+        until = exp.Window(this=exp.Count(this=exp.Star()), partition_by=[user.copy()], order=by.copy())
+        placed = exp.select("user_id", "held", exp.alias_(before, "r"), exp.alias_(until, "c"))
+        place = integer(abs(nth.n))
+        is_it = exp.and_(exp.column("r") <= place, exp.column("c") >= place.copy(), exp.column("held").eq(1))
+        of_user = exp.select("user_id").from_(placed.from_(rows.subquery("e")).subquery("n"))
+        return of_user.group_by("user_id"), exp.Max(this=one_if(is_it)).eq(1)
 
     def same(self, name: str) -> exp.Expr:
         return same_text(self.dialect.event_text(name), self.dialect.event_number(name), self.dialect)
@@ -144,6 +224,10 @@ class Conditions:
         day = local_days(self.zone, start, end, self.dialect)
         week = self.dialect.divided(day + integer(TO_MONDAY), 7)
         return exp.Count(this=exp.Distinct(expressions=[week]))
+
+
+def ordered(name: str, last: bool = False) -> exp.Order:
+    return exp.Order(expressions=[exp.Ordered(this=exp.column(name), desc=last, nulls_first=not last)])
 
 
 def one_if(held: exp.Expr) -> exp.Expr:

@@ -16,6 +16,8 @@ class SequenceQuery:
         self.node, self.on, self.dialect = node, on, on.dialect
         self.present = [step for step in node.steps if not step.absent]
         self.gaps = absent_after(node.steps)
+        # What one chain of steps has in common.
+        self.keys = ["user_id", "k"] if node.same else ["user_id"]
 
     @property
     def within(self) -> int:
@@ -50,6 +52,10 @@ class SequenceQuery:
             rows = rows.where(self.dialect.time() >= self.dialect.instant(start))
         if all(step.events for step in self.node.steps):
             rows = rows.where(*on.named({name for step in self.node.steps for name in step.events}))
+        if self.node.same:
+            same = on.same(self.node.same)
+            rows = rows.select(exp.alias_(same, "k")).where(is_present(same))
+            return rows.group_by(self.dialect.user_id(), same.copy(), self.dialect.micros())
         return rows.group_by(self.dialect.user_id(), self.dialect.micros())
 
     def step(self, steps: list[Step]) -> exp.Expr:
@@ -62,7 +68,7 @@ class SequenceQuery:
         s2, s3… hold the latest beginning from which a step is reached at this instant. The latest one
         is enough: a later beginning can only be nearer.
         """
-        rows = climb(rows, len(self.present), self.gaps, ["user_id"])
+        rows = climb(rows, self.present, self.gaps, self.keys)
         reached = column(f"s{len(self.present)}")
         query = exp.select("user_id").from_(rows.subquery("r")).where(is_present(reached))
         if self.node.within:
@@ -72,7 +78,7 @@ class SequenceQuery:
     def not_followed(self, rows: exp.Query) -> exp.Query:
         """ "A, then no B": users with an A whose time is over before the next B."""
         following = exp.case().when(column("x1").eq(1), column("t"))
-        after = over(exp.Min(this=following), ["user_id"], following=True)
+        after = over(exp.Min(this=following), self.keys, following=True)
         rows = exp.select("*", exp.alias_(after, "next")).from_(rows.subquery("m"))
         over_at = column("t") + integer(self.within)
         return (
@@ -93,25 +99,28 @@ class SequenceQuery:
         steps, gaps, within = len(self.present), self.gaps, integer(self.within)
         as_of = integer(micros_of(self.on.as_of - EPOCH))
         begun = (
-            exp.select(exp.alias_(column("user_id"), "begun_by"), exp.alias_(column("t"), "begun"))
+            exp.select(
+                exp.alias_(column("t"), "begun"), *(exp.alias_(column(k), f"begun_{k}") for k in self.keys)
+            )
             .from_(rows.subquery("m"))
             .where(column("m1").eq(1), column("t") + within <= as_of)
         )
         first = exp.case().when(column("t").eq(column("begun")), integer(1)).else_(integer(0))
         others = [column(name) for name in flag_names(steps, gaps)[1:]]
+        together = [column(f"begun_{key}").eq(column(key)) for key in self.keys]
         followed = (
-            exp.select("user_id", "begun", "t", exp.alias_(first, "m1"), *others)
+            exp.select(*self.keys, "begun", "t", exp.alias_(first, "m1"), *others)
             .from_(begun.subquery("b"))
-            .join(rows.copy().subquery("n"), on=column("begun_by").eq(column("user_id")))
+            .join(rows.copy().subquery("n"), on=exp.and_(*together))
             .where(column("t") >= column("begun"), column("t") < column("begun") + within.copy())
         )
-        climbed = climb(followed, steps, gaps, ["user_id", "begun"])
+        climbed = climb(followed, self.present, gaps, [*self.keys, "begun"])
         reached = exp.Max(this=exp.case().when(is_present(column(f"s{steps}")), column("t")))
         stopped = exp.Max(this=exp.case().when(column(f"x{steps}").eq(1), column("t")))
         ends = (
             exp.select("user_id", exp.alias_(reached, "reached"), exp.alias_(stopped, "stopped"))
             .from_(climbed.subquery("r"))
-            .group_by("user_id", "begun")
+            .group_by(*self.keys, "begun")
         )
         never = exp.Is(this=column("stopped"), expression=exp.null())
         return (
@@ -153,7 +162,7 @@ def over(value: exp.Expr, partition: list[str], following: bool = False) -> exp.
     return exp.Window(this=value, partition_by=[column(name) for name in partition], order=order, spec=spec)
 
 
-def climb(rows: exp.Query, steps: int, gaps: list[list[Step]], partition: list[str]) -> exp.Query:
+def climb(rows: exp.Query, present: list[Step], gaps: list[list[Step]], partition: list[str]) -> exp.Query:
     """Add s1…: at this instant, the latest beginning from which step i is reached; NULL if it is not.
 
     A step is reached from the latest earlier instant at which the one before it was, unless what must
@@ -161,17 +170,21 @@ def climb(rows: exp.Query, steps: int, gaps: list[list[Step]], partition: list[s
     """
     first = exp.case().when(column("m1").eq(1), column("t"))
     rows = exp.select("*", exp.alias_(first, "s1")).from_(rows.subquery("m"))
-    for i in range(1, steps):
+    for i, step in enumerate(present[1:], start=1):
         begun = over(exp.Max(this=column(f"s{i}")), partition)
         looked = exp.select("*", exp.alias_(begun, f"b{i}")).from_(rows.subquery(f"r{i}"))
         reached = [column(f"m{i + 1}").eq(1), is_present(column(f"b{i}"))]
-        if gaps[i - 1]:
+        if gaps[i - 1] or step.within:
+            # The latest time that the step before was reached: it has the latest beginning, too.
             at = exp.case().when(is_present(column(f"s{i}")), column("t"))
-            broken = exp.case().when(column(f"x{i}").eq(1), column("t"))
             looked = looked.select(exp.alias_(over(exp.Max(this=at), partition), f"a{i}"))
+        if gaps[i - 1]:
+            broken = exp.case().when(column(f"x{i}").eq(1), column("t"))
             looked = looked.select(exp.alias_(over(exp.Max(this=broken), partition), f"y{i}"))
             unbroken = exp.Is(this=column(f"y{i}"), expression=exp.null())
             reached.append(exp.or_(unbroken, column(f"a{i}") >= column(f"y{i}")))
+        if step.within:
+            reached.append(column("t") - column(f"a{i}") < integer(micros_of(step.within.delta)))
         next_ = exp.case().when(exp.and_(*reached), column(f"b{i}"))
         rows = exp.select("*", exp.alias_(next_, f"s{i + 1}")).from_(looked.subquery(f"l{i}"))
     return rows

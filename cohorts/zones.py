@@ -10,7 +10,8 @@ from cohorts.dialects import DAY, Dialect, integer
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Added to a time before it is divided into days: divisions of negative numbers differ between engines.
-BIAS = 1_000_000 * DAY
+BIAS_DAYS = 1_000_000
+BIAS = BIAS_DAYS * DAY
 
 
 def micros_of(delta: timedelta) -> int:

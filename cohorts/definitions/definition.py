@@ -5,6 +5,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from cohorts.definitions.grammar import (
+    ALL_TIME,
     CohortReference,
     Condition,
     More,
@@ -46,7 +47,7 @@ class Definition:
         names: set[str] = set()
         for leaf in self.conditions():
             if isinstance(leaf, Performed):
-                names.update(leaf.events)
+                names.update((*leaf.events, *(leaf.since.events if leaf.since else ())))
             elif isinstance(leaf, Sequence):
                 names.update(name for step in leaf.steps for name in step.events)
             elif isinstance(leaf, More):
@@ -73,5 +74,6 @@ def _windows_of(leaf: Condition) -> list[Window]:
     if isinstance(leaf, More):
         return [leaf.first.window, leaf.second.window]
     if isinstance(leaf, Performed):
-        return [(leaf.measure.window if leaf.measure else None) or leaf.window]
+        found = [(leaf.measure.window if leaf.measure else None) or leaf.window]
+        return [*found, ALL_TIME] if leaf.since else found
     return [leaf.window] if isinstance(leaf, Sequence) else []

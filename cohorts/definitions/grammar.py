@@ -101,20 +101,6 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What is measured of the events that match, and what it must be.
-
-    count, days, weeks: `compare`. sum, avg, min, max, distinct: `property` and `compare`. first, last:
-    `window`.
-    """
-
-    kind: Literal["count", "days", "weeks", "sum", "avg", "min", "max", "distinct", "first", "last"]
-    compare: Compare | None = None
-    property: str | None = None
-    window: Window | None = None
-
-
-@dataclass(frozen=True)
 class Property:
     """A comparison of one property. The negative operators hold for a missing property too."""
 
@@ -143,6 +129,52 @@ class OneOf:
 
 # What is asked of one event: all of these.
 Where = tuple[Property | OneOf, ...]
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Days, weeks or months with the event, `times` in each. `in_a_row`: the longest run of them."""
+
+    unit: Literal["day", "week", "month"]
+    times: Compare | None = None
+    in_a_row: bool = False
+
+
+@dataclass(frozen=True)
+class Nth:
+    """The n-th of the events, -1 the last: what is asked of it. Events of one instant share their places."""
+
+    n: int
+    where: Where = ()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of the events that match, and what it must be.
+
+    count, days, weeks, periods: `compare`. sum, avg, median, percentile, min, max, distinct: `property` and
+    `compare`. first, last: `window`. nth: `nth`, and perhaps `window`.
+    """
+
+    kind: Literal[
+        "count", "days", "weeks", "periods", "sum", "avg", "median", "percentile", "min", "max", "distinct",
+        "first", "last", "nth",
+    ]  # fmt: skip
+    compare: Compare | None = None
+    property: str | None = None
+    window: Window | None = None
+    percent: int | float = 50
+    periods: Periods | None = None
+    nth: Nth | None = None
+
+
+@dataclass(frozen=True)
+class Since:
+    """From the user's first event of these on, for so long: "within 7 days of their first visit"."""
+
+    events: tuple[str, ...]
+    where: Where
+    within: Duration
 
 
 @dataclass(frozen=True)
@@ -185,22 +217,30 @@ class Performed:
     window: Window = ALL_TIME
     measure: Measure | None = None
     or_never: bool = False
+    since: Since | None = None
 
 
 @dataclass(frozen=True)
 class Step:
+    """`within` bounds the time since the step before it that happened."""
+
     events: tuple[str, ...]
     where: Where = ()
     absent: bool = False
+    within: Duration | None = None
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """Steps one after the other. An absent step is what must not happen between its neighbours."""
+    """Steps one after the other. An absent step is what must not happen between its neighbours.
+
+    With `same`, a property that has one value in all of them.
+    """
 
     steps: tuple[Step, ...]
     within: Duration | None = None
     window: Window = ALL_TIME
+    same: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@
 # mypy: disable-error-code="func-returns-value"
 
 import difflib
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from cohorts.definitions.definition import Definition, DefinitionError
@@ -15,33 +13,20 @@ from cohorts.definitions.grammar import (
     All,
     AnyOf,
     CohortReference,
-    Compare,
     Counted,
-    Measure,
     More,
     Node,
     Not,
-    OneOf,
     Performed,
-    Property,
     Sample,
     Sequence,
     Step,
     UserProperty,
-    Where,
 )
-from cohorts.definitions.parse_property import PropertyParser
-from cohorts.definitions.shapes import escape, kind_of
+from cohorts.definitions.parse_measure import MAX_CONDITIONS, MEASURES, MeasureParser
+from cohorts.definitions.shapes import kind_of
 
-MAX_CONDITIONS = 50
 MAX_DEPTH = 6
-MAX_NAMES = 100
-
-COMPARISONS = (">=", ">", "<=", "<", "=", "between")
-COUNTED = ("count", "days", "weeks")
-OF_A_PROPERTY = ("sum", "avg", "min", "max", "distinct")
-MOMENTS = ("first", "last")
-MEASURES = COUNTED + OF_A_PROPERTY + MOMENTS
 NODES = ("all", "any", "not", "performed", "more", "sequence", "user", "cohort", "sample")
 
 
@@ -60,7 +45,7 @@ def timezones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-class Parser(PropertyParser):
+class Parser(MeasureParser):
     """Collects problems instead of stopping at the first. A method returns None when it found one."""
 
     def __init__(self) -> None:
@@ -138,13 +123,14 @@ class Parser(PropertyParser):
     # --- What people did --------------------------------------------------------------------
 
     def performed(self, value: object, path: str) -> Performed | None:
-        keys = ("event", "where", "window", "or_never", *MEASURES)
+        keys = ("event", "where", "window", "after_first", "or_never", *MEASURES)
         given = self.mapping(value, path, keys, 'key of "performed"')
         if given is None:
             return None
         events = self.events(given, path)
         where = self.where(given, path)
         window = self.window(given["window"], f"{path}/window") if "window" in given else ALL_TIME
+        since = self.since(given["after_first"], f"{path}/after_first") if "after_first" in given else None
         measured = [key for key in given if key in MEASURES]
         measure = None
         if len(measured) > 1:
@@ -160,7 +146,7 @@ class Parser(PropertyParser):
             self.wrong(f"{path}/or_never", "without a measure holds for everyone; add one, such as count")
         if events is None or where is None or window is None:
             return None
-        return Performed(events, where, window, measure, bool(or_never))
+        return Performed(events, where, window, measure, bool(or_never), since)
 
     def more(self, value: object, path: str) -> More | None:
         given = self.mapping(value, path, ("first", "than", "times"), 'key of "more"')
@@ -206,7 +192,7 @@ class Parser(PropertyParser):
         return Sample(percent, salt)
 
     def sequence(self, value: object, path: str) -> Sequence | None:
-        given = self.mapping(value, path, ("steps", "within", "window"), 'key of "sequence"')
+        given = self.mapping(value, path, ("steps", "within", "window", "same"), 'key of "sequence"')
         if given is None:
             return None
         if "steps" not in given:
@@ -214,118 +200,28 @@ class Parser(PropertyParser):
         steps = self.list_of(given["steps"], f"{path}/steps", '"steps"', 2, 6, self.step)
         within = self.duration(given["within"], f"{path}/within") if "within" in given else None
         window = self.window(given["window"], f"{path}/window") if "window" in given else ALL_TIME
+        same = self.text(given["same"], f"{path}/same", "a property's name") if "same" in given else None
         if steps is None or window is None or ("within" in given and within is None):
             return None
         if steps[0].absent:
             self.wrong(f"{path}/steps/0", "the first step cannot be absent; begin with what happened")
+        elif steps[0].within:
+            self.wrong(f"{path}/steps/0", 'the first step has none before it: its time is the "window"')
         elif steps[-1].absent and within is None:
             last = f"{path}/steps/{len(steps) - 1}"
             self.wrong(last, 'an absent last step needs "within", or it can never be decided')
-        return Sequence(steps, within, window)
+        return Sequence(steps, within, window, same)
 
     def step(self, value: object, path: str) -> Step | None:
-        given = self.mapping(value, path, ("event", "where", "absent"), "key of a step")
+        given = self.mapping(value, path, ("event", "where", "absent", "within"), "key of a step")
         if given is None:
             return None
         events, where, absent = self.events(given, path), self.where(given, path), given.get("absent", False)
         if not isinstance(absent, bool):
             return self.wrong(f"{path}/absent", f"is true or false, not {kind_of(absent)}")
-        return None if events is None or where is None else Step(events, where, absent)
-
-    def events(self, given: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
-        path = f"{path}/event"
-        if "event" not in given:
-            return self.wrong(path, 'is missing; name an event, a list of them, or "*" for any')
-        value = given["event"]
-        if value == "*":
-            return ()
-        if not isinstance(value, list):
-            name = self.text(value, path, "an event's name")
-            return (name,) if name else None
-        names = self.list_of(
-            value, path, "a list of events", 1, MAX_NAMES, lambda v, p: self.text(v, p, "an event's name")
-        )
-        if names and "*" in names:
-            return self.wrong(path, '"*" is any event; use it alone, not in a list')
-        return tuple(dict.fromkeys(names)) if names else None
-
-    def where(self, given: Mapping[str, Any], path: str) -> Where | None:
-        if "where" not in given:
-            return ()
-        return self.list_of(
-            given["where"], f"{path}/where", '"where" of an event', 1, MAX_CONDITIONS, self.asked
-        )
-
-    def asked(self, value: object, path: str) -> Property | OneOf | None:
-        """One comparison, or {"any": [comparison…]}."""
-        if not isinstance(value, dict) or "any" not in value:
-            return self.property(value, path)
-        if len(value) > 1:
-            return self.wrong(path, '"any" stands alone: {"any": [{"property": "plan", "=": "pro"}, …]}')
-        found = self.list_of(value["any"], f"{path}/any", '"any"', 1, MAX_CONDITIONS, self.property)
-        return OneOf(found) if found else None
-
-    # --- Measures ---------------------------------------------------------------------------
-
-    def measure(self, kind: Any, value: object, path: str) -> Measure | None:
-        if kind in MOMENTS:
-            window = self.window(value, path)
-            return Measure(kind, window=window) if window else None
-        if kind in COUNTED:
-            given = self.mapping(value, path, COMPARISONS, "comparison")
-            compare = None if given is None else self.compare(given, path, whole=True)
-            return Measure(kind, compare) if compare else None
-        given = self.mapping(value, path, ("property", *COMPARISONS), "comparison")
-        if given is None:
-            return None
-        name = None
-        if "property" in given:
-            name = self.text(given["property"], f"{path}/property", "a property's name")
-        else:
-            self.wrong(f"{path}/property", f'is missing; name the property whose "{kind}" is meant')
-        compare = self.compare(given, path, whole=kind == "distinct", zero=kind == "distinct")
-        return Measure(kind, compare, name) if compare and name else None
-
-    def compare(
-        self, given: Mapping[str, Any], path: str, *, whole: bool, zero: bool = False
-    ) -> Compare | None:
-        ops = [key for key in given if key in COMPARISONS]
-        if len(ops) != 1:
-            if ops or set(given) <= {"property"}:
-                self.wrong(path, f'has {len(ops)} comparisons; use exactly one, such as {{">=": 3}}')
-            return None
-        op: Any = ops[0]
-        where = f"{path}/{escape(op)}"
-        if op == "between":
-            values = self.list_of(given[op], where, '"between"', 2, 2, lambda v, p: self.number(v, p, whole))
-            if values is None:
-                return None
-            if values[0] > values[1]:
-                return self.wrong(where, f"runs from {values[0]} to {values[1]}; write the smaller first")
-        else:
-            number = self.number(given[op], where, whole)
-            if number is None:
-                return None
-            values = (number,)
-        if whole and not zero and not self.possible(op, values, path):
-            return None
-        return Compare(op, values)
-
-    def possible(self, op: str, values: tuple[int | float, ...], path: str) -> bool:
-        """Counts begin at one: a comparison that only zero satisfies or that begins there is a mistake."""
-        first, last = values[0], values[-1]
-        if (
-            (op == "=" and first == 0)
-            or (op == "<" and first <= 1)
-            or (op in ("<=", "between") and last == 0)
-        ):
-            self.wrong(path, 'zero times means "did not perform": wrap the condition in "not"')
-        elif op == "between" and first == 0:
+        within = self.duration(given["within"], f"{path}/within") if "within" in given else None
+        if absent and within:
             self.wrong(
-                path, f'counts begin at one: write [1, {last}], with "or_never": true if never is meant'
+                f"{path}/within", "an absent step has no time of its own; give it to the step that follows"
             )
-        elif (op == ">=" and first == 0) or min(values) < 0:
-            self.wrong(path, "a count is never below zero, so this says nothing; use a number from 1 up")
-        else:
-            return True
-        return False
+        return None if events is None or where is None else Step(events, where, absent, within)

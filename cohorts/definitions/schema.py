@@ -7,13 +7,15 @@ the number of conditions, the end of a window before its beginning) is not in it
 from typing import Any
 
 from cohorts.definitions.operators import OPERATORS
-from cohorts.definitions.parse import (
+from cohorts.definitions.parse_measure import (
     COMPARISONS,
     COUNTED,
     MAX_CONDITIONS,
     MAX_NAMES,
     MOMENTS,
+    MOST_PLACES,
     OF_A_PROPERTY,
+    PERIODS_OF,
 )
 from cohorts.definitions.parse_property import MAX_VALUES, TYPES
 from cohorts.definitions.parse_time import MOST_PERIODS, PERIODS
@@ -43,8 +45,9 @@ def json_schema() -> Schema:
             "node": node(),
             "performed": performed(),
             "sequence": sequence(),
-            "step": closed(
-                {"event": ref("event"), "where": ref("where"), "absent": {"type": "boolean"}}, ["event"]
+            "step": step(),
+            "since": closed(
+                {"event": ref("event"), "where": ref("where"), "within": ref("duration")}, ["event", "within"]
             ),
             "event": {
                 "anyOf": [NAME, {"type": "array", "items": NAME, "minItems": 1, "maxItems": MAX_NAMES}]
@@ -106,14 +109,25 @@ def performed() -> Schema:
         "event": ref("event"),
         "where": ref("where"),
         "window": ref("window"),
+        "after_first": ref("since"),
         "or_never": {"type": "boolean"},
     }
     measures = {kind: comparison({}, WHOLE) for kind in COUNTED}
+    percent = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 100}
     measures |= {
-        kind: comparison({"property": NAME}, WHOLE if kind == "distinct" else NUMBER)
+        kind: comparison(
+            {"property": NAME, **({"percent": percent} if kind == "percentile" else {})},
+            WHOLE if kind == "distinct" else NUMBER,
+        )
         for kind in OF_A_PROPERTY
     }
+    periods = {
+        "of": {"enum": list(PERIODS_OF)},
+        "times": comparison({}, WHOLE),
+        "in_a_row": {"type": "boolean"},
+    }
     measures |= {kind: ref("window") for kind in MOMENTS}
+    measures |= {"periods": comparison(periods, WHOLE, ["of"]), "nth": nth()}
     return {**closed(fields | measures, ["event"]), **at_most_one(list(measures))}
 
 
@@ -122,10 +136,17 @@ def at_most_one(keys: list[str]) -> Schema:
     return {"oneOf": [none, *({"required": [key]} for key in keys)]}
 
 
-def comparison(more: Schema, number: Schema) -> Schema:
+def nth() -> Schema:
+    n = {"type": "integer", "minimum": -MOST_PLACES, "maximum": MOST_PLACES, "not": {"const": 0}}
+    asked = closed({"n": n, "where": ref("where"), "window": ref("window")}, ["n"])
+    return {**asked, "anyOf": [{"required": ["where"]}, {"required": ["window"]}]}
+
+
+def comparison(more: Schema, number: Schema, required: list[str] | None = None) -> Schema:
     pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
     operators = {op: pair if op == "between" else number for op in COMPARISONS}
-    return {**closed(more | operators, list(more)), "oneOf": [{"required": [op]} for op in COMPARISONS]}
+    fields = closed(more | operators, list(more) if required is None else required)
+    return {**fields, "oneOf": [{"required": [op]} for op in COMPARISONS]}
 
 
 def property_comparison() -> Schema:
@@ -146,9 +167,15 @@ def property_comparison() -> Schema:
     return {**closed(fields | operators, ["property"]), "oneOf": [{"required": [op]} for op in OPERATORS]}
 
 
+def step() -> Schema:
+    fields = {"event": ref("event"), "where": ref("where"), "absent": {"type": "boolean"}}
+    return closed(fields | {"within": ref("duration")}, ["event"])
+
+
 def sequence() -> Schema:
     steps = {"type": "array", "items": ref("step"), "minItems": 2, "maxItems": 6}
-    return closed({"steps": steps, "within": ref("duration"), "window": ref("window")}, ["steps"])
+    fields = {"steps": steps, "within": ref("duration"), "window": ref("window"), "same": NAME}
+    return closed(fields, ["steps"])
 
 
 def window() -> Schema:

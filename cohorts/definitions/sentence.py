@@ -17,11 +17,14 @@ from cohorts.definitions.grammar import (
     More,
     Node,
     Not,
+    Nth,
     OneOf,
     Performed,
+    Periods,
     Property,
     Sample,
     Sequence,
+    Since,
     Step,
     UserProperty,
     Value,
@@ -87,10 +90,20 @@ def performed(node: Performed, negated: bool) -> str:
         names(node.events),
         filters(node.where),
         measured(node.measure),
-        when(node.window, node.measure),
+        since(node.since),
+        when(node.window, node.measure, node.since),
     ]
     text = " ".join(word for word in words if word)
     return f"{text}, or never" if node.or_never else text
+
+
+def since(value: Since | None) -> str:
+    if value is None:
+        return ""
+    first = " ".join(
+        word for word in (names(value.events).removeprefix("any "), filters(value.where)) if word
+    )
+    return f"within {duration(value.within)} of their first {first}"
 
 
 def names(events: tuple[str, ...]) -> str:
@@ -122,9 +135,13 @@ def counted(value: Counted) -> str:
 def measured(measure: Measure | None) -> str:
     if measure is None:
         return ""
+    if measure.nth is not None:
+        return nth(measure.nth, measure.window)
     if measure.window is not None:
         return f"for the {measure.kind} time {within_window(measure.window)}"
     assert measure.compare is not None
+    if measure.periods is not None:
+        return periods(measure.periods, measure.compare)
     if measure.kind == "count":
         return times(measure.compare)
     if measure.kind in ("days", "weeks"):
@@ -132,9 +149,45 @@ def measured(measure: Measure | None) -> str:
         return f"{on} {amount(measure.compare)} {plural(measure.compare, noun)}"
     if measure.kind == "distinct":
         return f"with {amount(measure.compare)} different values of {quoted(measure.property or '')}"
-    kind = {"avg": "average", "min": "smallest", "max": "largest"}.get(measure.kind, measure.kind)
+    names = {"avg": "average", "min": "smallest", "max": "largest"}
+    kind = names.get(measure.kind, measure.kind)
+    if measure.kind == "percentile":
+        kind = f"{ordinal(measure.percent)} percentile"
     limit = amount(measure.compare).replace("fewer than", "less than")
-    return f"with a {kind} of {quoted(measure.property or '')} of {limit}".replace("a average", "an average")
+    return f"with {article(kind)} {kind} of {quoted(measure.property or '')} of {limit}"
+
+
+def article(noun: str) -> str:
+    """Also of a number: "an 8th", "an 11th", "an 85.5th"."""
+    return "an" if noun[0] == "a" or noun.startswith(("8", "11th", "18th", "11.", "18.")) else "a"
+
+
+def periods(value: Periods, compare: Compare) -> str:
+    each = f", {times(value.times)} in each" if value.times else ""
+    row = " in a row" if value.in_a_row else ""
+    on = "on" if value.unit == "day" else "in"
+    return f"{on} {amount(compare)} {'' if row else 'different '}{plural(compare, value.unit)}{row}{each}"
+
+
+def nth(value: Nth, window: Window | None) -> str:
+    """`, the third of them with "source" equal to "ad" in the last 30 days`."""
+    place = {1: "first", -1: "last"}.get(value.n) or ordinal(abs(value.n))
+    which = f"{place}{' from the last' if value.n < -1 else ''} time"
+    return " ".join(
+        word
+        for word in ("whose", which, "was", filters(value.where), window and within_window(window))
+        if word
+    )
+
+
+def ordinal(value: int | float) -> str:
+    whole = int(value)
+    ending = (
+        "th"
+        if whole % 100 in (11, 12, 13) or whole != value
+        else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
+    )
+    return f"{number(value)}{ending}"
 
 
 def times(compare: Compare) -> str:
@@ -155,11 +208,13 @@ def number(value: int | float) -> str:
     return f"{value:,}"
 
 
-def when(window: Window, measure: Measure | None) -> str:
+def when(window: Window, measure: Measure | None, since: Since | None = None) -> str:
+    if window == ALL_TIME and since:
+        return ""
     if window == ALL_TIME:
         # "at any time" would contradict a count, and first and last already name their window.
-        return "at any time" if measure is None else "" if measure.window else "over all time"
-    if measure is not None and measure.window is not None:
+        return "at any time" if measure is None else "" if measure.window or measure.nth else "over all time"
+    if measure is not None and (measure.window is not None or measure.nth):
         return f"counting only events {within_window(window)}"
     return within_window(window)
 
@@ -194,12 +249,14 @@ def sequence(node: Sequence, negated: bool) -> str:
     verb = "did not go through" if negated else "went through"
     steps = ", then ".join(step(one) for one in node.steps)
     within = f", within {duration(node.within)}" if node.within else ""
+    within = f", all with the same {quoted(node.same)}{within}" if node.same else within
     begun = "" if node.window == ALL_TIME else f", beginning {within_window(node.window)}"
     return f"{verb} [{steps}{within}{begun}]"
 
 
 def step(value: Step) -> str:
-    text = " ".join(filter(None, [names(value.events), filters(value.where)]))
+    soon = f"within {duration(value.within)}" if value.within else ""
+    text = " ".join(filter(None, [names(value.events), filters(value.where), soon]))
     return f"no {text}" if value.absent else text
 
 

@@ -9,13 +9,17 @@ MEASURES = {
     "count": "counted",
     "days": "on different days",
     "weeks": "in different weeks",
+    "periods": "in so many days, weeks or months",
     "sum": "sum of a property",
     "avg": "average of a property",
+    "median": "median of a property",
+    "percentile": "percentile of a property",
     "min": "smallest value",
     "max": "largest value",
     "distinct": "different values",
     "first": "for the first time",
     "last": "for the last time",
+    "nth": "of which the n-th",
 }
 COMPARISONS = {
     ">=": "at least",

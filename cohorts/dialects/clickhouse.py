@@ -83,5 +83,13 @@ class ClickHouse(TableDialect):
     def micros(self) -> exp.Expr:
         return call("toUnixTimestamp64Micro", call("toDateTime64", self.time(), integer(6)))
 
+    def month(self, day: exp.Expr) -> exp.Expr:
+        date = call("addDays", call("toDate32", text("1970-01-01")), day)
+        return call("toYear", date) * integer(12) + call("toMonth", date.copy())
+
+    def percentile(self, value: exp.Expr, percent: int | float) -> exp.Expr:
+        level = exp.Literal.number(repr(percent / 100))
+        return exp.ParameterizedAgg(this="quantileExactInclusive", expressions=[level], params=[value])
+
     def divided(self, value: exp.Expr, by: int) -> exp.Expr:
         return call("intDiv", value, integer(by))

@@ -89,6 +89,14 @@ class Dialect(ABC):
         """The number of distinct values of `day`, which lies between first and last."""
         return exp.Count(this=exp.Distinct(expressions=[day]))
 
+    @abstractmethod
+    def month(self, day: exp.Expr) -> exp.Expr:
+        """The number of the month that a day, by its number since 1970, lies in."""
+
+    @abstractmethod
+    def percentile(self, value: exp.Expr, percent: int | float) -> exp.Expr:
+        """The value that so many percent do not exceed, between two of them in proportion."""
+
     def rounded(self, value: exp.Expr) -> exp.Expr:
         """A sum or mean to a millionth, so that the order of adding cannot decide a comparison."""
         return exp.Round(this=value, decimals=integer(6))

@@ -155,6 +155,13 @@ class DuckDB(Dialect):
     def micros(self) -> exp.Expr:
         return call("epoch_us", self.time())
 
+    def month(self, day: exp.Expr) -> exp.Expr:
+        date = call("date_add", exp.cast(text("1970-01-01"), "DATE"), exp.cast(day, "INT"))
+        return call("year", date) * integer(12) + call("month", date.copy())
+
+    def percentile(self, value: exp.Expr, percent: int | float) -> exp.Expr:
+        return call("quantile_cont", value, exp.Literal.number(repr(percent / 100)))
+
     def distinct_days(self, day: exp.Expr, first: int | None, last: int) -> exp.Expr:
         # A mask of days costs a third of a set of days (docs/decisions.md).
         if first is None or last - first >= 62:

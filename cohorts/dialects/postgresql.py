@@ -70,6 +70,15 @@ class PostgreSQL(TableDialect):
         seconds = exp.Extract(this=exp.var("EPOCH"), expression=self.time())
         return exp.cast(seconds * integer(1_000_000), "BIGINT")
 
+    def month(self, day: exp.Expr) -> exp.Expr:
+        date = exp.paren(exp.cast(text("1970-01-01"), "DATE") + exp.cast(exp.paren(day), "INT"))
+        year, month = (exp.Extract(this=exp.var(part), expression=date.copy()) for part in ("YEAR", "MONTH"))
+        return exp.cast(exp.paren(year * integer(12) + month), "INT")
+
+    def percentile(self, value: exp.Expr, percent: int | float) -> exp.Expr:
+        within = exp.PercentileCont(this=exp.Literal.number(repr(percent / 100)))
+        return exp.WithinGroup(this=within, expression=exp.Order(expressions=[exp.Ordered(this=value)]))
+
     def rounded(self, value: exp.Expr) -> exp.Expr:
         return super().rounded(exp.cast(value, "DECIMAL"))
 

@@ -7,19 +7,32 @@ import hashlib
 import json
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-MEASURES = ("count", "days", "weeks", "sum", "avg", "min", "max", "distinct", "first", "last")
+MEASURES = (
+    "count", "days", "weeks", "periods", "sum", "avg", "median", "percentile", "min", "max", "distinct",
+    "first", "last", "nth",
+)  # fmt: skip
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
     "<=": operator.le,
+}
+
+
+PERIOD_NUMBERS: dict[str, Callable[[date], int]] = {
+    "day": date.toordinal,
+    "week": lambda d: (d - timedelta(days=d.weekday())).toordinal() // 7,
+    "month": lambda d: d.year * 12 + d.month,
+    "quarter": lambda d: d.year * 4 + (d.month - 1) // 3,
+    "year": lambda d: d.year,
 }
 
 
@@ -100,6 +113,10 @@ def matches(event: Event, value: dict[str, Any], as_of: datetime) -> bool:
 
 def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
     found = [e for e in mine if matches(e, value, as_of) and inside(e.time, value.get("window"), as_of, zone)]
+    if "after_first" in value:
+        begun = [e.time for e in mine if matches(e, value["after_first"], as_of)]
+        end = min(begun, default=as_of) + hours(value["after_first"]["within"])
+        found = [e for e in found if begun and min(begun) <= e.time < end]
     measure = next((key for key in MEASURES if key in value), None)
     if not found:
         return bool(value.get("or_never"))
@@ -115,6 +132,10 @@ def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: Z
         return compares(len({e.time.astimezone(zone).date() for e in found}), wanted)
     if measure == "weeks":
         return compares(len({e.time.astimezone(zone).isocalendar()[:2] for e in found}), wanted)
+    if measure == "periods":
+        return in_periods(found, wanted, zone)
+    if measure == "nth":
+        return any(is_nth(e, found, wanted, as_of, zone) for e in found)
     values = [value_of(wanted["property"], e.properties) for e in found]
     if measure == "distinct":
         return compares(len({distinct_key(v) for v in values if v is not None}), wanted)
@@ -122,12 +143,54 @@ def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: Z
     if not numbers:
         return False
     total = sum(numbers, Fraction(0))
-    amount = {"sum": total, "avg": total / len(numbers), "min": min(numbers), "max": max(numbers)}[measure]
+    amount = {
+        "sum": total,
+        "avg": total / len(numbers),
+        "median": quantile(numbers, Fraction(1, 2)),
+        "percentile": quantile(numbers, Fraction(wanted.get("percent", 50)) / 100),
+        "min": min(numbers),
+        "max": max(numbers),
+    }[measure]
     return compares(round(amount, 6), wanted)
 
 
+def quantile(numbers: list[Fraction], share: Fraction) -> Fraction:
+    """Between the two values that stand beside the place, in proportion."""
+    numbers = sorted(numbers)
+    place = share * (len(numbers) - 1)
+    low = int(place)
+    high = min(low + 1, len(numbers) - 1)
+    return numbers[low] + (numbers[high] - numbers[low]) * (place - low)
+
+
+def in_periods(found: list[Event], wanted: dict[str, Any], zone: ZoneInfo) -> bool:
+    number = PERIOD_NUMBERS[wanted["of"]]
+    counted = Counter(number(e.time.astimezone(zone).date()) for e in found)
+    enough = {p for p, times in counted.items() if "times" not in wanted or compares(times, wanted["times"])}
+    amount = len(enough)
+    if wanted.get("in_a_row"):
+        amount = max((run_from(p, enough) for p in enough), default=0)
+    return amount > 0 and compares(
+        amount, {k: v for k, v in wanted.items() if k not in ("of", "times", "in_a_row")}
+    )
+
+
+def run_from(first: int, those: set[int]) -> int:
+    return next(n for n in range(1, len(those) + 2) if first + n not in those)
+
+
+def is_nth(event: Event, found: list[Event], wanted: dict[str, Any], as_of: datetime, zone: ZoneInfo) -> bool:
+    """Events of one instant have all the places that they fill."""
+    n = wanted["n"]
+    before = sum(e.time < event.time if n > 0 else e.time > event.time for e in found)
+    beside = sum(e.time == event.time for e in found)
+    is_there = before < abs(n) <= before + beside
+    held = matches(event, {"event": "*", "where": wanted.get("where", [])}, as_of)
+    return is_there and held and inside(event.time, wanted.get("window"), as_of, zone)
+
+
 def compares(amount: Fraction | float | str, wanted: dict[str, Any]) -> bool:
-    [(op, limit)] = [(k, v) for k, v in wanted.items() if k not in ("property", "type")]
+    [(op, limit)] = [(k, v) for k, v in wanted.items() if k not in ("property", "type", "percent")]
     if op == "between":
         return bool(limit[0] <= amount <= limit[1])
     return bool(OPERATORS[op](amount, limit))
@@ -152,13 +215,7 @@ def inside(moment: datetime, window: Any, as_of: datetime, zone: ZoneInfo) -> bo
 
 def in_calendar(day: date, window: dict[str, Any], today: date) -> bool:
     """Count the periods that lie between the day's and today's."""
-    number: Callable[[date], int] = {
-        "day": date.toordinal,
-        "week": lambda d: (d - timedelta(days=d.weekday())).toordinal() // 7,
-        "month": lambda d: d.year * 12 + d.month,
-        "quarter": lambda d: d.year * 4 + (d.month - 1) // 3,
-        "year": lambda d: d.year,
-    }[window.get("this") or window["previous"]]
+    number = PERIOD_NUMBERS[window.get("this") or window["previous"]]
     ago = number(today) - number(day)
     return ago == 0 if "this" in window else 1 <= ago <= window.get("count", 1)
 
@@ -294,6 +351,13 @@ def date_holds(op: str, wanted: Any, moment: datetime, as_of: datetime) -> bool:
 
 
 def sequence(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: ZoneInfo) -> bool:
+    if "same" in value:
+        rest = {k: v for k, v in value.items() if k != "same"}
+        kept: dict[Any, list[Event]] = {}
+        for e in mine:
+            if (found := value_of(value["same"], e.properties)) is not None:
+                kept.setdefault(distinct_key(found), []).append(e)
+        return any(sequence(rest, group, as_of, zone) for group in kept.values())
     return any(
         matches(e, value["steps"][0], as_of)
         and inside(e.time, value.get("window"), as_of, zone)
@@ -327,6 +391,7 @@ def goes_on(
         for e in mine
         if e.time > last
         and (end is None or e.time < end)
+        and ("within" not in step or e.time - last < hours(step["within"]))
         and matches(e, step, as_of)
         and not happened(absent, last, e.time, mine, as_of)
     )

@@ -152,6 +152,17 @@ event_names = st.one_of(
 )
 
 
+periods = st.tuples(
+    st.sampled_from(["day", "week", "month"]),
+    st.sampled_from([{}, {"in_a_row": True}, {"times": {">=": 2}}, {"times": {"=": 1}, "in_a_row": True}]),
+    comparisons(st.integers(2, 3)) | st.just({">=": 1}),
+).map(lambda drawn: {"of": drawn[0], **drawn[1], **drawn[2]})
+
+
+def optional(key: str, strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.just({}) | strategy.map(lambda found: {key: found})
+
+
 @st.composite
 def performed(draw: st.DrawFn) -> dict[str, Any]:
     value: dict[str, Any] = {"event": draw(event_names)}
@@ -161,17 +172,47 @@ def performed(draw: st.DrawFn) -> dict[str, Any]:
         value["window"] = draw(windows())
     kind = draw(
         st.sampled_from(
-            [None, "count", "days", "weeks", "sum", "avg", "min", "max", "distinct", "first", "last"]
+            [
+                None,
+                "count",
+                "days",
+                "weeks",
+                "periods",
+                "sum",
+                "avg",
+                "median",
+                "percentile",
+                "min",
+                "max",
+                "distinct",
+                "first",
+                "last",
+                "nth",
+                "periods",
+                "nth",
+            ]  # fmt: skip
         )
     )
-    if kind in ("first", "last"):
+    if draw(st.integers(0, 3)) == 0:
+        since = {"event": draw(event_names), "within": draw(st.sampled_from(DURATIONS))}
+        value["after_first"] = since | draw(optional("where", st.lists(asked, min_size=1, max_size=1)))
+    if kind == "periods":
+        value[kind] = draw(periods)
+    elif kind == "nth":
+        value[kind] = {"n": draw(st.sampled_from([1, 2, 3, -1, -2]))} | draw(
+            st.sampled_from([{}, {"window": {"last": "30d"}}])
+        )
+        if "window" not in value[kind] or draw(st.booleans()):
+            value[kind]["where"] = [draw(asked)]
+    elif kind in ("first", "last"):
         value[kind] = draw(windows())
     elif kind in ("count", "days", "weeks"):
         value[kind] = draw(comparisons(st.integers(2, 4)))
     elif kind == "distinct":
         value[kind] = {"property": draw(st.sampled_from(PROPERTIES)), **draw(comparisons(st.integers(0, 3)))}
     elif kind:
-        value[kind] = {"property": draw(st.sampled_from(PROPERTIES)), **draw(comparisons(numbers))}
+        percent = {"percent": draw(st.sampled_from([10, 50, 95]))} if kind == "percentile" else {}
+        value[kind] = percent | {"property": draw(st.sampled_from(PROPERTIES)), **draw(comparisons(numbers))}
     if kind and draw(st.booleans()):
         value["or_never"] = True
     return {"performed": value}
@@ -186,12 +227,16 @@ def sequences(draw: st.DrawFn) -> dict[str, Any]:
             step["where"] = [draw(property_conditions)]
         if index and draw(st.integers(0, 2)) == 0:
             step["absent"] = True
+        elif index:
+            step |= draw(st.sampled_from([{}, {"within": "1h"}, {"within": "12h"}]))
         steps.append(step)
     value: dict[str, Any] = {"steps": steps}
     if steps[-1].get("absent") or draw(st.booleans()):
         value["within"] = draw(st.sampled_from(DURATIONS))
     if draw(st.booleans()):
         value["window"] = draw(windows())
+    if draw(st.integers(0, 3)) == 0:
+        value["same"] = "p"
     return {"sequence": value}
 
 

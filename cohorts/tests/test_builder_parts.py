@@ -8,7 +8,8 @@ import pytest
 
 from cohorts.definitions import grammar, parse
 from cohorts.definitions.operators import OPERATORS
-from cohorts.definitions.parse import COMPARISONS, MEASURES, NODES
+from cohorts.definitions.parse import NODES
+from cohorts.definitions.parse_measure import COMPARISONS, MEASURES
 from cohorts.definitions.parse_property import TYPES
 from cohorts.definitions.vocabulary import vocabulary
 

@@ -94,6 +94,24 @@ def problems(value: object) -> list[tuple[str, str]]:
         (performed(where=[{"any": [{"property": "p", "=": 1}], "property": "q"}]), "/where/performed/where/0", "stands alone"),
         (define({"more": {"first": {"event": "a"}}}), "/where/more/than", "is missing"),
         (define({"more": {"first": {"event": "a"}, "than": {"event": "b"}, "times": 0}}), "/where/more/times", "above zero"),
+        (performed(periods={"of": "hour", ">=": 2}), "/where/performed/periods/of", "day, week, month"),
+        (performed(periods={"of": "day"}), "/where/performed/periods", "has 0 comparisons"),
+        (performed(periods={"of": "day", "times": {">=": 0}, ">=": 2}), "/where/performed/periods/times", "never below"),
+        (performed(nth={"n": 0, "window": {"last": "7d"}}), "/where/performed/nth/n", "1 is the first, 3 the third, -1 the last"),
+        (performed(nth={"n": 2}), "/where/performed/nth", 'asks nothing of it; add "window" or "where"'),
+        (performed(percentile={"property": "p", ">": 1}), "/where/performed/percentile/percent", "is missing"),
+        (performed(percentile={"property": "p", "percent": 100, ">": 1}), "/where/performed/percentile/percent", "between 0 and 100"),
+        (performed(after_first={"event": "y"}), "/where/performed/after_first/within", "how long after"),
+        (
+            define({"sequence": {"steps": [{"event": "a", "within": "1h"}, {"event": "b"}]}}),
+            "/where/sequence/steps/0",
+            "has none before it",
+        ),
+        (
+            define({"sequence": {"steps": [{"event": "a"}, {"event": "b", "absent": True, "within": "1h"}], "within": "1d"}}),
+            "/where/sequence/steps/1/within",
+            "give it to the step that follows",
+        ),
         (define({"sample": {"percent": 0}}), "/where/sample/percent", "above 0, at most 100"),
         (define({"sample": {"salt": "x"}}), "/where/sample/percent", "is missing"),
         (define({"sample": {"percent": 5, "salt": 5}}), "/where/sample/salt", "is a string"),
@@ -206,6 +224,30 @@ def test_a_bottomless_value_is_refused_without_descending() -> None:
             'Users who performed "buy" with ("a" equal to 1 or "b" equal to 2) and "c" set in at least 3 different weeks in the 8 whole weeks before this one.',
         ),
         ({"performed": {"event": "buy", "window": {"previous": "day"}}}, 'Users who performed "buy" yesterday.'),
+        (
+            {"performed": {"event": "x", "periods": {"of": "day", "times": {">=": 3}, "in_a_row": True, ">=": 5}}},
+            'Users who performed "x" on at least 5 days in a row, at least 3 times in each over all time.',
+        ),
+        (
+            {"performed": {"event": "x", "nth": {"n": 1, "where": [{"property": "source", "=": "ad"}]}}},
+            'Users who performed "x" whose first time was with "source" equal to "ad".',
+        ),
+        (
+            {"performed": {"event": "x", "nth": {"n": 3, "window": {"last": "30d"}}, "window": {"last": "90d"}}},
+            'Users who performed "x" whose 3rd time was in the last 30 days counting only events in the last 90 days.',
+        ),
+        (
+            {"performed": {"event": "x", "percentile": {"property": "p", "percent": 95, ">=": 9}, "window": {"last": "7d"}}},
+            'Users who performed "x" with a 95th percentile of "p" of at least 9 in the last 7 days.',
+        ),
+        (
+            {"not": {"performed": {"event": "x", "after_first": {"event": "*", "within": "7d"}}}},
+            'Users who did not perform "x" within 7 days of their first event.',
+        ),
+        (
+            {"sequence": {"steps": [{"event": "a"}, {"event": "b", "within": "1h"}], "same": "sku"}},
+            'Users who went through ["a", then "b" within 1 hour, all with the same "sku"].',
+        ),
     ],
 )  # fmt: skip
 def test_a_definition_reads_back_as_a_sentence(where: dict[str, Any], sentence: str) -> None:

@@ -1,5 +1,6 @@
 """Every engine gives the oracle's members, whatever the definition and the events."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from events.engine import MissingTable
 
 pytestmark = pytest.mark.once
 
-# What only adds a sample to definitions that are drawn anyway.
-few = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-drawn = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+# AGREE_EXAMPLES=2000 for the long form: each drawn definition costs an engine some hundredths of a second.
+EXAMPLES = int(os.environ.get("AGREE_EXAMPLES", "30"))
+drawn = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+# What only adds a sample to definitions that are drawn anyway, or costs ClickHouse ten times as much.
+few = settings(drawn, max_examples=max(EXAMPLES // 3, 1))
 
 
 def expected(definition: dict[str, Any], world: World) -> list[str] | None:

@@ -112,7 +112,14 @@ export function measureOf(performed, measures) {
 export function changeMeasure(performed, next, measures) {
   delete performed[measureOf(performed, measures)];
   delete performed.or_never;
-  if (["first", "last"].includes(next)) performed[next] = { last: "30d" };
+  const fresh = {
+    first: { last: "30d" },
+    last: { last: "30d" },
+    nth: { n: 1, window: { last: "30d" } },
+    periods: { of: "day", ">=": 3 },
+    percentile: { property: "", percent: 90, ">=": 1 },
+  };
+  if (next in fresh) performed[next] = fresh[next];
   else if (next) performed[next] = { ...(OF_NO_PROPERTY.includes(next) ? {} : { property: "" }), ">=": 1 };
 }
 

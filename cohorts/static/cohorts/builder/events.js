@@ -32,12 +32,13 @@ export function eventNames(form, of, path) {
   return line;
 }
 
-export function filters(form, of, path) {
+// `event` names the event when `of` does not.
+export function filters(form, of, path, event = firstEvent(of)) {
   const where = of.where || [];
   const at = `${path}/where`;
   const rows = where.flatMap((one, index) => (Array.isArray(one.any)
-    ? alternatives(form, of, where, index, at)
-    : [alone(form, of, where, index, at)]));
+    ? alternatives(form, where, index, at, event)
+    : [alone(form, of, where, index, at, event)]));
   const add = button("with a property", `${at}!add`, () => {
     of.where = [...where, { property: "", "=": "" }];
     form.redraw(`${at}/${where.length}`);
@@ -45,8 +46,8 @@ export function filters(form, of, path) {
   return [...rows, row({}, add)];
 }
 
-function alone(form, of, where, index, at) {
-  const line = propertyRow(form, where[index], `${at}/${index}`, form.names.properties(firstEvent(of)));
+function alone(form, of, where, index, at, event) {
+  const line = propertyRow(form, where[index], `${at}/${index}`, form.names.properties(event));
   const remove = button("×", `${at}/${index}!remove`, () => {
     where.splice(index, 1);
     if (!where.length) delete of.where;
@@ -56,8 +57,8 @@ function alone(form, of, where, index, at) {
   return line;
 }
 
-function alternatives(form, of, where, index, at) {
-  const list = form.names.properties(firstEvent(of));
+function alternatives(form, where, index, at, event) {
+  const list = form.names.properties(event);
   return where[index].any.map((one, n) => {
     const line = propertyRow(form, one, `${at}/${index}/any/${n}`, list);
     if (n) line.prepend(make("span", {}, "or"));
