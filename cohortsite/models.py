@@ -17,10 +17,11 @@ from destinations.models import Destination
 from syncs.models import Sync
 
 # From here and not on the models: they are of apps that share no code of this kind. Beside what people
-# configure it records what they decide about a sync, and of a credential that there is one.
+# configure it records what they decide about a sync, and of a credential that there is one, of
+# named secrets which.
 for model, configured in {
     Cohort: Cohort.CONFIG_FIELDS,
-    Destination: (*Destination.CONFIG_FIELDS, "credential"),
+    Destination: (*Destination.CONFIG_FIELDS, "credential", "secrets"),
     Sync: (*Sync.CONFIG_FIELDS, "archived_at", "external_name"),
 }.items():
     register(

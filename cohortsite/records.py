@@ -1,17 +1,45 @@
 """How a change of configuration is recorded, and how the records read as who, when, before and after."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.utils.crypto import salted_hmac
 from simple_history.models import HistoricalRecords
 
-from destinations.secrets import EncryptedField
+from destinations.secrets import EncryptedField, NamedSecrets, NamedSecretsField, SecretUnreadable
+
+if TYPE_CHECKING:
+    TextColumn = models.TextField[Any, Any]
+else:
+    TextColumn = models.TextField
 
 SHOWN = 50
+
+
+class SecretNames(TextColumn):
+    """Which named secrets there are, as JSON: to each name a mark that another value changes.
+
+    The mark is 32 bits of an HMAC with SECRET_KEY: enough to tell a replacement, too little to find a value.
+    NULL: not known, as in records that are older than this column.
+    """
+
+    def get_prep_value(self, value: Any) -> Any:
+        if not isinstance(value, NamedSecrets):
+            return super().get_prep_value(value)
+        try:
+            secrets = value.reveal()
+        except SecretUnreadable:
+            return None
+        marks = {
+            name: salted_hmac("named secret", f"{name}:{text}").hexdigest()[:8]
+            for name, text in secrets.items()
+        }
+        return json.dumps(marks, sort_keys=True)
 
 
 class ConfigurationRecords(HistoricalRecords):  # type: ignore[misc]
@@ -24,7 +52,9 @@ class ConfigurationRecords(HistoricalRecords):  # type: ignore[misc]
         fields: dict[str, Any] = super().copy_fields(model)
         for name, field in fields.items():
             if isinstance(field, EncryptedField):
-                masked = models.CharField(field.verbose_name, max_length=10)
+                masked: models.Field[Any, Any] = models.CharField(field.verbose_name, max_length=10)
+                if isinstance(field, NamedSecretsField):
+                    masked = SecretNames(field.verbose_name, null=True)
                 masked.set_attributes_from_name(name)
                 fields[name] = masked
         return fields
@@ -88,9 +118,23 @@ def _change(new: Any, old: Any) -> Change:
 
 def _differences(new: Any, old: Any) -> Iterator[FieldChange]:
     for field in new.tracked_fields:
-        if getattr(new, field.attname) != getattr(old, field.attname):
+        if isinstance(field, NamedSecretsField):
+            yield from _of_secrets(getattr(old, field.attname), getattr(new, field.attname), field.name)
+        elif getattr(new, field.attname) != getattr(old, field.attname):
             label = str(field.verbose_name)
             yield FieldChange(field.name, label[:1].upper() + label[1:], _text(old, field), _text(new, field))
+
+
+def _of_secrets(old: str | None, new: str | None, field: str) -> Iterator[FieldChange]:
+    """Yield which named secrets were set, replaced or removed."""
+    if old is None or new is None:
+        return
+    before, after = json.loads(old), json.loads(new)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) == after.get(name):
+            continue
+        became = "not set" if name not in after else "replaced" if name in before else "set"
+        yield FieldChange(field, f"Secret {name}", "set" if name in before else "not set", became)
 
 
 def _text(record: Any, field: Any) -> str:

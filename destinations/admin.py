@@ -108,7 +108,13 @@ class DestinationAdmin(ModelAdmin):
             # Asked for only once a change of place was sent in.
             where += ("confirm_move",) if request.method == "POST" else ()
         names = ("source_label", "name_template", "slug_names", "integration_name", "integration_version")
-        requests = (*LIST_FIELDS, "list_item_template", *PROPERTY_FIELDS, "value_words")
+        requests = (
+            *LIST_FIELDS,
+            "list_item_template",
+            *PROPERTY_FIELDS,
+            "remove_item_template",
+            "value_words",
+        )
         wire = ("methods", "body_format", "gzip", "signature", "idempotency_key", "message_ids")
         pace = ("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline")
         sets: list[tuple[str | None, dict[str, Any]]] = [
@@ -324,7 +330,8 @@ class DestinationAdmin(ModelAdmin):
 
 def _problems_of_templates(form: DestinationForm) -> dict[str, list[str]]:
     """Return what is wrong with the fields that requests are made of, by label."""
-    fields = [*LIST_FIELDS, *PROPERTY_FIELDS, *LISTS, "list_item_template", "name_template", "methods"]
+    fields = [*LIST_FIELDS, *PROPERTY_FIELDS, *LISTS, "list_item_template", "remove_item_template", "methods"]
+    fields += ["name_template"]
     fields += ["value_words", "batch_size", "extra_headers", "test_path", "read_path", "read_places"]
     return {
         str(form.fields[name].label or name): [str(error) for error in form.errors[name]]

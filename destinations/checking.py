@@ -77,6 +77,8 @@ def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
             yield path, "$list_id is missing: the partner could not tell which list."
     if lacks("list_item_template", "user_id"):
         yield "list_item_template", "$user_id is missing: the partner could not tell which user."
+    if row.remove_item_template and lacks("remove_item_template", "user_id"):
+        yield "remove_item_template", "$user_id is missing: the partner could not tell which user."
     yield from _list_id_problems(row, used)
 
 
@@ -103,7 +105,8 @@ def _property_problems(row: "Destination", used: Used) -> Iterable[Problem]:
     if lacks("item_template", "user_id") and (batched or lacks("identify_path", "user_id")):
         yield "item_template", "$user_id is missing: the partner could not tell which user."
     tells = "value" in used.get("batch_template" if batched else "identify_path", ())
-    if lacks("item_template", "value") and not tells and "remove" not in row.methods:
+    apart = "remove" in row.methods or row.remove_item_template
+    if lacks("item_template", "value") and not tells and not apart:
         yield "item_template", '"$value" is missing: entering and leaving would look the same.'
     holders = ["item_template", f"{outer}_path"] + (["batch_template"] if batched else [])
     if all(lacks(field, *NAMES_COHORT) for field in holders):
@@ -125,7 +128,7 @@ def _variables_in_keys(row: "Destination") -> set[str]:
 def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
     """Yield templates that can be filled in, and whose outcome nobody can want."""
     for field in used:
-        if not field.endswith("_template") or field == "name_template":
+        if not field.endswith("_template") or field == "name_template" or not getattr(row, field):
             continue
         parsed = templates.parse_template(str(getattr(row, field)), field)
         for key in _keys_of_items(parsed):

@@ -241,6 +241,13 @@ class Destination(models.Model):
         validators=[MaxLengthValidator(20_000)],
         help_text='What one user of "$items" is, as JSON: "$user_id", or {"id": "$user_id"}.',
     )
+    remove_item_template = JsonTextField(
+        "one user who leaves",
+        blank=True,
+        default=DEFAULT.remove_item_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text="Where the partner wants another form for who leaves, as JSON. Empty: the same for both.",
+    )
     list_id_from = models.CharField(
         "list id",
         max_length=20,
@@ -434,7 +441,15 @@ class Destination(models.Model):
         *("auth_mode", "auth_username", "auth_header", "oauth", "extra_headers"),
         *("source_label", "name_template", "slug_names", "integration_name", "integration_version"),
         *LIST_FIELDS,
-        *("list_item_template", "list_id_from", "list_id_place", "given_lists", "find_path", "find_places"),
+        *(
+            "list_item_template",
+            "remove_item_template",
+            "list_id_from",
+            "list_id_place",
+            "given_lists",
+            "find_path",
+            "find_places",
+        ),
         *("test_path", "test_proves", "read_path", "read_places"),
         *PROPERTY_FIELDS,
         *("methods", "value_words", "body_format", "gzip", "signature", "idempotency_key", "message_ids"),

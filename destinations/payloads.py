@@ -310,14 +310,15 @@ class _Batch:
 
     def _templates(self, operation: Operation) -> tuple[Any, str, str]:
         endpoint = self.endpoint
+        own = endpoint.remove_item_template if operation == Operation.REMOVE else ""
         if endpoint.kind == Kind.PROPERTY:
-            item = parse_template(endpoint.item_template, "item_template")
+            item = parse_template(own or endpoint.item_template, "item_template")
             if endpoint.message_ids and isinstance(item, dict):
                 item = {**item, "messageId": "$message_id"}
             return item, endpoint.batch_template, "batch_template"
         field = f"{operation}_template"
         return (
-            parse_template(endpoint.list_item_template, "list_item_template"),
+            parse_template(own or endpoint.list_item_template, "list_item_template"),
             getattr(endpoint, field),
             field,
         )

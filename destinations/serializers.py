@@ -121,7 +121,7 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
     def unsaved(self) -> Destination:
         """Return the destination that the data makes, which is checked and not saved."""
         return self._applied(
-            {name: value for name, value in self.validated_data.items() if name != "accepted_place"}
+            {name: value for name, value in self.validated_data.items() if name != "accepted_fingerprint"}
         )
 
     def create(self, validated_data: dict[str, Any]) -> Destination:

@@ -55,13 +55,16 @@ def _ways(endpoint: Endpoint, operation: Operation) -> Iterator[tuple[str, tuple
         yield "Creating the list", ("create_path", "create_template"), "create"
     else:
         title = "A user enters" if operation == Operation.ADD else "A user leaves"
+        item = "item_template" if endpoint.kind == Kind.PROPERTY else "list_item_template"
+        if operation == Operation.REMOVE and endpoint.remove_item_template:
+            item = "remove_item_template"
         single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
         if single:
-            yield title, ("identify_path", "item_template"), "single"
+            yield title, ("identify_path", item), "single"
         elif endpoint.kind == Kind.PROPERTY:
-            yield title, ("batch_path", "batch_template", "item_template"), "batch"
+            yield title, ("batch_path", "batch_template", item), "batch"
         else:
-            fields = (f"{operation}_path", f"{operation}_template", "list_item_template")
+            fields = (f"{operation}_path", f"{operation}_template", item)
             yield title, fields, "batch"
 
 

@@ -33,6 +33,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "remove_path": COMMON | {"list_id", "user_id"},
     "remove_template": COMMON | {"list_id", "items", "user_id"},
     "list_item_template": COMMON | USER | {"list_id"},
+    "remove_item_template": COMMON | USER | {"list_id"},
     "identify_path": COMMON | USER,
     "batch_path": COMMON,
     "item_template": COMMON | USER,
@@ -41,11 +42,11 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "test_path": COMMON,
     "read_path": COMMON | {"list_id"},
 }
-# Calls that a partner may not have.
-OPTIONAL = frozenset({"find_path", "test_path", "read_path"})
+# What a partner may not have.
+OPTIONAL = frozenset({"find_path", "test_path", "read_path", "remove_item_template"})
 SECRET = "secret_"
 # A body that is no object: an array of items, or the empty body `null`.
-ANY_SHAPE = frozenset({"list_item_template", "item_template"})
+ANY_SHAPE = frozenset({"list_item_template", "remove_item_template", "item_template"})
 VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}]*)\})?")
 # `$user_id|sha256`: the filter would be sent as text.
 BARE_FILTER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)\|([A-Za-z0-9_]+)")

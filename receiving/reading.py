@@ -36,7 +36,6 @@ class Members:
     column: str
     number: int
     condition: str = ""
-    values: tuple[str, ...] = ()
 
     def page(self, after: str, limit: int) -> list[str]:
         """Return up to `limit` user ids that follow `after`, in order."""
@@ -44,7 +43,7 @@ class Members:
             cursor.execute(
                 f"SELECT user_id FROM {self.table} WHERE {self.column} = %s AND user_id > %s "
                 f"{self.condition} ORDER BY user_id LIMIT %s",
-                [self.number, after, *self.values, limit],
+                [self.number, after, limit],
             )
             return [row[0] for row in cursor.fetchall()]
 
@@ -54,15 +53,14 @@ class Members:
             cursor.execute(
                 f"SELECT user_id FROM {self.table} WHERE {self.column} = %s AND user_id >= %s "
                 f"{self.condition} ORDER BY user_id LIMIT %s",
-                [self.number, first, *self.values, limit],
+                [self.number, first, limit],
             )
             return [row[0] for row in cursor.fetchall()]
 
     def count(self) -> int:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT count(*) FROM {self.table} WHERE {self.column} = %s {self.condition}",
-                [self.number, *self.values],
+                f"SELECT count(*) FROM {self.table} WHERE {self.column} = %s {self.condition}", [self.number]
             )
             return int(cursor.fetchone()[0])
 

@@ -82,3 +82,22 @@ def test_a_deleted_row_stays_reported():
     assert (
         history.objects.filter(id=pk).order_by("history_id").values_list("history_type", flat=True)[1] == "-"
     )
+
+
+def test_a_named_secret_that_is_set_replaced_or_removed_is_told_by_name_and_never_by_value(root):
+    values = ["alpha-9a8b7c", "beta-6d5e4f"]
+    made = Destination.objects.create(name="acme", base_url="https://acme.example")
+    url = f"/admin/destinations/destination/{made.pk}/history/"
+    for secrets in ({"signing": values[0]}, {"signing": values[1], "other": values[0]}, {"other": values[0]}):
+        made.seal_secrets(secrets)
+        made.save_fields(["secrets"])
+    told = [[(one.label, one.before, one.after) for one in change.fields] for change in changes_of(made)]
+    assert told == [
+        [("Secret signing", "set", "not set")],
+        [("Secret other", "not set", "set"), ("Secret signing", "set", "replaced")],
+        [("Secret signing", "not set", "set")],
+        [],
+    ]
+    page = root.get(url).content.decode()
+    kept = str(list(made.history.values()))
+    assert "Secret signing" in page and not any(value in page + kept for value in values)

@@ -60,6 +60,9 @@ class FakePartner:
         self.fault: Callable[[str], Answer | None] = lambda name: None
         item = "item_template" if endpoint.kind == Kind.PROPERTY else "list_item_template"
         self._item = parse_template(getattr(endpoint, item), item)
+        leaver = endpoint.remove_item_template
+        self._leaver = parse_template(leaver, item) if leaver else self._item
+        self._one = self._item
         self._calls = list(self._make_calls())
         for given in endpoint.given_lists.values() if endpoint.list_id_from == ListIdFrom.GIVEN else ():
             self.lists[str(given)] = set()
@@ -88,7 +91,10 @@ class FakePartner:
         data = self._parsed(headers, body)
         for call in fitting:
             read = self._path(call, target)
-            if call.method == method and read is not None and self._fits(call.template, data, read):
+            if call.method != method or read is None:
+                continue
+            self._one = self._leaver if call.name == "remove" else self._item
+            if self._fits(call.template, data, read):
                 return self._take(call, read)
         return self._refuse(400, f"not what the documentation says: {body[:300]!r}")
 
@@ -101,12 +107,14 @@ class FakePartner:
         if endpoint.kind == Kind.PROPERTY:
             batched = endpoint.delivery == Delivery.BATCH
             name = "batch" if batched else "identify"
-            template = parse_template(endpoint.batch_template, "batch_template") if batched else self._item
+            frame = parse_template(endpoint.batch_template, "batch_template") if batched else None
+            template = frame if batched else self._item
             path = getattr(endpoint, f"{name}_path")
             method = methods.get(name, "POST")
-            if "remove" in methods:
+            if "remove" in methods or endpoint.remove_item_template:
                 yield _Call("add", method, path, template, True)
-                yield _Call("remove", methods["remove"], path, template, False)
+                leaver = frame if batched else self._leaver
+                yield _Call("remove", methods.get("remove", method), path, leaver, False)
             else:
                 yield _Call("set", method, path, template, None)
             return
@@ -215,7 +223,7 @@ class FakePartner:
             return False
         for one in value:
             row = _Read(dict(read.names))
-            if not self._fits(self._item, one, row):
+            if not self._fits(self._one, one, row):
                 return False
             on = row.names.get("value")
             read.users.append((row.names["user_id"], None if on is None else on == "True"))
