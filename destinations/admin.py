@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -81,7 +81,7 @@ class DestinationAdmin(ModelAdmin):
     list_filter = (StateFilter, "kind", "preset")
     search_fields = ("name", "title", "base_url")
     actions = ("pause_selected", "resume_selected")
-    actions_detail = ("test_request", "pause", "resume")
+    actions_detail = ("test_request", "certify", "pause", "resume")
     readonly_fields = ("paused_at", "pause_reason")
     warn_unsaved_form = True
     conditional_fields = {
@@ -288,6 +288,31 @@ class DestinationAdmin(ModelAdmin):
         }
         context |= self._try_out(request, destination, form)
         return TemplateResponse(request, "destinations/test_request.html", context)
+
+    @action(description="Certify", permissions=["change"], url_path="certify", icon="verified")
+    def certify(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what would be sent; by POST find out whether the partner speaks the protocol."""
+        from destinations.certify import page  # here: what most pages need not load
+
+        destination = self.get_object(request, object_id)
+        if destination is None:
+            return redirect("admin:destinations_destination_changelist")
+        if request.method == "POST" and "take" in request.POST:
+            try:
+                messages.success(request, f"Saved: {page.take(request, destination)}.")
+            except ValidationError as error:
+                messages.error(request, " ".join(error.messages))
+            return redirect("admin:destinations_destination_change", object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Certify {destination}",
+            "opts": self.opts,
+            "destination": destination,
+        }
+        log = lambda text: self.log_change(request, destination, text)  # noqa: E731
+        return TemplateResponse(
+            request, "destinations/certify.html", context | page.context_of(request, destination, log)
+        )
 
     def _try_out(
         self, request: HttpRequest, destination: Destination, form: TestRequestForm

@@ -200,7 +200,7 @@ def _says_otherwise(answer: _Answer, left: Sequence[Claim]) -> Verdict:
 def _with_list_id(answer: _Answer) -> Verdict:
     if not answer.creates:
         return Verdict(None)
-    list_id = _list_id(answer.endpoint, answer.headers, answer.data)
+    list_id = list_id_of(answer.endpoint, answer.headers, answer.data)
     if list_id is None:
         text = f"The reply to the create call has no usable list id at {answer.endpoint.list_id_place!r}."
         return Verdict(Misconfigured, "no_list_id", text, unknown_outcome=True)
@@ -279,7 +279,8 @@ def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
     return f"The partner answered {shown}{said}" + ("" if said.endswith((".", "!", "?")) else ".")
 
 
-def _list_id(endpoint: Endpoint, headers: Mapping[str, str], data: object) -> str | None:
+def list_id_of(endpoint: Endpoint, headers: Mapping[str, str], data: object) -> str | None:
+    """Return the list id that a create call's reply has, or None."""
     kind, _, name = endpoint.list_id_place.partition(":")
     said = [headers.get(name)] if kind.lower() == "header" else look(data, endpoint.list_id_place)
     for found in said:

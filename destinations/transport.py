@@ -94,6 +94,16 @@ class Transport:
             raise Misconfigured(text, code="long_reply")
         return response.headers, body
 
+    def exchange(self, request: Request) -> tuple[int, Mapping[str, str], bytes, float]:
+        """Return status, headers, body and seconds of whatever is answered; raise only where nothing is."""
+        response, body, latency = self._exchange(request)
+        return response.status_code, response.headers, body[:READ_AT_MOST], latency
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections this thread has opened to the partner."""
+        return self._line().opened
+
     def _find(self, request: Request) -> Reply | None:
         """Return a reply with the id of the list that has the name already; None if there is none."""
         assert request.find
@@ -291,6 +301,7 @@ class _Channel:
         self.sock: socket.socket | None = None
         self.started = 0.0
         self.sent = False
+        self.opened = 0
         self.retry_after: float | None = None
         self.session = _Session()
         self.session.trust_env = False  # no proxy, no .netrc, no CA bundle from the environment
@@ -467,6 +478,7 @@ def _connect(line: _Channel, host: str, port: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(min(line.endpoint.connect_timeout, line.left()))
             sock.connect(address)
+            line.opened += 1
             return sock
         except OSError:
             sock.close()
