@@ -146,6 +146,13 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                 yield field, f"A user's id in the path {text[:80]!r} must be quoted: write ${{user_id|url}}."
             if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[field]):
                 yield field, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
+    for field in ("add_template", "remove_template", "batch_template"):
+        item = "item_template" if field == "batch_template" else "list_item_template"
+        if field == "remove_template" and row.remove_item_template:
+            item = "remove_item_template"
+        joins = field in used and item in used and "${items|join" in str(getattr(row, field))
+        if joins and not isinstance(templates.parse_template(str(getattr(row, item)), item), str):
+            yield item, 'Joined into one text, each user must be a text: "$user_id".'
     if row.body_format == BodyFormat.FORM and row.kind == Kind.LIST:
         for operation in ("add", "remove"):
             if "${items|join" not in getattr(row, f"{operation}_template") and row.batch_size != 1:
