@@ -100,6 +100,19 @@ def claims(status: int, data: object, body: bytes, *, users: int, adding: bool) 
     return found
 
 
+def counts_failed(path: str, value: object, named: int) -> bool:
+    """Say whether a claim is a count: of users taken, found too low, or of more failed than named."""
+    number = _number(value)
+    key = path.rpartition(".")[2]
+    if number is None or _in_row(path):
+        return False
+    if _folded(key) in SUCCESS_COUNTS:
+        return True
+    words = _words(key)
+    is_code = bool(words & {"code", "codes", "no", "status", "id", "type"})
+    return bool(words & FAILURE) and not is_code and number > named
+
+
 def is_page(content_type: str, body: bytes) -> bool:
     """Say whether a body is a web page: by its type, or by its first byte whatever its type."""
     kind = content_type.partition(";")[0].strip().lower()

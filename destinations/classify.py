@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from destinations import proposals, rules
-from destinations.claims import Claim, claims, is_page
+from destinations.claims import Claim, claims, counts_failed, is_page
 from destinations.endpoint import Endpoint, Kind
 from destinations.errors import (
     DeliveryError,
@@ -142,7 +142,8 @@ def _success(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
     reading = [rule for rule in matching if rule["then"] == Then.USERS_FAILED]
     failed = rules.failed(reading, answer.request.user_ids, answer.data)
     words = {"code": reading[0]["reason"], "message": reading[0]["message"]} if reading else {}
-    if failed.unclear and not answer.creates:
+    unclear = failed.unclear or (bool(failed.users) and _more_failed(answer, len(failed.users)))
+    if unclear and not answer.creates:
         # More failed than it names: those named are at fault, and the others are narrowed down.
         return Verdict(Rejected, **words, named_users=failed.users, unknown_outcome=True)
     if left := _unread_claims(answer, matching, failed):
@@ -150,6 +151,18 @@ def _success(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
     if answer.creates:
         return _with_list_id(answer)
     return Verdict(None, **words, named_users=failed.users)
+
+
+def _more_failed(answer: _Answer, named: int) -> bool:
+    """Say whether a count that no rule reads speaks of more failed users than are named."""
+    request = answer.request
+    adding = request.operation != Operation.REMOVE
+    made = claims(answer.status, answer.data, answer.body, users=request.users - named, adding=adding)
+    return any(
+        counts_failed(claim.path, next(look(answer.data, claim.path), None), named)
+        for claim in made
+        if claim.path
+    )
 
 
 def _unread_claims(

@@ -6,6 +6,7 @@ import pytest
 
 from destinations import filters, try_out
 from destinations.endpoint import Kind, ListIdFrom
+from destinations.partners import replies
 from destinations.partners.fake import Answer, FakePartner
 from destinations.partners.golden import CREDENTIAL, as_text, endpoint_of, requests_of
 from destinations.partners.serve import served
@@ -145,6 +146,15 @@ def test_a_lost_list_is_made_anew_where_the_partner_makes_lists(server, rehearsa
 def test_its_requests_are_those_of_the_folder_to_the_byte(partner):
     kept = {path.stem: path.read_text() for path in (partner.folder / "requests").glob("*.http")}
     assert kept == {name: as_text(request, endpoint) for name, request, endpoint in requests_of(partner)}
+
+
+def test_its_replies_are_understood_as_the_folder_says(partner):
+    kept = json.loads((partner.folder / "replies.json").read_text())
+    names = [entry["name"] for entry in kept]
+    assert len(set(names)) == len(names) and {"success", "slow down", "wrong key"} <= set(names)
+    for entry in kept:
+        assert replies.follows(partner, entry) == entry["follows"], entry
+    assert replies.renewed(partner) == (partner.folder / "replies.json").read_text()
 
 
 def test_its_page_says_what_the_data_says(partner):

@@ -303,14 +303,14 @@ class FakePartner:
         if bad and not failure:
             return Answer(400, {"message": "a user is not known"})
         if bad and self.fake.get("whole"):  # nobody of a call that names somebody it does not take
-            return Answer(failure["status"], _filled(failure["body"], bad, users))
+            return Answer(failure["status"], filled_reply(failure["body"], bad, users))
         for user, on in users:
             if on and user not in self.unknown:
                 held.add(user)
             elif not on:
                 held.discard(user)
         if bad:
-            return Answer(failure["status"], _filled(failure["body"], bad, users))
+            return Answer(failure["status"], filled_reply(failure["body"], bad, users))
         return self._ok(users)
 
     def _gone(self) -> Answer:
@@ -319,7 +319,7 @@ class FakePartner:
 
     def _ok(self, users: list[tuple[str, bool]]) -> Answer:
         ok = self.fake.get("ok", {"status": 200, "body": {}})
-        return Answer(ok["status"], _filled(ok.get("body"), [], users))
+        return Answer(ok["status"], filled_reply(ok.get("body"), [], users))
 
     def _held(self, read: _Read) -> set[str] | None:
         if self.endpoint.kind == Kind.PROPERTY:
@@ -412,7 +412,7 @@ def _merged(one: Any, other: Any) -> Any:
     return one | {key: _merged(one.get(key), value) for key, value in other.items()}
 
 
-def _filled(body: Any, bad: list[tuple[int, str]], users: list[tuple[str, bool]]) -> Any:
+def filled_reply(body: Any, bad: list[tuple[int, str]], users: list[tuple[str, bool]]) -> Any:
     """Return a reply's body: {"$each_failed": row} becomes a row for each user that failed."""
     if isinstance(body, dict) and set(body) == {"$each_failed"}:
         return [_row(body["$each_failed"], index, user) for index, user in bad]
@@ -425,7 +425,9 @@ def _filled(body: Any, bad: list[tuple[int, str]], users: list[tuple[str, bool]]
     if isinstance(body, dict) and set(body) == {"$by_failed"}:
         return {user: body["$by_failed"] for _, user in bad}
     if isinstance(body, dict):
-        return {key: _filled(value, bad, users) for key, value in body.items()}
+        return {key: filled_reply(value, bad, users) for key, value in body.items()}
+    if isinstance(body, list):
+        return [filled_reply(value, bad, users) for value in body]
     counts = {"$failed": len(bad), "$taken": len(users) - len(bad)}
     return counts.get(body, body) if isinstance(body, str) else body
 

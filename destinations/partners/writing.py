@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from destinations.partners import replies
 from destinations.partners.folder import SLUG, BadFolder, Partner, read
 from destinations.partners.golden import as_text, requests_of
 
@@ -51,6 +52,7 @@ def renew(folder: Path) -> list[str]:
     partner = read(folder)
     wanted = {f"requests/{name}.http": as_text(request, end) for name, request, end in requests_of(partner)}
     wanted["README.md"] = page_of(partner)
+    wanted["replies.json"] = replies.renewed(partner)
     (folder / "requests").mkdir(exist_ok=True)
     changed = []
     for name, text in wanted.items():
