@@ -16,7 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from cohorts import building, owner, pages, refresh, remove
-from cohorts.choices import CALCULATED, SourceKind, UploadState
+from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
@@ -32,8 +32,8 @@ def _shown_for(sources: list[str], schedules: list[str] | None = None) -> str:
     return f"typeof source_kind === 'undefined' || ({shown})"
 
 
-BEHAVIORAL, QUERY = ["behavioral"], ["query"]
-CALCULATED_SOURCES = [*BEHAVIORAL, *QUERY]
+BEHAVIORAL, QUERY, RECEIVED = ["behavioral"], ["query"], ["received"]
+CALCULATED_SOURCES = [*BEHAVIORAL, *QUERY, *RECEIVED]
 
 
 # How a state is coloured.
@@ -96,7 +96,12 @@ class CohortAdmin(ModelAdmin):
         (None, {"fields": ["name", "key", "description", "source_kind"]}),
         (
             "Who belongs to it",
-            {"fields": ["events_workspace", "definition", "query_database", "query_sql"]},
+            {
+                "fields": [
+                    *("events_workspace", "definition", "query_database", "query_sql"),
+                    *("received_workspace", "received_list", "received_trait", "received_equals"),
+                ]
+            },
         ),
         (
             "When it is calculated",
@@ -114,6 +119,10 @@ class CohortAdmin(ModelAdmin):
         "definition": _shown_for(BEHAVIORAL),
         "query_database": _shown_for(QUERY),
         "query_sql": _shown_for(QUERY),
+        "received_workspace": _shown_for(RECEIVED),
+        "received_list": _shown_for(RECEIVED),
+        "received_trait": _shown_for(RECEIVED),
+        "received_equals": f"({_shown_for(RECEIVED)}) && received_trait",
         "schedule_kind": _shown_for(CALCULATED_SOURCES),
         "schedule_once_at": _shown_for(CALCULATED_SOURCES, ["once"]),
         "schedule_at": _shown_for(CALCULATED_SOURCES, ["daily"]),
@@ -189,6 +198,9 @@ class CohortAdmin(ModelAdmin):
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
             context["state_tone"] = TONES[context["state"]]
+            context["cohort_number"] = str(cohort.pk)
+            follows = cohort.schedule_kind == ScheduleKind.CHANGES
+            context["send_when"] = "&schedule_kind=changes" if follows else ""
             context["can_upload"] = request.user.has_perm("cohorts.add_upload")
             context["can_calculate"] = request.user.has_perm("cohorts.change_cohortversion")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
@@ -202,7 +214,9 @@ class CohortAdmin(ModelAdmin):
             response: HttpResponse = super().response_add(request, obj, post_url_continue)
             return response
         uploads = obj.source_kind == SourceKind.UPLOAD and request.user.has_perm("cohorts.add_upload")
-        messages.success(request, f"The cohort “{obj.name}” is made. Now give it members.")
+        follows = obj.schedule_kind == ScheduleKind.CHANGES
+        said = "It follows its list: its members come in a moment." if follows else "Now give it members."
+        messages.success(request, f"The cohort “{obj.name}” is made. {said}")
         return redirect(f"admin:cohorts_{'upload' if uploads else 'cohort_change'}", obj.pk)
 
     def get_urls(self) -> list[URLPattern]:

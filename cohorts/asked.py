@@ -9,6 +9,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from cohorts import following
 from cohorts.choices import CALCULATED, CalculationState, VersionState
 from cohorts.models import Cohort, CohortVersion
 
@@ -71,5 +72,6 @@ def was_calculated_since(cohort: Cohort, since: datetime) -> bool:
 
 
 def any_due(now: datetime) -> bool:
-    """Say whether there is a cohort to calculate: by its schedule, or because somebody asked."""
-    return Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED).exists()
+    """Say whether there is a cohort to calculate: by its time, by request, or by what it follows."""
+    due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
+    return due.exists() or bool(following.following(now))

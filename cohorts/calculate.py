@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from cohorts import asked, behavioral, members, query, refresh
+from cohorts import asked, behavioral, following, members, query, received, refresh
 from cohorts.choices import CALCULATED, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, CohortVersion
@@ -64,9 +64,11 @@ def calculate(
     too; nothing is published then.
     """
     instant = as_of or timezone.now()
-    try:
+    follows = cohort.source_kind == SourceKind.RECEIVED
+
+    def replace() -> CohortVersion:
         ids, said, made_from = _source(cohort, instant, rounds)
-        version = refresh.replace(
+        return refresh.replace(
             cohort.pk,
             ids,
             source=said[:300],
@@ -74,12 +76,31 @@ def calculate(
             as_of=instant,
             replace_held=replace_held,
             wait=wait,
+            unless_nobody_moves=follows,
         )
+
+    try:
+        version = _follow(cohort, replace) if follows else replace()
     except FAILURES as error:
         _note(cohort, str(error))
         raise
     _note(cohort, "")
     return version
+
+
+def _follow(cohort: Cohort, replace: Callable[[], CohortVersion]) -> CohortVersion:
+    """Read what is received, and keep the mark of what had come before it was read."""
+    for last in (False, False, True):
+        news = received.offered().news(received.source_of(cohort), {}, timezone.now())
+        try:
+            version = replace()
+        except received.Exchanged:
+            if last:
+                raise
+        else:
+            Cohort.objects.filter(pk=cohort.pk).update(received_mark=news.mark)
+            return version
+    raise AssertionError("unreachable")
 
 
 def bring_up_to_date(cohort: Cohort, since: datetime) -> None:
@@ -142,6 +163,9 @@ def in_order(cohorts: Iterable[Cohort]) -> list[Cohort]:
 
 def calculate_due(now: datetime) -> list[Cohort]:
     """Calculate the cohorts whose time has come, all as of one instant; of several processes, one does it."""
+    for changed in following.following(now):
+        # Of several processes that see the change, one finds it due.
+        Cohort.objects.filter(pk=changed.pk, next_due_at=changed.next_due_at).update(next_due_at=now)
     due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
     mine: dict[str, datetime | None] = {}
     cohorts = []
@@ -171,6 +195,10 @@ def _source(
     if cohort.source_kind == SourceKind.QUERY:
         ids = query.members(cohort.query_database, cohort.query_sql)
         return ids, f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
+    if cohort.source_kind == SourceKind.RECEIVED:
+        source = received.source_of(cohort)
+        made_from = {name: value for name, value in source._asdict().items() if value != ""}
+        return received.offered().members(source), received.offered().describe(source), made_from
     definition = parse(cohort.definition)
     if opened := rounds.get(cohort.events_workspace):
         ids = opened.members(definition, cohorts=published_members)

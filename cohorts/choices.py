@@ -8,10 +8,11 @@ class SourceKind(TextChoices):
     API = "api", "REST API"
     BEHAVIORAL = "behavioral", "What people did"
     QUERY = "query", "Query of a database"
+    RECEIVED = "received", "What a workspace receives"
 
 
 # Sources that a refresh calculates; the others are given their members.
-CALCULATED = [SourceKind.BEHAVIORAL, SourceKind.QUERY]
+CALCULATED = [SourceKind.BEHAVIORAL, SourceKind.QUERY, SourceKind.RECEIVED]
 
 
 class VersionState(TextChoices):
@@ -59,3 +60,4 @@ class ScheduleKind(TextChoices):
     HOURLY = "hourly", "Every hour"
     DAILY = "daily", "Every day at a time"
     CRON = "cron", "Cron expression"
+    CHANGES = "changes", "Whenever it changes"

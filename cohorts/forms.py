@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -13,8 +14,10 @@ from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
 )
 
+from cohorts import received
 from cohorts.choices import SourceKind
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
@@ -26,6 +29,10 @@ SOURCE_FIELDS: dict[str, tuple[str, Any]] = {
     "definition": (SourceKind.BEHAVIORAL, None),
     "query_database": (SourceKind.QUERY, ""),
     "query_sql": (SourceKind.QUERY, ""),
+    "received_workspace": (SourceKind.RECEIVED, ""),
+    "received_list": (SourceKind.RECEIVED, ""),
+    "received_trait": (SourceKind.RECEIVED, ""),
+    "received_equals": (SourceKind.RECEIVED, True),
 }
 
 
@@ -70,6 +77,9 @@ class CohortForm(ScheduledForm):
     """`user` is set by the admin. Fields of other sources than the chosen one are emptied."""
 
     user: Any = None
+    # What has come, to choose from: workspaces; workspace, id and name of lists.
+    received_workspaces: Sequence[str] = ()
+    received_lists: Sequence[tuple[str, str, str]] = ()
 
     definition = DefinitionField(
         required=False,
@@ -83,10 +93,27 @@ class CohortForm(ScheduledForm):
         help_text="Databases are named by the setting QUERY_DATABASES.",
     )
 
+    received_workspace = forms.CharField(
+        required=False,
+        label="Received by",
+        max_length=50,
+        widget=UnfoldAdminTextInputWidget(attrs={"list": "received-workspaces", "autocomplete": "off"}),
+        help_text="The workspace of the partner's side that receives it.",
+    )
+    received_list = forms.CharField(
+        required=False,
+        label="List",
+        max_length=18,
+        widget=UnfoldAdminTextInputWidget(attrs={"list": "received-lists", "autocomplete": "off"}),
+        help_text="The id of the list that is followed, from the list of what has come. Or say a trait.",
+    )
+
     class Meta:
         model = Cohort
         # The admin adds the others: these are declared here.
-        fields: ClassVar[list[str]] = ["definition", "query_database"]
+        fields: ClassVar[list[str]] = [
+            *("definition", "query_database", "received_workspace", "received_list"),
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,6 +121,8 @@ class CohortForm(ScheduledForm):
             known = dict.fromkeys([*sorted(settings.QUERY_DATABASES), self.instance.query_database])
             choices = [("", "Select a database"), *((name, name) for name in known if name)]
             self.fields["query_database"].choices = choices  # type: ignore[attr-defined]
+        if "received_workspace" in self.fields and received.offer:
+            self.received_workspaces, self.received_lists = received.offer.choices()
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data

@@ -81,13 +81,18 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
         return self.filter(pk=pk, claim_fence=fence, claim_until__isnull=False)
 
 
+def _true() -> bool:
+    return True
+
+
 class Cohort(Scheduled):
     """A group of users. What it holds is told by its published version: see Member."""
 
     # What people configure, wherever they do: form, file, REST API; and what the history of changes records.
     CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
         *("key", "name", "description", "source_kind", "definition", "events_workspace"),
-        *("query_database", "query_sql", "refresh_before_sync"),
+        *("query_database", "query_sql"),
+        *("received_workspace", "received_list", "received_trait", "received_equals", "refresh_before_sync"),
         *Scheduled.SCHEDULE_FIELDS,
         *("hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"),
     )
@@ -133,6 +138,30 @@ class Cohort(Scheduled):
         blank=True,
         help_text="For a query: one SELECT with a column user_id. It runs on a read-only connection.",
     )
+    received_workspace = models.SlugField(
+        "received by",
+        max_length=50,
+        blank=True,
+        help_text="For what a workspace receives: which workspace.",
+    )
+    received_list = models.CharField(
+        "list",
+        max_length=18,
+        blank=True,
+        help_text="The id of the list that is followed. Or say a trait.",
+    )
+    received_trait = models.TextField(
+        "trait",
+        blank=True,
+        help_text="Instead of a list: the users of whom this trait has the value below.",
+    )
+    received_equals = models.JSONField(
+        "has the value",
+        default=_true,
+        null=True,
+        blank=True,
+        help_text="true, false, a number, or a text in quotes.",
+    )
     refresh_before_sync = models.BooleanField(
         default=False, help_text="Calculate the cohort anew before each run of its syncs."
     )
@@ -177,6 +206,8 @@ class Cohort(Scheduled):
     # Why the last calculation came to nothing, and when; '' when it went well.
     calculation_error = models.TextField(blank=True, editable=False)
     calculation_failed_at = models.DateTimeField(null=True, editable=False)
+    # Of what the followed source was when it was read last: see received.py.
+    received_mark = models.JSONField(default=dict, editable=False)
     claim_fence = models.PositiveBigIntegerField(default=0, editable=False)
     claim_until = models.DateTimeField(null=True, editable=False)
     claim_owner = models.CharField(max_length=200, blank=True, editable=False)

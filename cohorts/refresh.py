@@ -75,6 +75,8 @@ class _Claim:
     renewed: float = field(default_factory=time.monotonic)
     # When the next transaction may begin, so that others get their turn.
     rested: float = 0.0
+    # Whether anything was written: of the members, or of those who are held back.
+    moved: bool = False
 
     def write(self, entered: list[str], left: list[str], *, held_back: bool = False) -> None:
         """Write changes in one short transaction, and let others write before the next one.
@@ -85,6 +87,7 @@ class _Claim:
         if connection.vendor == "sqlite":
             time.sleep(max(0.0, self.rested - time.monotonic()))
         began = time.monotonic()
+        self.moved = True
         with transaction.atomic():
             self.renew()
             if entered:
@@ -123,6 +126,7 @@ def replace(
     wait: float = 0.0,
     definition: object = None,
     as_of: datetime | None = None,
+    unless_nobody_moves: bool = False,
     progress: Callable[[int], None] = lambda users: None,
 ) -> CohortVersion:
     """Make `user_ids` the members of the cohort; return the version, published or held.
@@ -131,8 +135,10 @@ def replace(
     that they raise before their first id leaves no trace; one that they raise later leaves a failed
     version. `source` says where they come from, in words. `replace_held` drops a version that is
     being held. `wait`: seconds to wait for a refresh that is running. `definition` and `as_of` are
-    kept with a calculated version. `progress` is called with the number of users compared so far, the last
-    time when all are written and nothing is published: what it raises then prevents the publication.
+    kept with a calculated version. `unless_nobody_moves`: make no version if all would stay as it
+    is; the published one then counts as of `as_of`, and is returned. `progress` is called with the number of
+    users compared so far, the last time when all are written and nothing is published: what it raises then
+    prevents the publication.
     """
     incoming = _ascending(user_ids)
     first = next(incoming, ())
@@ -143,6 +149,8 @@ def replace(
         with _relaxed():
             seen = _write_all(claim, _moves(stored, sieve.passed(chain([first], incoming))), progress)
             sieve.write(progress, seen)
+        if unless_nobody_moves and claim.cohort.version and not claim.moved:
+            return _leave_as_it_is(claim, as_of)
         return _finish(claim, guarded=True, suppressions=claim.suppressions)
 
 
@@ -365,6 +373,17 @@ def _write_all(
         claim.write(entered, left, held_back=held_back)
     progress(seen)
     return seen
+
+
+def _leave_as_it_is(claim: _Claim, as_of: datetime | None) -> CohortVersion:
+    cohort = claim.cohort
+    with transaction.atomic():
+        if not Cohort.objects.release_claim(cohort.pk, claim.fence):
+            raise claim.lost()
+        claim.version.delete()
+        cohort.versions.filter(number=cohort.version).update(as_of=as_of)
+    Cohort.objects.note_suppressions(cohort.pk, version=cohort.version, number=claim.suppressions)
+    return cohort.versions.get(number=cohort.version)
 
 
 def _finish(claim: _Claim, *, guarded: bool, decided_by: str = "", **looked_at: int) -> CohortVersion:

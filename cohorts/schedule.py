@@ -51,7 +51,7 @@ class Schedule:
             return f"Every day at {int(hour):02}:{int(minute):02} ({self.zone})"
         if self.once_at:
             return f"Once, on {self.once_at.astimezone(self.zone):%Y-%m-%d at %H:%M} ({self.zone})"
-        return "Every hour" if self.kind == ScheduleKind.HOURLY else "By hand only"
+        return str(ScheduleKind(self.kind).label)
 
 
 def parse(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
-from cohorts.choices import CALCULATED, SourceKind
+from cohorts import received
+from cohorts.choices import CALCULATED, ScheduleKind, SourceKind
 from cohorts.definitions import DefinitionError, parse
 from cohorts.references import refresh_order
 from events.engine_errors import EngineError
@@ -42,6 +43,12 @@ def check(cohort: "Cohort") -> None:
             check_query(cohort.query_database, cohort.query_sql)
         except EngineError as error:
             raise ValidationError({"query_sql": str(error)}) from None
+    elif cohort.source_kind == SourceKind.RECEIVED:
+        received.check(cohort)
+    if cohort.schedule_kind == ScheduleKind.CHANGES and cohort.source_kind != SourceKind.RECEIVED:
+        raise ValidationError(
+            {"schedule_kind": "Only a cohort that follows what a workspace receives knows when that changes."}
+        )
     if cohort.refresh_before_sync and cohort.source_kind not in CALCULATED:
         raise ValidationError({"refresh_before_sync": "Only a cohort that is calculated can be refreshed."})
 

@@ -148,7 +148,9 @@ class _Applying:
         return values, env
 
     def _value(self, section: Section, path: str, name: str, value: Any, values: dict[str, Any]) -> None:
-        values[name] = value
+        # The id of a list is a number wherever one reads it.
+        is_number = name == "received_list" and isinstance(value, int) and not isinstance(value, bool)
+        values[name] = value = str(value) if is_number else value
         if problem := _problem_with(section.model._meta.get_field(name), value):
             self.errors.append(f"{path}.{section.path(name)}: {problem}")
 

@@ -12,6 +12,13 @@ class CohortsiteConfig(AppConfig):
     name = "cohortsite"
     verbose_name = "Cohort Sync"
 
+    def ready(self) -> None:
+        """Tie what is received to the cohorts that follow it: neither app knows the other."""
+        from cohorts import received
+        from receiving.offered import Offered
+
+        received.offer = Offered(received.Unavailable, received.Exchanged, received.News)
+
 
 class AdminConfig(SimpleAdminConfig):
     """The admin, whose pages `urls.py` finds: a command that shows none does not import them."""

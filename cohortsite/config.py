@@ -73,6 +73,10 @@ SOURCE_FIELDS: Mapping[str, str] = {
     "definition": SourceKind.BEHAVIORAL,
     "query_database": SourceKind.QUERY,
     "query_sql": SourceKind.QUERY,
+    "received_workspace": SourceKind.RECEIVED,
+    "received_list": SourceKind.RECEIVED,
+    "received_trait": SourceKind.RECEIVED,
+    "received_equals": SourceKind.RECEIVED,
 }
 
 
@@ -102,6 +106,10 @@ SECTIONS = {
                 "definition": "definition",
                 "database": "query_database",
                 "sql": "query_sql",
+                "workspace": "received_workspace",
+                "list": "received_list",
+                "trait": "received_trait",
+                "equals": "received_equals",
             },
             "schedule": SCHEDULE,
         },

@@ -3,17 +3,20 @@
 import json
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import CASCADE, Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import slugify
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
@@ -325,10 +328,28 @@ class ListAdmin(ReadOnlyAdmin):
     search_fields = ("name", "=id")
     list_per_page = 25
     fields = ("name", "number", "workspace", "size", "created_at")
-    actions_detail = ("show_members", "download_members", "empty_list", "delete_list")
+    actions_detail = ("send_on", "show_members", "download_members", "empty_list", "delete_list")
 
     def has_drain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("receiving.drain_list")
+
+    def has_send_on_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("cohorts.add_cohort")
+
+    @action(description="Send it on", permissions=["send_on"], url_path="send-on", icon="forward")
+    def send_on(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Begin a cohort that follows this list, so that it can be sent to partners."""
+        found = self._list(request, object_id)
+        name = found.name.removeprefix("[Amplitude] ")[:200]
+        filled = {
+            "name": name,
+            "key": slugify(f"{name[:80]}-{found.pk}"),
+            "source_kind": "received",
+            "received_workspace": found.workspace.slug,
+            "received_list": found.pk,
+            "schedule_kind": "changes",
+        }
+        return redirect(f"{reverse('admin:cohorts_cohort_add')}?{urlencode(filled)}")
 
     @display(description="List id", ordering="id")
     def number(self, found: List) -> str:

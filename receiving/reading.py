@@ -36,6 +36,7 @@ class Members:
     column: str
     number: int
     condition: str = ""
+    values: tuple[str, ...] = ()
 
     def page(self, after: str, limit: int) -> list[str]:
         """Return up to `limit` user ids that follow `after`, in order."""
@@ -43,7 +44,7 @@ class Members:
             cursor.execute(
                 f"SELECT user_id FROM {self.table} WHERE {self.column} = %s AND user_id > %s "
                 f"{self.condition} ORDER BY user_id LIMIT %s",
-                [self.number, after, limit],
+                [self.number, after, *self.values, limit],
             )
             return [row[0] for row in cursor.fetchall()]
 
@@ -53,14 +54,15 @@ class Members:
             cursor.execute(
                 f"SELECT user_id FROM {self.table} WHERE {self.column} = %s AND user_id >= %s "
                 f"{self.condition} ORDER BY user_id LIMIT %s",
-                [self.number, first, limit],
+                [self.number, first, *self.values, limit],
             )
             return [row[0] for row in cursor.fetchall()]
 
     def count(self) -> int:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT count(*) FROM {self.table} WHERE {self.column} = %s {self.condition}", [self.number]
+                f"SELECT count(*) FROM {self.table} WHERE {self.column} = %s {self.condition}",
+                [self.number, *self.values],
             )
             return int(cursor.fetchone()[0])
 

@@ -4,10 +4,11 @@ from contextlib import suppress
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from cohorts import asked, owner
+from cohorts.choices import ScheduleKind
 from cohorts.schedule import InvalidSchedule
 from syncs.choices import DRIVABLE_RUNS, RunMode, Trigger
 from syncs.lifecycle import CannotRun, start
@@ -28,7 +29,27 @@ def start_due(now: datetime) -> list[Run]:
         with suppress(CannotRun), transaction.atomic():
             if sync.come_due(next_due_at):
                 runs.append(start(sync, trigger=Trigger.SCHEDULE))
+    for sync in _behind_a_change():
+        with suppress(CannotRun), transaction.atomic():
+            runs.append(start(sync, trigger=Trigger.SCHEDULE))
     return runs
+
+
+def _behind_a_change() -> QuerySet[Sync]:
+    """Return the syncs that follow their cohort, and have had no run since it was published last.
+
+    A run that failed is not begun again until the next version, or by a person: as with any schedule, its
+    turn is over.
+    """
+    since = Run.objects.filter(sync=OuterRef("pk"), created_at__gte=OuterRef("cohort__published_at"))
+    under_way = Run.objects.filter(sync=OuterRef("pk"), finished_at=None)
+    return (
+        Sync.objects.filter(schedule_kind=ScheduleKind.CHANGES, enabled=True, archived_at=None)
+        .filter(cohort__version__gt=F("settled_version"))
+        .exclude(Exists(since))
+        .exclude(Exists(under_way))
+        .select_related("cohort", "destination")
+    )
 
 
 def wants_refresh(run: Run) -> bool:
