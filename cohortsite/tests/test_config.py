@@ -483,3 +483,17 @@ def test_a_corrected_destination_that_is_still_paused_says_how_to_resume_it(appl
         "still paused: Something is set up wrong. To let it send: manage.py resume_destination acme"
     ]
     assert apply(changed("destinations.0.batch_size", 7))[0].action == "none"
+
+
+def test_basic_needs_no_user_name_in_the_file(monkeypatch):
+    monkeypatch.setenv("ACME_KEY", "user:password-1")
+    auth = {"mode": "basic", "credential_env": "ACME_KEY"}
+    apply(
+        {
+            "destinations": [
+                {"name": "acme", "preset": "amplitude-list", "base_url": "https://a.example", "auth": auth}
+            ]
+        }
+    )
+    made = Destination.objects.get(name="acme")
+    assert made.endpoint().auth() == ("Authorization", "Basic dXNlcjpwYXNzd29yZC0x") and not made.is_paused

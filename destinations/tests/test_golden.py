@@ -98,6 +98,18 @@ def test_each_authentication_is_utf_8(make_endpoint, fields, header):
     assert header in raw.split(b"\r\n")
 
 
+@pytest.mark.parametrize(("credential", "pair"), [("us:er:pass", b"us:er:pass"), ("key", b":key")])
+def test_basic_without_a_user_name_takes_it_from_the_credential(make_endpoint, credential, pair):
+    fields = {"auth_mode": AuthMode.BASIC, "credential": credential}
+    _, raw = sent(make_endpoint, lambda encoder: encoder.create(), **fields)
+    assert b"Authorization: Basic " + base64.b64encode(pair) in raw.split(b"\r\n")
+
+
+def test_the_password_of_such_a_credential_is_masked_wherever_it_is_echoed(make_endpoint):
+    endpoint = make_endpoint(auth_mode=AuthMode.BASIC, credential="someone:pass-word-1")
+    assert "pass-word-1" not in endpoint.redact("you sent pass-word-1, as someone:pass-word-1")
+
+
 def test_no_authentication_sends_none(make_endpoint):
     _, raw = sent(make_endpoint, lambda encoder: encoder.create(), auth_mode=AuthMode.NONE)
     assert b"authorization" not in raw.lower()
