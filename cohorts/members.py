@@ -279,6 +279,11 @@ def leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
     )
 
 
+def erase(cohort_id: int, user_id: str) -> int:
+    """Delete all of a user's time in a cohort; return how many intervals."""
+    return _execute("DELETE FROM cohorts_member WHERE cohort_id = %s AND user_id = %s", [cohort_id, user_id])
+
+
 def wipe_page(cohort_id: int, published: int, limit: int) -> int:
     """Undo up to `limit` writes of versions later than `published`; return how many it found."""
     late = "entered_version > %s AND entered_version > 1" if published else "entered_version > %s"

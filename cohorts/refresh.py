@@ -27,6 +27,7 @@ from cohorts import members, owner
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion
 from people import suppression
+from people.tombstones import Tombstones
 
 Ids = Sequence[str]
 # Who enters, who leaves, and how many users were compared for it.
@@ -268,6 +269,14 @@ def claim_for_good(cohort_id: int) -> None:
     _take_claim(cohort_id, wait=0)
 
 
+@contextmanager
+def claimed(cohort_id: int) -> Generator[None]:
+    """Keep refreshes away from a cohort for the length of an open transaction. Raises CohortBusy."""
+    cohort = _take_claim(cohort_id, wait=0)
+    yield
+    Cohort.objects.release_claim(cohort_id, cohort.claim_fence)
+
+
 def _take_claim(cohort_id: int, *, wait: float) -> Cohort:
     """Claim the cohort and return it as it is with the claim; its fence and last number are ours."""
     deadline = time.monotonic() + wait
@@ -480,6 +489,7 @@ class _Sieve:
 
     def __init__(self, claim: _Claim) -> None:
         self._claim = claim
+        self._erased = Tombstones() if claim.suppressions else None
         self._held_back = members.held_back_of(claim.cohort.pk)
         self._moves: Iterator[Moves] = iter(())
         self._entered: list[str] = []
@@ -487,11 +497,12 @@ class _Sieve:
 
     def passed(self, blocks: Iterable[Ids]) -> Iterator[Ids]:
         """Yield the blocks of a new set of ids without suppressed people; the others are held back."""
-        if not self._claim.suppressions:
+        if self._erased is None:
             yield from blocks
             return
         held: list[str] = []
         for block in blocks:
+            block = self._living(block)
             out = suppression.among(block)
             held += sorted(out)
             # An empty block would be taken for the end.
@@ -501,7 +512,8 @@ class _Sieve:
 
     def amend(self, join: list[str], leave: Ids) -> list[str]:
         """Return who may join; the others are held back, and who leaves is held back no more."""
-        out = suppression.among(join) if self._claim.suppressions else set()
+        join = list(self._living(join))
+        out = suppression.among(join) if self._erased else set()
         if out or self._claim.cohort.held_back:
             version = self._claim.cohort.version
             before = members.is_in_version(self._held_back, version, [*out, *leave])
@@ -510,6 +522,11 @@ class _Sieve:
             self._left += [user_id for user_id in leave if user_id in before]
             self._moves = iter([(self._entered, self._left, 0)])
         return [user_id for user_id in join if user_id not in out] if out else join
+
+    def _living(self, block: Ids) -> Ids:
+        """Return a block without people who were erased: of them nothing is kept."""
+        gone = self._erased.among(block) if self._erased else set()
+        return [user_id for user_id in block if user_id not in gone] if gone else block
 
     def write(self, progress: Callable[[int], None], seen: int) -> None:
         """Write who is held back now, and who is no more."""

@@ -40,6 +40,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "admin:people_suppression_changelist",
                 "people.view_suppression",
             ),
+            ("Erasures", "delete_forever", "admin:people_erasure_changelist", "people.view_erasure"),
             ("Alerts", "notifications", "admin:syncs_alert_changelist", "syncs.view_alert"),
         ),
     ),

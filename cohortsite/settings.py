@@ -304,6 +304,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "SuppressionKindEnum": "people.identifiers.Kind",
+        "ErasureStateEnum": "people.models.ErasureState",
         "RunStateEnum": "syncs.choices.RunState",
         "RunModeEnum": "syncs.choices.RunMode",
         "RejectionStateEnum": "syncs.choices.RejectionState",

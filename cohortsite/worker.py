@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
-from cohortsite import announcing, heartbeat, silence
+from cohortsite import announcing, forgetting, heartbeat, silence
 from events import arrivals
 from receiving.search import run_searches
 from syncs import alerts, due, reporting, suppressing
@@ -105,6 +105,7 @@ def _log_ended(destination: int, since: datetime) -> datetime:
 def look_after(stop: threading.Event) -> None:
     """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
     suppressing.take_effect()
+    forgetting.go_on()
     for upload in import_waiting():
         log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
         if stop.is_set():

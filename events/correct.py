@@ -284,6 +284,15 @@ def remove_soon(workspace: str, folders: Folders, rows: Rows) -> None:
                 EventFile.objects.filter(pk=file.pk).forget()
 
 
+def is_in_replaced_files(workspace: str, user_id: str) -> bool:
+    """Say whether a file that was replaced and not removed yet holds something of the user."""
+    condition, folders = f"user_id = {quoted(user_id)}", Folders(workspace)
+    replaced = EventFile.objects.filter(workspace=workspace, state=FileState.RETIRED)
+    with connect(limits(), folders.temp) as connection:
+        paths = [folders.files / file.name for file in replaced]
+        return any(path.exists() and holds(connection, str(path), condition) for path in paths)
+
+
 def holds(connection: Connection, path: str, condition: str) -> bool:
     found = connection.execute(f"SELECT 1 FROM read_parquet({quoted(path)}) WHERE {condition} LIMIT 1")
     return bool(found.fetchall())

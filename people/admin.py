@@ -6,17 +6,20 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from events.tables import InvalidTable
 from people import suppression
-from people.forms import SuppressForm
+from people.erasing import ask, certificate_of
+from people.forms import ErasureForm, SuppressForm
 from people.identifiers import InvalidIdentifier, Kind, digests_of
-from people.models import Suppression
+from people.models import Erasure, Suppression
 from people.suppression import Entry, InvalidEntry
 
 
@@ -122,3 +125,79 @@ class SuppressionAdmin(ModelAdmin):
     )
     def show_state(self, row: Suppression) -> str:
         return suppression.state_of(row)
+
+
+@admin.register(Erasure)
+class ErasureAdmin(ModelAdmin):
+    list_display = ["__str__", "show_state", "reference", "asked_by", "asked_at", "finished_at"]
+    list_filter = ["state"]
+    search_fields = ["=user_id", "reference", "=digest"]
+    search_help_text = "A user id that is not erased yet, exactly; a reference, or a keyed hash."
+    ordering = ["-pk"]
+    form = ErasureForm
+    add_fieldsets = [(None, {"fields": ["user_id", "reference", "sure"]})]
+    fields = ["show_state", "show_waits", "reference", "asked_by", "asked_at", "finished_at", "digest"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Erasure | None = None) -> Any:
+        return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Erasure | None = None) -> list[str]:
+        return ["show_certificate", *self.fields] if obj else []
+
+    def get_fields(self, request: HttpRequest, obj: Erasure | None = None) -> list[str]:
+        return ["show_certificate", *self.fields]
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Certificates stay."""
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.certificate)
+        name = "people_erasure_certificate"
+        return [path("<int:pk>/certificate/", view, name=name), *super().get_urls()]
+
+    def save_model(self, request: HttpRequest, obj: Erasure, form: Any, change: bool) -> None:
+        asked = ask(obj.user_id, by=request.user.get_username(), reference=obj.reference)
+        obj.pk, obj._state.adding = asked.pk, False
+
+    def log_addition(self, request: HttpRequest, obj: Erasure, message: Any) -> Any:
+        return super().log_addition(request, obj, "Asked for.")
+
+    def response_add(
+        self, request: HttpRequest, obj: Erasure, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        said = "They are suppressed, and erased when every partner has let go; this page says how far."
+        messages.success(request, said)
+        return HttpResponseRedirect(reverse("admin:people_erasure_change", args=[obj.pk]))
+
+    def certificate(self, request: HttpRequest, pk: int) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        erasure = Erasure.objects.filter(pk=pk).first()
+        if erasure is None:
+            raise Http404
+        name = f'attachment; filename="erasure-{pk}.json"'
+        indented = {"indent": 2, "ensure_ascii": False}
+        return JsonResponse(
+            certificate_of(erasure), json_dumps_params=indented, headers={"Content-Disposition": name}
+        )
+
+    @display(description="State", label={"Erased": "success", "Waiting": "warning"})
+    def show_state(self, erasure: Erasure) -> str:
+        return erasure.get_state_display()
+
+    @display(description="Waits for")
+    def show_waits(self, erasure: Erasure) -> SafeString | str:
+        if not erasure.waits:
+            return "nothing" if erasure.finished_at else "the worker"
+        return format_html(
+            "<ul>{}</ul>", format_html_join("", "<li>{}</li>", ([one] for one in erasure.waits))
+        )
+
+    @display(description="Certificate")
+    def show_certificate(self, erasure: Erasure) -> SafeString:
+        url = reverse("admin:people_erasure_certificate", args=[erasure.pk])
+        return format_html('<a class="cs-link" href="{}">Download (JSON)</a>', url)

@@ -18,6 +18,7 @@ from events.tables import Hints, InvalidTable, Unsure
 from people import suppression
 from people.files import Invalid, entries_of, use_file
 from people.identifiers import Kind
+from people.models import Erasure
 from people.suppression import InvalidEntry, Said
 
 
@@ -98,3 +99,29 @@ class SuppressForm(forms.Form):
         except Unsure as error:
             raise InvalidTable(f"{error} Name the column, or give it a line of headings.") from None
         return new
+
+
+class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]  # takes none at run time
+    """Whom to forget. It cannot be undone, and says so."""
+
+    user_id = forms.CharField(
+        label="User id", max_length=1024, strip=False, widget=UnfoldAdminTextInputWidget, help_text="Exactly."
+    )
+    sure = forms.BooleanField(
+        label="I know that this cannot be undone",
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="They are suppressed now, removed at every partner, and then erased from cohorts, events, "
+        "received lists and traits, the request log, rejections and excerpts. Logs on disk and backups keep "
+        "what they have.",
+    )
+
+    class Meta:
+        model = Erasure
+        fields = ["user_id", "reference"]
+        widgets = {"reference": UnfoldAdminTextInputWidget}
+
+    def clean_user_id(self) -> str:
+        try:
+            return suppression.entry_of(Kind.USER_ID, self.cleaned_data["user_id"]).value
+        except InvalidEntry as error:
+            raise ValidationError(str(error)) from None

@@ -85,3 +85,68 @@ class SuppressionClock(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
+
+
+class ErasureState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    DONE = "done", "Erased"
+
+
+class Erasure(models.Model):
+    """A person who is to be forgotten, and the certificate of it.
+
+    `user_id` is gone when it is done. `held`: what there was when it was asked for; `parts`: what was done
+    where, by name; neither names the person.
+    """
+
+    user_id = UserIdField(blank=True)
+    digest = models.CharField(max_length=32, editable=False, help_text="Keyed hash of the user id.")
+    state = models.CharField(max_length=20, choices=ErasureState, default=ErasureState.WAITING)
+    reference = models.CharField(
+        max_length=200, blank=True, help_text="Of the request, such as a ticket's number; not the person."
+    )
+    asked_by = models.CharField(max_length=150)
+    asked_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    next_at = models.DateTimeField(default=timezone.now)
+    held = models.JSONField(default=dict)
+    parts = models.JSONField(default=dict)
+    waits = models.JSONField(default=list, help_text="What it waits for, in sentences.")
+
+    class Meta:
+        ordering = ["-pk"]
+        permissions = [("read_person", "Can download all that is known of a person")]
+        constraints = [
+            # Two people who press the button at once ask for one erasure.
+            models.UniqueConstraint(
+                fields=["digest"], condition=Q(state="waiting"), name="erasure_open_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Erasure {self.pk}"
+
+
+class Tombstone(models.Model):
+    """A person who was erased: see tombstones.py."""
+
+    digest = models.CharField(max_length=32, unique=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class TombstoneKey(models.Model):
+    """One row: the key of the tombstones, sealed by FIELD_KEYS."""
+
+    sealed = models.TextField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return "The key of the tombstones"

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cohortsite import second_factor
 from destinations import secrets
+from people import tombstones
 
 
 class Command(BaseCommand):
@@ -23,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            results = [*secrets.rotate(), *second_factor.rotate()]
+            results = [*secrets.rotate(), *second_factor.rotate(), *tombstones.rotate()]
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         unreadable = [f"{row._meta.label} {row}: {field}" for row, field, readable in results if not readable]

@@ -1,0 +1,164 @@
+"""Forgetting a person: removed at every partner, then erased from every app, with a certificate of it.
+
+    asked (suppressed at once) ─▶ every partner has let go ─▶ tombstone ─▶ erased, app by app ─▶ done
+
+Each step may be repeated: whoever is killed in between is followed by the next worker. What was found is
+written down after each step, and before the first.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from cohorts import erase as cohorts_erase
+from cohorts import refresh
+from events.engine_errors import EngineError
+from people.erasing import forget_suppressions
+from people.models import Erasure, ErasureState, Tombstone
+from people.scrubbing import Scrubber
+from receiving import erase as receiving_erase
+from syncs import erase as syncs_erase
+
+log = logging.getLogger(__name__)
+
+# An erasure that waits is looked at again after this.
+AGAIN = timedelta(minutes=1)
+REPLACED = "Files of events that were replaced are removed when no query can be reading them any more."
+ELSEWHERE = "Events are in the database at EVENTS_URL: erase them there."
+Part = Callable[[str], dict[str, object]]
+
+
+class Waits(Exception):
+    """The erasure cannot go on now; the arguments say why, in sentences."""
+
+
+def go_on() -> list[Erasure]:
+    """Take every erasure whose turn it is as far as it goes; return those that were finished."""
+    done = []
+    for erasure in Erasure.objects.filter(state=ErasureState.WAITING, next_at__lte=timezone.now()):
+        # Of several workers one has it; when it dies, it is another's turn after a while.
+        mine = Erasure.objects.filter(pk=erasure.pk, next_at=erasure.next_at, state=ErasureState.WAITING)
+        if mine.update(next_at=Now() + 10 * AGAIN) and forget(erasure):
+            done.append(erasure)
+    return done
+
+
+def forget(erasure: Erasure) -> bool:
+    """Take an erasure as far as it goes now; return whether it is done. The row says what it waits for."""
+    try:
+        if erasure.user_id:
+            _erase(erasure, erasure.user_id)
+            erasure.user_id, erasure.waits = "", []
+            erasure.save(update_fields=["user_id", "waits"])
+        _overwrite()
+    except Waits as waits:
+        erasure.waits, erasure.next_at = list(waits.args), timezone.now() + AGAIN
+        erasure.save(update_fields=["waits", "next_at"])
+        return False
+    erasure.state, erasure.finished_at = ErasureState.DONE, timezone.now()
+    erasure.save(update_fields=["state", "finished_at"])
+    log.info("Erasure %s is done.", erasure.pk)
+    return True
+
+
+def _erase(erasure: Erasure, user_id: str) -> None:
+    if not erasure.held:
+        _keep(erasure, held=_held(user_id))
+    if "partners" not in erasure.parts:
+        if waits := [*cohorts_erase.waits_for(user_id), *syncs_erase.waits_for(user_id)]:
+            raise Waits(*waits)
+        _keep(erasure, parts={**erasure.parts, "partners": syncs_erase.evidence(user_id)})
+    # Before anything is gone: from now on no refresh brings them back.
+    Tombstone.objects.get_or_create(digest=erasure.digest)
+    try:
+        for name, part in PARTS.items():
+            _keep(erasure, parts={**erasure.parts, name: _sum(erasure.parts.get(name, {}), part(user_id))})
+    except refresh.CohortBusy as error:
+        raise Waits(str(error)) from None
+    except (EngineError, OSError) as error:
+        raise Waits(f"Events could not be rewritten: {error}") from None
+    if _is_in_replaced_files(user_id):
+        raise Waits(REPLACED)
+
+
+def _keep(erasure: Erasure, **values: object) -> None:
+    for name, value in values.items():
+        setattr(erasure, name, value)
+    erasure.save(update_fields=list(values))
+
+
+def _sum(before: dict[str, object], now: dict[str, object]) -> dict[str, object]:
+    """What was found now and when this part was done before: a part may be done again."""
+    return {
+        name: found + old if isinstance(found, int) and isinstance(old := before.get(name, 0), int) else found
+        for name, found in now.items()
+    }
+
+
+def _held(user_id: str) -> dict[str, object]:
+    cohorts = [cohort.key for cohort in cohorts_erase.cohorts_of(user_id)]
+    return {"cohorts": cohorts, "syncs": [str(sync) for sync, _ in syncs_erase.syncs_of(user_id)]}
+
+
+def _events(user_id: str) -> dict[str, object]:
+    from django.conf import settings
+
+    from events.correct import NothingToCorrect, delete_people  # here: the engine takes long to import
+    from events.workspace_folders import workspaces
+
+    found: dict[str, object] = {"events": 0, "properties": 0}
+    for workspace in workspaces():
+        try:
+            gone = delete_people(workspace, [user_id], "erasure")
+        except NothingToCorrect:
+            continue
+        found = _sum(found, {"events": gone.events, "properties": gone.traits})
+    return found | ({"elsewhere": ELSEWHERE} if settings.EVENTS_URL else {})
+
+
+def _is_in_replaced_files(user_id: str) -> bool:
+    from events.compact import compact
+    from events.correct import is_in_replaced_files
+    from events.workspace_folders import workspaces
+
+    for workspace in workspaces():
+        try:
+            compact(workspace)
+        except (EngineError, OSError) as error:
+            raise Waits(f"Events could not be cleaned up: {error}") from None
+        if is_in_replaced_files(workspace, user_id):
+            return True
+    return False
+
+
+def _admin_log(user_id: str) -> dict[str, object]:
+    scrubber = Scrubber(user_id)
+    rows = LogEntry.objects.order_by()
+    return {"entries": scrubber.rows(rows, "object_repr", "change_message")}
+
+
+def _overwrite() -> None:
+    """On SQLite, write the file anew: what was deleted stands in it until then. It is locked meanwhile.
+
+    PostgreSQL's autovacuum gives the room of dead rows away by itself.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+PARTS: dict[str, Part] = {
+    "cohorts": lambda user_id: dict(cohorts_erase.erase(user_id)),
+    "syncs": lambda user_id: dict(syncs_erase.erase(user_id)),
+    "received": lambda user_id: dict(receiving_erase.erase(user_id)),
+    "events": _events,
+    "log of the admin": _admin_log,
+    "suppressed people": lambda user_id: dict(forget_suppressions(user_id)),
+}

@@ -1,0 +1,121 @@
+"""Erasing a person from syncs: proof that every partner let go, then rejections, excerpts and notes."""
+
+from typing import Any, NamedTuple
+
+from django.db.models import F
+
+from cohorts.models import Member
+from people.scrubbing import Scrubber
+from syncs.choices import DONE_RUNS, OPEN_RUNS, Step
+from syncs.models import Alert, Attempt, Batch, Rejection, Run, Sync, Try
+
+
+class Times(NamedTuple):
+    """When a user was in a cohort: the first version with them, and the last boundary; in now or not."""
+
+    entered: int
+    last: int
+    inside: bool
+
+
+def syncs_of(user_id: str) -> list[tuple[Sync, Times]]:
+    """Return the syncs whose partner may ever have heard of the user, archived ones too."""
+    found = []
+    syncs = Sync.objects.select_related("cohort", "destination").order_by("pk")
+    for sync in syncs:
+        mine = Member.objects.filter(cohort=sync.cohort_id, user_id=user_id)
+        intervals = list(mine.values_list("entered_version", "left_version"))
+        if intervals or Rejection.objects.filter(sync=sync, user_id=user_id).exists():
+            numbers = [number for pair in intervals for number in pair if number] or [0]
+            inside = any(left is None for _, left in intervals)
+            found.append((sync, Times(min(numbers), max(numbers), inside)))
+    return found
+
+
+def waits_for(user_id: str) -> list[str]:
+    """Return, in sentences, which partners may still hold the user, and what they wait for."""
+    return [said for sync, times in syncs_of(user_id) if (said := _wait(sync, times, user_id))]
+
+
+def _wait(sync: Sync, times: Times, user_id: str) -> str:
+    runs = sync.runs.filter(state__in=OPEN_RUNS)
+    old = runs.filter(to_version__gte=times.entered, to_version__lt=times.last).exists()
+    never = not sync.dirty and sync.settled_version < times.entered and not old
+    rejected = Rejection.objects.maybe_held().filter(sync=sync, user_id=user_id).first()
+    nothing_held = sync.settled_version == 0 and not sync.dirty and not old
+    removed = sync.settled_version >= times.last and not sync.dirty and not old and not times.inside
+    if rejected is None and (never or nothing_held or removed):
+        return ""
+    return f"{sync}: {_why(sync, rejected)}"
+
+
+def _why(sync: Sync, rejected: Rejection | None) -> str:
+    if sync.archived_at:
+        return "it is archived, and its partner may hold them: restore it and run it, or empty it."
+    if sync.destination.paused_at:
+        return f"its destination is paused: {sync.destination.pause_reason or 'resume it'}"
+    if rejected is not None:
+        return f"the partner did not take them off: {rejected.message}"
+    run = sync.runs.filter(state__in=OPEN_RUNS).first()
+    if run is not None:
+        return f"run {run.pk} is {run.get_state_display().lower()}. {run.reason}".strip()
+    if not sync.enabled:
+        return "it is switched off: switch it on, or run it by hand."
+    return "its next run takes them off."
+
+
+def evidence(user_id: str) -> list[dict[str, Any]]:
+    """Return, of each partner, the run, batch and reply that took the user off. It names nobody."""
+    return [_proof(sync, times, user_id) for sync, times in syncs_of(user_id)]
+
+
+def _proof(sync: Sync, times: Times, user_id: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"sync": str(sync), "partner": sync.destination.base_url}
+    removing = Batch.objects.filter(run__sync=sync, step=Step.REMOVE, delivered__gt=0)
+    # Tried again on their own, after the partner had refused to take them off.
+    named = removing.filter(user_ids__isnull=False).order_by("-pk")[:1_000]
+    batch = next((one for one in named if user_id in (one.user_ids or [])), None)
+    if batch is None:
+        past = sync.runs.filter(state__in=DONE_RUNS, to_version__gte=times.last).order_by("pk").first()
+        within = removing.filter(
+            run=past, user_ids__isnull=True, first_user__lte=user_id, last_user__gte=user_id
+        )
+        batch = within.first() if past else None
+    if batch is None:
+        return said | {"removed": "The partner never had them, or its list was emptied or is gone."}
+    return said | {
+        "removed": batch.settled_at and batch.settled_at.isoformat(),
+        "run": batch.run_id,
+        "batch": batch.number,
+        "status": batch.status,
+        "reply": Scrubber(user_id).text(batch.reply_head)[:1_000],
+    }
+
+
+def erase(user_id: str) -> dict[str, int]:
+    """Erase the user; return how much of what there was. No partner may hold them: see `waits_for`."""
+    scrubber = Scrubber(user_id)
+    rejections = Rejection.objects.filter(user_id=user_id).delete()[0]
+    heads = ("message", "request_head", "reply_head")
+    texts = scrubber.rows(Batch.objects.order_by(), *heads)
+    texts += scrubber.rows(Attempt.objects.order_by(), *heads)
+    texts += scrubber.rows(Run.objects.order_by(), "reason", "note", "trouble", "cohort_error")
+    texts += scrubber.rows(Try.objects.order_by(), "reason")
+    texts += scrubber.rows(Alert.objects.order_by(), "sentence", "error")
+    texts += scrubber.rows(Rejection.objects.order_by(), "message")
+    return {"rejections": rejections, "texts": texts, "batches": _batches(user_id)}
+
+
+def _batches(user_id: str) -> int:
+    """Take the user out of what batches are found by. Their runs have ended: no range is read again."""
+    changed = 0
+    for batch in Batch.objects.filter(user_ids__isnull=False).only("pk", "user_ids").iterator():
+        ids = batch.user_ids or []
+        if user_id in ids:
+            others = [one for one in ids if one != user_id]
+            changed += Batch.objects.filter(pk=batch.pk).update(user_ids=others)
+    alone = Batch.objects.filter(first_user=user_id, last_user=user_id)
+    changed += alone.update(first_user="", last_user="")
+    # The range keeps its other end.
+    changed += Batch.objects.filter(first_user=user_id).update(first_user=F("last_user"))
+    return changed + Batch.objects.filter(last_user=user_id).update(last_user=F("first_user"))

@@ -1,0 +1,300 @@
+"""A person who asks to be forgotten: gone at every partner, then from every table and file, with proof."""
+
+import base64
+import json
+import sqlite3
+import zlib
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from cohorts import refresh
+from cohorts.models import Cohort, Member
+from cohortsite import forgetting
+from events.compact import compact
+from events.models import EventFile
+from people import tombstones
+from people.erasing import ask, certificate_of
+from people.models import Erasure, ErasureState, Suppression, Tombstone
+from receiving.keys import create_key
+from receiving.models import Workspace
+from syncs.choices import RunMode
+from syncs.models import Batch, Rejection, Run
+from syncs.suppressing import take_effect
+from tests import world
+from tests.partner import Fault, Partner
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WHO = "ada-lovelace-1815"
+
+
+@pytest.fixture
+def partner():
+    with Partner() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _events(settings, tmp_path):
+    settings.EVENTS_DIR = tmp_path / "events"
+    settings.EVENTS_DIR.mkdir()
+    settings.EVENTS_KEEP_DAYS = 0
+
+
+@pytest.fixture
+def sync(partner):
+    cohort = world.cohort(["bob", WHO, "zoe"])
+    made = world.sync(cohort, world.destination(partner.url))
+    world.run(made)
+    made.refresh_from_db()
+    return made
+
+
+def received(path, body):
+    """Let a partner's call come in, and its events become files."""
+    workspace, _ = Workspace.objects.get_or_create(slug="acme")
+    _, key = create_key(workspace, name="k")
+    basic = base64.b64encode(f"{key}:".encode()).decode()
+    reply = Client().post(
+        path, json.dumps(body), content_type="application/json", headers={"Authorization": f"Basic {basic}"}
+    )
+    assert reply.status_code == 200, reply.content
+    compact("acme")
+
+
+def found_in_tables():
+    """Return where the person's id stands in the database, in clear or compressed."""
+    found = set()
+    for model in apps.get_models():
+        for row in model._default_manager.values():
+            for name, value in row.items():
+                if isinstance(value, (bytes, memoryview)):
+                    value = bytes(value)
+                    if value[:2] == b"\x1f\x8b":
+                        value = zlib.decompress(value, 16 + zlib.MAX_WBITS)
+                    value = value.decode("utf-8", "replace")
+                if WHO in str(value):
+                    found.add(f"{model._meta.label}.{name}")
+    return found
+
+
+def found_on_disk(folder):
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    found = {str(path) for path in files if WHO.encode() in path.read_bytes()}
+    if connection.vendor == "sqlite":
+        database = connection.connection
+        assert isinstance(database, sqlite3.Connection)
+        if WHO.encode() in database.serialize():
+            found.add("the database's file")
+    return found
+
+
+def let_replaced_files_go():
+    EventFile.objects.filter(state="retired").update(retired_at=timezone.now() - timezone.timedelta(days=9))
+
+
+def test_nothing_is_left_of_a_person_who_is_forgotten(sync, partner, settings):
+    identify = {"type": "identify", "userId": WHO, "traits": {"plan": "gold"}, "messageId": "m1"}
+    track = {"type": "track", "userId": WHO, "event": "bought", "messageId": "m2"}
+    other = {"type": "track", "userId": "bob", "event": "bought", "messageId": "m3"}
+    received("/batch", {"batch": [identify, track, other]})
+    received("/lists", {"name": "theirs"})
+    received(f"/lists/{apps.get_model('receiving.List').objects.get().pk}/add", {"userIds": [WHO, "bob"]})
+    Run.objects.update(note=f"Not taken off: {WHO} and bob.")
+    LogEntry.objects.create(
+        user=User.objects.create_user("ann"), action_flag=ADDITION, object_repr=WHO, object_id="1"
+    )
+    before = found_in_tables()
+    expected = {"cohorts.Member.user_id", "receiving.UserTrait.user_id", "receiving.ListMember.user_id"}
+    assert before >= expected | {"receiving.RequestLog.body", "syncs.Run.note", "admin.LogEntry.object_repr"}
+
+    call_command("forget_user", WHO, "--reference", "ticket 7", stdout=StringIO())
+    assert partner.lists[sync_list(sync)] == {"bob", "zoe"}
+    erasure = Erasure.objects.get()
+    let_replaced_files_go()
+    assert forgetting.forget(erasure), erasure.waits
+
+    assert found_in_tables() == set()
+    assert found_on_disk(settings.EVENTS_DIR) == set()
+    [proof] = erasure.parts["partners"]
+    batch = Batch.objects.get(run=proof["run"], number=proof["batch"])
+    assert (proof["status"], batch.step) == (200, "remove")
+    assert erasure.parts["received"]["traits"] >= 1
+    assert erasure.parts["received"]["logged calls"] == 2
+    assert erasure.parts["events"]["events"] == 1
+    assert erasure.parts["events"]["properties"] >= 1
+    certificate = certificate_of(erasure)
+    assert (certificate["state"], certificate["reference"]) == ("done", "ticket 7")
+    assert certificate["held"]["cohorts"] == [sync.cohort.key]
+    assert WHO not in json.dumps(certificate)
+    assert found_in_tables() == set()
+
+
+def sync_list(sync):
+    sync.refresh_from_db()
+    return sync.list_id
+
+
+def forgotten(user=WHO):
+    call_command("forget_user", user, stdout=StringIO())
+    let_replaced_files_go()
+    erasure = Erasure.objects.latest("pk")
+    forgetting.forget(erasure)
+    return erasure
+
+
+def test_no_old_file_brings_them_back(sync, partner):
+    assert forgotten().state == ErasureState.DONE
+    world.fill(sync.cohort, ["bob", WHO, "zoe"])
+    refresh.amend(sync.cohort_id, add=[WHO, "eve"], source="test")
+    world.run(sync)
+    assert partner.lists[sync_list(sync)] == {"bob", "eve", "zoe"}
+    assert not Member.objects.filter(user_id=WHO).exists()
+    assert Cohort.objects.get(pk=sync.cohort_id).held_back == 0
+
+
+def test_it_waits_for_a_paused_destination_and_says_so(sync):
+    type(sync.destination).objects.update(paused_at=timezone.now(), pause_reason="The key was refused.")
+    erasure = forgotten()
+    assert erasure.state == ErasureState.WAITING
+    assert erasure.waits == [f"{sync}: its destination is paused: The key was refused."]
+    assert Suppression.objects.filter(value=WHO, active=True).exists()
+    assert Member.objects.filter(user_id=WHO).exists()
+    type(sync.destination).objects.update(paused_at=None, pause_reason="")
+    assert forgotten().state == ErasureState.DONE
+    assert Erasure.objects.count() == 1
+
+
+def test_it_waits_for_a_partner_that_does_not_let_go(sync, partner):
+    def refuse(call):
+        if call.kind == "remove" and WHO in call.users:
+            return Fault(status=400, body={"message": f"{WHO} is locked"})
+        return None
+
+    partner.fault = refuse
+    erasure = forgotten()
+    assert erasure.state == ErasureState.WAITING
+    assert "the partner did not take them off" in " ".join(erasure.waits)
+    assert Rejection.objects.filter(user_id=WHO).exists()
+    partner.fault = lambda call: None
+    world.run(sync, RunMode.FULL)
+    assert forgotten().state == ErasureState.DONE
+    assert found_in_tables() == set()
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"archived_at": timezone.now()}])
+def test_a_sync_that_is_off_or_archived_keeps_it_waiting(sync, change):
+    type(sync).objects.update(**change)
+    erasure = forgotten()
+    assert erasure.state == ErasureState.WAITING
+    assert "switched off" in erasure.waits[0] or "archived" in erasure.waits[0]
+
+
+def test_it_waits_for_a_held_version(sync):
+    Cohort.objects.update(guard_users=0)
+    held = refresh.replace(sync.cohort_id, [WHO], source="test")
+    erasure = forgotten()
+    assert f"Version {held.number} of {sync.cohort.key} is held" in erasure.waits[0]
+
+
+@pytest.mark.parametrize("dies_at", list(forgetting.PARTS))
+def test_whoever_is_killed_in_between_is_followed_by_the_next(sync, monkeypatch, dies_at):
+    ask(WHO, by="ann")
+    take_effect()
+    world.go(sync.destination)
+    part = forgetting.PARTS[dies_at]
+
+    def die(user_id):
+        part(user_id)
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(forgetting.PARTS, dies_at, die)
+    with pytest.raises(KeyboardInterrupt):
+        forgetting.go_on()
+    monkeypatch.setitem(forgetting.PARTS, dies_at, part)
+    Erasure.objects.update(next_at=timezone.now())
+    [erasure] = forgetting.go_on()
+    assert erasure.state == ErasureState.DONE
+    assert erasure.parts["partners"][0]["status"] == 200
+    assert found_in_tables() == set()
+
+
+def test_an_erasure_takes_no_other_person_along(sync):
+    world.fill(sync.cohort, ["1", "12", "a-1", "bob"])
+    world.run(sync)
+    Run.objects.update(note="Named: 1, 12 and a-1.")
+    forgotten("1")
+    assert world.wanted(sync) == {"12", "a-1", "bob"}
+    assert Run.objects.last().note == "Named: (erased), 12 and a-1."
+
+
+def test_the_key_of_tombstones_is_rotated_and_its_loss_stops_refreshes(sync, settings):
+    from cryptography.fernet import Fernet
+
+    forgotten()
+    new = Fernet.generate_key().decode()
+    settings.FIELD_KEYS = [new, *settings.FIELD_KEYS]
+    call_command("rotate_keys", stdout=StringIO())
+    settings.FIELD_KEYS = [new]
+    assert tombstones.Tombstones().among([WHO, "bob"]) == {WHO}
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(tombstones.Unreadable, match="cannot be read with any of FIELD_KEYS"):
+        world.fill(sync.cohort, [WHO])
+
+
+def test_the_command_says_what_it_waits_for_and_prints_the_certificate(sync):
+    type(sync.destination).objects.update(paused_at=timezone.now())
+    out = StringIO()
+    call_command("forget_user", WHO, stdout=out)
+    assert "waits. " in out.getvalue()
+    type(sync.destination).objects.update(paused_at=None)
+    out = StringIO()
+    call_command("forget_user", stdout=out)
+    assert "done" in out.getvalue()
+    number = Erasure.objects.get().pk
+    out = StringIO()
+    call_command("forget_user", certificate=number, stdout=out)
+    assert json.loads(out.getvalue())["state"] == "done"
+    with pytest.raises(CommandError, match="no erasure 99"):
+        call_command("forget_user", certificate=99)
+    with pytest.raises(CommandError, match="is blank"):
+        call_command("forget_user", " ")
+
+
+def test_the_admin_and_the_rest_api_ask_for_it_and_hand_the_certificate_out(client):
+    client.force_login(User.objects.create_superuser("ann"))
+    page = reverse("admin:people_erasure_add")
+    assert client.get(page).status_code == 200
+    unsure = client.post(page, {"user_id": WHO})
+    assert "This field is required" in unsure.content.decode()
+    assert not Erasure.objects.exists()
+    done = client.post(page, {"user_id": WHO, "reference": "ticket 7", "sure": "on"}, follow=True)
+    assert "They are suppressed" in done.content.decode()
+    erasure = Erasure.objects.get()
+    assert (erasure.asked_by, erasure.user_id) == ("ann", WHO)
+    assert client.get(reverse("admin:people_erasure_changelist")).status_code == 200
+    certificate = client.get(reverse("admin:people_erasure_certificate", args=[erasure.pk]))
+    assert certificate.headers["Content-Disposition"].endswith(f'"erasure-{erasure.pk}.json"')
+
+    def call(body):
+        return client.post("/api/v1/erasures", json.dumps(body), content_type="application/json")
+
+    again = call({"userId": WHO})
+    assert (again.status_code, again.json()["id"]) == (202, erasure.pk)
+    assert client.get(f"/api/v1/erasures/{erasure.pk}").json()["state"] == "waiting"
+    assert client.get("/api/v1/erasures/999").status_code == 404
+    for wrong in ({}, {"userId": ""}, {"userId": "a\0"}, {"userId": 7.5}, {"userId": "\ud800"}, [WHO]):
+        assert call(wrong).status_code == 400, wrong
+    [finished] = forgetting.go_on()
+    assert finished.state == ErasureState.DONE
+    assert Tombstone.objects.count() == 1
+    assert found_in_tables() == set()
