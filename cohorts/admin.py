@@ -20,16 +20,10 @@ from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
+from pagekit.shown_if import shown_if
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
 DRAIN = 5.0
-
-
-def _shown_for(sources: list[str], schedules: list[str] | None = None) -> str:
-    """Return when a field is shown, for Alpine. Who may only look has no form, so none of its fields."""
-    shown = f"{sources}.includes(source_kind)"
-    shown += f" && {schedules}.includes(schedule_kind)" if schedules else ""
-    return f"typeof source_kind === 'undefined' || ({shown})"
 
 
 BEHAVIORAL, QUERY, RECEIVED = ["behavioral"], ["query"], ["received"]
@@ -115,20 +109,20 @@ class CohortAdmin(ModelAdmin):
 
     # What a source or a schedule does not need is not shown.
     conditional_fields = {
-        "events_workspace": _shown_for(BEHAVIORAL),
-        "definition": _shown_for(BEHAVIORAL),
-        "query_database": _shown_for(QUERY),
-        "query_sql": _shown_for(QUERY),
-        "received_workspace": _shown_for(RECEIVED),
-        "received_list": _shown_for(RECEIVED),
-        "received_trait": _shown_for(RECEIVED),
-        "received_equals": f"({_shown_for(RECEIVED)}) && received_trait",
-        "schedule_kind": _shown_for(CALCULATED_SOURCES),
-        "schedule_once_at": _shown_for(CALCULATED_SOURCES, ["once"]),
-        "schedule_at": _shown_for(CALCULATED_SOURCES, ["daily"]),
-        "schedule_cron": _shown_for(CALCULATED_SOURCES, ["cron"]),
-        "timezone": _shown_for(CALCULATED_SOURCES, ["once", "daily", "cron"]),
-        "refresh_before_sync": _shown_for(CALCULATED_SOURCES),
+        "events_workspace": shown_if(source_kind=BEHAVIORAL),
+        "definition": shown_if(source_kind=BEHAVIORAL),
+        "query_database": shown_if(source_kind=QUERY),
+        "query_sql": shown_if(source_kind=QUERY),
+        "received_workspace": shown_if(source_kind=RECEIVED),
+        "received_list": shown_if(source_kind=RECEIVED),
+        "received_trait": shown_if(source_kind=RECEIVED),
+        "received_equals": f"({shown_if(source_kind=RECEIVED)}) && received_trait",
+        "schedule_kind": shown_if(source_kind=CALCULATED_SOURCES),
+        "schedule_once_at": shown_if(source_kind=CALCULATED_SOURCES, schedule_kind="once"),
+        "schedule_at": shown_if(source_kind=CALCULATED_SOURCES, schedule_kind="daily"),
+        "schedule_cron": shown_if(source_kind=CALCULATED_SOURCES, schedule_kind="cron"),
+        "timezone": shown_if(source_kind=CALCULATED_SOURCES, schedule_kind=["once", "daily", "cron"]),
+        "refresh_before_sync": shown_if(source_kind=CALCULATED_SOURCES),
     }
 
     class Media:

@@ -23,16 +23,11 @@ from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.side_by_side import side_by_side
 from destinations.transport import describe
-
-
-def _shown_if(field: str, value: str) -> str:
-    """Return when a field is shown, for Alpine. Who may only look has no form, so none of its fields."""
-    return f"typeof {field} === 'undefined' || {field} === '{value}'"
-
+from pagekit.shown_if import shown_if
 
 LISTS = ("list_id_from", "list_id_place", "given_lists", "find_path", "find_places")
-IS_LIST = _shown_if("kind", "list")
-IS_PROPERTY = _shown_if("kind", "property")
+IS_LIST = shown_if(kind="list")
+IS_PROPERTY = shown_if(kind="property")
 
 
 Fieldsets = list[tuple[str | None, dict[str, Any]]]
@@ -86,9 +81,9 @@ class DestinationAdmin(ModelAdmin):
     warn_unsaved_form = True
     conditional_fields = {
         "delivery": IS_PROPERTY,
-        "auth_username": _shown_if("auth_mode", "basic"),
-        "auth_header": _shown_if("auth_mode", "header"),
-        "oauth": _shown_if("auth_mode", "oauth2"),
+        "auth_username": shown_if(auth_mode="basic"),
+        "auth_header": shown_if(auth_mode="header"),
+        "oauth": shown_if(auth_mode="oauth2"),
         **dict.fromkeys((*LIST_FIELDS, "list_item_template", *LISTS), IS_LIST),
         **dict.fromkeys((*PROPERTY_FIELDS, "message_ids", "value_words"), IS_PROPERTY),
     }

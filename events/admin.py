@@ -5,24 +5,13 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from events.correct import undo_import
 from events.engine import EngineError
 from events.models import CatalogueEntry, Correction, EventFile, ImportedFile
 from events.workspace_folders import Refused
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+from pagekit.read_only import ReadOnlyAdmin
 
 
 @admin.register(CatalogueEntry)

@@ -23,6 +23,7 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.utils import parse_datetime_str
 
+from pagekit.read_only import ReadOnlyAdmin
 from receiving import store
 from receiving.forms import ApiKeyForm, FindMemberForm, KnownUsersForm
 from receiving.keys import create_key, revoke
@@ -71,19 +72,6 @@ class ReceivingAdmin(ModelAdmin):
 def faulty_workspaces() -> dict[str, Any]:
     """What the banner shows: workspaces that inject faults, at most as many as it can name."""
     return {"faulty_workspaces": Workspace.objects.with_faults()[:BANNER_NAMES]}
-
-
-class ReadOnlyAdmin(ReceivingAdmin):
-    """What partners wrote is shown and not edited."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 FAULTS = ("fault_delay_ms", "fault_429_percent", "fault_reset_percent", "fault_rejected_percent")
@@ -320,7 +308,7 @@ class ApiKeyAdmin(ReceivingAdmin):
 
 
 @admin.register(List)
-class ListAdmin(ReadOnlyAdmin):
+class ListAdmin(ReadOnlyAdmin, ReceivingAdmin):
     list_display = ("name", "number", "workspace", "size", "created_at")
     list_filter = (OF_WORKSPACE,)
     list_filter_submit = True
@@ -447,7 +435,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(RequestLog)
-class RequestLogAdmin(ReadOnlyAdmin):
+class RequestLogAdmin(ReadOnlyAdmin, ReceivingAdmin):
     list_display = ("received_at", "workspace", "key_name", "call", "outcome", "received", "changed", "took")
     list_filter = (
         ("received_at", TimeRangeFilter), StatusFilter, OF_WORKSPACE, ("key", AutocompleteSelectFilter),

@@ -115,7 +115,7 @@ port = {port}
     session.auth = ("user", world.KEY)
     with running(f"{url}/v1/", programs / "kinto", "start", "--ini", folder / "kinto.ini"):
         ok(session.put(f"{url}/v1/buckets/sync", json={}))
-        fields = {"auth_username": "user", **_in_place_of("kinto", "BUCKET", "sync")}
+        fields = {"auth_username": "user", **_with("kinto", "BUCKET", "sync")}
         yield Server(url, "kinto", fields, "an id with blanks", session, version_of(programs, "kinto"))
 
 
@@ -212,7 +212,7 @@ def datasette(folder: Path) -> Iterator[Server]:
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {token}"
     with running(f"{url}/-/versions.json", *command, "--port", str(port)):
-        fields = {"credential": token, **_in_place_of("datasette", "DATABASE", "people")}
+        fields = {"credential": token, **_with("datasette", "DATABASE", "people")}
         version = version_of(programs, "datasette")
         yield Server(url, "datasette", fields, "", session, version)
 
@@ -229,7 +229,7 @@ def datasette_holds(server: Server, key: str) -> set[str]:
 SERVERS = {"kinto": kinto, "mailman": mailman, "pocketbase": pocketbase, "datasette": datasette}
 
 
-def _in_place_of(preset: str, word: str, name: str) -> dict[str, Any]:
+def _with(preset: str, word: str, name: str) -> dict[str, Any]:
     """Return the fields of a partner's folder that have a word to be filled in, filled in."""
     fields = PRESETS[preset].fields
     return {

@@ -13,7 +13,7 @@ from cohorts.definitions.parse_measure import (
     MAX_CONDITIONS,
     MAX_NAMES,
     MOMENTS,
-    MOST_PLACES,
+    MOST_DECIMALS,
     OF_A_PROPERTY,
     PERIODS_OF,
 )
@@ -137,7 +137,7 @@ def at_most_one(keys: list[str]) -> Schema:
 
 
 def nth() -> Schema:
-    n = {"type": "integer", "minimum": -MOST_PLACES, "maximum": MOST_PLACES, "not": {"const": 0}}
+    n = {"type": "integer", "minimum": -MOST_DECIMALS, "maximum": MOST_DECIMALS, "not": {"const": 0}}
     asked = closed({"n": n, "where": ref("where"), "window": ref("window")}, ["n"])
     return {**asked, "anyOf": [{"required": ["where"]}, {"required": ["window"]}]}
 

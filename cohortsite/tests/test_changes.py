@@ -84,15 +84,15 @@ def test_a_deleted_row_stays_reported():
     )
 
 
-def test_a_named_secret_that_is_set_replaced_or_removed_is_told_by_name_and_never_by_value(root):
+def test_a_named_secret_that_is_set_replaced_or_removed_is_shown_by_name_and_never_by_value(root):
     values = ["alpha-9a8b7c", "beta-6d5e4f"]
     made = Destination.objects.create(name="acme", base_url="https://acme.example")
     url = f"/admin/destinations/destination/{made.pk}/history/"
     for secrets in ({"signing": values[0]}, {"signing": values[1], "other": values[0]}, {"other": values[0]}):
         made.seal_secrets(secrets)
         made.save_fields(["secrets"])
-    told = [[(one.label, one.before, one.after) for one in change.fields] for change in changes_of(made)]
-    assert told == [
+    shown = [[(one.label, one.before, one.after) for one in change.fields] for change in changes_of(made)]
+    assert shown == [
         [("Secret signing", "set", "not set")],
         [("Secret other", "not set", "set"), ("Secret signing", "set", "replaced")],
         [("Secret signing", "not set", "set")],

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods
 from unfold.admin import ModelAdmin
 
+from pagekit.read_only import ReadOnlyAdmin
 from syncs.lifecycle import CannotRun
 
 # Whoever has it may run, stop, pause and resume syncs, and decide about rejected users.
@@ -155,20 +156,11 @@ def _text(request: HttpRequest) -> str:
     return text
 
 
-class ReadOnlyAdmin(ActionsAdmin):
+class HistoryAdmin(ReadOnlyAdmin, ActionsAdmin):
     """History: nobody adds, changes or deletes a row, whatever their permissions; a page shows it."""
 
     page_template = ""
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """For the actions of a list."""

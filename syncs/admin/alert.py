@@ -12,14 +12,14 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from syncs.admin import columns
-from syncs.admin.actions import ReadOnlyAdmin
+from syncs.admin.actions import HistoryAdmin
 from syncs.alerts import TRIES
 from syncs.models import Alert
 from syncs.status.state import Tone
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(HistoryAdmin):
     list_display = ("begun", "sync_shown", "kind_shown", "sentence", "result", "sent_to")
     list_filter = (("sync", AutocompleteSelectFilter), ("kind", ChoicesDropdownFilter))
     list_filter_submit = True

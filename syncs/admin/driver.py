@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from syncs.admin import columns
-from syncs.admin.actions import Action, ReadOnlyAdmin
+from syncs.admin.actions import Action, HistoryAdmin
 from syncs.choices import OPEN_RUNS
 from syncs.lifecycle import CannotRun
 from syncs.models import Driver, Run
@@ -51,7 +51,7 @@ ACTIONS = (
 
 
 @admin.register(Driver)
-class DriverAdmin(ReadOnlyAdmin):
+class DriverAdmin(HistoryAdmin):
     row_actions = ACTIONS
     page_template = "syncs/driver.html"
     list_display = ("destination", "state", "driven", "size")

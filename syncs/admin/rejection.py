@@ -14,7 +14,7 @@ from unfold.decorators import display
 from events.user_ids import InvalidUserId, check_user_id
 from syncs import rejected_csv
 from syncs.admin import columns
-from syncs.admin.actions import Action, ReadOnlyAdmin
+from syncs.admin.actions import Action, HistoryAdmin
 from syncs.choices import RejectionKind, RejectionState
 from syncs.lifecycle import CannotRun
 from syncs.models import Rejection, Sync
@@ -58,7 +58,7 @@ class CodeFilter(DropdownFilter):
 
 
 @admin.register(Rejection)
-class RejectionAdmin(ReadOnlyAdmin):
+class RejectionAdmin(HistoryAdmin):
     row_actions = ACTIONS
     page_template = "syncs/rejection.html"
     list_display = (

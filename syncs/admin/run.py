@@ -20,7 +20,7 @@ from unfold.decorators import display
 from cohorts import members
 from syncs import lifecycle
 from syncs.admin import columns
-from syncs.admin.actions import Action, But, ReadOnlyAdmin
+from syncs.admin.actions import Action, But, HistoryAdmin
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.plan import Plan
@@ -175,7 +175,7 @@ class BeganFilter(DropdownFilter):
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(HistoryAdmin):
     row_actions = ACTIONS
     page_template = "syncs/run.html"
     list_display = ("name", "sync_shown", "state_shown", "mode", "began", "took", "users_shown", "bad", "who")

@@ -22,6 +22,7 @@ from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
+from pagekit.shown_if import shown_if
 from syncs import lifecycle
 from syncs.admin import columns
 from syncs.admin.actions import ActionsAdmin
@@ -84,11 +85,6 @@ class StateFilter(DropdownFilter):
         return queryset.filter(self.QUERIES[chosen][1])
 
 
-def _shown_for(*kinds: str) -> str:
-    """Return when a field is shown, for Alpine. Who may only look has no form, so no `schedule_kind`."""
-    return f"typeof schedule_kind === 'undefined' || {list(kinds)}.includes(schedule_kind)"
-
-
 class SyncChangeList(ChangeList):
     """Rows with what their columns tell, in a fixed number of queries."""
 
@@ -139,10 +135,10 @@ class SyncAdmin(ActionsAdmin):
         ),
     )
     conditional_fields = {
-        "schedule_once_at": _shown_for("once"),
-        "schedule_at": _shown_for("daily"),
-        "schedule_cron": _shown_for("cron"),
-        "timezone": _shown_for("once", "daily", "cron"),
+        "schedule_once_at": shown_if(schedule_kind="once"),
+        "schedule_at": shown_if(schedule_kind="daily"),
+        "schedule_cron": shown_if(schedule_kind="cron"),
+        "timezone": shown_if(schedule_kind=("once", "daily", "cron")),
     }
 
     class Media:
