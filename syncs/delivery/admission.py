@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 from django.db.models.functions import Now
 
 from cohorts import calculate
@@ -21,6 +21,7 @@ from syncs.delivery.ended import Ended, Ending, How
 from syncs.delivery.feed import Feed
 from syncs.delivery.outbox import Outbox, relax_durability
 from syncs.delivery.queues import Queues
+from syncs.delivery.writing import writing
 from syncs.models import Batch, Driver, Rejection, Run, Sync
 from syncs.plan import Plan
 
@@ -86,7 +87,7 @@ class Admission:
             return self._hold(run, reason)
         relax_durability(False)
         try:
-            with transaction.atomic():
+            with writing():
                 self.outbox.lease.renew()
                 begun = Sync.objects.begin(
                     sync.pk, fingerprint=fingerprint, external_name=name, mode=run.mode

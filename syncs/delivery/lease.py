@@ -18,6 +18,7 @@ from django.db.models.sql import UpdateQuery
 from django.utils.functional import cached_property
 
 from cohorts import owner
+from syncs.delivery.writing import writing
 from syncs.models import Driver
 
 # How much longer a lease is than a request may take: 90 s in all by default.
@@ -83,21 +84,24 @@ class Lease:
 
 def take(destination_id: int, *, seconds: float) -> Lease | None:
     """Take the destination's lease for so long, or return None: another driver holds it, or it is parked."""
-    driver, _ = Driver.objects.get_or_create(destination_id=destination_id)
-    free = Q(until=None) | Q(until__lt=Now())
-    if owner.is_dead(driver.owner):
-        free |= Q(fence=driver.fence)
-    began = _now()
-    taken = (
-        Driver.objects.filter(free, destination_id=destination_id)
-        .filter(Q(next_at=None) | Q(next_at__lte=Now()))
-        .update(
-            fence=F("fence") + 1, until=Now() + timedelta(seconds=seconds), owner=owner.me(), next_at=None
+    with writing():
+        driver, _ = Driver.objects.get_or_create(destination_id=destination_id)
+        free = Q(until=None) | Q(until__lt=Now())
+        if owner.is_dead(driver.owner):
+            free |= Q(fence=driver.fence)
+        began = _now()
+        taken = (
+            Driver.objects.filter(free, destination_id=destination_id)
+            .filter(Q(next_at=None) | Q(next_at__lte=Now()))
+            .update(
+                fence=F("fence") + 1,
+                until=Now() + timedelta(seconds=seconds),
+                owner=owner.me(),
+                next_at=None,
+            )
         )
-    )
-    if not taken:
-        return None
-    return Lease(Driver.objects.get(pk=destination_id), seconds, began + seconds)
+        row = Driver.objects.get(pk=destination_id) if taken else None
+    return Lease(row, seconds, began + seconds) if row else None
 
 
 def _now() -> float:

@@ -37,6 +37,8 @@ from syncs.models import Run
 SHORT_WAIT = 5.0
 # Seconds between looks at what people asked for meanwhile, and the longest deafness to a stop.
 LOOK_EVERY = 0.5
+# In a crowd of drivers each looks less often, but a person who cancels a run waits no longer than 4 seconds.
+LOOKS_RARER = 8.0
 RECOVER_AFTER = 60.0
 
 T = TypeVar("T")
@@ -111,7 +113,7 @@ class Loop:
         now = time.monotonic()
         if self.stop.is_set():
             self.ending.because(How.STOPPED, "Stopped.")
-        if now - self._looked < LOOK_EVERY * self.turns.crowd:
+        if now - self._looked < LOOK_EVERY * min(self.turns.crowd, LOOKS_RARER):
             return
         self._looked = now
         self.admission.adopt()

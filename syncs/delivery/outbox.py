@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 
 from syncs.delivery import record
 from syncs.delivery.lease import Lease
+from syncs.delivery.writing import writing
 from syncs.models import Batch, Run
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Outbox:
             self.relax()  # the connection was given up while this driver rested
         while True:
             try:
-                with transaction.atomic():
+                with writing():
                     self.lease.renew()
                     record.batches(self.batches)
                     record.counts(self._runs.values())

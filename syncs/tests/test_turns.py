@@ -9,6 +9,7 @@ from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.delivery.slots import Slots
 from syncs.delivery.turns import Turns
+from syncs.delivery.writing import writing
 from syncs.models import Run
 from tests import world
 from tests.partner import Partner
@@ -75,3 +76,49 @@ def test_a_driver_that_rests_in_a_crowd_holds_no_connection():
     thread.start()
     thread.join(30)
     assert seen == [None]
+
+
+def test_who_comes_back_goes_before_who_begins__but_one_of_four_begins():
+    """Else a hundred that begin stand before a quick one; and the other way round, nobody would begin."""
+    turns = Turns(lambda: 20, at_once=1)
+    order: list[str] = []
+    with turns.taken():
+        lines = {"new": turns._new, "back": turns._back}
+        threads = []
+        for name in ["new"] * 4 + ["back"] * 6:
+            line = lines[name]
+
+            def go(name=name, line=line) -> None:
+                turns._wait_in(line)
+                order.append(name)
+                turns._give()
+
+            threads.append(threading.Thread(target=go))
+            before = len(line)
+            threads[-1].start()
+            wait_for(lambda line=line, before=before: len(line) == before + 1)
+    for thread in threads:
+        thread.join(30)
+    assert order == [*["back"] * 3, "new", *["back"] * 3, "new", "new", "new"]
+
+
+def test_drivers_of_a_process_wait_for_each_other_and_not_for_the_file():
+    """SQLite lets who waits for its writer sleep; a hundred that sleep leave it idle."""
+    if connection.vendor != "sqlite":
+        pytest.skip("other databases have many writers")
+    inside, most = [], []
+
+    def write() -> None:
+        with writing():
+            inside.append(1)
+            most.append(len(inside))
+            threading.Event().wait(0.01)
+            inside.pop()
+        connection.close()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1, 1, 1, 1]
