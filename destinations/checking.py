@@ -1,5 +1,6 @@
 """What a destination's fields mean together: problems are told when it is saved, with what would be right."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -141,6 +142,10 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                         f'{{"users": "$items"}} and say in the template of one user: {{"{key}": "$user_id"}}.'
                     ),
                 )
+        if _holds(parsed, ["$items"]):
+            yield field, '"$items" is an array already: write {"users": "$items"}, without brackets.'
+        if (twice := _twice(str(getattr(row, field)))) is not None:
+            yield field, f"{twice!r} stands twice in one object: only the last would be sent."
         for text in templates.strings(parsed):
             if ID_IN_PATH.search(text):
                 yield field, f"A user's id in the path {text[:80]!r} must be quoted: write ${{user_id|url}}."
@@ -168,6 +173,24 @@ def _keys_of_items(value: object, key: str = "") -> Iterator[str]:
             yield from _keys_of_items(item)
     elif value == "$items" and key:
         yield key
+
+
+def _holds(value: object, wanted: object) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value == wanted or any(_holds(item, wanted) for item in inner)
+
+
+def _twice(text: str) -> str | None:
+    """Return a key that stands twice in an object of a JSON text, or None."""
+    found: list[str] = []
+
+    def take(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        found.extend(name for name in names if names.count(name) > 1)
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=take)
+    return found[0] if found else None
 
 
 def _secret_problems(row: "Destination", used: Used) -> Iterable[Problem]:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import re
 import threading
 from base64 import urlsafe_b64decode
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from django.core.exceptions import ValidationError
 
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
 from destinations.errors import Misconfigured, Refused
+from destinations.models import Destination
 from destinations.payloads import Encoder, Operation
 from destinations.templates import TemplateError
 from destinations.tests.partner import answer, partner, says
@@ -321,3 +324,31 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
     assert read["exp"] - read["iat"] == 300
     with pytest.raises(Misconfigured, match="no private key"):
         Tokens(replace(endpoint, credential="nonsense")).request()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"add_template": '{"userIds": ["$items"]}'}, "without brackets"),
+        ({"add_template": '{"a": {"ids": "$items", "n": 1, "n": 2}}'}, "stands twice"),
+        (
+            {"add_template": '{"r": "${items|join:,}"}', "list_item_template": '{"id": "$user_id"}'},
+            "must be a text",
+        ),
+        ({"add_template": '{"ids": "$items", "k": "${secret_k|hex}"}'}, "a secret takes one of"),
+        ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
+        ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
+        ({"remove_item_template": '{"id": "x"}'}, "could not tell which user"),
+        ({"read_path": "/members", "read_places": {"rows": "m"}}, "could not tell which list"),
+        ({"read_path": "/lists/$list_id"}, "Where does that reply have the members"),
+        ({"test_path": "/me?api_key=abcdef123456"}, "looks like a secret"),
+    ],
+)
+def test_what_a_template_or_a_call_cannot_mean_is_refused_with_what_would_be_right(fields, words):
+    row = Destination.from_preset("amplitude-list")
+    row.name, row.base_url, row.credential = "acme", "https://partner.example", "a-credential-1"
+    row.seal_secrets({"k": "another-secret-1"})
+    for name, value in fields.items():
+        setattr(row, name, value)
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        row.clean()
