@@ -1,7 +1,9 @@
 """What a person can do to a sync: approve or refuse a held run, rename, move, archive, restore, reset."""
 
+import itertools
 import json
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -477,8 +479,14 @@ def test_a_cancelled_run__ends_when_what_is_in_flight_has_come_back(partner, mon
     sync = world.sync(world.cohort(world.users(8)), world.destination(partner.url, batch_size=1, threads=2))
     run = lifecycle.start(sync, trigger=Trigger.COMMAND)
     monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
-    partner.delay = 0.2
-    in_flight_at_end = []
+    # Of the two that are in flight one takes longer: it has not come back when the other has.
+    answer, number, in_flight_at_end = partner.answer, itertools.count(), []
+
+    def answer_unevenly(*call):
+        time.sleep(0.5 if next(number) % 2 else 0.02)
+        return answer(*call)
+
+    monkeypatch.setattr(partner, "answer", answer_unevenly)
 
     def look(runs):
         if len(partner.calls) >= 4:
