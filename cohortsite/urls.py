@@ -7,7 +7,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from cohortsite import where
+from cohortsite import about_person, where
 from cohortsite.health import healthz
 from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
@@ -24,6 +24,7 @@ urlpatterns = [
     path("healthz", healthz),
     path("metrics", metrics),
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/where/download/", admin.site.admin_view(about_person.download), name="about-person"),
     path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),
     path("account/", include("cohortsite.account_urls")),

@@ -93,6 +93,7 @@ def _found(user_id: str, request: HttpRequest) -> dict[str, Any]:
         ],
         "holdings": held,
         "found": True,
+        "may_download": request.user.has_perm("people.read_person"),
         "suppressed": bool(suppression.among([user_id])),
         "nothing": not (memberships or rejections or held),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import ADDITION, LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -298,3 +298,51 @@ def test_the_admin_and_the_rest_api_ask_for_it_and_hand_the_certificate_out(clie
     assert finished.state == ErasureState.DONE
     assert Tombstone.objects.count() == 1
     assert found_in_tables() == set()
+
+
+def test_all_that_is_known_of_a_person_is_one_download(sync, client):
+    identify = {"type": "identify", "userId": WHO, "traits": {"plan": "gold"}, "messageId": "m1"}
+    track = {"type": "track", "userId": WHO, "event": "bought", "properties": {"Price": 7}, "messageId": "m2"}
+    other = {"type": "track", "userId": "bob", "event": "sold", "messageId": "m3"}
+    received("/batch", {"batch": [identify, track, other]})
+    client.force_login(User.objects.create_superuser("ann"))
+    page = client.get("/admin/where/", {"user": WHO}).content.decode()
+    assert f"/admin/where/download/?user={WHO}" in page
+    reply = client.get("/admin/where/download/", {"user": WHO})
+    assert reply.headers["Content-Disposition"] == 'attachment; filename="person.json"'
+    known = reply.json()
+    [cohort] = known["cohorts"]
+    assert (cohort["cohort"], cohort["is_in"], cohort["versions"]) == (
+        sync.cohort.key, True, [{"entered": 1, "left": None}],
+    )  # fmt: skip
+    assert cohort["destinations"][0]["sync"] == str(sync)
+    [event] = known["events"]["acme"]["events"]
+    assert (event["event"], event["properties"]) == ("bought", {"Price": "7"})
+    [plan] = known["events"]["acme"]["properties"]
+    assert (plan["name"], plan["value"]) == ("plan", "gold")
+    [workspace] = known["received"]
+    assert (workspace["workspace"], workspace["traits"]["plan"], len(workspace["calls"])) == (
+        "acme",
+        "gold",
+        1,
+    )
+    assert "sold" not in reply.content.decode()
+    nobody = client.get("/admin/where/download/", {"user": "nobody"}).json()
+    assert (nobody["cohorts"], nobody["events"]["acme"]["events"]) == ([], [])
+    assert client.get("/admin/where/download/", {"user": ""}).status_code == 400
+
+
+def test_an_answer_that_would_not_be_whole_is_none(sync, client, settings):
+    received("/track", {"type": "track", "userId": WHO, "event": "bought", "messageId": "m2"})
+    for file in (settings.EVENTS_DIR / "acme" / "files").iterdir():
+        file.unlink()
+    client.force_login(User.objects.create_superuser("ann"))
+    assert client.get("/admin/where/download/", {"user": WHO}).status_code == 503
+
+
+def test_who_may_only_look_up_a_user_downloads_nothing(client):
+    viewer = User.objects.create_user("vic", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_cohort"))
+    client.force_login(viewer)
+    assert "where/download" not in client.get("/admin/where/", {"user": WHO}).content.decode()
+    assert client.get("/admin/where/download/", {"user": WHO}).status_code == 403
