@@ -12,7 +12,7 @@ from destinations.endpoint import to_json
 HERE = Path(__file__).parent
 SLUG = re.compile(r"[a-z][a-z0-9-]{0,39}")
 KEYS = frozenset(
-    {"label", "hint", "order", "page", "checked", "needs", "secrets", "fields", "fake", "impossible"}
+    {"label", "hint", "order", "page", "checked", "tried", "needs", "secrets", "fields", "fake", "impossible"}
 )
 
 OWN_NAMES = "your own names in paths or templates"
@@ -35,6 +35,7 @@ class Partner:
 
     needs: the fields that somebody must fill in, beside the name. secrets: the named secrets that it needs.
     page, checked: the vendor's page, and the day on which the folder was compared with it ('' for never).
+    tried: which version of the real server was driven, and when ('' for none).
     impossible: what cannot be done with this partner, in words. fake: how a fake partner answers.
     """
 
@@ -46,6 +47,7 @@ class Partner:
     secrets: tuple[str, ...] = ()
     page: str = ""
     checked: str = ""
+    tried: str = ""
     impossible: str = ""
     fake: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = HERE
@@ -105,6 +107,7 @@ def read(folder: Path) -> Partner:
         secrets=tuple(data.get("secrets", ())),
         page=data.get("page", ""),
         checked=data.get("checked", ""),
+        tried=data.get("tried", ""),
         impossible=data.get("impossible", ""),
         fake=data.get("fake", {}),
         folder=folder,

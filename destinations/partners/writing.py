@@ -78,14 +78,17 @@ def page_of(partner: Partner) -> str:
     seen = (
         f"Compared with it on {partner.checked}."
         if partner.checked
-        else "Not compared with it again when this folder was written: check it before you rely on it."
+        else "Not compared with it when this folder was written: check it before you rely on it."
     )
+    live = "No account of the vendor was used: not tried live."
+    if partner.tried:
+        live = f"Driven as a real server: {partner.tried} (`tests/real_partners.py`)."
     lines += [
         "",
         "## Source",
         "",
         f"{partner.page}",
         "",
-        f"{seen} No account of the vendor was used: not tried live.",
+        f"{seen} {live}",
     ]
     return "\n".join(lines) + "\n"
