@@ -200,4 +200,6 @@ class ErasureAdmin(ModelAdmin):
     @display(description="Certificate")
     def show_certificate(self, erasure: Erasure) -> SafeString:
         url = reverse("admin:people_erasure_certificate", args=[erasure.pk])
-        return format_html('<a class="cs-link" href="{}">Download (JSON)</a>', url)
+        return format_html(
+            '<a class="text-primary-600 underline dark:text-primary-500" href="{}">Download (JSON)</a>', url
+        )
