@@ -193,7 +193,7 @@ class Conditions:
         return of_user, against(amount, measure.compare)
 
     def nth(self, measure: Measure, nth: Nth, rows: exp.Select) -> tuple[exp.Select, exp.Expr]:
-        """Number each user's events by their time; those of one instant have all the ranks they fill."""
+        """Number each user's events by their time; those of one instant have all the places they fill."""
         asked = [self.asked(one) for one in nth.where]
         if measure.window:
             asked += self.these((), (), measure.window)
@@ -204,10 +204,12 @@ class Conditions:
         user = exp.column("user_id")
         before = exp.Window(this=exp.Anonymous(this="rank", expressions=[]), partition_by=[user], order=by)
         until = exp.Window(this=exp.Count(this=exp.Star()), partition_by=[user.copy()], order=by.copy())
-        ranked = exp.select("user_id", "held", exp.alias_(before, "r"), exp.alias_(until, "c"))
-        rank = integer(abs(nth.n))
-        is_it = exp.and_(exp.column("r") <= rank, exp.column("c") >= rank.copy(), exp.column("held").eq(1))
-        of_user = exp.select("user_id").from_(ranked.from_(rows.subquery("e")).subquery("n"))
+        placed = exp.select("user_id", "held", exp.alias_(before, "r"), exp.alias_(until, "c"))
+        position = integer(abs(nth.n))
+        is_it = exp.and_(
+            exp.column("r") <= position, exp.column("c") >= position.copy(), exp.column("held").eq(1)
+        )
+        of_user = exp.select("user_id").from_(placed.from_(rows.subquery("e")).subquery("n"))
         return of_user.group_by("user_id"), exp.Max(this=one_if(is_it)).eq(1)
 
     def same(self, name: str) -> exp.Expr:

@@ -12,7 +12,7 @@ from cohorts.definitions.shapes import escape, kind_of
 
 MAX_CONDITIONS = 50
 MAX_NAMES = 100
-MOST_DECIMALS = 10_000
+HIGHEST_N = 10_000
 
 COMPARISONS = (">=", ">", "<=", "<", "=", "between")
 COUNTED = ("count", "days", "weeks")
@@ -126,7 +126,7 @@ class MeasureParser(PropertyParser):
         if given is None:
             return None
         n, where = given.get("n"), self.where(given, path)
-        if type(n) is not int or not 1 <= abs(n) <= MOST_DECIMALS:
+        if type(n) is not int or not 1 <= abs(n) <= HIGHEST_N:
             self.wrong(f"{path}/n", "is a whole number: 1 is the first, 3 the third, -1 the last"[:200])
         if "window" not in given and "where" not in given:
             self.wrong(path, 'asks nothing of it; add "window" or "where", or use "count" for how often')

@@ -10,10 +10,10 @@ from cohorts.definitions.operators import OPERATORS
 from cohorts.definitions.parse_measure import (
     COMPARISONS,
     COUNTED,
+    HIGHEST_N,
     MAX_CONDITIONS,
     MAX_NAMES,
     MOMENTS,
-    MOST_DECIMALS,
     OF_A_PROPERTY,
     PERIODS_OF,
 )
@@ -137,7 +137,7 @@ def at_most_one(keys: list[str]) -> Schema:
 
 
 def nth() -> Schema:
-    n = {"type": "integer", "minimum": -MOST_DECIMALS, "maximum": MOST_DECIMALS, "not": {"const": 0}}
+    n = {"type": "integer", "minimum": -HIGHEST_N, "maximum": HIGHEST_N, "not": {"const": 0}}
     asked = closed({"n": n, "where": ref("where"), "window": ref("window")}, ["n"])
     return {**asked, "anyOf": [{"required": ["where"]}, {"required": ["window"]}]}
 

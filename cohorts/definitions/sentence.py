@@ -171,8 +171,8 @@ def periods(value: Periods, compare: Compare) -> str:
 
 def nth(value: Nth, window: Window | None) -> str:
     """`, the third of them with "source" equal to "ad" in the last 30 days`."""
-    which_time = {1: "first", -1: "last"}.get(value.n) or ordinal(abs(value.n))
-    which = f"{which_time}{' from the last' if value.n < -1 else ''} time"
+    ordinal_word = {1: "first", -1: "last"}.get(value.n) or ordinal(abs(value.n))
+    which = f"{ordinal_word}{' from the last' if value.n < -1 else ''} time"
     return " ".join(
         word
         for word in ("whose", which, "was", filters(value.where), window and within_window(window))

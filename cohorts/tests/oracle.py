@@ -155,12 +155,12 @@ def performed(value: dict[str, Any], mine: list[Event], as_of: datetime, zone: Z
 
 
 def quantile(numbers: list[Fraction], share: Fraction) -> Fraction:
-    """Between the two values that stand next to the rank, in proportion."""
+    """Between the two values that are next to it, in proportion."""
     numbers = sorted(numbers)
-    rank = share * (len(numbers) - 1)
-    low = int(rank)
+    position = share * (len(numbers) - 1)
+    low = int(position)
     high = min(low + 1, len(numbers) - 1)
-    return numbers[low] + (numbers[high] - numbers[low]) * (rank - low)
+    return numbers[low] + (numbers[high] - numbers[low]) * (position - low)
 
 
 def in_periods(found: list[Event], wanted: dict[str, Any], zone: ZoneInfo) -> bool:
@@ -180,11 +180,11 @@ def run_from(first: int, those: set[int]) -> int:
 
 
 def is_nth(event: Event, found: list[Event], wanted: dict[str, Any], as_of: datetime, zone: ZoneInfo) -> bool:
-    """Events of one instant have all the ranks that they fill."""
+    """Events of one instant have all the places that they fill."""
     n = wanted["n"]
     before = sum(e.time < event.time if n > 0 else e.time > event.time for e in found)
-    at_once = sum(e.time == event.time for e in found)
-    is_there = before < abs(n) <= before + at_once
+    together = sum(e.time == event.time for e in found)
+    is_there = before < abs(n) <= before + together
     held = matches(event, {"event": "*", "where": wanted.get("where", [])}, as_of)
     return is_there and held and inside(event.time, wanted.get("window"), as_of, zone)
 

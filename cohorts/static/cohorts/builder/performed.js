@@ -23,8 +23,8 @@ export function performed(form, of, path) {
 
 // The n-th event: which, and when it was.
 function nth(form, of, at) {
-  const place = number(form, "which (1 first, −1 last)", of.n, `${at}/n`, (value) => { of.n = value; });
-  return [place, ...windowControls(form, of, "window", `${at}/window`)];
+  const which = number(form, "which (1 first, −1 last)", of.n, `${at}/n`, (value) => { of.n = value; });
+  return [which, ...windowControls(form, of, "window", `${at}/window`)];
 }
 
 // Of days, weeks or months: how often in each of them.
