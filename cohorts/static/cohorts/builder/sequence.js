@@ -1,5 +1,5 @@
 // "Did one thing after another".
-import { button, check, make, row } from "./dom.js";
+import { button, check, input, make, row } from "./dom.js";
 import { eventNames, filters, firstEvent } from "./events.js";
 import { durationControls, windowControls } from "./time.js";
 
