@@ -90,6 +90,7 @@ class DestinationViewSet(
             raise InUse(f"{instance} is used by a sync, perhaps an archived one.") from None
 
     @extend_schema(
+        operation_id="destinations_preview_new",
         summary="Show what a new destination would send",
         request=SideBySideSerializer,
         responses=ShownSerializer(many=True),

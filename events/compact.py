@@ -193,8 +193,9 @@ def number_properties(workspace: str, counts: Sequence[Counted]) -> dict[str, in
 def number_names(workspace: str, names: Sequence[str]) -> dict[str, int]:
     """Give columns to the first of the names that have none, while there are some; return all numbers."""
     numbers = column_numbers(workspace)
-    new = [name for name in names if name not in numbers][: max(0, MAX_COLUMNS - len(numbers))]
-    added = {name: len(numbers) + index for index, name in enumerate(new)}
+    # After a restore the numbers may have gaps: what is given out is free, not merely the next.
+    free = sorted(set(range(MAX_COLUMNS)) - set(numbers.values()))
+    added = dict(zip((name for name in names if name not in numbers), free, strict=False))
     PropertyColumn.objects.bulk_create(
         PropertyColumn(workspace=workspace, name=name, number=number) for name, number in added.items()
     )

@@ -13,6 +13,7 @@ from events.engine_errors import EngineError as EngineError
 from events.engine_errors import MissingTable as MissingTable
 from events.engine_errors import TimedOut as TimedOut
 from events.engine_errors import TooLarge as TooLarge
+from events.engine_errors import Unreadable as Unreadable
 from events.locks import own_folder
 
 
@@ -72,6 +73,10 @@ def translated(limits: Limits) -> Iterator[None]:
         raise too_large(limits, str(error).splitlines()[0]) from None
     except duckdb.IOException as error:
         raise EngineError(f"The disk or a file was in the way: {str(error).splitlines()[0]}") from None
+    except duckdb.Error as error:
+        # What is wrong within a damaged file comes as any of DuckDB's errors.
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise Unreadable(f"A file of events could not be read: {said}") from None
 
 
 def timed_out(limits: Limits) -> TimedOut:

@@ -19,3 +19,9 @@ class MissingTable(EngineError):
     """The work needs data that is not there. The message says which, and what to do."""
 
     code = "missing_table"
+
+
+class Unreadable(EngineError):
+    """A file could not be read though the disk is well: it may be damaged."""
+
+    code = "unreadable"

@@ -20,6 +20,7 @@ import duckdb
 import orjson
 
 from events.convert import quoted
+from events.engine_errors import Unreadable
 from events.tables import Hints, InvalidTable
 from events.tables import workbook as workbooks
 from events.tables.packing import CHUNK, HEAD, ZIP, Counted, is_content, limited
@@ -69,7 +70,7 @@ def damaged(path: Path) -> Iterator[None]:
     """Raise UnreadableFile in place of the errors of a file that is damaged."""
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, duckdb.Error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, duckdb.Error, Unreadable) as error:
         raise UnreadableFile(f"{path.name} is damaged or cut off: {error}") from None
     except InvalidTable as error:
         raise UnreadableFile(f"{path.name}: {error}") from None

@@ -175,7 +175,7 @@ def test_named_secrets_are_entered_shown_by_name_and_asked_for_at_another_host(a
     assert Destination.objects.get().endpoint().secrets == {"second": "s3cond-secret", "third": "3"}
     page = admin_client.get(change_url(destination)).content.decode()
     assert "Set: second, third." in page and "s3cond-secret" not in page
-    admin_client.post(change_url(destination), data | {"new_secrets": "third:"})
+    admin_client.post(change_url(destination), form_data(page) | {"new_secrets": "third:"})
     assert Destination.objects.get().endpoint().secrets == {"second": "s3cond-secret"}
     move = data | {"base_url": "https://other.example", "confirm_move": "on", "credential": KEY}
     assert "enter this again" in admin_client.post(change_url(destination), move).content.decode()
