@@ -195,7 +195,7 @@ def take_out(workspace: str, folders: Folders, rows: Rows, undone: Sequence[str]
         rows.setup(connection)
         for kind, condition in ((FileKind.EVENTS, rows.events), (FileKind.TRAITS, rows.traits)):
             for file in EventFile.objects.live(workspace, kind) if condition else ():
-                if check_file(folders, file):
+                if check_file(folders, file, again=True):
                     continue  # set aside: nothing is corrected, see below
                 rewrite(connection, folders, file, str(condition), rows.marked, undone, taken)
     if EventFile.objects.troubled(workspace).exists():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from events import catalogue
 from events.catalogue import Recount
 from events.convert import BOOLEAN, Connection, Counted, listed, numeric, quoted
+from events.custody import check_file
 from events.engine import Limits, connect
 from events.layout import column_stem
 from events.models import EventFile, FileKind, PropertyColumn
@@ -13,9 +14,16 @@ from events.workspace_folders import Folders
 
 
 def recount(workspace: str, folders: Folders) -> None:
-    """Put the counts of what is listed in the place of the catalogue's. The caller is `working` on it."""
+    """Put the counts of what is listed in the place of the catalogue's. The caller is `working` on it.
+
+    A file that is damaged is set aside first: all are read whole here, and one must not end it.
+    """
     paths = {
-        kind: [str(folders.files / file.name) for file in EventFile.objects.live(workspace, kind)]
+        kind: [
+            str(folders.files / file.name)
+            for file in EventFile.objects.live(workspace, kind)
+            if not check_file(folders, file, again=True)
+        ]
         for kind in FileKind
     }
     catalogue.replace(workspace, counted(workspace, folders, paths[FileKind.EVENTS], paths[FileKind.TRAITS]))

@@ -228,9 +228,11 @@ class Play:
             except NothingToCorrect:
                 assert not self.must & gone or self.harmed, "acknowledged events were not found"
 
-        # What may be there already is not open as a whole.
+        # What may be there already is not open as a whole, and may now be there in part.
         if self.attempt(or_nothing, gone & self.must):
             self.take_back(gone)
+        elif "died" in self.log[-1]:
+            self.open = [part for group in self.open for part in (group & gone, group - gone) if part]
 
     # --- What befalls the database and the folder -------------------------------------------
 
