@@ -1,16 +1,10 @@
 """Senders of other makes: their real clients, unmodified, and Mixpanel's webhook as its docs print it."""
 
 import json
-import os
-import shutil
-import subprocess
 import threading
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from receiving.tests.conftest import Partner, Site
+from receiving.tests.conftest import Partner
 
 TRAIT = "[Amplitude] buyers: 1"
 
@@ -46,48 +40,6 @@ def test_rudderstacks_python_client(partner: Partner):
     client.identify("u", {TRAIT: True})
     client.track("u", "Order Completed", {"total": 1})
     assert partner.traits("u") == {TRAIT: True}
-
-
-NODE_SCRIPT = """
-const { Analytics } = require('@segment/analytics-node')
-const client = new Analytics({ writeKey: process.argv[3], host: process.argv[2], maxRetries: 0 })
-client.on('error', (error) => { console.error(JSON.stringify(error)); process.exitCode = 1 })
-const key = '[Amplitude] buyers: 1'
-for (let n = 0; n < 40; n++) client.identify({ userId: 'n' + n, traits: { [key]: n % 2 == 0 } })
-client.track({ userId: 'n1', event: 'Order Completed' })
-client.closeAndFlush({ timeout: 20000 })
-"""
-
-
-@pytest.fixture(scope="session")
-def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with @segment/analytics-node; without node the test is skipped, in CI it fails."""
-    folder = tmp_path_factory.mktemp("node")
-    reason = "node and npm are not installed: @segment/analytics-node was NOT tried"
-    if shutil.which("node") and shutil.which("npm"):
-        done = subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "@segment/analytics-node@2"],
-            cwd=folder, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        if done.returncode == 0:
-            (folder / "send.js").write_text(NODE_SCRIPT)
-            return folder
-        reason = f"npm could not install @segment/analytics-node, which was NOT tried: {done.stderr[-500:]}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.mark.slow
-def test_segments_node_client(site: Site, node_client: Path):
-    partner = site.partner()
-    done = subprocess.run(
-        ["node", "send.js", partner.url, partner.key],
-        cwd=node_client, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert partner.get("/traits", params={"name": TRAIT}).json()["size"] == 20
-    assert partner.traits("n1") == {TRAIT: False}
 
 
 def test_amplitudes_http_v2_brings_its_key_in_the_body(partner: Partner):
