@@ -108,11 +108,19 @@ class CohortForm(ScheduledForm):
         help_text="The id of the list that is followed, from the list of what has come. Or say a trait.",
     )
 
+    received_trait = forms.CharField(
+        required=False,
+        label="Trait",
+        strip=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Instead of a list: the users of whom this trait has the value that is asked for then.",
+    )
+
     class Meta:
         model = Cohort
         # The admin adds the others: these are declared here.
         fields: ClassVar[list[str]] = [
-            *("definition", "query_database", "received_workspace", "received_list"),
+            *("definition", "query_database", "received_workspace", "received_list", "received_trait"),
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
