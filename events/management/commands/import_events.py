@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
+from events import dry_run
 from events.correct import find_import, person
 from events.engine import EngineError
 from events.formats import KINDS, UnreadableFile
@@ -41,6 +42,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--traits", action="store_true", help="the files hold users' properties, not events"
         )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what each file is and would bring; import nothing"
+        )
         parser.add_argument("--again", action="store_true", help="import even what was imported before")
         parser.add_argument("--source", default="", help="a name for where these events come from")
         parser.add_argument(
@@ -71,6 +75,9 @@ class Command(BaseCommand):
         if options["replace"] and len(files) > 1:
             raise CommandError("--replace takes one file: which of them is the new one?", returncode=2)
         mapped = Mapped(pairs(options["map"]), pairs(options["set"]), options["traits"])
+        if options["dry_run"]:
+            self.look(workspace, files, mapped, as_json=options["json"])
+            return
         done = [self.take(workspace, path, mapped, options) for path in files]
         if options["json"]:
             self.stdout.write(json.dumps({"files": [asdict(imported) for imported in done]}))
@@ -103,6 +110,23 @@ class Command(BaseCommand):
         if not options["json"]:
             self.report(imported)
         return imported
+
+    def look(self, workspace: str, files: list[Path], mapped: Mapped, *, as_json: bool) -> None:
+        looks = []
+        for path in files:
+            try:
+                looked = dry_run.look(workspace, path, mapped)
+            except (UnreadableFile, EngineError, Refused, OSError, ValueError) as error:
+                raise CommandError(f"{path.name} could not be imported: {error}") from None
+            looks.append(looked)
+            if not as_json:
+                self.stdout.write("\n".join(looked.lines()))
+        if as_json:
+            self.stdout.write(json.dumps({"files": [looked.as_json() for looked in looks]}))
+        if unusable := [looked.file for looked in looks if not looked.rows + looked.users]:
+            raise CommandError(f"{unusable[0]} could not be imported: no line can be used.")
+        if any(looked.bad_lines for looked in looks):
+            sys.exit(PARTLY)
 
     def report(self, imported: Imported) -> None:
         if imported.known:
