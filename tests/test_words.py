@@ -33,7 +33,7 @@ IN_NAMES_ALONE = {"patient", "place", "room", "stage"}
 KEPT = {"list_id_place", "find_places", "read_places", "STORIES"} | {
     "check_place", "check_find_places", "check_read_places"
 }  # fmt: skip
-STAGING = {"events/importing.py", "events/staging.py", "events/tests/test_staging.py"}
+STAGING = {f"events/{name}.py" for name in ("dry_run", "importing", "staging", "tests/test_staging")}
 
 
 def words_of(name: str) -> set[str]:
