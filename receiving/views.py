@@ -68,13 +68,13 @@ class PartnerView(APIView):
             return reset(request)
         except ApiError as error:
             log_refusal(entry, error)
-            return json_reply(self.error_body(error), error.status, headers | error.headers)
+            return json_reply(self.error_body(error, entry), error.status, headers | error.headers)
         finally:
             release(entry.reserved)
             if entry.workspace is not None:
                 prune_in_turn(entry.workspace, entry.stored)
 
-    def error_body(self, error: ApiError) -> dict[str, Any]:
+    def error_body(self, error: ApiError, entry: Entry) -> dict[str, Any]:
         return error.body()
 
     def _handler(self, request: HttpRequest) -> Any:
@@ -267,6 +267,11 @@ class BatchView(IdentifyView):
             return take_amplitude(call, document)
         return identify(call, document, self.default_type, by_item=self.by_item)
 
+    def error_body(self, error: ApiError, entry: Entry) -> dict[str, Any]:
+        """Its key is in the body, so that whose call it is is known before it is counted or refused."""
+        amplitudes = entry.document is not None and is_amplitude(entry.document)
+        return amplitude_error(error) if amplitudes else super().error_body(error, entry)
+
 
 def take_amplitude(call: Call, document: dict[str, Any]) -> dict[str, Any]:
     receipt = call.receipt()
@@ -298,7 +303,7 @@ class AmplitudeEventsView(PartnerView):
     def post(self, call: Call) -> Any:
         return take_amplitude(call, call.document())
 
-    def error_body(self, error: ApiError) -> dict[str, Any]:
+    def error_body(self, error: ApiError, entry: Entry) -> dict[str, Any]:
         return amplitude_error(error)
 
 
@@ -317,7 +322,7 @@ class MixpanelView(PartnerView):
             store.empty_set(dropped)
         return {"action": page.action, "status": "success"}
 
-    def error_body(self, error: ApiError) -> dict[str, Any]:
+    def error_body(self, error: ApiError, entry: Entry) -> dict[str, Any]:
         action = self.asked if isinstance(self.asked, str) else None
         return {"action": action, "status": "failure", **error.body()}
 

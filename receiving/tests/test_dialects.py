@@ -4,7 +4,9 @@ import json
 import threading
 from typing import Any
 
-from receiving.tests.conftest import Partner
+import pytest
+
+from receiving.tests.conftest import Partner, Site
 
 TRAIT = "[Amplitude] buyers: 1"
 
@@ -40,6 +42,21 @@ def test_rudderstacks_python_client(partner: Partner):
     client.identify("u", {TRAIT: True})
     client.track("u", "Order Completed", {"total": 1})
     assert partner.traits("u") == {TRAIT: True}
+
+
+@pytest.mark.parametrize("path", ["/2/httpapi", "/batch"])
+def test_amplitudes_clients_find_the_code_of_a_refusal_in_its_body(site: Site, path: str):
+    """They go by it and not by the status: without one, they give the events up."""
+    limited = site.partner(rate_limit=1, rate_window_seconds=600)
+    body = {"api_key": limited.key, "events": [{"user_id": "u", "event_type": "x"}]}
+
+    def sent(**more: Any) -> tuple[int, Any]:
+        reply = limited.post(path, {**body, **more}, auth=lambda request: request)
+        return reply.status_code, reply.json()["code"]
+
+    assert sent() == (200, 200)
+    assert sent() == (429, 429)
+    assert sent(api_key="wrong") == (401, 401)
 
 
 def test_amplitudes_http_v2_brings_its_key_in_the_body(partner: Partner):
