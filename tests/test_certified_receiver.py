@@ -14,7 +14,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def receiver(live_server):
+def receiver(live_server, settings, tmp_path):
+    settings.EVENTS_DIR = tmp_path / "events"
     workspace = Workspace.objects.create(slug="acme")
     key = create_key(workspace)[1]
     return Endpoint("us", live_server.url, credential=key, allow_nets=parse_networks(["127.0.0.0/8", "::1"]))

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def key(settings: Any) -> str:
+def key(settings: Any, tmp_path: Path) -> str:
+    settings.EVENTS_DIR = tmp_path / "events"
     settings.OUTBOUND_ALLOW_NETS = ["127.0.0.0/8"]
     following._Look.at = -following.LOOK_ANYWAY  # of another test's database
     return create_key(Workspace.objects.create(slug="acme"))[1]
