@@ -22,7 +22,7 @@ LOOK_ANYWAY = 10.0
 
 
 class _Look:
-    """What this process has seen at its last look: only to spare questions, never to decide."""
+    """When this process last looked and found nothing: only to spare questions, never to decide."""
 
     newest: object = None
     at = -LOOK_ANYWAY
@@ -39,7 +39,7 @@ def following(now: datetime) -> list[Cohort]:
     waits = newest == _Look.newest and time.monotonic() - _Look.at < LOOK_ANYWAY
     if waits:
         return []
-    found, unsettled = [], False
+    found, rest = [], True
     for cohort in cohorts:
         failed = cohort.calculation_failed_at
         if failed and now - failed < AFTER_FAILURE:
@@ -57,8 +57,8 @@ def following(now: datetime) -> list[Cohort]:
         elif _rests(news, now):
             found.append(cohort)
         else:
-            unsettled = True
-    if not unsettled:
+            rest = False
+    if rest and not found:
         _Look.newest, _Look.at = newest, time.monotonic()
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -345,3 +346,13 @@ def test_rest_says_what_is_followed(key: str, admin_client: Any) -> None:
         "/api/v1/cohorts/relayed/", {"received_list": "77"}, content_type="application/json"
     )
     assert bad.status_code == 400 and "has no list" in bad.content.decode()
+
+
+def test_cron_follows_what_is_received_too(key: str) -> None:
+    """`sync_due` asks whether anything is due, and then calculates what is: two looks of one process."""
+    number = new_list(key, "u1")
+    cohort = follower(number)
+    pass_time(seconds=5)
+    with pytest.raises(SystemExit):
+        call_command("sync_due")
+    assert members_of(cohort) == {"u1"}
