@@ -21,7 +21,7 @@ from cohorts.models import Cohort, Upload
 from cohortsite.heartbeat import last_beat
 from events.arrivals import oldest_arrival
 from events.models import CatalogueEntry, EventFile
-from events.store import workspaces
+from events.workspace_folders import workspaces
 from syncs import alerts
 from syncs.choices import RunState
 from syncs.models import Run

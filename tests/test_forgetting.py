@@ -152,6 +152,17 @@ def forgotten(user=WHO):
     return erasure
 
 
+def test_cron_goes_on_with_an_erasure_that_was_asked_for_in_the_browser(sync, partner):
+    """Without a worker: `sync_due` takes them out, runs the sync, and erases when the partner has let go."""
+    ask(WHO, by="ann")
+    for _ in range(2):
+        Erasure.objects.update(next_at=timezone.now())
+        with pytest.raises(SystemExit):
+            call_command("sync_due", stdout=StringIO())
+    assert partner.lists[sync_list(sync)] == {"bob", "zoe"}
+    assert Erasure.objects.get().state == ErasureState.DONE and found_in_tables() == set()
+
+
 def test_no_old_file_brings_them_back(sync, partner):
     assert forgotten().state == ErasureState.DONE
     world.fill(sync.cohort, ["bob", WHO, "zoe"])

@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from cohorts import asked
 from cohorts.models import Cohort
+from cohortsite import announcing, forgetting, silence
 from events import arrivals
-from syncs import alerts, reporting
+from syncs import alerts, reporting, suppressing
 from syncs.choices import DRIVABLE_RUNS
 from syncs.due import drivable_destinations, start_due
 from syncs.models import Run
@@ -19,7 +20,8 @@ class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
         "Take in events that have arrived, calculate the cohorts and run the syncs whose time has come, "
-        "and what was left open. For cron; safe to start twice."
+        "and what was left open; take suppressed people out, go on with erasures, announce versions, alert. "
+        "For cron; safe to start twice."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -28,6 +30,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         problems = [] if arrivals.take_in_all() else ["Events that have arrived could not be taken in."]
         problems += _calculate_due()
+        suppressing.take_effect()
         alerts.tell_changes(timezone.now())
         start_due(timezone.now())
         open_runs = Run.objects.filter(
@@ -40,8 +43,12 @@ class Command(BaseCommand):
 
             with reporting.Bars(quiet=options["json"]) as bars:
                 runs = drive_runs(found, stop=stop, report=bars.show)
+        # After the runs: partners may just have let go of whom an erasure waits for.
+        forgetting.go_on()
+        silence.tell()
         alerts.tell_changes(timezone.now())
         alerts.send_waiting(timezone.now())
+        announcing.announce_published(timezone.now())
         if options["json"]:
             self.stdout.write(reporting.as_json(runs))
         else:
