@@ -10,8 +10,6 @@ The digest is that of docs/partner.md, "Reading back": the sum of the SHA-256 of
 It is added up along the pages (the cursor carries it, signed) and kept with the version, for the next.
 """
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +18,9 @@ from django.core import signing
 
 from cohorts import members
 from cohorts.models import Cohort, CohortVersion
+from events.user_ids import digest_of, sum_of
 
 PAGE, LARGEST_PAGE = 1_000, 10_000
-MODULUS = 2**256
 
 
 class Gone(Exception):
@@ -79,12 +77,12 @@ def page_of(cohort: Cohort, since: int, cursor: str, limit: int) -> Page:
         members.readable(cohort.pk, version)
     except members.UnreadableVersion as error:
         raise Gone(str(error), "version_gone") from None
-    total = (total + change) % MODULUS
+    total += change
     size = members.size_of(cohort.pk, version)
     if last is not None:
-        state = [cohort.pk, since, version, last, f"{total:x}"]
+        state = [cohort.pk, since, version, last, digest_of(total)]
         return Page(since, version, size, entered, left, _signer.sign_object(state, serializer=_Utf8), None)
-    digest = f"{total:064x}"
+    digest = digest_of(total)
     CohortVersion.objects.filter(cohort=cohort, number=version, digest="").update(digest=digest)
     return Page(since, version, size, entered, left, None, digest)
 
@@ -114,10 +112,10 @@ def _read(
     """Return who is in, who is not, the last user if more may follow, and by what the digest changes."""
     if since == 0:
         ids = members.in_version_page(cohort_id, version, after, limit)
-        return ids, [], ids[-1] if len(ids) == limit else None, _sum(ids)
+        return ids, [], ids[-1] if len(ids) == limit else None, sum_of(ids)
     moves = members.moves_page(cohort_id, since, version, after, limit)
-    change = _sum(m.user_id for m in moves if m.now and not m.was)
-    change -= _sum(m.user_id for m in moves if m.was and not m.now)
+    change = sum_of(m.user_id for m in moves if m.now and not m.was)
+    change -= sum_of(m.user_id for m in moves if m.was and not m.now)
     last = moves[-1].user_id if len(moves) == limit else None
     return [m.user_id for m in moves if m.now], [m.user_id for m in moves if not m.now], last, change
 
@@ -130,11 +128,7 @@ def _digest(cohort: Cohort, number: int) -> int:
     row = CohortVersion.objects.get(cohort=cohort, number=number)
     if row.digest:
         return int(row.digest, 16)
-    total = sum(map(_sum, members.pages_of_version(cohort.pk, number))) % MODULUS
+    total = sum(map(sum_of, members.pages_of_version(cohort.pk, number)))
     members.readable(cohort.pk, number)
-    CohortVersion.objects.filter(pk=row.pk).update(digest=f"{total:064x}")
+    CohortVersion.objects.filter(pk=row.pk).update(digest=digest_of(total))
     return total
-
-
-def _sum(user_ids: Iterable[str]) -> int:
-    return sum(int.from_bytes(hashlib.sha256(user_id.encode()).digest()) for user_id in user_ids)

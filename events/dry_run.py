@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from events import formats
-from events.formats import Bad, Record
+from events.formats import Bad, Progress, Record
 from events.importing import GUESSES, Imported, Mapped, digest_of, is_anonymous, stage_record
 from events.models import ImportedFile
 from events.records import InvalidRecord
@@ -74,7 +74,9 @@ class Look:
         yield from (f"  {problem}" for problem in self.problems)
 
 
-def look(workspace: str, path: Path, mapped: Mapped | None = None) -> Look:
+def look(
+    workspace: str, path: Path, mapped: Mapped | None = None, progress: Progress = lambda done: None
+) -> Look:
     """Read a whole file as an import would, and keep nothing. Raises UnreadableFile and OSError."""
     mapped = mapped or Mapped()
     looked, counted = Look(path.name), Imported(path.name)
@@ -82,7 +84,7 @@ def look(workspace: str, path: Path, mapped: Mapped | None = None) -> Look:
     columns: dict[str, None] = {}
     suspicions, ids = Suspicions(), list[str]()
     now, times = datetime.now(UTC), list[int]()
-    for number, record in enumerate(formats.read(path)):
+    for number, record in enumerate(formats.read(path, progress)):
         if isinstance(record, Record) and number < COLUMNS_OF:
             columns |= dict.fromkeys(record.fields)
             found = {name: mapped.column(name, record.fields) for name in GUESSES}

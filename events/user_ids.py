@@ -6,7 +6,8 @@ bytes; `COLLATE "C"` on PostgreSQL and BINARY on SQLite are the same order, so t
 databases and the event engine sort alike.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +22,9 @@ __all__ = [
     "UserIdField",
     "array_literal",
     "check_user_id",
+    "digest_of",
     "rows_of",
+    "sum_of",
 ]
 
 
@@ -56,3 +59,14 @@ def rows_of(connection: BaseDatabaseWrapper, user_ids: Sequence[str]) -> tuple[s
     if connection.vendor == "postgresql":
         return '(SELECT unnest(%s::text[]) COLLATE "C" AS user_id)', array_literal(user_ids)
     return "(SELECT value AS user_id FROM json_each(%s))", orjson.dumps(list(user_ids)).decode()
+
+
+def sum_of(user_ids: Iterable[str]) -> int:
+    """Return the sum of the SHA-256 of user ids, as numbers: the same in any order, and of any parts."""
+    return sum(int.from_bytes(hashlib.sha256(user_id.encode()).digest()) for user_id in user_ids)
+
+
+def digest_of(total: int) -> str:
+    """Return the digest of a list from the sum of its ids: modulo 2^256, in 64 hexadecimal digits. It is that
+    of `docs/partner.md`, "Reading back"."""
+    return f"{total % 2**256:064x}"

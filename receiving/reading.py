@@ -4,7 +4,6 @@ The digest of a list is the sum of the SHA-256 of its user ids, as numbers, modu
 digits: it needs no order, so a sender can add it up as its own rows come. An empty list has 64 zeros.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -14,7 +13,7 @@ import orjson
 from django.db import connection
 from django.http import StreamingHttpResponse
 
-from events.user_ids import InvalidUserId, check_user_id
+from events.user_ids import InvalidUserId, check_user_id, digest_of, sum_of
 from receiving.call import Call
 from receiving.errors import BadRequest, NotFound, list_not_found
 from receiving.models import KnownUser, List, Trait, Workspace
@@ -142,8 +141,8 @@ def digest(members: Members) -> dict[str, Any]:
     total = 0
     for page in members.pages():
         count += len(page)
-        total += sum(int.from_bytes(hashlib.sha256(user.encode()).digest()) for user in page)
-    return {"count": count, "digest": f"{total % 2**256:064x}"}
+        total += sum_of(page)
+    return {"count": count, "digest": digest_of(total)}
 
 
 def members_reply(call: Call, members: Members) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from cohorts.models import Member
 from people.scrubbing import Scrubber
@@ -20,16 +20,22 @@ class Times(NamedTuple):
 
 def syncs_of(user_id: str) -> list[tuple[Sync, Times]]:
     """Return the syncs whose partner may ever have heard of the user, archived ones too."""
-    found = []
-    syncs = Sync.objects.select_related("cohort", "destination").order_by("pk")
-    for sync in syncs:
-        mine = Member.objects.filter(cohort=sync.cohort_id, user_id=user_id)
-        intervals = list(mine.values_list("entered_version", "left_version"))
-        if intervals or Rejection.objects.filter(sync=sync, user_id=user_id).exists():
-            numbers = [number for pair in intervals for number in pair if number] or [0]
-            inside = any(left is None for _, left in intervals)
-            found.append((sync, Times(min(numbers), max(numbers), inside)))
-    return found
+    mine = Member.objects.filter(cohort__in=Sync.objects.order_by().values("cohort"), user_id=user_id)
+    intervals: dict[int, list[tuple[int, int | None]]] = {}
+    for member in mine:
+        pair = (member.entered_version, member.left_version)
+        intervals.setdefault(member.cohort_id, []).append(pair)
+    refused = Rejection.objects.filter(user_id=user_id).values("sync")
+    syncs = Sync.objects.filter(Q(cohort__in=intervals) | Q(pk__in=refused))
+    return [
+        (sync, _times(intervals.get(sync.cohort_id, [])))
+        for sync in syncs.select_related("cohort", "destination").order_by("pk")
+    ]
+
+
+def _times(intervals: list[tuple[int, int | None]]) -> Times:
+    numbers = [number for pair in intervals for number in pair if number] or [0]
+    return Times(min(numbers), max(numbers), any(left is None for _, left in intervals))
 
 
 def waits_for(user_id: str) -> list[str]:

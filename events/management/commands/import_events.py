@@ -85,9 +85,7 @@ class Command(BaseCommand):
             sys.exit(PARTLY)
 
     def take(self, workspace: str, path: Path, mapped: Mapped, options: dict[str, Any]) -> Imported:
-        bar = Progress(
-            disable=options["json"] or not sys.stderr.isatty(), console=Console(stderr=True), transient=True
-        )
+        bar = bar_of(as_json=options["json"])
         try:
             with bar:
                 task = bar.add_task(path.name, total=path.stat().st_size)
@@ -114,13 +112,9 @@ class Command(BaseCommand):
     def look(self, workspace: str, files: list[Path], mapped: Mapped, *, as_json: bool) -> None:
         looks = []
         for path in files:
-            try:
-                looked = dry_run.look(workspace, path, mapped)
-            except (UnreadableFile, EngineError, Refused, OSError, ValueError) as error:
-                raise CommandError(f"{path.name} could not be imported: {error}") from None
-            looks.append(looked)
+            looks.append(look_at(workspace, path, mapped, bar_of(as_json=as_json)))
             if not as_json:
-                self.stdout.write("\n".join(looked.lines()))
+                self.stdout.write("\n".join(looks[-1].lines()))
         if as_json:
             self.stdout.write(json.dumps({"files": [looked.as_json() for looked in looks]}))
         if unusable := [looked.file for looked in looks if not looked.rows + looked.users]:
@@ -141,6 +135,19 @@ class Command(BaseCommand):
             self.stdout.write(f"  {imported.anonymous:,} lines of devices without a user were left out.")
         for problem in imported.problems:
             self.stderr.write(f"  {problem}")
+
+
+def look_at(workspace: str, path: Path, mapped: Mapped, bar: Progress) -> dry_run.Look:
+    try:
+        with bar:
+            task = bar.add_task(path.name, total=path.stat().st_size)
+            return dry_run.look(workspace, path, mapped, lambda done: bar.update(task, completed=done))
+    except (UnreadableFile, EngineError, Refused, OSError, ValueError) as error:
+        raise CommandError(f"{path.name} could not be imported: {error}") from None
+
+
+def bar_of(*, as_json: bool) -> Progress:
+    return Progress(disable=as_json or not sys.stderr.isatty(), console=Console(stderr=True), transient=True)
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
