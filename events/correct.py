@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import duckdb
 from django.utils import timezone
 
 from events import convert
@@ -22,6 +24,7 @@ from events.engine import EngineError, connect
 from events.models import EventFile, FileKind, FileState, ImportedFile, sentence_of
 from events.publish import Prepared, Publication, publish, working
 from events.recount import counted
+from events.store import find_unknown
 from events.times import micros
 from events.workspace_folders import Folders
 
@@ -189,7 +192,10 @@ def find_import(workspace: str, key: str) -> str:
 
 def take_out(workspace: str, folders: Folders, rows: Rows, undone: Sequence[str] = ()) -> TakenOut:
     """Write the files that take the place of those that hold the rows. Raises EngineError when one of the
-    workspace's files is set aside: it may hold some."""
+    workspace's files is set aside, or not known to this database: it may hold some."""
+    # After a restore, a file that is listed again may have been replaced by one that is not known: were it
+    # rewritten, what was taken out of it since would come back.
+    find_unknown(folders, workspace)
     taken = TakenOut()
     with connect(limits(), folders.temp) as connection:
         rows.setup(connection)
@@ -280,8 +286,7 @@ def remove_soon(workspace: str, folders: Folders, rows: Rows) -> None:
             condition = rows.events if file.kind == FileKind.EVENTS else rows.traits
             if not condition or not path.exists():
                 continue
-            # Damaged lines that were given up (salvage.py) may name anybody.
-            if path.suffix == ".jsonl" or holds(connection, str(path), condition):
+            if may_hold(connection, path, condition):
                 EventFile.objects.filter(pk=file.pk).forget()
 
 
@@ -291,7 +296,20 @@ def is_in_replaced_files(workspace: str, user_id: str) -> bool:
     replaced = EventFile.objects.filter(workspace=workspace, state=FileState.RETIRED)
     with connect(limits(), folders.temp) as connection:
         paths = [folders.files / file.name for file in replaced]
-        return any(path.exists() and holds(connection, str(path), condition) for path in paths)
+        return any(path.exists() and may_hold(connection, path, condition) for path in paths)
+
+
+def may_hold(connection: Connection, path: Path, condition: str) -> bool:
+    """Say whether a file holds such rows. What is damaged and was given up may hold anybody's: lines that
+    came in (salvage.py), and files that cannot be read."""
+    if path.suffix == ".jsonl":
+        return True
+    try:
+        return holds(connection, str(path), condition)
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+        raise
+    except duckdb.Error:
+        return True
 
 
 def holds(connection: Connection, path: str, condition: str) -> bool:

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,24 @@ from events import spool
 from events.adopt import adopt
 from events.catalogue import event_names, event_properties, user_properties
 from events.compact import compact
-from events.correct import NothingToCorrect, delete_events, delete_people, undo_import
+from events.correct import (
+    NothingToCorrect,
+    delete_events,
+    delete_people,
+    is_in_replaced_files,
+    undo_import,
+)
 from events.engine import EngineError
 from events.importing import Imported, Replaces, import_file
 from events.models import Correction, EventFile, FileState, ImportedFile
 from events.store import Folders, read_layout
 from events.tests.conftest import Stored
 from events.tests.test_custody import another_database, database, flip, only_file, restore
+from events.verify import give_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 ROWS = "SELECT user_id, event, s0_n FROM e ORDER BY ALL"
 
 
@@ -202,6 +211,40 @@ def test_nothing_is_corrected_while_a_file_is_set_aside(tmp_path: Path) -> None:
     shutil.copy2(copy, path)
     call_command("check_events", stdout=io.StringIO())
     assert delete_people("default", ["u1"], "Ada").events == 1
+
+
+def test_an_import_replaces_nothing_in_a_restored_database_before_newer_files_are_adopted(
+    tmp_path: Path, stored: Stored
+) -> None:
+    """The file that is listed again holds who was erased since; the one in its place is not known."""
+    wrong = imported(tmp_path, line("u1", 1), line("u2", 2), line("u3", 3))
+    last_night = database()
+    delete_people("default", ["u1"], "Ada")
+    restore(last_night)
+    with pytest.raises(EngineError, match="set aside"):
+        imported(tmp_path, line("u2", 20), replaces=Replaces(source_days=False, imports=[wrong.key]))
+    with pytest.raises(EngineError, match="set aside"):
+        imported(tmp_path, line("u2", 2, insert_id="i"), replaces=Replaces(repeats=True))
+    adopt("default")
+    assert [row[0] for row in stored(ROWS)] == ["u2", "u3"]
+
+
+def test_an_erasure_is_not_stopped_by_a_damaged_file_that_was_given_up(
+    tmp_path: Path, stored: Stored
+) -> None:
+    """It cannot be asked whom it holds: it goes, as if it were them."""
+    imported(tmp_path, line("u1", 1))
+    damaged = only_file()
+    imported(tmp_path, line("u1", 2), line("u2", 3))
+    damaged.write_bytes(b"PAR1 nothing of use PAR1")
+    with pytest.raises(CommandError, match="1 of 2 files"):
+        call_command("check_events", stdout=io.StringIO())
+    assert give_up("default", damaged.name)
+    assert delete_people("default", ["u1"], "Ada").events == 1
+    assert is_in_replaced_files("default", "u1")
+    EventFile.objects.filter(name=damaged.name).update(retired_at=LONG_AGO)
+    compact("default")
+    assert not damaged.exists() and stored("SELECT user_id FROM e") == [("u2",)]
 
 
 def test_commands_list_undo_and_replace(tmp_path: Path, stored: Stored) -> None:

@@ -191,7 +191,7 @@ class Play:
     def replace(self) -> None:
         if standing := self.standing():
             key = self.draw.choice(standing)
-            self.bring(Replaces([key]), frozenset(self.imports[key]))
+            self.bring(Replaces([key]), frozenset(self.there(key)))
 
     def compact(self) -> None:
         self.attempt(lambda: compact("default"), set())
@@ -203,8 +203,12 @@ class Play:
     def undo(self) -> None:
         if standing := self.standing():
             key = self.draw.choice(standing)
-            if self.attempt(lambda: undo_import("default", key, "Ada"), self.imports[key]):
+            if self.attempt(lambda: undo_import("default", key, "Ada"), self.there(key)):
                 self.take_back(self.imports[key])
+
+    def there(self, key: str) -> set[int]:
+        """What is, or may be, there of an import: a deletion or an erasure may have taken some of it."""
+        return self.imports[key] & (self.must | self.may)
 
     def take_back(self, numbers: set[int] | frozenset[int]) -> None:
         self.must -= numbers
