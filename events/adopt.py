@@ -127,9 +127,13 @@ def settle(
 
 
 def list_again(workspace: str, folders: Folders, description: Description) -> None:
-    """List a file as it is, or, where its columns have other numbers here, a copy with ours."""
-    list_file(workspace, description)
-    if not number_as(workspace, description):
+    """List a file as it is, or, where its columns have other numbers here, a copy with ours.
+
+    Never the file before its copy: whoever died in between would leave other properties' values in it.
+    """
+    if number_as(workspace, description):
+        list_file(workspace, description)
+    else:
         renumber(workspace, folders, description)
 
 
@@ -147,7 +151,10 @@ def renumber(workspace: str, folders: Folders, description: Description) -> None
     prepared = Prepared(
         FileKind(description.kind), name, written, merged_from=[description.name], imports=description.imports
     )
-    publish(workspace, folders, Publication([prepared], retired=[description.name]))
+    publish(workspace, folders, Publication([prepared]))
+    with transaction.atomic():
+        list_file(workspace, description)
+        EventFile.objects.filter(workspace=workspace, name=description.name).retire()
 
 
 def settle_imports(workspace: str, described: Mapping[str, Description], choice: Choice) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -105,6 +106,43 @@ def test_another_database_neither_writes_nor_reads_until_it_adopts(stored: Store
     published(3)
     assert numbers(stored) == [1, 2, 3]
     assert [(e.event, e.count) for e in event_names("default")] == [("play", 3)]
+
+
+def test_whoever_dies_while_it_adopts_lists_no_file_with_the_numbers_of_another_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A column's number is of the database: under another one's, a property would have another's values."""
+
+    def append(number: int, **properties: Any) -> None:
+        spool.append(
+            "default",
+            [{"user_id": f"u{number}", "event": "play", "time": "2024-05-01", "properties": properties}],
+        )
+        compact("default")
+
+    def dies(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    append(1, a="of a", b="of b")
+    another_database()
+    Folders("default").files.rename(Folders("default").root / "aside")
+    Folders("default").files.mkdir()
+    adopt("default")
+    append(2, b="of b")  # here, b has the number that a has in the first file
+    for path in (Folders("default").root / "aside").iterdir():
+        path.rename(Folders("default").files / path.name)
+    with monkeypatch.context() as patched:
+        patched.setattr("events.adopt.publish", dies)
+        with pytest.raises(KeyboardInterrupt):
+            adopt("default")
+    with pytest.raises(Incomplete):
+        read_layout("default")
+    adopt("default")
+    layout = read_layout("default")
+    column = layout.text_column("b")
+    with duckdb.connect() as connection:
+        rows = f'SELECT DISTINCT "{column}" FROM read_parquet($1, union_by_name=true)'
+        assert connection.execute(rows, [list(layout.events)]).fetchall() == [("of b",)]
 
 
 def test_a_second_site_on_the_folder_is_refused_and_the_first_goes_on(stored: Stored) -> None:
