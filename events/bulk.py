@@ -128,9 +128,11 @@ def json_events(keys: Sequence[str], fields: Fields) -> str:
         properties = filtered
     else:
         kept = f"CASE WHEN contains(line, 'null') THEN {filtered} ELSE {column('properties')} END"
-        # A map that is NULL although there is an object had a name twice: it is not plain.
+        # A map that is NULL although there is an object had a name twice: it is not plain. Nor is a line
+        # whose properties are null and that has other fields, which are its properties then.
         key = quoted(f'"{re.escape(wanted["properties"])}"\\s*:\\s*null')
-        properties = f"coalesce({kept}, CASE WHEN regexp_matches(line, {key}) THEN MAP {{}} END)"
+        none = f"regexp_matches(line, {key})" if set(keys) <= set(wanted.values()) else "false"
+        properties = f"coalesce({kept}, CASE WHEN {none} THEN MAP {{}} END)"
     objects = 1 if flat else 2
     lines = (
         f"SELECT r, line, from_json(line, {schema}) AS s FROM raw WHERE length(line) < {LONGEST} "

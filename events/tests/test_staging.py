@@ -116,6 +116,18 @@ def test_json_lines(
         bulk.BLOCK = before
 
 
+@pytest.mark.parametrize("more", ['"amount":5', '"type":"track"'])
+def test_other_fields_of_a_line_whose_properties_are_null_are_the_properties(
+    tmp_path: Path, more: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    text = '{"user_id":"u","event":"e","time":"2024-05-01T00:00:00Z","properties":null,%s}\n'
+    path.write_text(text % more * 3)
+    same(path)
+    [events, *_] = understood(path, Mapped(), in_bulk=True)
+    assert [len(properties) for *_, properties in events] == [1, 1, 1]
+
+
 CELLS = st.sampled_from([
     "u1", "play", "2024-05-01T10:00:00Z", "", '"a"', '"a,b"', '"a""b"', 'a"b', '"a"b', '"a\nb"', "x" * 300,
     "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""',
