@@ -18,7 +18,7 @@ from django.utils.dateparse import parse_datetime
 
 from events import catalogue
 from events.convert import Counted, Written
-from events.custody import Description, read_description, sum_of, write_description
+from events.custody import Description, description_path, read_description, sum_of, write_description
 from events.disk import make_durable, write_durably
 from events.layout import column_stem
 from events.locks import locked
@@ -86,13 +86,17 @@ def working(workspace: str) -> Iterator[Folders]:
 
 
 def publish(workspace: str, folders: Folders, publication: Publication) -> None:
-    """Do it whole or not at all; the caller is `working` on the workspace."""
+    """Do it whole or not at all; the caller is `working` on the workspace.
+
+    The marker comes first: what is described and never published must be found again, or it would be taken
+    for a file that was published and is missing.
+    """
     begun = publication.marker()
-    for one in publication.new:
-        if one.is_kept:
-            write_description(folders, description_of(workspace, folders, one))
+    descriptions = [description_of(workspace, folders, one) for one in publication.new if one.is_kept]
     write_durably(folders.marker, orjson.dumps(begun))
     try:
+        for description in descriptions:
+            write_description(folders, description)
         move_in(folders, begun)
         with transaction.atomic():
             record(workspace, folders, begun)
@@ -183,6 +187,14 @@ def take_back(workspace: str, folders: Folders, begun: Mapping[str, Any]) -> Non
     for name in begun["new"]:
         if (folders.files / name).exists():
             (folders.files / name).rename(folders.temp / name)
+    leave(folders, begun)
+
+
+def leave(folders: Folders, begun: Mapping[str, Any]) -> None:
+    """Forget a publication; of its files that are not there, nothing stays that describes them."""
+    for name in begun["new"]:
+        if not (folders.files / name).exists():
+            description_path(folders, name).unlink(missing_ok=True)
     folders.marker.unlink()
 
 
@@ -202,14 +214,15 @@ def finish_begun(workspace: str, folders: Folders) -> None:
         folders.marker.rename(folders.marker.with_suffix(".damaged"))
         log.error("%s: publishing.json is damaged, and was set aside.", workspace)
         return
-    move_in(folders, begun)
     descriptions = [read_description(folders, name) for name in begun["new"]]
+    if all(descriptions):  # else it died before, and its files are in the temp folder still
+        move_in(folders, begun)
     if all(d and (folders.files / d.name).exists() and number_as(workspace, d) for d in descriptions):
         with transaction.atomic():
             record(workspace, folders, begun)
         recount(workspace, folders)
         log.warning("%s: a publication that was interrupted has been finished.", workspace)
-    folders.marker.unlink()
+    leave(folders, begun)
 
 
 def number_as(workspace: str, description: Description) -> bool:

@@ -145,15 +145,24 @@ class Play:
         except Killed:
             self.log[-1] += f" (died at step {steps})"
             self.another_process()
-            if about:
-                self.open.append(set(about))
-                self.must -= about
-                self.may |= about
+            self.may_be_half_done(about)
             return False
         except (EngineError, Refused) as error:
             self.log[-1] += f" (refused: {str(error)[:60]})"
             return False
         return True
+
+    def may_be_half_done(self, about: set[int] | frozenset[int]) -> None:
+        """These are there as a whole or not at all."""
+        self.split(about)
+        if about:
+            self.open.append(set(about))
+        self.must -= about
+        self.may |= about
+
+    def split(self, about: set[int] | frozenset[int]) -> None:
+        """What was open as a whole may now be there in part: without these."""
+        self.open = [part for group in self.open for part in (group & about, group - about) if part]
 
     def another_process(self) -> None:
         for segment in spool._segments.values():
@@ -183,10 +192,8 @@ class Play:
             self.must |= numbers
             self.imports[keys[0]] = numbers
             self.take_back(gone)
-        elif "died" in self.log[-1] and gone:
-            self.open.append(set(gone))
-            self.must -= gone
-            self.may |= gone
+        elif "died" in self.log[-1]:
+            self.may_be_half_done(gone)
 
     def replace(self) -> None:
         if standing := self.standing():
@@ -232,11 +239,11 @@ class Play:
             except NothingToCorrect:
                 assert not self.must & gone or self.harmed, "acknowledged events were not found"
 
-        # What may be there already is not open as a whole, and may now be there in part.
+        # What may be there already is not open as a whole.
         if self.attempt(or_nothing, gone & self.must):
             self.take_back(gone)
         elif "died" in self.log[-1]:
-            self.open = [part for group in self.open for part in (group & gone, group - gone) if part]
+            self.split(gone)
 
     # --- What befalls the database and the folder -------------------------------------------
 
