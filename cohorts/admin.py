@@ -116,9 +116,7 @@ class CohortAdmin(ModelAdmin):
         "received_workspace": shown_if(source_kind=RECEIVED),
         "received_list": shown_if(source_kind=RECEIVED),
         "received_trait": shown_if(source_kind=RECEIVED),
-        "received_equals": (
-            f"({shown_if(source_kind=RECEIVED)}) && (typeof received_trait === 'undefined' || received_trait)"
-        ),
+        "received_equals": shown_if(source_kind=RECEIVED),
         "schedule_kind": shown_if(source_kind=CALCULATED_SOURCES),
         "schedule_once_at": shown_if(source_kind=CALCULATED_SOURCES, schedule_kind="once"),
         "schedule_at": shown_if(source_kind=CALCULATED_SOURCES, schedule_kind="daily"),

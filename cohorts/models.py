@@ -160,7 +160,7 @@ class Cohort(Scheduled):
         default=_true,
         null=True,
         blank=True,
-        help_text="true, false, a number, or a text in quotes.",
+        help_text="For a trait: true, false, a number, or a text in quotes.",
     )
     refresh_before_sync = models.BooleanField(
         default=False, help_text="Calculate the cohort anew before each run of its syncs."

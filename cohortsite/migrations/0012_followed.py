@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             field=models.JSONField(
                 blank=True,
                 default=cohorts.models._true,
-                help_text="true, false, a number, or a text in quotes.",
+                help_text="For a trait: true, false, a number, or a text in quotes.",
                 null=True,
                 verbose_name="has the value",
             ),
