@@ -17,11 +17,12 @@ TEXT = {".py", ".html", ".js", ".md", ".toml", ".css", ".yaml"}
 
 @cache
 def files() -> list[Path]:
-    """What belongs to the project and is text."""
+    """What belongs to the project and is text; not what tests have installed."""
     tops = [top for top in ROOT.iterdir() if top.name[0] != "." and top.name != "var"]
     all_of_them = [path for top in tops for path in ([top] if top.is_file() else top.rglob("*"))]
     found = [path for path in all_of_them if path.suffix in TEXT or path.name == "run"]
-    return [path for path in found if path.is_file() and path != Path(__file__)]
+    ours = [path for path in found if "node_modules" not in path.parts]
+    return [path for path in ours if path.is_file() and path != Path(__file__)]
 
 
 @cache
