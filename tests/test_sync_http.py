@@ -6,7 +6,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from destinations import retry
@@ -726,18 +726,22 @@ def test_a_stop_ends_a_wait_within_a_second_and_the_wait_is_kept(partner, settin
 def test_a_driver_that_lost_its_lease_writes_nothing_more(partner):
     sync = setup(partner, world.users(2000), batch_size=50)
     at_takeover = {}
+    once, done = threading.Lock(), threading.Event()
 
     def take_over(call):
-        if len(partner.calls) == 9:
-            Driver.objects.update(fence=99, owner="another")
-            at_takeover["rows"] = list(Batch.objects.order_by("pk").values_list("pk", "state"))
-            at_takeover["calls"] = len(partner.calls)
+        if len(partner.calls) >= 9 and once.acquire(blocking=False):
+            # In one transaction: the driver finds itself out as soon as this is committed.
+            with transaction.atomic():
+                Driver.objects.update(fence=99, owner="another")
+                at_takeover["rows"] = list(Batch.objects.order_by("pk").values_list("pk", "state"))
+                at_takeover["calls"] = len(partner.calls)
             connection.close()
-        return
+            done.set()
 
     partner.fault = take_over
     lifecycle.start(sync, trigger=Trigger.COMMAND)
     assert world.go(sync.destination).how == How.LOST
+    assert done.wait(30)
     assert list(Batch.objects.order_by("pk").values_list("pk", "state")) == at_takeover["rows"]
     assert Run.objects.get().state == RunState.RUNNING
     assert len(partner.calls) <= at_takeover["calls"] + 4
