@@ -17,7 +17,6 @@ SEGMENT: dict[str, str | None] = {
     **dict.fromkeys(("screen", "s"), "screen"),
     **dict.fromkeys(("group", "g"), "group"),
     **dict.fromkeys(("alias", "a"), "alias"),
-    **dict.fromkeys(("metrics", "m"), "metrics"),
 }
 
 urlpatterns = [
@@ -31,6 +30,7 @@ urlpatterns = [
     path("batch", views.BatchView.as_view()),
     path("track", views.IdentifyView.as_view(default_type="track")),
     *(path(f"v1/{name}", views.SegmentView.as_view(default_type=kind)) for name, kind in SEGMENT.items()),
+    *(path(f"v1/{name}", views.MetricsView.as_view(default_type="metrics")) for name in ("metrics", "m")),
     path("2/httpapi", views.AmplitudeEventsView.as_view()),
     path("mixpanel", views.MixpanelView.as_view()),
     path("users", views.UsersView.as_view()),

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from receiving.browsers import clean_origins
 from receiving.keys import create_key
-from receiving.models import ApiKey, Workspace
+from receiving.models import ApiKey, RequestLog, UserTrait, Workspace
 
 pytestmark = pytest.mark.django_db
 SHOP = "https://shop.example"
@@ -74,6 +74,18 @@ def test_a_page_from_elsewhere_is_refused_and_cannot_read_why(page_key: str, ori
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "origin_not_allowed")
     assert "Access-Control-Allow-Origin" not in reply.headers
     assert send(page_key, "/v1/i", None).status_code == 200
+
+
+def test_what_segments_clients_measure_of_themselves_needs_no_key_and_is_not_read(page_key: str) -> None:
+    body = '{"series": [{"type": "Counter", "metric": "analytics_js.invoke", "value": 1, "tags": {}}]}'
+    reply = Client().post("/v1/m", body, content_type="text/plain", headers={"Origin": SHOP})
+    assert (reply.status_code, reply.json()["ignored"]) == (200, 1)
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    identify = '{"type": "identify", "userId": "u", "traits": {"a": 1}}'
+    assert Client().post("/v1/m", identify, content_type="text/plain").json()["identified"] == 0
+    assert not RequestLog.objects.exists() and not UserTrait.objects.exists()
+    wrong = Client().post("/v1/m", "{}", content_type="text/plain", headers={"api_key": "cs_wrong"})
+    assert wrong.status_code == 401
 
 
 def test_a_star_allows_every_page(workspace: Workspace) -> None:
