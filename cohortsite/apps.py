@@ -13,10 +13,13 @@ class CohortsiteConfig(AppConfig):
     verbose_name = "Cohort Sync"
 
     def ready(self) -> None:
-        """Tie what is received to the cohorts that follow it: neither app knows the other."""
+        """Tie what is received to the cohorts that follow it, and to people: no app knows the other."""
         from cohorts import received
+        from people import profiles
         from receiving.offered import Offered
+        from receiving.profiles import Profiles
 
+        profiles.keep(Profiles())
         received.offer = Offered(received.Unavailable, received.Exchanged, received.News)
 
 

@@ -22,6 +22,7 @@ OPERATING = (
     "cohorts.change_cohortversion",
     "people.add_suppression",
     "people.change_suppression",
+    "people.add_profileimport",
 )
 
 

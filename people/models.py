@@ -127,6 +127,28 @@ class Erasure(models.Model):
         return f"Erasure {self.pk}"
 
 
+class ProfileImport(models.Model):
+    """A file that said what people are known by: what came of it, and who brought it."""
+
+    workspace = models.CharField(max_length=50)
+    source = models.CharField(max_length=300, help_text="The name of the file.")
+    columns = models.JSONField(default=dict, help_text="Column by field.")
+    created_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    users = models.PositiveBigIntegerField(default=0, help_text="Rows with a user id.")
+    changed = models.PositiveBigIntegerField(default=0, help_text="Values that are other than before.")
+    hashed = models.PositiveBigIntegerField(default=0, help_text="Addresses and numbers taken as hashes.")
+    skipped = models.PositiveBigIntegerField(default=0, help_text="Values that were passed over.")
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name = "import of profiles"
+        verbose_name_plural = "imports of profiles"
+
+    def __str__(self) -> str:
+        return self.source
+
+
 class Tombstone(models.Model):
     """A person who was erased: see tombstones.py."""
 

@@ -3,10 +3,12 @@
 from rest_framework.routers import SimpleRouter
 
 from people.api import ErasureViewSet, SuppressionViewSet
+from people.profiles_api import ProfileViewSet
 
 router = SimpleRouter()
 router.trailing_slash = "/?"
 router.register("suppressions", SuppressionViewSet)
 router.register("erasures", ErasureViewSet)
+router.register("profiles", ProfileViewSet, basename="profile")
 
 urlpatterns = router.urls

@@ -279,3 +279,15 @@ def _held(
         for user, name, value, time in cursor.fetchall():
             found.setdefault(user, {})[name] = Held(GONE if value == "" else orjson.loads(value), time)
     return found
+
+
+def all_of(workspace: Workspace, user_id: str) -> list[tuple[str, str, int]]:
+    """Return a user's traits by name: JSON texts, and since when. Those that were unset are left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT trait.name, held.value, held.time FROM receiving_trait AS trait "
+            "JOIN receiving_usertrait AS held ON held.trait_id = trait.id AND held.user_id = %s "
+            "WHERE trait.workspace_id = %s AND held.value <> '' ORDER BY trait.name",
+            [user_id, workspace.pk],
+        )
+        return [(name, value, time) for name, value, time in cursor.fetchall()]

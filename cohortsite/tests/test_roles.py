@@ -200,6 +200,8 @@ CALLS = {
     ("get", "suppressions"): "viewer",
     ("post", "suppressions"): "operator",
     ("post", "suppressions/lift"): "operator",
+    ("get", "profiles/1"): "administrator",
+    ("post", "profiles"): "operator",
     ("get", "event-imports"): "viewer",
     ("get", "event-imports/1"): "viewer",
     ("delete", "event-imports/1"): "administrator",

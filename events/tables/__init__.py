@@ -19,7 +19,7 @@ from events.tables.errors import InvalidTable, NoSuchColumn, Unsure
 from events.tables.headings import column_of_ids
 from events.tables.packing import PARQUET, ZIP, Unpacked, unpacked
 from events.tables.suspicious import Suspicions
-from events.tables.text import Block, Text, decoded, encoding_of, lines_of
+from events.tables.text import Block, Page, Text, decoded, encoding_of, lines_of
 from events.tables.understood import Hints, Understood
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Hints",
     "InvalidTable",
     "NoSuchColumn",
+    "Page",
     "Suspicions",
     "Table",
     "Understood",
@@ -43,6 +44,8 @@ class Source(Protocol):
     heading: bool
 
     def blocks(self, column: int) -> Iterator[Block]: ...
+
+    def pages(self) -> Iterator[Page]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,25 @@ class Table:
             if self.understood.maybe_json:
                 _refuse_backslashes(block)
             yield block
+
+    def column(self, name: str) -> int:
+        """Return the column of this heading or number. Raises NoSuchColumn."""
+        known = self.understood
+        first = known.columns if known.heading or not known.rows else known.rows[0]
+        return column_of_ids(first, name, heading=known.heading)
+
+    def pages(self, columns: Sequence[int]) -> Iterator[Page]:
+        """Yield rows, in the order of the file, with all their cells. Raises InvalidTable.
+
+        Of a text whose letters were guessed, `columns` must be plain ASCII.
+        """
+        for page in self.source.pages():
+            if self.understood.guessed_encoding:
+                for column in columns:
+                    _refuse_guessed_letters(
+                        Block([row[column] for row in page.rows], page.numbers, page.word)
+                    )
+            yield page
 
 
 def _refuse_guessed_letters(block: Block) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from events.tables.errors import InvalidTable
-from events.tables.text import BLOCK, SAMPLE, Block, lines_of
+from events.tables.text import BLOCK, SAMPLE, Block, Page, lines_of, pages_of
 from events.user_ids import InvalidUserId, check_user_id
 
 # The one column of lines that are no objects.
@@ -47,6 +47,14 @@ class Lines:
         while page := list(islice(values, BLOCK)):
             ids = [self._id(at, value, name) for at, value in page]
             yield Block(ids, [at for at, _ in page], "Line")
+
+    def pages(self) -> Iterator[Page]:
+        yield from pages_of(((at, self._row(at, value)) for at, value in self.values()), "Line")
+
+    def _row(self, at: int, value: Any) -> list[str]:
+        if self.objects and not isinstance(value, dict):
+            raise InvalidTable(f"Line {at:,} is not a JSON object, as the first line is.")
+        return [_shown(cell) for cell in self._cells(value)]
 
     def _id(self, at: int, value: Any, name: str) -> str:
         if self.objects:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from events.tables.errors import InvalidTable
-from events.tables.text import BLOCK, SAMPLE, Block
+from events.tables.text import BLOCK, PAGE, SAMPLE, Block, Page
 
 IDS = frozenset(
     "VARCHAR UUID TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT".split()  # noqa: SIM905
@@ -22,8 +22,8 @@ class Rows:
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet($1)", [path]).fetchall()
         self.columns: Sequence[str] = [str(row[0]) for row in described]
         self._types = [str(row[1]) for row in described]
-        texts = ", ".join(f"coalesce({_quoted(name)}::VARCHAR, '')" for name in self.columns)
-        sample = connection.execute(f"SELECT {texts} FROM read_parquet($1) LIMIT {SAMPLE}", [path])
+        self._texts = ", ".join(f"coalesce({_quoted(name)}::VARCHAR, '')" for name in self.columns)
+        sample = connection.execute(f"SELECT {self._texts} FROM read_parquet($1) LIMIT {SAMPLE}", [path])
         self.rows: Sequence[Sequence[str]] = [list(row) for row in sample.fetchall()]
 
     def blocks(self, column: int) -> Iterator[Block]:
@@ -35,6 +35,13 @@ class Rows:
         at = 1
         while page := result.fetchmany(BLOCK):
             yield Block([row[0] for row in page], range(at, at + len(page)), "Row")
+            at += len(page)
+
+    def pages(self) -> Iterator[Page]:
+        result = self._connection.execute(f"SELECT {self._texts} FROM read_parquet($1)", [self._path])
+        at = 1
+        while page := result.fetchmany(PAGE):
+            yield Page(page, range(at, at + len(page)), "Row")
             at += len(page)
 
 

@@ -17,6 +17,8 @@ LONGEST_CELL = 131_072  # csv's own limit
 MOST_LINES = 500_000_000
 SAMPLE = 1_000
 BLOCK = 50_000
+# Whole rows at a time, which may be wide.
+PAGE = 5_000
 # A delimiter that no text has: a noncharacter. An id that held it would be refused, not cut.
 NEVER = "\U0010fffe"
 STRAY = (
@@ -35,6 +37,24 @@ class Block(NamedTuple):
 
     def position(self, index: int) -> str:
         return f"{self.word} {self.numbers[index]:,}"
+
+
+class Page(NamedTuple):
+    """Some rows with all their cells, and where they stand."""
+
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[int]
+    word: str
+
+    def position(self, index: int) -> str:
+        return f"{self.word} {self.numbers[index]:,}"
+
+
+def pages_of(numbered: Iterable[tuple[int, Sequence[str]]], word: str) -> Iterator[Page]:
+    """Yield rows that know their numbers in pages."""
+    rows = iter(numbered)
+    while page := list(islice(rows, PAGE)):
+        yield Page([row for _, row in page], [at for at, _ in page], word)
 
 
 def encoding_of(head: bytes, said: str) -> tuple[str, bool]:
@@ -236,14 +256,24 @@ class Text:
         cut = sum(number <= self.skipped for number in numbers[:1]) + self.heading
         return Block(ids[cut:], numbers[cut:], block.word)
 
+    def pages(self) -> Iterator[Page]:
+        """Yield whole rows. Raises InvalidTable at the line that does not fit."""
+        rows = self.numbered()
+        if self.heading:
+            next(rows, None)
+        yield from pages_of(self._fitting(rows), "Line")
+
+    def _fitting(self, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+        for at, row in rows:
+            if len(row) != self.width:
+                raise InvalidTable(self._misfit(at, row))
+            yield at, row
+
     def _by_csv(self, texts: Iterable[str], column: int, number: int) -> Iterator[Block]:
         rows = self.numbered(texts, number)
         if number == 1 and self.heading:
             next(rows, None)
-        while page := list(islice(rows, BLOCK)):
-            for at, row in page:
-                if len(row) != self.width:
-                    raise InvalidTable(self._misfit(at, row))
+        while page := list(islice(self._fitting(rows), BLOCK)):
             yield Block([row[column] for _, row in page], [at for at, _ in page], "Line")
 
     def numbered(

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from events.tables.errors import InvalidTable
 from events.tables.packing import check_workbook
-from events.tables.text import BLOCK, SAMPLE, Block, heading_of
+from events.tables.text import BLOCK, SAMPLE, Block, Page, heading_of, pages_of
 from events.tables.understood import Hints
 
 # From here on a number of a workbook is not the one that was meant: it keeps 15 digits.
@@ -46,6 +46,9 @@ class Sheet:
         rows = islice(self.numbered(), int(self.heading), None)
         while page := list(islice(rows, BLOCK)):
             yield Block([row[column] for _, row in page], [at for at, _ in page], "Row")
+
+    def pages(self) -> Iterator[Page]:
+        yield from pages_of(islice(self.numbered(), int(self.heading), None), "Row")
 
 
 @contextmanager

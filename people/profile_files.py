@@ -1,0 +1,176 @@
+"""Files that say what people are known by: which column is which field, and what came of it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import IO, Any, NamedTuple
+
+from django.utils import timezone
+
+from events.tables import Hints, InvalidTable, Page, Table, Understood, open_table
+from events.user_ids import InvalidUserId, check_user_id
+from people import profiles
+from people.models import ProfileImport
+from people.profiles import TYPES, InvalidValue, Said, check_name, is_hashed, read_text, type_of
+
+# Users whose values are written at a time.
+PAGE = 2_000
+# Of values that are none, this many are shown.
+SHOWN = 5
+LATER = timedelta(microseconds=1)
+
+
+class Mapped(NamedTuple):
+    """A field, the type of its values, and the column that has them."""
+
+    field: str
+    type: str
+    column: str
+
+
+def mapped_of(text: str) -> Mapped:
+    """Return what `email=E-Mail` says, or `work:email=E-Mail (work)`. Raises InvalidValue."""
+    left, sign, column = text.partition("=")
+    name, colon, kind = left.rpartition(":")
+    if not colon or kind not in TYPES:
+        name, kind = left, type_of(left)
+    if not sign or not column:
+        raise InvalidValue("says no column: write email=E-Mail")
+    return Mapped(check_name(name), kind, column)
+
+
+@dataclass
+class Found:
+    """What a file holds."""
+
+    understood: Understood
+    users: int = 0
+    values: Counter[str] = field(default_factory=Counter)
+    hashed: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    sentences: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        self.skipped += 1
+        if len(self.sentences) < SHOWN:
+            self.sentences.append(sentence)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "users": self.users,
+            "values": dict(self.values),
+            "hashed": dict(self.hashed),
+            "skipped": self.skipped,
+            "skipped_first": self.sentences,
+            "understood": self.understood.as_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read; `hints` say which column has the user ids."""
+
+    mapped: Sequence[Mapped]
+    hints: Hints = Hints()
+    skip_invalid: bool = False
+
+
+def look(file: IO[bytes], reading: Reading, *, name: str = "") -> Found:
+    """Read a whole file and say what is in it; nothing is kept.
+
+    Raises InvalidTable, among these for a value that is none, unless such values are to be skipped.
+    """
+    with _opened(file, name, reading) as (table, found):
+        for _ in _people(table, found, reading, timezone.now()):
+            pass
+    return found
+
+
+def import_file(
+    workspace: str,
+    file: IO[bytes],
+    reading: Reading,
+    *,
+    name: str = "",
+    by: str = "",
+    step: Callable[[int], None] = lambda users: None,
+) -> tuple[ProfileImport, Found]:
+    """Keep what a file says of people, of whom later rows are later words.
+
+    The file is read twice, so that what is wrong is found before anything is kept. Raises InvalidTable as
+    `look`, and profiles.Refused. Killed in between, it has kept a part: the same file again does the rest.
+    """
+    rows = look(file, reading, name=name).users
+    file.seek(0)
+    # No row is of a later time than now.
+    began, changed = timezone.now() - rows * LATER, 0
+    with _opened(file, name, reading) as (table, found):
+        page: list[Said] = []
+        for said in _people(table, found, reading, began):
+            page.append(said)
+            if len(page) == PAGE:
+                changed += profiles.write(workspace, page)
+                step(found.users)
+                page = []
+        changed += profiles.write(workspace, page)
+    kept = ProfileImport.objects.create(
+        workspace=workspace,
+        source=name[:300],
+        columns={one.field: one.column for one in reading.mapped},
+        created_by=by,
+        users=found.users,
+        changed=changed,
+        hashed=found.hashed.total(),
+        skipped=found.skipped,
+    )
+    return kept, found
+
+
+@contextmanager
+def _opened(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[Table, Found]]:
+    with open_table(file, name=name, hints=reading.hints) as table:
+        yield table, Found(table.understood)
+
+
+def _people(table: Table, found: Found, reading: Reading, began: datetime) -> Iterator[Said]:
+    ids = table.column_of_ids()
+    columns = {one: table.column(one.column) for one in reading.mapped}
+    for page in table.pages([ids, *columns.values()]):
+        for index, row in enumerate(page.rows):
+            user_id = _user_of(page, index, row[ids])
+            cells = ((one, row[column]) for one, column in columns.items() if row[column].strip())
+            fields = _fields(cells, page.position(index), found, skip=reading.skip_invalid)
+            if fields:
+                found.users += 1
+                yield Said(user_id, fields, began + found.users * LATER)
+
+
+def _user_of(page: Page, index: int, cell: str) -> str:
+    try:
+        return check_user_id(cell)
+    except InvalidUserId as error:
+        raise InvalidTable(f"{page.position(index)}: the user id {error}.") from None
+
+
+def _fields(
+    cells: Iterable[tuple[Mapped, str]], position: str, found: Found, *, skip: bool
+) -> Mapping[str, Any]:
+    """Return what a row says. A field of several columns has a list of values."""
+    values: dict[str, list[Any]] = {}
+    for mapped, cell in cells:
+        try:
+            value = read_text(cell, mapped.type)
+        except InvalidValue as error:
+            shown = cell if len(cell) < 60 else f"{cell[:60]}…"
+            sentence = f"{position}: {mapped.field} {shown!r} {error}."
+            if not skip:
+                raise InvalidTable(f"{sentence} Nothing was kept.") from None
+            found.note(sentence)
+            continue
+        found.values[mapped.field] += 1
+        found.hashed[mapped.field] += is_hashed(mapped.type, value)
+        if value not in values.setdefault(mapped.field, []):
+            values[mapped.field].append(value)
+    return {name: several if len(several) > 1 else several[0] for name, several in values.items()}

@@ -1,0 +1,72 @@
+"""Profiles of people are the traits of a workspace (`people.profiles.Store`; the site ties them)."""
+
+from collections.abc import Sequence
+
+import orjson
+from django.db import transaction
+from django.utils import timezone
+
+from events.times import from_micros
+from people.profiles import Refused, Said, Value
+from receiving import traits
+from receiving.errors import ApiError
+from receiving.incoming import hand_on
+from receiving.models import RequestLog, Workspace
+from receiving.operations import GONE
+from receiving.shapes import BadField, Change
+
+# What stands in the request log in the place of an address: who follows a trait looks there for news.
+LOGGED_AS = "profiles"
+
+
+class Profiles:
+    """What is written goes the way of an identify call: to the event store, then to the traits."""
+
+    def workspaces(self) -> list[str]:
+        return list(Workspace.objects.order_by("slug").values_list("slug", flat=True))
+
+    def write(self, workspace: str, said: Sequence[Said]) -> int:
+        owner = _workspace(workspace)
+        try:
+            changes = traits.last_words([_change(one) for one in said])
+            hand_on(owner, [], [one.line for one in changes if one.line is not None])
+            with transaction.atomic():
+                changed = traits.write(owner, changes)
+                if changed:
+                    _log(owner, len(said), changed)
+            return changed
+        except BadField as error:
+            raise Refused(f"What is said of a user {error.phrase}.") from None
+        except ApiError as error:
+            raise Refused(error.message) from None
+
+    def of(self, workspace: str, user_id: str) -> dict[str, Value]:
+        return {
+            name: Value(orjson.loads(value), from_micros(time))
+            for name, value, time in traits.all_of(_workspace(workspace), user_id)
+        }
+
+
+def _change(said: Said) -> Change:
+    values = {name: GONE if value is None else value for name, value in said.fields.items()}
+    return traits.change_of(said.user_id, values, said.time)
+
+
+def _log(owner: Workspace, received: int, changed: int) -> None:
+    RequestLog.objects.create(
+        workspace=owner,
+        received_at=timezone.now(),
+        duration_ms=0,
+        method="IMPORT",
+        path=LOGGED_AS,
+        status=200,
+        received=received,
+        changed=changed,
+    )
+
+
+def _workspace(slug: str) -> Workspace:
+    found = Workspace.objects.filter(slug=slug).first()
+    if found is None:
+        raise Refused(f"There is no workspace {slug!r}.")
+    return found
