@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from cohorts import building, owner, pages, refresh, remove
@@ -20,6 +19,8 @@ from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, Upload
+from cohorts.row_actions import ACTIONS, PAGES
+from pagekit.actions import ActionsAdmin, Refused
 from pagekit.shown_if import shown_if
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
@@ -78,7 +79,10 @@ class NeedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Cohort)
-class CohortAdmin(ModelAdmin):
+class CohortAdmin(ActionsAdmin):
+    row_actions = ACTIONS
+    row_pages = PAGES
+    refusals = (Refused, refresh.RefreshError)
     list_display = ["name", "key", "source_kind", "show_size", "show_version", "published_at", "show_state"]
     list_filter = [NeedFilter, "source_kind"]
     search_fields = ["name", "key"]
@@ -192,11 +196,6 @@ class CohortAdmin(ModelAdmin):
             context |= pages.history_of(cohort)
             context["state"], context["state_in_words"] = state_of(cohort)
             context["state_tone"] = TONES[context["state"]]
-            context["cohort_number"] = str(cohort.pk)
-            follows = cohort.schedule_kind == ScheduleKind.CHANGES
-            context["send_when"] = "&schedule_kind=changes" if follows else ""
-            context["can_upload"] = request.user.has_perm("cohorts.add_upload")
-            context["can_calculate"] = request.user.has_perm("cohorts.change_cohortversion")
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
 
@@ -228,7 +227,6 @@ class CohortAdmin(ModelAdmin):
             on("previews/<int:preview_id>/", building.preview_page, "preview_page"),
             on("previews/<int:preview_id>/part/", building.preview_part, "preview_part"),
             at("why/", pages.why, "why", "view_cohort"),
-            at("refresh/", pages.refresh_now, "refresh_now", "change_cohortversion", "POST"),
             at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
             at("upload/look/", pages.upload_look, "upload_look", "add_upload", "POST"),
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
@@ -238,7 +236,6 @@ class CohortAdmin(ModelAdmin):
             at("members.csv", pages.export, "export", "view_cohort"),
             at("difference/", pages.difference, "difference", "view_cohort"),
             at("difference.csv", pages.difference_export, "difference_export", "view_cohort"),
-            at("versions/<int:number>/decide/", pages.decide, "decide", "change_cohortversion", "POST"),
         ]
         return [*mine, *super().get_urls()]
 

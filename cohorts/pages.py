@@ -27,7 +27,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from cohorts import asked, calculate, csv_export, importing, members, previewing, refresh
+from cohorts import calculate, csv_export, importing, members, previewing
 from cohorts.charts import charts_of
 from cohorts.choices import CALCULATED, SourceKind, UploadState
 from cohorts.definitions import parse
@@ -214,17 +214,6 @@ def _has(cohort: Cohort | None, user_id: str) -> bool:
     return bool(list(members.is_in_version(cohort.pk, cohort.version, [user_id])))
 
 
-def refresh_now(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
-    """Let the worker calculate the cohort at once: its schedule goes on afterwards."""
-    if asked.ask(cohort):
-        messages.success(
-            request, "The worker calculates the cohort now; load the page again to see the result."
-        )
-    else:
-        messages.warning(request, "This cohort is not calculated: its members are given to it.")
-    return _to(cohort)
-
-
 # --- versions -----------------------------------------------------------------------------------
 
 
@@ -280,23 +269,6 @@ def difference_export(admin: Admin, request: HttpRequest, cohort: Cohort) -> Htt
             after = moves[-1].user_id
 
     return _download(lines(), f"{cohort.key}-v{a}-to-v{b}.csv")
-
-
-def decide(admin: Admin, request: HttpRequest, cohort: Cohort, number: int) -> HttpResponseBase:
-    """Approve or refuse a held version, in the name of whoever pressed the button."""
-    approved = request.POST.get("decision") == "approve"
-    if not approved and request.POST.get("decision") != "refuse":
-        raise Http404("The decision is approve or refuse.")
-    try:
-        (refresh.approve if approved else refresh.refuse)(cohort.pk, number, by=request.user.get_username())
-    except refresh.RefreshError as error:
-        messages.error(request, str(error))
-        return _to(cohort)
-    outcome = "approved: it is published" if approved else "refused: the cohort stays as it is"
-    said = f"Version {number} {outcome}."
-    admin.log_change(request, cohort, said)
-    messages.success(request, said)
-    return _to(cohort)
 
 
 def _counts(cohort: Cohort, a: int, b: int) -> tuple[int, int] | None:

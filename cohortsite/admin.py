@@ -10,15 +10,9 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -26,6 +20,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from cohortsite import granting, second_factor, tokens
 from cohortsite.forms import ApiTokenForm
 from cohortsite.models import ApiToken
+from pagekit.actions import Action, ActionsAdmin, Page, Refused
 
 
 def is_superuser(request: HttpRequest) -> bool:
@@ -38,8 +33,28 @@ admin.site.unregister(Authenticator)
 admin.site.unregister(EmailAddress)
 
 
+def _remove_factor(user: User, by: str) -> str:
+    if not second_factor.remove(user):
+        raise Refused("There was none any more.")
+    return f"{user} logs in by password alone from now on."
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(DjangoUserAdmin, ActionsAdmin):  # type: ignore[type-arg]
+    row_actions = (
+        Action(
+            "remove-second-factor",
+            "Remove second factor",
+            "phonelink_erase",
+            _remove_factor,
+            second_factor.is_on,
+            question="Remove the second factor?",
+            consequence="For somebody who has lost both app and recovery codes. Their password alone "
+            "opens the account then, until they set it up again. Make sure that it is really they who ask.",
+            permission="auth.change_user",
+            variant="danger",
+        ),
+    )
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -62,9 +77,9 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         ("Role", {"fields": ("groups",)}),
     )
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.second_factor_view)
-        return [path("<int:pk>/second-factor/", view, name="auth_user_second_factor"), *super().get_urls()]
+    def may_do(self, request: HttpRequest, thing: Action | Page, row: User) -> bool:
+        """For one's own the password is asked, at the pages of the second factor: no session is enough."""
+        return row.pk != request.user.pk and self.has_change_permission(request, row)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Whoever may do more is out of reach: a new password for them would be theirs to log in with."""
@@ -104,32 +119,9 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         return bool(vars(user)["factor"])
 
     @admin.display(description="Second factor")
-    def second_factor(self, user: User) -> str | SafeString:
-        if not user.pk or not second_factor.is_on(user):
-            return "Off. Each person sets it up for themselves, in the menu at their name."
-        url = reverse("admin:auth_user_second_factor", args=[user.pk])
-        return format_html('On. <a class="cs-link" href="{}">Remove it …</a>', url)
-
-    def second_factor_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Ask, then remove the second factor of somebody who has lost it."""
-        user = get_object_or_404(User, pk=pk)
-        if not self.has_change_permission(request, user):
-            raise PermissionDenied
-        if user.pk == request.user.pk:
-            # There the password is asked for: a stolen session alone does not switch it off.
-            return HttpResponseRedirect(reverse("mfa_index"))
-        if request.method == "POST":
-            if second_factor.remove(user):
-                self.log_change(request, user, "Second factor removed.")
-                messages.success(request, f"{user}: logs in by password alone from now on.")
-            return HttpResponseRedirect(reverse("admin:auth_user_change", args=[pk]))
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "person": user}
-        return TemplateResponse(
-            request, "cohortsite/second_factor.html", context | {"title": "Remove second factor"}
-        )
-
-    class Media:
-        css = {"all": ("syncs/syncs.css",)}
+    def second_factor(self, user: User) -> str:
+        state = "On" if user.pk and second_factor.is_on(user) else "Off"
+        return f"{state}. Each person sets it up for themselves, in the menu at their name."
 
 
 @admin.register(Group)
@@ -160,10 +152,6 @@ class ApiTokenAdmin(ModelAdmin):
     list_display_links = None
     actions = ("revoke_selected",)
     search_fields = ("name", "prefix", "user__username")
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(require_POST(self.revoke_view))
-        return [path("<int:pk>/revoke/", view, name="cohortsite_apitoken_revoke"), *super().get_urls()]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return True
@@ -202,24 +190,14 @@ class ApiTokenAdmin(ModelAdmin):
             context["title"] = "Make an API token"
         return TemplateResponse(request, "cohortsite/token.html", context)
 
-    def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        token = get_object_or_404(ApiToken, pk=pk)
-        if not self.has_view_permission(request, token):
-            raise PermissionDenied
-        self._revoke(request, token)
-        return HttpResponseRedirect(reverse("admin:cohortsite_apitoken_changelist"))
-
     @admin.action(description="Revoke", permissions=["view"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         for token in queryset:
-            self._revoke(request, token)
-
-    def _revoke(self, request: HttpRequest, token: ApiToken) -> None:
-        if ApiToken.objects.revoke(token.pk):
-            self.log_change(request, token, "Revoked.")
-            messages.success(request, f"{token} is revoked: it is refused from now on.")
-        else:
-            messages.warning(request, f"{token} was revoked before.")
+            if ApiToken.objects.revoke(token.pk):
+                self.log_change(request, token, "Revoked.")
+                messages.success(request, f"{token} is revoked: it is refused from now on.")
+            else:
+                messages.warning(request, f"{token} was revoked before.")
 
     @display(description="Of", ordering="user__username")
     def owner(self, token: ApiToken) -> str:

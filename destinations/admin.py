@@ -1,5 +1,7 @@
 """Destinations in the admin: presets, the form, pause and resume, and the test request."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
@@ -8,14 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
-from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
-from unfold.forms import BaseDialogForm
+from unfold.decorators import display
 
 from destinations import try_out
-from destinations.forms import DestinationForm, GalleryForm, PauseForm, SideBySideForm, TestRequestForm
+from destinations.forms import DestinationForm, GalleryForm, SideBySideForm, TestRequestForm
 from destinations.models import LIST_FIELDS, PROPERTY_FIELDS, Destination
 from destinations.partners.folder import Partner
 from destinations.payloads import Operation
@@ -23,6 +23,7 @@ from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.side_by_side import side_by_side
 from destinations.transport import describe
+from pagekit.actions import Action, ActionsAdmin, Page, Refused
 from pagekit.shown_if import shown_if
 
 LISTS = ("list_id_from", "list_id_place", "given_lists", "find_path", "find_places")
@@ -54,6 +55,60 @@ def _needed_first(sets: Fieldsets, partner: Partner, obj: Destination | None) ->
     return [(title, options) for title, options in made if options["fields"]]
 
 
+# --- what is done with one -------------------------------------------------------------------------
+
+MAY_PAUSE, MAY_CHANGE = "destinations.pause_destination", "destinations.change_destination"
+
+
+def _pause(destination: Destination, by: str, reason: str) -> str:
+    if not Destination.objects.pause(destination.pk, f"{reason} ({by})"):
+        raise Refused("It was paused already.")
+    return f"{destination} is paused: {reason}"
+
+
+def _resume(destination: Destination, by: str) -> str:
+    if not Destination.objects.resume(destination.pk):
+        raise Refused("It was not paused.")
+    return f"{destination} is resumed: its syncs go on at their next turn."
+
+
+PAGES = (
+    Page(
+        "test-request",
+        "Send a test request",
+        "send",
+        "test_request",
+        permission=MAY_CHANGE,
+        methods=("GET", "HEAD", "POST"),
+    ),
+    Page("certify", "Certify", "verified", "certify", permission=MAY_CHANGE, methods=("GET", "HEAD", "POST")),
+)
+ACTIONS = (
+    Action(
+        "pause",
+        "Pause",
+        "pause",
+        _pause,
+        lambda destination: not destination.is_paused,
+        question="Pause this destination?",
+        consequence="Its syncs send nothing until somebody resumes it.",
+        text="Why",
+        permission=MAY_PAUSE,
+    ),
+    Action(
+        "resume",
+        "Resume",
+        "play_arrow",
+        _resume,
+        lambda destination: destination.is_paused,
+        question="Resume this destination?",
+        consequence="Its syncs go on at their next turn.",
+        permission=MAY_PAUSE,
+        variant="primary",
+    ),
+)
+
+
 class StateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
@@ -68,7 +123,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Destination)
-class DestinationAdmin(ModelAdmin):
+class DestinationAdmin(ActionsAdmin):
     form = DestinationForm
     change_form_template = "destinations/destination.html"
     list_display = ("label", "kind_label", "host", "state", "has_credential", "updated_at")
@@ -76,7 +131,8 @@ class DestinationAdmin(ModelAdmin):
     list_filter = (StateFilter, "kind", "preset")
     search_fields = ("name", "title", "base_url")
     actions = ("pause_selected", "resume_selected")
-    actions_detail = ("test_request", "certify", "pause", "resume")
+    row_actions = ACTIONS
+    row_pages = PAGES
     readonly_fields = ("paused_at", "pause_reason")
     warn_unsaved_form = True
     conditional_fields = {
@@ -215,64 +271,24 @@ class DestinationAdmin(ModelAdmin):
         elif columns := form.changed_columns():
             obj.save_fields(columns)
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """Offer to pause what sends, and to resume what is paused."""
-        destination = self.get_object(request, object_id)
-        other = "pause" if destination and destination.is_paused else "resume"
-        return [action for action in super().get_actions_detail(request, object_id) if action.path != other]
-
     @admin.action(description="Pause", permissions=["pause"])
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
-        done = [row for row in queryset if self._pause(request, row, "Paused from the list")]
-        messages.success(request, f"{len(done)} paused.")
+        self._each(request, queryset, "paused", lambda row, by: _pause(row, by, "Paused from the list"))
 
     @admin.action(description="Resume", permissions=["pause"])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
-        done = [row for row in queryset if self._resume(request, row)]
-        messages.success(request, f"{len(done)} resumed.")
+        self._each(request, queryset, "resumed", _resume)
 
-    @action(
-        description="Pause",
-        permissions=["pause"],
-        url_path="pause",
-        icon="pause",
-        dialog={
-            "title": "Pause this destination",
-            "description": "Its syncs send nothing until somebody resumes it.",
-            "form_class": PauseForm,
-            "form_submit_text": "Pause",
-        },
-    )
-    def pause(self, request: HttpRequest, form: PauseForm, object_id: str) -> HttpResponse:
-        destination = self.get_object(request, object_id)
-        if destination is None or not self._pause(request, destination, form.cleaned_data["reason"]):
-            messages.warning(request, "It was paused already.")
-        return self._back(object_id)
+    def _each(self, request: HttpRequest, rows: Any, done: str, perform: Callable[[Any, str], str]) -> None:
+        number = 0
+        for row in rows:
+            with suppress(Refused):
+                self.log_change(request, row, perform(row, request.user.get_username()))
+                number += 1
+        messages.success(request, f"{number} {done}.")
 
-    @action(
-        description="Resume",
-        permissions=["pause"],
-        url_path="resume",
-        icon="play_arrow",
-        dialog={
-            "title": "Resume this destination",
-            "description": "Its syncs go on at their next turn.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Resume",
-        },
-    )
-    def resume(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        destination = self.get_object(request, object_id)
-        if destination is None or not self._resume(request, destination):
-            messages.warning(request, "It was not paused.")
-        return self._back(object_id)
-
-    @action(description="Send a test request", permissions=["change"], url_path="test-request", icon="send")
-    def test_request(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def test_request(self, request: HttpRequest, destination: Destination) -> HttpResponse:
         """Show the request; send it only by POST, when the button to send was pressed."""
-        destination = self.get_object(request, object_id)
-        if destination is None:
-            return redirect("admin:destinations_destination_changelist")
         form = TestRequestForm(destination, data=request.POST or None)
         context = {
             **self.admin_site.each_context(request),
@@ -284,20 +300,16 @@ class DestinationAdmin(ModelAdmin):
         context |= self._try_out(request, destination, form)
         return TemplateResponse(request, "destinations/test_request.html", context)
 
-    @action(description="Certify", permissions=["change"], url_path="certify", icon="verified")
-    def certify(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def certify(self, request: HttpRequest, destination: Destination) -> HttpResponse:
         """Show what would be sent; by POST find out whether the partner speaks the protocol."""
         from destinations.certify import page  # here: what most pages need not load
 
-        destination = self.get_object(request, object_id)
-        if destination is None:
-            return redirect("admin:destinations_destination_changelist")
         if request.method == "POST" and "take" in request.POST:
             try:
                 messages.success(request, f"Saved: {page.take(request, destination)}.")
             except ValidationError as error:
                 messages.error(request, " ".join(error.messages))
-            return redirect("admin:destinations_destination_change", object_id)
+            return redirect("admin:destinations_destination_change", destination.pk)
         context = {
             **self.admin_site.each_context(request),
             "title": f"Certify {destination}",
@@ -329,23 +341,6 @@ class DestinationAdmin(ModelAdmin):
         outcome = try_out.send(endpoint, made)
         self.log_change(request, destination, f"Sent a test request: {values['operation']}.")
         return shown | {"outcome": outcome}
-
-    def _pause(self, request: HttpRequest, destination: Destination, reason: str) -> bool:
-        done = Destination.objects.pause(destination.pk, f"{reason} ({request.user})")
-        if done:
-            self.log_change(request, destination, f"Paused: {reason}")
-        return done
-
-    def _resume(self, request: HttpRequest, destination: Destination) -> bool:
-        done = Destination.objects.resume(destination.pk)
-        if done:
-            self.log_change(request, destination, "Resumed.")
-        return done
-
-    def _back(self, object_id: str) -> HttpResponse:
-        # Dialogs are sent by htmx, which takes the page to go to from this header.
-        url = reverse("admin:destinations_destination_change", args=[object_id])
-        return HttpResponse(headers={"HX-Redirect": url, "Refresh": f"0; url={url}"})
 
 
 def _problems_of_templates(form: DestinationForm) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 from django import forms
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminPasswordToggleWidget,
     UnfoldAdminSelectWidget,
@@ -192,10 +191,6 @@ class GalleryForm(forms.Form):
             if (not kind or partner.fields.get("kind", "list") == kind)
             and all(word in f"{slug} {partner.label} {partner.hint}".lower() for word in words)
         }
-
-
-class PauseForm(BaseDialogForm):
-    reason = forms.CharField(max_length=300, label="Why", widget=UnfoldAdminTextInputWidget())
 
 
 class SideBySideForm(forms.Form):

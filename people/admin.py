@@ -12,7 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from events.tables import InvalidTable
 from people import suppression
@@ -94,11 +94,11 @@ class SuppressionAdmin(ModelAdmin):
         context = {**self.admin_site.each_context(request), "opts": self.opts, "form": form}
         return TemplateResponse(request, "people/suppress.html", context | {"title": "Suppress people"})
 
-    @action(description="Take off the list", permissions=["lift"])
+    @admin.action(description="Take off the list", permissions=["lift"])
     def take_off(self, request: HttpRequest, queryset: QuerySet[Suppression]) -> None:
         self._lift(request, queryset, at_once=False)
 
-    @action(description="Take off the list, and send them at once", permissions=["lift"])
+    @admin.action(description="Take off the list, and send them at once", permissions=["lift"])
     def take_off_at_once(self, request: HttpRequest, queryset: QuerySet[Suppression]) -> None:
         self._lift(request, queryset, at_once=True)
 

@@ -6,10 +6,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import CASCADE, Count, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -17,12 +16,11 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter, RangeDateTimeFilter
-from unfold.decorators import action, display
-from unfold.forms import BaseDialogForm
+from unfold.decorators import display
 from unfold.utils import parse_datetime_str
 
+from pagekit.actions import Action, ActionsAdmin, But, Page, Person, Refused
 from pagekit.read_only import ReadOnlyAdmin
 from receiving import store
 from receiving.forms import ApiKeyForm, FindMemberForm, KnownUsersForm
@@ -38,16 +36,11 @@ BANNER_NAMES = 20
 OF_WORKSPACE = ("workspace", AutocompleteSelectFilter)
 
 
-def go_to(url: str) -> HttpResponse:
-    """Dialogs are sent by htmx, which takes the page to go to from this header."""
-    return HttpResponse(headers={"HX-Redirect": url, "Refresh": f"0; url={url}"})
-
-
 SIZES = ("max_body_bytes", "max_items", "max_lists", "max_traits")
 COUNTS = ("received", "changed", "ignored", "refused")
 
 
-class ReceivingAdmin(ModelAdmin):
+class ReceivingAdmin(ActionsAdmin):
     """Every page of the partner's side says when a workspace injects faults."""
 
     list_before_template = "receiving/fault_banner.html"
@@ -81,7 +74,16 @@ FAULTS = ("fault_delay_ms", "fault_429_percent", "fault_reset_percent", "fault_r
 class WorkspaceAdmin(ReceivingAdmin):
     list_display = ("slug", "lists_number", "keys_number", "users_taken", "rate", "state")
     search_fields = ("slug",)
-    actions_detail = ("upload_known_users",)
+    row_pages = (
+        Page(
+            "known-users",
+            "Upload known users",
+            "upload",
+            "upload_known_users",
+            permission="receiving.change_workspace",
+            methods=("GET", "HEAD", "POST"),
+        ),
+    )
     fieldsets = (
         (None, {"fields": ("slug", "known_users_only")}),
         (
@@ -169,11 +171,7 @@ class WorkspaceAdmin(ReceivingAdmin):
     def state(self, workspace: Workspace) -> str:
         return "Injects faults" if workspace.injects_faults else "Normal"
 
-    @action(description="Upload known users", permissions=["change"], url_path="known-users", icon="upload")
-    def upload_known_users(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        workspace = self.get_object(request, object_id)
-        if workspace is None:
-            raise Http404
+    def upload_known_users(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
         form = KnownUsersForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
             ids = form.cleaned_data["file"]
@@ -183,7 +181,7 @@ class WorkspaceAdmin(ReceivingAdmin):
             )
             self.log_change(request, workspace, f"Uploaded {len(ids)} known users, {new} of them new.")
             messages.success(request, f"{new:,} users became known; {len(ids) - new:,} were known before.")
-            return go_to(reverse("admin:receiving_workspace_change", args=[object_id]))
+            return redirect(self.page_url(workspace))
         return self.page(request, "receiving/upload.html", title=f"Known users of {workspace}", form=form)
 
 
@@ -210,6 +208,12 @@ class KeyStateFilter(admin.SimpleListFilter):
         return queryset
 
 
+def _revoke(key: ApiKey, by: str) -> str:
+    if not revoke(key):
+        raise Refused("The key was revoked already.")
+    return "The key is revoked."
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReceivingAdmin):
     list_display = ("label", "workspace", "begins", "state", "last_used_at", "expires_at", "created_at")
@@ -221,7 +225,19 @@ class ApiKeyAdmin(ReceivingAdmin):
     search_fields = ("name", "prefix", "workspace__slug")
     form = ApiKeyForm
     fields: Any = ("workspace", "name", "app_id", "expires_at", "write_only", "origins")
-    actions_detail = ("revoke_key",)
+    row_actions = (
+        Action(
+            "revoke",
+            "Revoke",
+            "block",
+            _revoke,
+            lambda key: key.revoked_at is None,
+            question="Revoke this key?",
+            consequence="Calls with it are answered with 401 from now on. This cannot be undone.",
+            permission="receiving.revoke_apikey",
+            variant="danger",
+        ),
+    )
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         shown = ("begins", "created_at", "last_used_at", "revoked_at") if obj else ()
@@ -234,10 +250,6 @@ class ApiKeyAdmin(ReceivingAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         """Keys are revoked and kept: the request log names them."""
         return False
-
-    def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        """A method and not the permission's name: unfold looks names up in the database at start."""
-        return request.user.has_perm("receiving.revoke_apikey")
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
@@ -280,31 +292,19 @@ class ApiKeyAdmin(ReceivingAdmin):
         expired = key.expires_at is not None and key.expires_at <= timezone.now()
         return "Expired" if expired else "Active"
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        offered: list[Any] = super().get_actions_detail(request, object_id)
-        active = ApiKey.objects.filter(pk=object_id, revoked_at=None).exists()
-        return offered if active else []
 
-    @action(
-        description="Revoke",
-        permissions=["revoke"],
-        url_path="revoke",
-        icon="block",
-        dialog={
-            "title": "Revoke this key",
-            "description": "Calls with it are answered with 401 from now on. This cannot be undone.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Revoke",
-        },
-    )
-    def revoke_key(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        key = ApiKey.objects.get(pk=object_id)
-        if revoke(key):
-            self.log_change(request, key, "Revoked.")
-            messages.success(request, "The key is revoked.")
-        else:
-            messages.warning(request, "The key was revoked already.")
-        return go_to(reverse("admin:receiving_apikey_change", args=[object_id]))
+def _size(found: List) -> str:
+    number = members_of_set(found.member_set_id).count()
+    return "1 member" if number == 1 else f"{number:,} members"
+
+
+def _empty(found: List, by: str) -> str:
+    return f"{store.drain_list(found):,} members were taken off."
+
+
+def _delete(found: List, by: str) -> str:
+    gone = store.delete_list(found.workspace, str(found.pk))
+    return f"The list and its {gone:,} members are deleted."
 
 
 @admin.register(List)
@@ -316,18 +316,41 @@ class ListAdmin(ReadOnlyAdmin, ReceivingAdmin):
     search_fields = ("name", "=id")
     list_per_page = 25
     fields = ("name", "number", "workspace", "size", "created_at")
-    actions_detail = ("send_on", "show_members", "download_members", "empty_list", "delete_list")
+    row_pages = (
+        Page("send-on", "Send it on", "forward", "send_on", permission="cohorts.add_cohort"),
+        Page("members", "Members", "group", "show_members"),
+        Page("members.csv", "Download members", "download", "download_members"),
+    )
+    row_actions = (
+        Action(
+            "empty",
+            "Empty",
+            "mop",
+            _empty,
+            question="Empty this list?",
+            consequence=lambda found: (
+                f"All {_size(found)} are taken off at once. The list stays, with its id."
+            ),
+            permission="receiving.drain_list",
+            variant="danger",
+        ),
+        Action(
+            "delete",
+            "Delete",
+            "delete",
+            _delete,
+            question="Delete this list?",
+            consequence=lambda found: (
+                f"Its {_size(found)} are taken off, and a sender that adds to it is told that it is gone."
+            ),
+            permission="receiving.drain_list",
+            variant="danger",
+            deletes=True,
+        ),
+    )
 
-    def has_drain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("receiving.drain_list")
-
-    def has_send_on_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("cohorts.add_cohort")
-
-    @action(description="Send it on", permissions=["send_on"], url_path="send-on", icon="forward")
-    def send_on(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def send_on(self, request: HttpRequest, found: List) -> HttpResponse:
         """Begin a cohort that follows this list, so that it can be sent to partners."""
-        found = self._list(request, object_id)
         name = found.name.removeprefix("[Amplitude] ")[:200]
         filled = {
             "name": name,
@@ -347,10 +370,8 @@ class ListAdmin(ReadOnlyAdmin, ReceivingAdmin):
     def size(self, found: List) -> str:
         return f"{members_of_set(found.member_set_id).count():,}"
 
-    @action(description="Members", permissions=["view"], url_path="members", icon="group")
-    def show_members(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def show_members(self, request: HttpRequest, found: List) -> HttpResponse:
         """A page of the members in order, beginning at a user id."""
-        found = self._list(request, object_id)
         form = FindMemberForm(request.GET or None)
         begin = form.cleaned_data["user_id"].replace("\x00", "") if form.is_valid() else ""
         page = members_of_set(found.member_set_id).page_from(begin, MEMBERS_SHOWN + 1)
@@ -360,48 +381,10 @@ class ListAdmin(ReadOnlyAdmin, ReceivingAdmin):
             size=members_of_set(found.member_set_id).count(),
         )  # fmt: skip
 
-    @action(description="Download members", permissions=["view"], url_path="members.csv", icon="download")
-    def download_members(self, request: HttpRequest, object_id: str) -> StreamingHttpResponse:
-        found = self._list(request, object_id)
+    def download_members(self, request: HttpRequest, found: List) -> StreamingHttpResponse:
         reply = csv_of(members_of_set(found.member_set_id), for_spreadsheet=True)
         reply.headers["Content-Disposition"] = f'attachment; filename="list-{found.pk}.csv"'
         return reply
-
-    @action(
-        description="Empty", permissions=["drain"], url_path="empty", icon="mop",
-        dialog={
-            "title": "Empty this list",
-            "description": "All members are taken off at once. The list stays, with its id.",
-            "form_class": BaseDialogForm, "form_submit_text": "Empty",
-        },
-    )  # fmt: skip
-    def empty_list(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        found = self._list(request, object_id)
-        gone = store.drain_list(found)
-        self.log_change(request, found, f"Emptied: {gone} members.")
-        messages.success(request, f"{gone:,} members were taken off.")
-        return go_to(reverse("admin:receiving_list_change", args=[object_id]))
-
-    @action(
-        description="Delete", permissions=["drain"], url_path="drop", icon="delete",
-        dialog={
-            "title": "Delete this list",
-            "description": "Its members are taken off, and a sender that adds to it is told that it is gone.",
-            "form_class": BaseDialogForm, "form_submit_text": "Delete",
-        },
-    )  # fmt: skip
-    def delete_list(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        found = self._list(request, object_id)
-        self.log_deletions(request, List.objects.filter(pk=found.pk))
-        gone = store.delete_list(found.workspace, str(found.pk))
-        messages.success(request, f"The list and its {gone:,} members are deleted.")
-        return go_to(reverse("admin:receiving_list_changelist"))
-
-    def _list(self, request: HttpRequest, object_id: str) -> List:
-        found: List | None = self.get_object(request, object_id)
-        if found is None:
-            raise Http404
-        return found
 
 
 class TimeRangeFilter(RangeDateTimeFilter):
@@ -434,6 +417,12 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.filter(status=int(value)) if value.isdigit() else queryset
 
 
+def _replay(entry: RequestLog, by: Person) -> str:
+    outcome = replay(entry, by.address)
+    said = f"Replayed: {outcome.status} {json.dumps(outcome.reply)[:500]}"
+    return said if outcome.status == 200 else But(said)
+
+
 @admin.register(RequestLog)
 class RequestLogAdmin(ReadOnlyAdmin, ReceivingAdmin):
     list_display = ("received_at", "workspace", "key_name", "call", "outcome", "received", "changed", "took")
@@ -449,7 +438,19 @@ class RequestLogAdmin(ReadOnlyAdmin, ReceivingAdmin):
     # As bytes, not folded to upper case: that takes longer than all the rest of the page.
     search_fields = ("path__contains", "=list_number", "code__contains", "key__prefix__startswith")
     search_help_text = "Address, list id, error code or the beginning of a key."
-    actions_detail = ("download_body", "replay_request")
+    row_pages = (Page("body", "Download body", "download", "download_body", offered=can_replay),)
+    row_actions = (
+        Action(
+            "replay",
+            "Replay",
+            "replay",
+            _replay,
+            can_replay,
+            question="Replay this request?",
+            consequence="It is applied again as it was sent, even if its message ids were seen before.",
+            permission="receiving.replay_requestlog",
+        ),
+    )
     fieldsets = (
         (
             None,
@@ -487,9 +488,6 @@ class RequestLogAdmin(ReadOnlyAdmin, ReceivingAdmin):
         found: QuerySet[RequestLog] = super().get_queryset(request)
         return found.defer("body", "receipt")
 
-    def has_replay_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        return request.user.has_perm("receiving.replay_requestlog")
-
     @display(description="Call", ordering="path")
     def call(self, entry: RequestLog) -> str:
         return f"{entry.method} {entry.path}"
@@ -519,43 +517,12 @@ class RequestLogAdmin(ReadOnlyAdmin, ReceivingAdmin):
             '<pre class="whitespace-pre-wrap break-all">{}</pre>', entry.body_head or "no body"
         )
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        offered: list[Any] = super().get_actions_detail(request, object_id)
-        entry = RequestLog.objects.filter(pk=object_id).first()
-        return offered if entry is not None and can_replay(entry) else []
-
-    @action(description="Download body", permissions=["view"], url_path="body", icon="download")
-    def download_body(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        entry = self._entry(object_id)
+    def download_body(self, request: HttpRequest, entry: RequestLog) -> HttpResponse:
         return HttpResponse(
             body_of(entry),
             content_type="application/octet-stream",
             headers={"Content-Disposition": f'attachment; filename="request-{entry.pk}.json"'},
         )
-
-    @action(
-        description="Replay", permissions=["replay"], url_path="replay", icon="replay",
-        dialog={
-            "title": "Replay this request",
-            "description": "It is applied again as it was sent, even if its message ids were seen before.",
-            "form_class": BaseDialogForm, "form_submit_text": "Replay",
-        },
-    )  # fmt: skip
-    def replay_request(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
-        entry = self._entry(object_id)
-        if not can_replay(entry):
-            raise PermissionDenied
-        outcome = replay(entry, request.META.get("REMOTE_ADDR", ""))
-        self.log_change(request, entry, f"Replayed: {outcome.status}.")
-        level = messages.SUCCESS if outcome.status == 200 else messages.WARNING
-        messages.add_message(request, level, f"Replayed: {outcome.status} {json.dumps(outcome.reply)[:500]}")
-        return go_to(reverse("admin:receiving_requestlog_change", args=[object_id]))
-
-    def _entry(self, object_id: str) -> RequestLog:
-        entry = RequestLog.objects.select_related("workspace", "key").filter(pk=object_id).first()
-        if entry is None:
-            raise Http404
-        return entry
 
 
 @admin.register(BodySearch)

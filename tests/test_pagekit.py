@@ -1,6 +1,7 @@
 """What every app's admin pages are made with, and that no app has another way."""
 
 import ast
+import re
 
 import pytest
 
@@ -8,6 +9,11 @@ from pagekit.shown_if import shown_if
 from tests.test_docs import ROOT, files
 
 pytestmark = pytest.mark.once
+# unfold's decorator and its lists of actions, and addresses for htmx to go to.
+OTHER_ACTIONS = re.compile(
+    r"unfold\.decorators import [^\n]*\baction\b|\bactions_(?:detail|row|list|submit_line)\b"
+    r"|HX-Redirect|BaseDialogForm"
+)
 FORBIDDEN_BY_READ_ONLY = {"has_add_permission", "has_change_permission", "has_delete_permission"}
 
 
@@ -43,3 +49,13 @@ def test_there_is_one_read_only_admin_and_one_way_to_show_a_field() -> None:
                 read_only.append(node.name)
     assert read_only == ["ReadOnlyAdmin"]
     assert expressions == ["pagekit/shown_if.py"]
+
+
+def test_what_is_done_with_a_row_is_an_action_of_pagekit_and_nothing_else() -> None:
+    """Of several rows at once, it is an action of Django's list."""
+    others = [
+        str(path.relative_to(ROOT))
+        for path in files()
+        if path.suffix == ".py" and "tests" not in path.parts and OTHER_ACTIONS.search(path.read_text())
+    ]
+    assert others == []

@@ -359,15 +359,15 @@ def test_a_held_version_shows_what_it_would_do_and_is_decided_by_name(admin, coh
         number = refresh.replace(cohort.pk, [], source="nightly").number
         text = text_of(admin.get(at("difference", cohort)))
         assert "It would empty the cohort: all 2 users would leave. 0 would enter, 2 would leave" in text
-        assert admin.post(at("decide", cohort, number), {"decision": "maybe"}).status_code == 404
-        assert f"Version {number} {decision}" in follow(
-            admin, admin.post(at("decide", cohort, number), {"decision": decision})
-        )
+        url = at("cohort_do", cohort, decision)
+        assert "instead of 2: 0 enter, 2 leave" in text_of(admin.get(at("cohort_do", cohort, "approve")))
+        assert "not possible any more" in follow(admin, admin.post(url, {"seen": number - 1}))
+        assert f"Version {number} {decision}" in follow(admin, admin.post(url, {"seen": number}))
         assert cohort.versions.get(number=number).decided_by == "ann"
     cohort.refresh_from_db()
     assert (cohort.version, cohort.size, cohort.held_number) == (number, 0, None)
-    text = follow(admin, admin.post(at("decide", cohort, number), {"decision": "refuse"}))
-    assert f"Version {number} is no longer held" in text
+    text = follow(admin, admin.post(at("cohort_do", cohort, "refuse"), {"seen": number}))
+    assert "not possible any more" in text
 
 
 # --- deleting -----------------------------------------------------------------------------------
@@ -421,7 +421,7 @@ def test_a_viewer_reads_and_changes_nothing(viewer, cohort):
     assert viewer.get(at("upload", cohort)).status_code == 403
     assert give(viewer, cohort, b"a\n").status_code == 403
     assert viewer.post(at("upload_again", cohort, upload.pk)).status_code == 403
-    assert viewer.post(at("decide", cohort, 2), {"decision": "approve"}).status_code == 403
+    assert viewer.post(at("cohort_do", cohort, "approve"), {"seen": 2}).status_code == 403
     assert viewer.post(at("cohort_delete", cohort), {"post": "yes"}).status_code == 403
     cohort.refresh_from_db()
     assert (cohort.version, cohort.held_number) == (1, 2)
@@ -435,7 +435,6 @@ def test_a_stranger_is_asked_who_they_are(client, cohort):
 
 def test_pages_that_change_something_take_no_get(admin, cohort):
     upload = Upload.objects.create(cohort=cohort, original_name="x", state="failed")
-    assert admin.get(at("decide", cohort, 1)).status_code == 405
     assert admin.get(at("upload_again", cohort, upload.pk)).status_code == 405
 
 
@@ -450,7 +449,7 @@ def test_a_new_cohort_leads_to_what_gives_it_members(admin):
 
 def test_a_calculated_cohort_can_be_calculated_now_by_who_may_change_it(admin):
     made = make_cohort(source_kind="query", query_database="shop", query_sql="SELECT 1")
-    assert at("refresh_now", made) in admin.get(at("cohort_change", made)).content.decode()
+    assert at("cohort_do", made, "calculate") in admin.get(at("cohort_change", made)).content.decode()
 
 
 def test_who_may_not_upload_is_not_offered_to_try_again(viewer, cohort):

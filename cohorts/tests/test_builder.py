@@ -299,7 +299,7 @@ def test_saving_the_form_leaves_what_a_refresh_wrote(editor: Client) -> None:
 def test_a_button_lets_the_worker_calculate_at_once(editor: Client) -> None:
     did("u1", "cart")
     made = Cohort.objects.create(key="c", name="C", source_kind="behavioral", definition=LEFT)
-    editor.post(reverse("admin:cohorts_refresh_now", args=[made.pk]))
+    editor.post(reverse("admin:cohorts_cohort_do", args=[made.pk, "calculate"]))
     calculate.calculate_due(timezone.now())
     made.refresh_from_db()
     assert (made.version, made.size, made.next_due_at) == (1, 1, None)

@@ -45,8 +45,8 @@ def test_an_administrator_makes_nobody_a_superuser(client, ada):
 
 def test_an_administrator_changes_no_superuser_and_no_password_of_one(client):
     root = User.objects.create_superuser("root", password="y")
-    for page in ("change", "password", "delete", "../../second-factor"):
-        url = f"/admin/auth/user/{root.pk}/{page}/".replace(f"{root.pk}/../../", f"{root.pk}/")
+    for page in ("change", "password", "delete", "../do/remove-second-factor"):
+        url = f"/admin/auth/user/{root.pk}/{page}/".replace("../", "")
         body = {"password1": "long-enough-1", "password2": "long-enough-1", "post": "yes"}
         assert client.post(url, body).status_code == 403, url
     root.refresh_from_db()

@@ -83,7 +83,7 @@ def test_a_person_makes_a_token_sees_it_once_and_revokes_it(ann):
     for url in ("/admin/cohortsite/apitoken/", f"/admin/cohortsite/apitoken/{token.pk}/change/"):
         shown = client.get(url).content.decode()
         assert text not in shown and token.sha256 not in shown
-    client.post(f"/admin/cohortsite/apitoken/{token.pk}/revoke/")
+    client.post("/admin/cohortsite/apitoken/", {"action": "revoke_selected", "_selected_action": token.pk})
     assert get(text).status_code == 401
 
 

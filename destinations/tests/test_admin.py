@@ -25,9 +25,9 @@ def destination() -> Destination:
 
 
 def change_url(destination: Destination, page: str = "change") -> str:
-    name = page if page == "change" else f"destinations_destination_{page}"
-    prefix = "admin:destinations_destination_" if page == "change" else "admin:"
-    return reverse(prefix + name, args=[destination.pk])
+    if page in ("pause", "resume"):
+        return reverse("admin:destinations_destination_do", args=[destination.pk, page])
+    return reverse(f"admin:destinations_destination_{page}", args=[destination.pk])
 
 
 class FormReader(HTMLParser):
@@ -219,15 +219,16 @@ def test_the_list_shows_what_a_person_looks_for(admin_client, destination):
 def test_pause_and_resume_ask_and_are_logged_with_a_name(admin_client, destination):
     assert "Why" in admin_client.get(change_url(destination, "pause")).content.decode()
     assert not Destination.objects.get().is_paused, "nothing happens on GET"
-    admin_client.post(change_url(destination, "pause"), {"_form_submitted": "on", "reason": "they move"})
+    admin_client.post(change_url(destination, "pause"), {"text": "they move"})
     assert Destination.objects.get().pause_reason == "they move (admin)"
     admin_client.get(change_url(destination, "resume"))
     assert Destination.objects.get().is_paused
-    response = admin_client.post(change_url(destination, "resume"), {"_form_submitted": "on"})
-    assert response["HX-Redirect"] == change_url(destination)
+    response = admin_client.post(change_url(destination, "resume"))
+    assert response.url == change_url(destination)
     assert not Destination.objects.get().is_paused
     log = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
-    assert log == ["Paused: they move", "Resumed."]
+    resumed = "Resume: acme is resumed: its syncs go on at their next turn."
+    assert log == ["Pause: acme is paused: they move", resumed]
 
 
 @pytest.mark.parametrize(("action", "paused"), [("pause_selected", True), ("resume_selected", False)])
@@ -317,7 +318,7 @@ def test_an_unreadable_credential_is_reported_on_the_test_page(admin_client, des
 @pytest.mark.parametrize("pk", ["999999", "abc"])
 def test_a_destination_that_is_not_there_is_no_server_error(admin_client, page, pk):
     url = change_url(Destination(pk=1), page).replace("/1/", f"/{pk}/")
-    data = {"_form_submitted": "on", "reason": "why", "send": "1"}
+    data = {"text": "why", "send": "1"}
     assert admin_client.get(url).status_code < 500
     assert admin_client.post(url, data).status_code < 500
 
@@ -332,7 +333,7 @@ def test_a_viewer_may_look_and_neither_send_nor_pause(client, destination, djang
     assert page.status_code == 200
     assert KEY not in page.content.decode() and destination.credential.token not in page.content.decode()
     for name in ("test_request", "pause", "resume"):
-        assert client.post(change_url(destination, name), {"_form_submitted": "on"}).status_code == 403
+        assert client.post(change_url(destination, name), {"text": "why"}).status_code == 403
     assert client.get(ADD).status_code in (302, 403)
 
 

@@ -88,13 +88,13 @@ def test_a_new_key_is_shown_once_and_in_no_cookie(admin_client: Client, workspac
 
 def test_a_key_is_revoked_by_those_with_the_right(admin_client: Client, workspace: Workspace):
     key, text = create_key(workspace)
-    url = reverse("admin:receiving_apikey_revoke_key", args=[key.pk])
+    url = reverse("admin:receiving_apikey_do", args=[key.pk, "revoke"])
     clerk = someone_with("view_apikey", "change_apikey")
-    assert clerk.post(url, {"_form_submitted": "on"}).status_code == 403
+    assert clerk.post(url).status_code == 403
     assert admin_client.get(url).status_code == 200
     key.refresh_from_db()
     assert key.revoked_at is None
-    admin_client.post(url, {"_form_submitted": "on"})
+    admin_client.post(url)
     reply = Client().get("/lists", headers={"Authorization": f"Bearer {text}"})
     assert reply.status_code == 401
 
@@ -123,7 +123,7 @@ def test_faults_are_set_by_those_with_the_right_and_shown_on_every_page(
 
 
 def test_known_users_are_uploaded(admin_client: Client, workspace: Workspace):
-    url = reverse("admin:receiving_workspace_upload_known_users", args=[workspace.pk])
+    url = reverse("admin:receiving_workspace_known_users", args=[workspace.pk])
     assert 'enctype="multipart/form-data"' in admin_client.get(url).content.decode()
     file = SimpleUploadedFile("ids.txt", "\ufeffa\r\nb\n\na\nZoë\n".encode())
     admin_client.post(url, {"file": file})
@@ -135,47 +135,47 @@ def test_known_users_are_uploaded(admin_client: Client, workspace: Workspace):
 
 
 def test_members_are_paged_and_downloaded(admin_client: Client, found: List):
-    first = page(admin_client, "list_show_members", found.pk)
+    first = page(admin_client, "list_members", found.pk)
     assert (
         "user-000" in first
         and "user-100" not in first.split("Next page")[0].split("<ol")[1].split("</ol>")[0]
     )
-    url = reverse("admin:receiving_list_show_members", args=[found.pk])
+    url = reverse("admin:receiving_list_members", args=[found.pk])
     assert "user-240" in admin_client.get(url, {"user_id": "user-200"}).content.decode()
     assert "Nobody is on this list from there on" in admin_client.get(url, {"user_id": "z"}).content.decode()
-    csv = admin_client.get(reverse("admin:receiving_list_download_members", args=[found.pk]))
+    csv = admin_client.get(reverse("admin:receiving_list_members_csv", args=[found.pk]))
     content = b"".join(csv.streaming_content)  # type: ignore[attr-defined]
     assert content.count(b"\r\n") == 251
 
 
 def test_a_list_that_people_download_has_no_formulas(admin_client: Client, found: List):
     store.add_members(found.member_set_id, ["=1+1", "@x", "plain"])
-    csv = admin_client.get(reverse("admin:receiving_list_download_members", args=[found.pk]))
+    csv = admin_client.get(reverse("admin:receiving_list_members_csv", args=[found.pk]))
     content = b"".join(csv.streaming_content)  # type: ignore[attr-defined]
     assert b'"\'=1+1"\r\n' in content and b'"\'@x"' in content and b'"plain"' in content
 
 
 def test_a_list_is_emptied_and_deleted_by_those_with_the_right(admin_client: Client, found: List):
-    empty = reverse("admin:receiving_list_empty_list", args=[found.pk])
-    delete = reverse("admin:receiving_list_delete_list", args=[found.pk])
+    empty = reverse("admin:receiving_list_do", args=[found.pk, "empty"])
+    delete = reverse("admin:receiving_list_do", args=[found.pk, "delete"])
     clerk = someone_with("view_list", "delete_list", "change_list")
     for url in (empty, delete):
-        assert clerk.post(url, {"_form_submitted": "on"}).status_code == 403
+        assert clerk.post(url).status_code == 403
     assert ListMember.objects.count() == 250
     admin_client.get(empty)
     assert ListMember.objects.count() == 250
-    admin_client.post(empty, {"_form_submitted": "on"})
+    admin_client.post(empty)
     assert (List.objects.count(), ListMember.objects.count()) == (1, 0)
-    admin_client.post(delete, {"_form_submitted": "on"})
+    admin_client.post(delete)
     assert List.objects.count() == 0
 
 
 def test_a_request_is_replayed_by_those_with_the_right(admin_client: Client, entry: RequestLog):
-    url = reverse("admin:receiving_requestlog_replay_request", args=[entry.pk])
+    url = reverse("admin:receiving_requestlog_do", args=[entry.pk, "replay"])
     clerk = someone_with("view_requestlog", "change_requestlog")
-    assert clerk.post(url, {"_form_submitted": "on"}).status_code == 403
+    assert clerk.post(url).status_code == 403
     ListMember.objects.filter(set_id__gt=0).delete()
-    admin_client.post(url, {"_form_submitted": "on"})
+    admin_client.post(url)
     assert ListMember.objects.count() == 1
     shown = page(admin_client, "requestlog_change", RequestLog.objects.order_by("-pk")[0].pk)
     assert f"request {entry.pk}" in shown
@@ -184,7 +184,7 @@ def test_a_request_is_replayed_by_those_with_the_right(admin_client: Client, ent
 def test_the_log_escapes_what_partners_sent(admin_client: Client, entry: RequestLog):
     shown = page(admin_client, "requestlog_change", entry.pk)
     assert "<script>alert" not in shown and "&lt;script&gt;alert" in shown
-    body = admin_client.get(reverse("admin:receiving_requestlog_download_body", args=[entry.pk]))
+    body = admin_client.get(reverse("admin:receiving_requestlog_body", args=[entry.pk]))
     assert b"<script>" in body.content
     assert body.headers["Content-Type"] == "application/octet-stream"
 

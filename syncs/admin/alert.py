@@ -12,7 +12,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from syncs.admin import columns
-from syncs.admin.actions import HistoryAdmin
+from syncs.admin.history import HistoryAdmin
 from syncs.alerts import TRIES
 from syncs.models import Alert
 from syncs.status.state import Tone
@@ -26,9 +26,6 @@ class AlertAdmin(HistoryAdmin):
     list_fullwidth = True
     list_per_page = 50
     ordering = ("-pk",)
-
-    class Media:
-        css = {"all": ("syncs/syncs.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         found: QuerySet[Alert] = super().get_queryset(request)

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from syncs.admin import columns
-from syncs.admin.actions import Action, HistoryAdmin
+from syncs.admin.history import HistoryAdmin, RunAction
 from syncs.choices import OPEN_RUNS
 from syncs.lifecycle import CannotRun
 from syncs.models import Driver, Run
@@ -32,7 +32,7 @@ def _forget_size(driver: Driver, by: str) -> str:
 
 
 ACTIONS = (
-    Action(
+    RunAction(
         "try-now",
         "Try again now",
         "play_arrow",
@@ -40,7 +40,7 @@ ACTIONS = (
         lambda driver: driver.next_at is not None,
         variant="primary",
     ),
-    Action(
+    RunAction(
         "forget-size",
         "Forget the learned batch size",
         "ink_eraser",
@@ -59,9 +59,6 @@ class DriverAdmin(HistoryAdmin):
     search_fields = ("destination__name", "destination__title")
     search_help_text = "Destination"
     ordering = ("destination__name",)
-
-    class Media:
-        css = {"all": ("syncs/syncs.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Driver]:
         found: QuerySet[Driver] = super().get_queryset(request)

@@ -14,7 +14,7 @@ from unfold.decorators import display
 from events.user_ids import InvalidUserId, check_user_id
 from syncs import rejected_csv
 from syncs.admin import columns
-from syncs.admin.actions import Action, HistoryAdmin
+from syncs.admin.history import HistoryAdmin, RunAction
 from syncs.choices import RejectionKind, RejectionState
 from syncs.lifecycle import CannotRun
 from syncs.models import Rejection, Sync
@@ -36,8 +36,8 @@ def _dismiss(rejection: Rejection, by: str) -> str:
 
 
 ACTIONS = (
-    Action("retry", "Try again at the next run", "refresh", _retry, variant="primary"),
-    Action("dismiss", "Dismiss", "do_not_disturb_on", _dismiss, lambda row: row.state != "dismissed"),
+    RunAction("retry", "Try again at the next run", "refresh", _retry, variant="primary"),
+    RunAction("dismiss", "Dismiss", "do_not_disturb_on", _dismiss, lambda row: row.state != "dismissed"),
 )
 
 
@@ -87,9 +87,6 @@ class RejectionAdmin(HistoryAdmin):
     search_fields = ("user_id",)
     search_help_text = "A user id, exactly"
     actions = ("retry_selected", "dismiss_selected")
-
-    class Media:
-        css = {"all": ("syncs/syncs.css",)}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.download_view)

@@ -18,9 +18,10 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from cohorts import members
+from pagekit.actions import But
 from syncs import lifecycle
 from syncs.admin import columns
-from syncs.admin.actions import Action, But, HistoryAdmin
+from syncs.admin.history import HistoryAdmin, RunAction
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, BatchState, RunMode, RunState, Step, Trigger
 from syncs.models import Batch, Driver, Run
 from syncs.plan import Plan
@@ -100,7 +101,7 @@ def _may_go_on(run: Run) -> bool:
 
 
 ACTIONS = (
-    Action(
+    RunAction(
         "approve",
         "Approve",
         "check",
@@ -110,7 +111,7 @@ ACTIONS = (
         consequence=would_do,
         variant="primary",
     ),
-    Action(
+    RunAction(
         "refuse",
         "Refuse",
         "block",
@@ -122,7 +123,7 @@ ACTIONS = (
         ),
         variant="danger",
     ),
-    Action(
+    RunAction(
         "resume",
         "Resume",
         "play_arrow",
@@ -130,7 +131,7 @@ ACTIONS = (
         lambda run: run.state == RunState.FAILED and _may_go_on(run),
         variant="primary",
     ),
-    Action(
+    RunAction(
         "try-now",
         "Try again now",
         "play_arrow",
@@ -138,7 +139,7 @@ ACTIONS = (
         lambda run: run.state == RunState.PARKED,
         variant="primary",
     ),
-    Action(
+    RunAction(
         "cancel",
         "Cancel",
         "stop",
@@ -193,9 +194,6 @@ class RunAdmin(HistoryAdmin):
     list_before_template = "syncs/runs_before.html"
     search_fields = ("sync__cohort__name", "sync__cohort__key", "sync__destination__name")
     search_help_text = "Cohort or destination"
-
-    class Media:
-        css = {"all": ("syncs/syncs.css",)}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet, Subquery
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -22,13 +22,13 @@ from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
+from pagekit.actions import ActionsAdmin, Page, Refused
 from pagekit.shown_if import shown_if
 from syncs import lifecycle
 from syncs.admin import columns
-from syncs.admin.actions import ActionsAdmin
 from syncs.admin.chart import chart_of
 from syncs.admin.forms import LongSelect, SyncForm
-from syncs.admin.sync_actions import ACTIONS, ELSEWHERE
+from syncs.admin.sync_actions import ACTIONS
 from syncs.choices import OPEN_RUNS, RunMode, RunState
 from syncs.models import Run, Sync
 from syncs.preview import preview
@@ -100,7 +100,11 @@ class SyncChangeList(ChangeList):
 class SyncAdmin(ActionsAdmin):
     form = SyncForm
     row_actions = ACTIONS
+    row_pages = (Page("dry-run", "Dry run", "visibility", "dry_run"),)
+    refusals = (Refused, lifecycle.CannotRun)
     change_form_template = "syncs/sync.html"
+    # Its template shows them below the state.
+    change_form_outer_before_template = None
     list_display = ("name", "state", "schedule_shown", "next_run", "last_run", "held", "rejected")
     list_display_links = ("name",)
     list_filter = (
@@ -141,15 +145,10 @@ class SyncAdmin(ActionsAdmin):
         "timezone": shown_if(schedule_kind=("once", "daily", "cron")),
     }
 
-    class Media:
-        css = {"all": ("syncs/syncs.css",)}
-
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.dry_run_view)
         plan = self.admin_site.admin_view(require_POST(self.plan_view))
         return [
             path("plan/", plan, name="syncs_sync_plan"),
-            path("<path:object_id>/dry-run/", view, name="syncs_sync_dry_run"),
             *super().get_urls(),
         ]
 
@@ -247,9 +246,6 @@ class SyncAdmin(ActionsAdmin):
         sync = kwargs.get("obj")
         if sync is not None and sync.pk:
             context |= _page(sync)
-            context["row_actions"] = [
-                offer for offer in self.actions_for(request, sync) if offer["action"].name not in ELSEWHERE
-            ]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def plan_view(self, request: HttpRequest) -> HttpResponse:
@@ -260,13 +256,8 @@ class SyncAdmin(ActionsAdmin):
         form.is_valid()
         return TemplateResponse(request, "syncs/plan_part.html", _planned(form))
 
-    def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def dry_run(self, request: HttpRequest, sync: Sync) -> HttpResponse:
         """Show what a run would send now. Nothing is sent."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        sync = self.get_object(request, object_id)
-        if sync is None:
-            raise Http404
         mode = request.GET.get("mode", RunMode.CHANGES)
         mode = mode if mode in RunMode.values else RunMode.CHANGES
         context = {

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from syncs import lifecycle
 from syncs.admin import run
-from syncs.admin.actions import Action
+from syncs.admin.history import RunAction
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
 from syncs.models import Run, Sync
 from syncs.status.facts import facts_of
@@ -182,7 +182,7 @@ def _emptying_and_archiving(sync: Sync) -> str:
 
 
 ACTIONS = (
-    Action(
+    RunAction(
         "approve",
         "Approve",
         "check",
@@ -192,7 +192,7 @@ ACTIONS = (
         consequence=_words_of_open_run(run.would_do),
         variant="primary",
     ),
-    Action(
+    RunAction(
         "refuse",
         "Refuse",
         "block",
@@ -204,7 +204,7 @@ ACTIONS = (
         ),
         variant="danger",
     ),
-    Action(
+    RunAction(
         "run",
         "Run now",
         "play_arrow",
@@ -214,7 +214,7 @@ ACTIONS = (
         consequence=_running_once,
         variant="primary",
     ),
-    Action(
+    RunAction(
         "try-now",
         "Try again now",
         "play_arrow",
@@ -222,7 +222,7 @@ ACTIONS = (
         lambda sync: _open_run(sync, RunState.PARKED) is not None,
         variant="primary",
     ),
-    Action(
+    RunAction(
         "cancel",
         "Cancel the run",
         "stop",
@@ -232,7 +232,7 @@ ACTIONS = (
         consequence=_words_of_open_run(run.has_done),
         variant="danger",
     ),
-    Action(
+    RunAction(
         "pause",
         "Pause",
         "pause",
@@ -241,14 +241,14 @@ ACTIONS = (
         question=_ask_before_pausing,
         consequence=_words_of_open_run(run.has_done),
     ),
-    Action(
+    RunAction(
         "resume",
         "Resume",
         "schedule",
         _resume,
         lambda sync: _is_live(sync) and not sync.enabled,
     ),
-    Action(
+    RunAction(
         "full",
         "Full resync",
         "restart_alt",
@@ -257,7 +257,7 @@ ACTIONS = (
         question="Send everybody again?",
         consequence=_sending_all,
     ),
-    Action(
+    RunAction(
         "empty",
         "Empty the partner",
         "delete_sweep",
@@ -268,7 +268,7 @@ ACTIONS = (
         consequence=_emptying,
         variant="danger",
     ),
-    Action(
+    RunAction(
         "rename",
         "Rename at the partner",
         "edit",
@@ -280,7 +280,7 @@ ACTIONS = (
         initial=lambda sync: sync.external_name,
         permission="syncs.change_sync",
     ),
-    Action(
+    RunAction(
         "reset",
         "Start over",
         "ink_eraser",
@@ -291,7 +291,7 @@ ACTIONS = (
         permission="syncs.change_sync",
         variant="danger",
     ),
-    Action(
+    RunAction(
         "archive",
         "Archive",
         "archive",
@@ -303,7 +303,7 @@ ACTIONS = (
         instead="empty-and-archive",
         permission="syncs.delete_sync",
     ),
-    Action(
+    RunAction(
         "empty-and-archive",
         "Empty the partner, then archive",
         "delete_sweep",
@@ -311,10 +311,11 @@ ACTIONS = (
         lambda sync: _is_live(sync) and lifecycle.holds_somebody(sync),
         question="Empty the partner, and archive this sync?",
         consequence=_emptying_and_archiving,
+        listed=False,
         permission="syncs.delete_sync",
         variant="danger",
     ),
-    Action(
+    RunAction(
         "restore",
         "Take up again",
         "unarchive",
@@ -323,5 +324,3 @@ ACTIONS = (
         permission="syncs.delete_sync",
     ),
 )
-# Offered on the page of another action only.
-ELSEWHERE = {"empty-and-archive"}

@@ -102,7 +102,7 @@ def press(page: Page, name: str | re.Pattern[str]) -> None:
 
 @pytest.mark.once
 def test_what_opens_is_readable_by_everybody_too(looked_at):
-    """Dialogs, the panel of filters, the menu of the person, an open select, the menu on a telephone."""
+    """The panel of filters, the menu of the person, an open select, the menu on a telephone."""
     page, made = looked_at
     wrong = []
 
@@ -113,20 +113,6 @@ def test_what_opens_is_readable_by_everybody_too(looked_at):
         page.emulate_media(color_scheme="light")
         wrong.extend(f"{name}: {line}" for line in found)
 
-    for name, button, title in (
-        ("list", "Empty", "Empty this list"),
-        ("list", "Delete", "Delete this list"),
-        ("request", "Replay", "Replay this request"),
-        ("key", "Revoke", "Revoke this key"),
-    ):
-        page.goto(made.pages[name])
-        page.get_by_role("link", name=button, exact=True).click()
-        dialog = page.get_by_role("dialog", name=title)
-        expect(dialog).to_be_visible()
-        look(title)
-        page.keyboard.press("Escape")
-        expect(dialog).to_be_hidden()
-        expect(page.get_by_role("link", name=button, exact=True)).to_be_focused()
     page.goto("/admin/syncs/run/")
     press(page, "Filters")
     expect(page.get_by_role("button", name="Apply filters", exact=False)).to_be_visible()

@@ -1,60 +1,7 @@
 // On every page: what a keyboard and a screen reader need and unfold's scripts leave out.
 "use strict";
 
-// --- dialogs: a name and a role, focus inside, Escape (unfold's) gives it back ---------------------
-
 const FOCUSABLE = "a[href], button:not([disabled]), input:not([type=hidden]):not([disabled]), select, textarea, [tabindex='0']";
-
-function followDialog(content) {
-  const overlay = document.getElementById("modal-overlay");
-  let opener = null;
-  let isOpen = false;
-
-  function seen() {
-    const open = getComputedStyle(overlay).display !== "none";
-    if (open === isOpen) return;
-    isOpen = open;
-    if (!open) {
-      if (opener && opener.isConnected) opener.focus();
-      return;
-    }
-    const first = content.querySelector("#dialog-form input:not([type=hidden]), #dialog-form select, #dialog-form textarea");
-    // The overlay is shown a moment before the dialog that it is behind.
-    window.setTimeout(() => (first || content.querySelector("button[type=submit]") || content).focus());
-  }
-
-  function named() {
-    const title = content.querySelector("h1");
-    if (title) title.id = "dialog-title";
-    content.setAttribute("role", "dialog");
-    content.setAttribute("aria-modal", "true");
-    content.setAttribute("aria-labelledby", "dialog-title");
-    content.tabIndex = -1;
-    const close = content.querySelector("#dialog > div:first-child");
-    if (close) {
-      close.setAttribute("role", "button");
-      close.setAttribute("aria-label", "Close");
-      close.tabIndex = 0;
-      close.onkeydown = (event) => ["Enter", " "].includes(event.key) && close.click();
-    }
-  }
-
-  // What opened it has the focus when its answer comes.
-  document.body.addEventListener("htmx:beforeRequest", (event) => {
-    if (!content.contains(event.target)) opener = event.target;
-  });
-  new MutationObserver(named).observe(content, { childList: true });
-  new MutationObserver(seen).observe(overlay, { attributes: true });
-  content.addEventListener("keydown", (event) => {
-    if (event.key !== "Tab") return;
-    const stops = [...content.querySelectorAll(FOCUSABLE)].filter((one) => one.offsetParent);
-    const [first, last] = [stops[0], stops[stops.length - 1]];
-    const leaves = event.shiftKey ? document.activeElement === first : document.activeElement === last;
-    if (!leaves) return;
-    event.preventDefault();
-    (event.shiftKey ? last : first).focus();
-  });
-}
 
 // --- names for what has none -------------------------------------------------------------------
 
@@ -109,8 +56,6 @@ function letPress() {
 document.addEventListener("DOMContentLoaded", () => {
   hideIcons();
   letPress();
-  const content = document.getElementById("modal-content");
-  if (content) followDialog(content);
 });
 window.addEventListener("load", () => {
   // After the scripts that make these on the same event.
