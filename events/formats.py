@@ -130,11 +130,19 @@ def parsed(position: str, line: bytes | str) -> Record | Bad:
 
 
 def rows(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
-    text = text_of(file, step)
-    reader = csv.reader(text.lines(), delimiter=text.delimiter, strict=True)
+    text, last = text_of(file, step), ""
+    written = text.lines()
+
+    def noted() -> Iterator[str]:
+        nonlocal last
+        while last := next(written, ""):
+            yield last
+
+    reader = csv.reader(noted(), delimiter=text.delimiter, strict=True)
     header = header_of(reader, where)
     while True:
         position = f"{where}line {reader.line_num + text.skipped + 1:,}"
+        torn = text.ends_otherwise(last)
         try:
             row = next(reader)
         except StopIteration:
@@ -142,7 +150,12 @@ def rows(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Reco
         except csv.Error as error:
             yield Bad(position, f"is not CSV: {error}")
             continue
-        if len(row) == len(header):
+        if row and (torn or text.ends_otherwise(last)):
+            yield Bad(
+                position,
+                "ends, or the one before it, in another way than the first: put such a cell in quotes",
+            )
+        elif len(row) == len(header):
             filled = zip(header, row, strict=True)
             yield Record(position, {name: value for name, value in filled if value != ""})
         elif row:

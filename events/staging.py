@@ -4,6 +4,7 @@ In the folder, events-*.parquet and events-*.jsonl hold the events in the order 
 the users' properties.
 """
 
+import codecs
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,8 +133,10 @@ def read_blocks(path: Path, name: str, skipped: int, progress: Progress) -> Iter
         file = unpacked(name, raw)[1]
         for _ in range(skipped):
             file.readline()
+        mark = b"" if skipped else codecs.BOM_UTF8
         for block in bulk.blocks(file):
-            yield block
+            yield block.removeprefix(mark)
+            mark = b""
             progress(raw.tell())
 
 

@@ -225,6 +225,10 @@ class Text:
         """Yield all lines, the heading too, for whoever names bad ones himself; `delimiter` splits them."""
         return islice(chain.from_iterable(map(lines_of, self._texts)), self.skipped, None)
 
+    def ends_otherwise(self, line: str) -> bool:
+        """Say whether a line ends in another way than the first, and may be a part of one."""
+        return line.endswith(self._stray) and not line.endswith("\r\n")
+
     def blocks(self, column: int) -> Iterator[Block]:
         """Yield the cells of a column. Raises InvalidTable at the line that does not fit."""
         if self.width > 1:
@@ -295,7 +299,7 @@ class Text:
         before = number - 1 + (self.skipped if number == 1 else 0)
         try:
             for row in reader:
-                if line.endswith(self._stray) and not line.endswith("\r\n"):
+                if self.ends_otherwise(line):
                     raise InvalidTable(STRAY.format(before + reader.line_num))
                 if row and row != [""]:
                     yield before + reader.line_num, row

@@ -397,3 +397,19 @@ def test_a_line_without_user_or_device_is_a_bad_one(tmp_path):
     path.write_text("user_id,event,time,device_id\nu1,a,2026-01-02T03:04:05Z,d1\n,a,2026-01-02T03:04:05Z,\n")
     imported = import_file("default", path)
     assert (imported.rows, imported.anonymous, imported.bad_lines) == (1, 0, 1)
+
+
+def test_json_lines_with_a_byte_order_mark_lose_no_line(tmp_path: Path, stored: Stored) -> None:
+    record = {"user_id": "u1", "event": "play", "time": "2024-05-01T10:00:00Z"}
+    path = written(tmp_path, "a.jsonl", b"\xef\xbb\xbf" + jsonl(record, {**record, "user_id": "u2"}).encode())
+    imported = import_file("default", path)
+    assert (imported.rows, imported.bad_lines) == (2, 0)
+    assert [row[0] for row in stored(ROWS)] == ["u1", "u2"]
+
+
+def test_a_line_that_a_carriage_return_tears_in_two_is_no_event(tmp_path: Path, stored: Stored) -> None:
+    text = "user_id,event,time,note\nu1,play,2024-05-01,a\rb\nu2,play,2024-05-01,c\n"
+    imported = import_file("default", written(tmp_path, "a.csv", text))
+    assert (imported.rows, imported.bad_lines) == (1, 2)
+    assert "line 2: ends, or the one before it, in another way" in imported.problems[0]
+    assert stored("SELECT user_id, s0_note FROM e") == [("u2", "c")]
