@@ -35,6 +35,6 @@ def _record_first() -> None:
         changed = list(changed)
         for batch in changed:
             batch.state = BatchState.DELIVERED
-        write(changed)
+        return write(changed)
 
     record.batches = delivered_already

@@ -281,7 +281,7 @@ MUTANTS = [
     Mutant(
         "every transaction of a driver checks its lease",
         "syncs/delivery/lease.py",
-        "            if cursor.rowcount != 1:\n                raise LeaseLost\n",
+        "    if cursor.rowcount != 1:\n        raise LeaseLost\n",
         "",
         (
             "syncs/tests/test_lease.py",

@@ -4,7 +4,7 @@
 
 In each round one worker is asked once: afterwards no batch may be left as being sent, the lease must be
 free, and the next driver must send nothing twice. Another one, whose partner is slow, is asked twice:
-it must be gone at once.
+it must be gone at once. On a machine that has much else to do, --patience 5 lets it take five times as long.
 """
 
 import signal
@@ -17,13 +17,17 @@ THREADS = 4
 DELAY = 0.05
 # Seconds: how long a worker may take to leave, beside the partner's delay; a second signal, at once.
 AT_MOST, AT_ONCE = 2.0, 1.0
+# How long after the signal a request may still set out: the thread had it already.
+LATE = 0.15
 
 
 def main() -> None:
-    options = fixtures.arguments(__doc__.split("\n")[0], rounds=20, users=20_000, database=fixtures.DATABASES)
+    options = fixtures.arguments(
+        __doc__.split("\n")[0], rounds=20, users=20_000, patience=1.0, database=fixtures.DATABASES
+    )
     with fixtures.prepared(options.database):
         chance = Random(options.seed)
-        played = [_play(chance, options.users) for _ in range(options.rounds)]
+        played = [_play(chance, options.users, options.patience) for _ in range(options.rounds)]
         figures = {name: sum(one[name] for one in played) for name in ("left_sending", "sent_twice", "equal")}
         figures["most_new_requests"] = max(one["new_requests"] for one in played)
         figures["slowest_exit_seconds"] = max(one["seconds"] for one in played)
@@ -35,13 +39,13 @@ def main() -> None:
         not any(figures[name] for name in wrong)
         and figures["equal"] == options.rounds
         and figures["exit_codes"] == [0]
-        and figures["slowest_exit_seconds"] <= AT_MOST
-        and figures["second_signal_seconds"] <= AT_ONCE
+        and figures["slowest_exit_seconds"] <= AT_MOST * options.patience
+        and figures["second_signal_seconds"] <= AT_ONCE * options.patience
     )
     fixtures.finish({**vars(options), **figures}, passed=passed)
 
 
-def _play(chance, users):
+def _play(chance, users, patience):
     from chaos.child import drive_once
     from syncs import lifecycle
     from syncs.choices import BatchState, Trigger
@@ -63,7 +67,7 @@ def _play(chance, users):
         code = worker.wait(60)
         seconds = round(time.monotonic() - began, 2)
         # A call is noted when its delay is over; one may have set out as the signal came.
-        new = sum(call.at > began + DELAY + 0.15 for call in partner.calls)
+        new = sum(call.at > began + DELAY + LATE * patience for call in partner.calls)
         left = Batch.objects.filter(run__sync=sync, state=BatchState.SENDING).count()
         held = Driver.objects.filter(destination=sync.destination, until__isnull=False).count()
         drive_once(sync.destination_id)

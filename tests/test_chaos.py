@@ -64,7 +64,7 @@ def test_a_driver_that_was_frozen_past_its_lease_writes_nothing():
 
 
 def test_a_worker_that_is_asked_to_stop_leaves_nothing_half_done():
-    code, figures = play("stop", "--rounds", 2, "--users", 5000, "--seed", 1)
+    code, figures = play("stop", "--rounds", 2, "--users", 5000, "--seed", 1, "--patience", 5)
     assert code == 0, figures
 
 

@@ -164,7 +164,7 @@ def test_batches_whose_transaction_failed__are_not_counted_twice(partner, monkey
     def fails_once(changed):
         if next(calls) == 5:
             raise ValueError("a mistake of ours")
-        real(changed)
+        return real(changed)
 
     monkeypatch.setattr(record, "batches", fails_once)
     assert "a mistake of ours" in world.go(sync.destination).reason

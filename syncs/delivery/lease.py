@@ -7,22 +7,27 @@ much is left of our own.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
-from django.db import connection
+from django.db import DataError, connection
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.db.models.sql import UpdateQuery
 from django.utils.functional import cached_property
 
 from cohorts import owner
+from syncs.delivery import statements
+from syncs.delivery.statements import Statement
 from syncs.delivery.writing import writing
 from syncs.models import Driver
 
 # How much longer a lease is than a request may take: 90 s in all by default.
 MARGIN = 60.0
+DIVISION_BY_ZERO = "22012"  # SQLSTATE
 # Time during which the machine is suspended counts; time.monotonic() leaves it out on Linux.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -58,10 +63,27 @@ class Lease:
     def renew(self) -> None:
         """Renew the lease in the database; raise LeaseLost if it is another's. First in each transaction."""
         began = _now()
-        with connection.cursor() as cursor:
-            cursor.execute(*self._renewal)
-            if cursor.rowcount != 1:
-                raise LeaseLost
+        statements.execute([self._renewal])
+        self.expires = began + self.seconds
+
+    def renew_and(self, more: Sequence[Statement]) -> None:
+        """Renew the lease and execute more, as a transaction of its own; LeaseLost: nothing was written.
+
+        PostgreSQL takes all of it in one round trip, in which nobody could look at the renewal before the
+        commit: so a renewal of no row is an error there, which undoes the rest.
+        """
+        began = _now()
+        if connection.vendor == "postgresql" and not connection.in_atomic_block:
+            sql = f"WITH mine AS ({self._renewal.sql} RETURNING 1) SELECT 1 / COUNT(*) FROM mine"
+            try:
+                statements.execute_at_once([Statement(sql, self._renewal.params), *more])
+            except DataError as error:
+                if getattr(error.__cause__, "sqlstate", "") == DIVISION_BY_ZERO:
+                    raise LeaseLost from None
+                raise
+        else:
+            with writing():
+                statements.execute([self._renewal, *more])
         self.expires = began + self.seconds
 
     def release(self, *, next_at: datetime | None = None, reason: str = "") -> None:
@@ -69,17 +91,23 @@ class Lease:
         self._mine().update(until=None, owner="", next_at=next_at, next_reason=reason)
 
     @cached_property
-    def _renewal(self) -> tuple[str, Any]:
-        """The statement and its parameters, made once: it is executed with every few batches."""
+    def _renewal(self) -> Statement:
+        """The statement, made once: it is executed with every few batches."""
         query = cast(UpdateQuery, self._mine().query.chain(UpdateQuery))
         query.add_update_values({"until": Now() + timedelta(seconds=self.seconds)})
         sql, params = query.get_compiler(connection=connection).as_sql()
-        return sql, params
+        return Statement(sql, params, _is_ours)
 
     def _mine(self) -> QuerySet[Driver]:
         return Driver.objects.filter(
             destination_id=self.destination_id, fence=self.fence, until__isnull=False
         )
+
+
+def _is_ours(cursor: CursorWrapper) -> None:
+    """Raise LeaseLost unless the renewal found its row."""
+    if cursor.rowcount != 1:
+        raise LeaseLost
 
 
 def take(destination_id: int, *, seconds: float) -> Lease | None:

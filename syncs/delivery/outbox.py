@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.db import OperationalError, connection
 
-from syncs.delivery import record
+from syncs.delivery import record, statements
 from syncs.delivery.lease import Lease
 from syncs.delivery.writing import writing
 from syncs.models import Batch, Run
@@ -57,12 +57,7 @@ class Outbox:
             self.relax()  # the connection was given up while this driver rested
         while True:
             try:
-                with writing():
-                    self.lease.renew()
-                    record.batches(self.batches)
-                    record.counts(self._runs.values())
-                    for write in self.writes:
-                        write()
+                self._write()
                 break
             except OperationalError as error:
                 if "locked" not in str(error) or self.lease.remaining() < LEASE_LEFT:
@@ -75,6 +70,17 @@ class Outbox:
         self._durable = False
         self._renewed = now
         self.committed()
+
+    def _write(self) -> None:
+        rows = [*record.batches(self.batches), *record.counts(self._runs.values())]
+        if not self.writes:
+            self.lease.renew_and(rows)
+            return
+        with writing():
+            self.lease.renew()
+            statements.execute(rows)
+            for write in self.writes:
+                write()
 
     def drop(self) -> None:
         """Forget what was to be written. A run's counts go with the batches that they count."""

@@ -6,13 +6,15 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from cohorts import owner
 from destinations.models import Destination
 from syncs.delivery import lease
+from syncs.delivery.statements import Statement
 from syncs.models import Driver
+from tests import world
 
 
 @pytest.fixture
@@ -84,6 +86,28 @@ def test_renewing_moves_the_end_and_a_taken_lease_cannot_be_renewed_or_released(
     driver = Driver.objects.get(pk=destination.pk)
     assert driver.owner == "another machine/boot/1/2/3"
     assert driver.next_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_goes_with_a_renewal_is_written_by_the_owner_alone():
+    destination = world.destination("http://127.0.0.1:9")
+    mine = lease.take(destination.pk, seconds=90)
+    said = Statement("UPDATE syncs_driver SET next_reason = %s", ["here I was"])
+    mine.renew_and([said])
+    assert Driver.objects.get().next_reason == "here I was"
+    held_by(destination, "another machine/boot/1/2/3", seconds=60)
+    with pytest.raises(lease.LeaseLost):
+        mine.renew_and([Statement(said.sql, ["here I am again"])])
+    driver = Driver.objects.get()
+    assert (driver.next_reason, driver.owner) == ("here I was", "another machine/boot/1/2/3")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_of_what_goes_with_a_renewal_is_not_taken_for_a_lost_lease():
+    mine = lease.take(world.destination("http://127.0.0.1:9").pk, seconds=90)
+    with pytest.raises(DatabaseError):
+        mine.renew_and([Statement("UPDATE syncs_driver SET no_such_column = %s", [1])])
+    assert not connection.in_atomic_block
 
 
 def test_a_parked_destination_is_not_taken_before_its_time(destination):
