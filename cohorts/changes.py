@@ -120,6 +120,11 @@ def _read(
     return [m.user_id for m in moves if m.now], [m.user_id for m in moves if not m.now], last, change
 
 
+def digest_at(cohort: Cohort, number: int) -> str:
+    """Return the digest of all members of a version. Raises members.UnreadableVersion."""
+    return digest_of(_digest(cohort, number))
+
+
 def _digest(cohort: Cohort, number: int) -> int:
     """Return the digest of a version: as it was kept, else by reading all its members once."""
     if number == 0:

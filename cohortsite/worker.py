@@ -20,7 +20,7 @@ from cohorts.importing import import_waiting
 from cohortsite import announcing, forgetting, heartbeat, silence
 from events import arrivals
 from receiving.search import run_searches
-from syncs import alerts, due, reporting, suppressing
+from syncs import alerts, comparing, due, reporting, suppressing
 from syncs.delivery.slots import POLL, SLOTS, Report, Slots
 from syncs.models import Run
 
@@ -135,11 +135,18 @@ def search_requests(stop: threading.Event) -> None:
     run_searches(stop.is_set)
 
 
+def compare(stop: threading.Event) -> None:
+    """Read back what partners have, and compare."""
+    comparing.ask_due(timezone.now())
+    for comparison in comparing.run_waiting(stop.is_set):
+        log.info("%s: %s %s", comparison, comparison.get_state_display(), comparison.error)
+
+
 def tell_of_silence(stop: threading.Event) -> None:
     silence.tell_again_and_again(stop.is_set)
 
 
 TASKS: tuple[Task, ...] = (
     *(heartbeat.beat, look_after, calculate_due, preview),
-    *(search_requests, tell_of_silence),
+    *(search_requests, compare, tell_of_silence),
 )

@@ -160,6 +160,14 @@ class Encoder:
         method = str(self.endpoint.methods.get(operation.value, "GET"))
         return Request(operation, method, self._url(f"{operation}_path"), self._bodiless(), b"", 0)
 
+    def digest(self) -> Request | None:
+        """Return the request for a list's count and digest, where the partner has one."""
+        template = self.endpoint.read_places.get("digest")
+        if not template:
+            return None
+        url = self.endpoint.base_url.rstrip("/") + self._path("read_path", template, self._values)
+        return Request(Operation.READ, "GET", url, self._bodiless(), b"", 0)
+
     def batch(self, operation: Operation, user_ids: Sequence[str]) -> Request:
         """Return the request that adds or removes these users, or sets their property to true or false."""
         field = "batch_path" if self.endpoint.kind == Kind.PROPERTY else f"{operation}_path"

@@ -3,6 +3,8 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -28,8 +30,22 @@ def read_members(
     tries, as in `retry.decide`. An id may come twice when the list changes meanwhile.
     Raises a DeliveryError (NotFound, ListGone where the list is none) and TemplateError.
     """
+    for page in read_member_pages(endpoint, list_id, scale, **names):
+        yield from page
+
+
+def read_member_pages(
+    endpoint: Endpoint, list_id: str | None = None, scale: float = 1.0, **names: str
+) -> Iterator[list[str]]:
+    """Yield what `read_members` does, page by page."""
     if not endpoint.read_path:
         raise Misconfigured("This destination has no read call.", code="no_read_call")
+    with _reader(endpoint, list_id, **names) as (transport, encoder):
+        yield from read_pages(transport, encoder.look(Operation.READ), scale=scale)
+
+
+@contextmanager
+def _reader(endpoint: Endpoint, list_id: str | None, **names: str) -> Iterator[tuple[Transport, Encoder]]:
     encoder = Encoder(
         endpoint,
         list_id=list_id,
@@ -39,10 +55,23 @@ def read_members(
     )
     transport = Transport(endpoint)
     try:
-        for page in read_pages(transport, encoder.look(Operation.READ), scale=scale):
-            yield from page
+        yield transport, encoder
     finally:
         transport.close()
+
+
+def read_digest(endpoint: Endpoint, list_id: str | None = None, **names: str) -> tuple[int, str] | None:
+    """Return how many are on the list and their digest (docs/partner.md, "Reading back"), in one request.
+
+    None where the partner has none, or does not answer with one: then who is there is to be read.
+    """
+    with _reader(endpoint, list_id, **names) as (transport, encoder):
+        request = encoder.digest()
+        if request is None:
+            return None
+        data = parse_reply(_fetch(transport, request, 1.0)[1])
+    count, digest = (next(iter(texts(data, (name,))), "") for name in ("count", "digest"))
+    return (int(count[:18]), digest) if count.isascii() and count.isdecimal() else None
 
 
 def read_pages(transport: Transport, request: Request, *, scale: float = 1.0) -> Iterator[list[str]]:
@@ -59,14 +88,16 @@ def read_pages(transport: Transport, request: Request, *, scale: float = 1.0) ->
 
 
 def known_as(endpoint: Endpoint) -> Callable[[str], str]:
-    """Return what makes of a user's id the id by which the partner knows it: the template's filters."""
+    """Return what makes of a user's id the id by which the partner knows it: the template's filters; `str`,
+    when the partner knows it as it is.
+    """
     item = endpoint.item_template if endpoint.kind == Kind.PROPERTY else endpoint.list_item_template
     paths = (endpoint.add_path, endpoint.add_template, endpoint.identify_path)
     for text in (*templates.strings(templates.parse_template(item, "list_item_template")), *paths):
         for variable in templates.found(text):
             if variable.name == "user_id":
                 kept = tuple(name for name in variable.filters if name in filters.FILTERS and name != "url")
-                return lambda user_id: filters.apply(kept, user_id)
+                return partial(filters.apply, kept) if kept else str
     return str
 
 

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 
 from destinations import rules, templates
 from destinations.payloads import check_list_id
+from destinations.templates import TemplateError, check_known
 
 # The program sets these itself, or they would break the framing of the request.
 RESERVED_HEADERS = frozenset(
@@ -153,7 +154,7 @@ PAGINGS = ("none", "cursor", "link", "page", "offset")
 
 def check_read_places(value: Any) -> None:
     """Where a page of members has them, and how the next page is asked for."""
-    _check_object(value, ("rows", "id", "by", "next", "parameter", "first", "total", "lines"))
+    _check_object(value, ("rows", "id", "by", "next", "parameter", "first", "total", "lines", "digest"))
     if not value:
         return
     by = value.get("by", "none")
@@ -178,6 +179,12 @@ def check_read_places(value: Any) -> None:
         raise ValidationError("'first' must be 0 or 1.")
     if not re.fullmatch(r"[\w.$\[\]-]{1,100}", str(value.get("parameter", "page"))):
         raise ValidationError("'parameter' must be the name of a query's parameter.")
+    if "digest" in value:
+        check_path(value["digest"])
+        try:
+            check_known(iter((value["digest"],)), "read_path")
+        except TemplateError as error:
+            raise ValidationError(f"'digest': {error}") from None
 
 
 def check_signature(value: Any) -> None:

@@ -15,15 +15,19 @@ from rest_framework.response import Response
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from events.user_ids import InvalidUserId, check_user_id
-from syncs import lifecycle
-from syncs.choices import RejectionState, RunMode, RunState, Trigger
-from syncs.models import Driver, Rejection, Run, Sync
+from syncs import comparing, lifecycle
+from syncs.choices import ASKED_MODES, DifferenceKind, RejectionState, RunMode, RunState, Trigger
+from syncs.models import Comparison, Driver, Rejection, Run, Sync
 from syncs.preview import preview
 from syncs.serializers import (
     ChangedSerializer,
     ChosenSerializer,
+    CompareSerializer,
+    ComparisonSerializer,
+    DifferenceSerializer,
     PreviewSerializer,
     RejectionSerializer,
+    RepairSerializer,
     RunSerializer,
     SyncSerializer,
     TriggerSerializer,
@@ -31,6 +35,7 @@ from syncs.serializers import (
 
 Row = TypeVar("Row")
 
+ASKED = [mode.value for mode in ASKED_MODES]
 MAY_RUN = "syncs.run_sync"
 SLUG = serializers.SlugField
 ONE_SYNC = OpenApiParameter(
@@ -134,7 +139,9 @@ class SyncViewSet(
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
     lookup_field = "id"
     lookup_value_regex = "[0-9]{1,18}|[-a-zA-Z0-9_]+:[-a-zA-Z0-9_]+"
-    action_permissions = dict.fromkeys(("run", "pause", "resume", "retry", "dismiss"), MAY_RUN)
+    action_permissions = dict.fromkeys(
+        ("run", "pause", "resume", "retry", "dismiss", "compare", "repair"), MAY_RUN
+    )
     # Archived syncs are read one by one, or asked for.
     filters = {
         "cohort": ("cohort__key", SLUG(max_length=100, help_text="A cohort's key.")),
@@ -188,7 +195,10 @@ class SyncViewSet(
 
     @extend_schema(
         summary="Dry run",
-        parameters=[ONE_SYNC, OpenApiParameter("mode", str, enum=RunMode.values, default="changes")],
+        parameters=[
+            ONE_SYNC,
+            OpenApiParameter("mode", str, enum=ASKED, default="changes"),
+        ],
         responses=PreviewSerializer,
         filters=False,
     )
@@ -267,6 +277,83 @@ class SyncViewSet(
     def dismiss(self, request: Request, **names: Any) -> Response:
         """Try them no more until their membership changes, and count them no more."""
         return Response({"users": self._chosen(request).dismiss()})
+
+    @extend_schema(
+        summary="Compare a sync with its partner",
+        parameters=[ONE_SYNC],
+        request=CompareSerializer,
+        responses={202: ComparisonSerializer},
+    )
+    @action(detail=True, methods=["post"])
+    def compare(self, request: Request, **names: Any) -> Response:
+        """Let the worker read back what the partner has; poll /comparison until its state is done or failed.
+
+        While a comparison of the sync is open, that one is returned.
+        """
+        body = CompareSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        try:
+            made = comparing.ask(
+                self.get_object(), trigger=Trigger.API, by=str(request.user), **body.validated_data
+            )
+        except lifecycle.CannotRun as error:
+            raise NotNow(str(error)) from None
+        return Response(ComparisonSerializer(made).data, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        summary="Read a sync's last comparison",
+        parameters=[ONE_SYNC],
+        responses=ComparisonSerializer,
+        filters=False,
+    )
+    @action(detail=True, methods=["get"])
+    def comparison(self, request: Request, **names: Any) -> Response:
+        """Counts, and the first users of each kind. 404 when it was never compared."""
+        return Response(ComparisonSerializer(self._last_comparison()).data)
+
+    @extend_schema(
+        summary="List who differs",
+        parameters=[ONE_SYNC, OpenApiParameter("kind", str, enum=DifferenceKind.values)],
+        responses=DifferenceSerializer(many=True),
+        filters=False,
+    )
+    @action(detail=True, methods=["get"], url_path="comparison/differences")
+    def differences(self, request: Request, **names: Any) -> Response:
+        """Users of the last comparison, by kind, in the order of their ids."""
+        found = self._last_comparison().differences.order_by("kind", "user_id")
+        if "kind" in request.query_params:
+            found = found.filter(
+                kind=_query(request, "kind", serializers.ChoiceField(DifferenceKind.choices))
+            )
+        page: list[Any] | None = self.paginate_queryset(cast("Any", found))
+        return self.get_paginated_response(DifferenceSerializer(page or [], many=True).data)
+
+    @extend_schema(
+        summary="Put right who differs",
+        parameters=[ONE_SYNC],
+        request=RepairSerializer,
+        responses={202: RunSerializer},
+    )
+    @action(detail=True, methods=["post"], url_path="comparison/repair")
+    def repair(self, request: Request, **names: Any) -> Response:
+        """Make a run that adds whom the last comparison found missing. 409 when there is nobody."""
+        body = RepairSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        try:
+            made = comparing.repair(
+                self._last_comparison(), trigger=Trigger.API, by=str(request.user), **body.validated_data
+            )
+        except lifecycle.CannotRun as error:
+            raise NotNow(str(error)) from None
+        if made is None:
+            raise NotNow("There is nobody to be put right.")
+        return _accepted(made)
+
+    def _last_comparison(self) -> Comparison:
+        found = self.get_object().comparisons.first()
+        if found is None:
+            raise exceptions.NotFound("This sync was never compared with its partner.")
+        return found
 
     def filter_queryset(self, queryset: QuerySet[Sync, Row]) -> QuerySet[Sync, Row]:
         if self.action == "list" and "archived" not in self.request.query_params:

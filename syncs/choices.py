@@ -7,6 +7,11 @@ class RunMode(TextChoices):
     CHANGES = "changes", "Changes"
     FULL = "full", "Full"
     EMPTY = "empty", "Emptying"
+    REPAIR = "repair", "Repair"
+
+
+# What a person, a command or a script can ask for by name; a repair comes from a comparison.
+ASKED_MODES = [RunMode.CHANGES, RunMode.FULL, RunMode.EMPTY]
 
 
 class Trigger(TextChoices):
@@ -69,6 +74,26 @@ class RejectionState(TextChoices):
     WAITING = "waiting", "Will be tried again"
     SPENT = "spent", "Tried often enough"
     DISMISSED = "dismissed", "Dismissed by a person"
+
+
+class CompareState(TextChoices):
+    WAITING = "waiting", "Waiting"
+    READING = "reading", "Reading"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+OPEN_COMPARISONS = [CompareState.WAITING, CompareState.READING]
+
+
+class DifferenceKind(TextChoices):
+    """What a partner has otherwise than it should. Foreign: a stranger whose id would be changed on its way
+    by the destination's templates (hashed, say), so that no remove can name them.
+    """
+
+    MISSING = "missing", "Missing"
+    STRANGER = "stranger", "Stranger"
+    FOREIGN = "foreign", "Stranger who cannot be named"
 
 
 class AlertKind(TextChoices):

@@ -39,23 +39,27 @@ def why_hold(run: Run, plan: Plan) -> str:
     """Return why a person should see this run first, or ''.
 
     A run is held that removes more users than the sync's guard allows (without one, its cohort's),
-    unless each of them left in a version of the cohort that a person has approved.
+    unless each of them left in a version of the cohort that a person has approved. Of a repair, whoever is
+    put right counts.
     """
     sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
-    leavers = plan.users(Step.REMOVE)
-    if members.all_left_approved(cohort.pk, plan.settled, plan.target, leavers):
+    does = "remove"
+    if run.mode == RunMode.REPAIR:
+        # A call that reads the wrong list makes everybody differ, on both sides.
+        removes, does = run.planned or 0, "put right"
+    elif members.all_left_approved(cohort.pk, plan.settled, plan.target, plan.users(Step.REMOVE)):
         return ""
     users = cohort.guard_users if sync.guard_users is None else sync.guard_users
     if users is not None and removes > users:
-        return f"It would remove {removes:,} users; the limit is {users:,}."
+        return f"It would {does} {removes:,} users; the limit is {users:,}."
     percent = sync.guard_percent or cohort.guard_percent
     held = members.size_of(cohort.pk, plan.settled)
     if percent and removes * 100 > percent * max(held, 1):
-        return f"It would remove {removes:,} of {held:,} users; the limit is {percent} %."
+        return f"It would {does} {removes:,} of {held:,} users; the limit is {percent} %."
     unlimited = users is None and not percent
     if sync.hold_if_halved and unlimited and held > HALVED_ABOVE and removes * 2 >= held:
         return (
-            f"It would remove {removes:,} of {held:,} users, half of them or more. If such a change is usual "
+            f"It would {does} {removes:,} of {held:,} users, half of them or more. If such a change is usual "
             "here, switch “ask when halved” off or set a limit of your own."
         )
     return ""

@@ -11,7 +11,7 @@ from cohorts.models import Cohort
 from people import suppression
 from syncs import guard
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
-from syncs.models import Driver, Rejection, Run, Sync
+from syncs.models import Comparison, Driver, Rejection, Run, Sync
 
 # Users whom a note names; it says how many more there are.
 NAMED = 20
@@ -84,6 +84,28 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
     )
 
 
+def repair(sync: Sync, comparison: Comparison, *, trigger: str, by: str = "") -> Run:
+    """Insert a run that puts right what a comparison found. CannotRun while another run is open."""
+    if sync.archived_at:
+        raise CannotRun(f"{sync} is archived.")
+    if sync.cohort.suppressions < suppression.number():
+        _leave_out_suppressed(sync)
+    try:
+        with transaction.atomic():
+            return Run.objects.create(
+                sync=sync,
+                comparison=comparison,
+                mode=RunMode.REPAIR,
+                trigger=trigger,
+                triggered_by=by,
+                from_version=sync.settled_version,
+                to_version=sync.cohort.version,
+                from_dirty=sync.dirty,
+            )
+    except IntegrityError:
+        raise CannotRun(f"A run of {sync} is under way: wait for it, or cancel it first.") from None
+
+
 def mode_owed(sync: Sync, mode: str) -> str:
     """Return the mode of a run that is asked for: full, as long as a full run is owed and changes are."""
     return RunMode.FULL if sync.full_owed and mode == RunMode.CHANGES else mode
@@ -103,7 +125,8 @@ def catch_up(run: Run) -> None:
     latest = Cohort.objects.values_list("version", flat=True).get(pk=run.sync.cohort_id)
     asked = Run.objects.values_list("asked_version", flat=True).get(pk=run.pk)
     wanted = latest if run.reopened else asked
-    if run.mode != RunMode.EMPTY and run.to_version < wanted:
+    held = run.from_version if run.mode == RunMode.REPAIR else run.to_version
+    if run.mode != RunMode.EMPTY and held < wanted:
         follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
 
 
@@ -242,12 +265,15 @@ def _goes_on(last: Run, sync: Sync) -> bool:
     One that found its list gone begins anew; one that emptied goes on only when a person asks for it.
     """
     begun = sync.dirty and last.from_version == sync.settled_version
-    return last.state == RunState.FAILED and last.mode != RunMode.EMPTY and begun
+    goes_on = last.mode not in (RunMode.EMPTY, RunMode.REPAIR)
+    return last.state == RunState.FAILED and goes_on and begun
 
 
 def _open_run(sync: Sync, mode: str) -> Run | None:
     run = sync.runs.filter(state__in=OPEN_RUNS).first()
-    if run is None or run.mode == mode or (mode == RunMode.CHANGES and run.mode == RunMode.FULL):
+    if run is None or run.mode == mode:
+        return run
+    if mode == RunMode.CHANGES and run.mode in (RunMode.FULL, RunMode.REPAIR):
         return run
     # A schedule must not undo what a person asked for.
     replaced = mode != RunMode.CHANGES and Run.objects.end(

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Concat, Now
 
-from cohorts.choices import CALCULATED
+from cohorts.choices import CALCULATED, ScheduleKind
 from cohorts.models import Cohort
+from cohorts.schedule import InvalidSchedule, Schedule, parse
 from cohorts.scheduled import Scheduled
 from destinations.models import Destination
 from events.user_ids import UserIdField
 from syncs.choices import (
     DRIVABLE_RUNS,
+    OPEN_COMPARISONS,
     OPEN_RUNS,
     AlertKind,
     BatchState,
+    CompareState,
+    DifferenceKind,
     RejectionKind,
     RejectionState,
     RunMode,
@@ -37,25 +42,28 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         When it is being emptied, one of them is "nobody": users who never moved may be gone, too. A full run
         stays owed until one has ended well: what it was to put right is not in any difference of versions.
         """
-        held: dict[str, Any] = {"settled_version": 0} if mode == RunMode.EMPTY else {}
+        held: dict[str, Any] = {"dirty": True}
+        if mode == RunMode.EMPTY:
+            held["settled_version"] = 0
         if mode == RunMode.FULL:
-            held = {"full_owed": True}
+            held["full_owed"] = True
+        # A repair brings the partner nearer to the version that it holds, wherever it stops.
+        held = {} if mode == RunMode.REPAIR else held
         return (
             self.filter(
                 pk=pk, external_name__in=["", external_name], fingerprint__in=["", fingerprint]
-            ).update(dirty=True, fingerprint=fingerprint, external_name=external_name, **held)
+            ).update(fingerprint=fingerprint, external_name=external_name, **held)
             == 1
         )
 
     def settle(self, pk: int, *, version: int, mode: str = RunMode.CHANGES) -> bool:
         """The partner now holds exactly this version (but for its rejected users)."""
-        held: dict[str, Any] = {} if mode == RunMode.CHANGES else {"full_owed": False}
-        return (
-            self.filter(pk=pk).update(
-                settled_version=version, dirty=False, runs_done=F("runs_done") + 1, **held
-            )
-            == 1
-        )
+        held: dict[str, Any] = {"settled_version": version, "dirty": False}
+        if mode != RunMode.CHANGES:
+            held["full_owed"] = False
+        if mode == RunMode.REPAIR:
+            held = {}
+        return self.filter(pk=pk).update(runs_done=F("runs_done") + 1, **held) == 1
 
     def forget(self, pk: int) -> bool:
         """The partner holds nothing: its list is gone, or the destination is another one now."""
@@ -99,6 +107,7 @@ class Sync(Scheduled):
         *("cohort", "destination", "enabled"),
         *Scheduled.SCHEDULE_FIELDS,
         *("hold_if_halved", "guard_percent", "guard_users"),
+        "compare_cron",
     )
 
     cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="syncs")
@@ -124,6 +133,13 @@ class Sync(Scheduled):
         null=True,
         blank=True,
         help_text="The same, as a number of users. Empty: the cohort's.",
+    )
+    compare_cron = models.CharField(
+        "compare at",
+        max_length=100,
+        blank=True,
+        help_text="When to read back what the partner has, and compare: a cron expression in the time zone "
+        "above. 0 6 * * 0 is every Sunday at six. Empty: only by hand.",
     )
     # What the partner holds. `fingerprint` is a digest of the destination's address at which this is true.
     settled_version = models.PositiveIntegerField(default=0, editable=False)
@@ -162,6 +178,18 @@ class Sync(Scheduled):
 
     def __str__(self) -> str:
         return f"{self.cohort.key}:{self.destination.name}"
+
+    def clean(self) -> None:
+        super().clean()
+        if self.compare_cron:
+            try:
+                self.comparing()
+            except InvalidSchedule as error:
+                raise ValidationError({"compare_cron": error.message}) from None
+
+    def comparing(self) -> Schedule:
+        """Return when it is compared with what its partner has; raises InvalidSchedule."""
+        return parse(kind=ScheduleKind.CRON, cron=self.compare_cron, timezone=self.timezone)
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -267,6 +295,13 @@ class Run(models.Model):
     mode = models.CharField(max_length=20, choices=RunMode, default=RunMode.CHANGES)
     trigger = models.CharField(max_length=20, choices=Trigger)
     triggered_by = models.CharField(max_length=150, blank=True)
+    comparison = models.ForeignKey(
+        "Comparison",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="repair_runs",
+        help_text="Of a repair, what found what it puts right.",
+    )
     from_version = models.PositiveIntegerField(help_text="What the partner held when the run was planned.")
     to_version = models.PositiveIntegerField(help_text="What the partner holds when the run has succeeded.")
     from_dirty = models.BooleanField(
@@ -349,6 +384,8 @@ class Run(models.Model):
     @property
     def versions(self) -> str:
         """From what to what it brings the partner, in words."""
+        if self.mode == RunMode.REPAIR:
+            return f"{self.from_version}, put right"
         return f"{self.from_version} → {'nobody' if self.mode == RunMode.EMPTY else self.to_version}"
 
 
@@ -569,3 +606,100 @@ class Alert(models.Model):
     @property
     def subject(self) -> str:
         return str(self.sync) if self.sync else "This site"
+
+
+class ComparisonQuerySet(models.QuerySet["Comparison"]):
+    """Each method is one conditional UPDATE and returns whether it found its row."""
+
+    def open(self) -> ComparisonQuerySet:
+        """Those that wait, or that somebody does now."""
+        return self.filter(state__in=OPEN_COMPARISONS)
+
+    def take(self, pk: int, *, owner: str, among: Q) -> bool:
+        return (
+            self.filter(among, pk=pk).update(
+                state=CompareState.READING, owner=owner, beat_at=Now(), began_at=Now()
+            )
+            == 1
+        )
+
+    def beat(self, pk: int, *, owner: str) -> bool:
+        return self.filter(pk=pk, state=CompareState.READING, owner=owner).update(beat_at=Now()) == 1
+
+    def give_back(self, pk: int, *, owner: str) -> bool:
+        mine = self.filter(pk=pk, state=CompareState.READING, owner=owner)
+        return mine.update(state=CompareState.WAITING, owner="") == 1
+
+    def end(self, pk: int, state: CompareState, *, owner: str, **found: Any) -> bool:
+        mine = self.filter(pk=pk, state=CompareState.READING, owner=owner)
+        return mine.update(state=state, finished_at=Now(), **found) == 1
+
+
+class Comparison(models.Model):
+    """What a partner has, read back and compared with the version that it should have: see comparing.py."""
+
+    sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="comparisons")
+    state = models.CharField(max_length=20, choices=CompareState, default=CompareState.WAITING)
+    trigger = models.CharField(max_length=20, choices=Trigger)
+    asked_by = models.CharField(max_length=150, blank=True)
+    # What follows without another question when something differs.
+    repairs = models.BooleanField(default=False)
+    removes_strangers = models.BooleanField(default=False)
+    version = models.PositiveIntegerField(null=True, help_text="What the partner should have.")
+    by_digest = models.BooleanField(default=False, help_text="Count and digest were equal: nothing was read.")
+    expected = models.PositiveBigIntegerField(default=0)
+    there = models.PositiveBigIntegerField(default=0)
+    missing = models.PositiveBigIntegerField(default=0)
+    strangers = models.PositiveBigIntegerField(default=0, help_text="At the partner, and should not be.")
+    unknown = models.PositiveBigIntegerField(
+        default=0, help_text="Rejected, or being sent meanwhile: what they should be is not certain."
+    )
+    odd = models.PositiveBigIntegerField(default=0, help_text="At the partner, by an id that is no user id.")
+    error = models.TextField(blank=True)
+    owner = models.CharField(max_length=200, blank=True)
+    beat_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    began_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager[Comparison]] = ComparisonQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            # A button pressed twice, and a schedule beside it, read a partner once.
+            models.UniqueConstraint(
+                fields=["sync"],
+                condition=Q(state__in=["waiting", "reading"]),
+                name="comparison_open_once_per_sync",
+            ),
+        ]
+        indexes = [
+            # What a sync's page asks: which was the last?
+            models.Index(fields=["sync", "-id"], name="comparison_latest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Comparison {self.pk} of {self.sync}"
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.missing or self.strangers or self.odd)
+
+
+class Difference(models.Model):
+    """A user whom a partner has and should not, or the other way round: what a repair's plan is read from."""
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="differences")
+    kind = models.CharField(max_length=10, choices=DifferenceKind)
+    user_id = UserIdField()
+
+    class Meta:
+        ordering = ["comparison", "kind", "user_id"]
+        constraints = [
+            # A repair's plan reads a kind in user order.
+            models.UniqueConstraint(fields=["comparison", "kind", "user_id"], name="difference_once"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.user_id)

@@ -6,6 +6,7 @@
 | changes, from dirty   | touched since, and in the target  | touched since, and not in the target       |
 | full                  | everyone in the target            | touched since, and not in the target       |
 | emptying              | nobody                            | in the settled version, or touched since   |
+| repair                | found missing, and in both        | found strangers, and in neither            |
 
 Where the partner holds nobody (settled 0, clean: a first run, a list that was lost, a move, a new
 name), changes and full name the whole target, and nobody is to be removed.
@@ -19,13 +20,14 @@ crash: a version's members never change, and a user's Rejection stays while the 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from django.db import connection
 
 from cohorts import members
-from syncs.choices import RunMode, Step
-from syncs.models import Rejection, Run
+from syncs.choices import DifferenceKind, RunMode, Step
+from syncs.models import Difference, Rejection, Run
 
 # A page yields the users of interest, and where the next page begins (None: this was the last).
 Page = tuple[list[str], str | None]
@@ -33,7 +35,11 @@ Page = tuple[list[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does, as a value. `settled` is what the partner held; `target` what it shall hold."""
+    """What a run does, as a value. `settled` is what the partner held; `target` what it shall hold.
+
+    A repair puts right what `comparison` found, of whom both versions say the same: who has left the
+    cohort since, or was suppressed, is not brought back.
+    """
 
     sync_id: int
     cohort_id: int
@@ -42,11 +48,15 @@ class Plan:
     target: int
     dirty: bool
     page: int = members.PAGE
+    comparison: int | None = None
+    strangers: bool = False
 
     @classmethod
     def of(cls, run: Run) -> "Plan":
         return cls(
-            run.sync_id, run.sync.cohort_id, run.mode, run.from_version, run.to_version, run.from_dirty
+            *(run.sync_id, run.sync.cohort_id, run.mode, run.from_version, run.to_version, run.from_dirty),
+            comparison=run.comparison_id,
+            strangers=run.comparison is not None and run.comparison.removes_strangers,
         )
 
     def wants(self, user_ids: list[str]) -> set[str]:
@@ -99,6 +109,8 @@ class Plan:
                 yield page
 
     def _source(self, step: Step) -> Callable[[str], Page] | None:
+        if self.mode == RunMode.REPAIR:
+            return partial(self._found, step) if step == Step.ADD or self.strangers else None
         # The partner holds nobody: the difference is the target itself.
         first = self.settled == 0 and not self.dirty
         if self.mode == RunMode.EMPTY:
@@ -106,6 +118,16 @@ class Plan:
         if step == Step.REMOVE:
             return None if first else self._left
         return self._everyone_in_target if first or self.mode == RunMode.FULL else self._entered
+
+    def _found(self, step: Step, after: str) -> Page:
+        kind = DifferenceKind.MISSING if step == Step.ADD else DifferenceKind.STRANGER
+        rows = Difference.objects.filter(comparison=self.comparison, kind=kind, user_id__gt=after)
+        page = list(rows.order_by("user_id").values_list("user_id", flat=True)[: self.page])
+        before, after_all = (
+            members.is_in_version(self.cohort_id, version, page) for version in (self.settled, self.target)
+        )
+        right = before & after_all if step == Step.ADD else set(page) - before - after_all
+        return [user for user in page if user in right], page[-1] if len(page) == self.page else None
 
     def _everyone_in_target(self, after: str) -> Page:
         page = members.in_version_page(self.cohort_id, self.target, after, self.page)

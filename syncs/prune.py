@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef
 from cohorts import prune as cohort_prune
 from cohorts.models import Cohort
 from syncs.choices import OPEN_RUNS, RunState
-from syncs.models import Alert, Attempt, Batch, Rejection, Run, Sync
+from syncs.models import Alert, Attempt, Batch, Comparison, Rejection, Run, Sync
 
 # Runs deleted at a time; a run of a million users has a thousand batches.
 RUNS = 20
@@ -30,6 +30,10 @@ def prune(*, before: datetime) -> Pruned:
     )
     # What people were told of a sync last is on the sync; a worry about the site that still is, is told anew.
     Alert.objects.filter(created_at__lt=before).delete()
+    later = Comparison.objects.filter(sync=OuterRef("sync"), pk__gt=OuterRef("pk"))
+    Comparison.objects.filter(Exists(later), finished_at__lt=before).exclude(
+        repair_runs__state__in=OPEN_RUNS
+    ).delete()
     return Pruned(intervals, _prune_runs(before))
 
 

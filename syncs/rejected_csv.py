@@ -1,4 +1,4 @@
-"""Rejected users as CSV that is safe to open in a spreadsheet."""
+"""Rejected users, and users who differ, as CSV that is safe to open in a spreadsheet."""
 
 import csv
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from syncs.choices import RejectionKind, RejectionState
-from syncs.models import Rejection
+from syncs.choices import DifferenceKind, RejectionKind, RejectionState
+from syncs.models import Comparison, Rejection
 
 # A spreadsheet takes a cell that begins with one of these for a formula, which may call programs.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -29,6 +29,14 @@ def lines(rejections: QuerySet[Rejection]) -> Iterator[str]:
     rows = rejections.select_related("sync__cohort", "sync__destination").iterator(chunk_size=PAGE)
     for rejection in rows:
         yield writer.writerow([safe(value) for value in _row(rejection)])
+
+
+def lines_of_differences(comparison: Comparison) -> Iterator[str]:
+    """Yield the lines of a file of who differs, beginning with a byte order mark."""
+    writer = csv.writer(_HandsOn())
+    yield "\ufeff" + writer.writerow(("user_id", "what"))
+    for row in comparison.differences.order_by("kind", "user_id").iterator(chunk_size=PAGE):
+        yield writer.writerow((safe(row.user_id), DifferenceKind(row.kind).label))
 
 
 def safe(value: object) -> str:

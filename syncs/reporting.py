@@ -6,12 +6,16 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from syncs.choices import DONE_RUNS, RunMode, RunState
-from syncs.models import Run, Sync
+from django.core.management.base import CommandError
+
+from syncs.choices import DONE_RUNS, DifferenceKind, RunMode, RunState
+from syncs.models import Comparison, Run, Sync
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+# Users whom an answer about a comparison names.
+SAMPLE = 20
 FIELDS = (
     *("mode", "trigger", "from_version", "to_version", "state", "reason", "note", "cohort_error"),
     *("planned_adds", "planned_removes", "added", "removed", "rejected", "undelivered"),
@@ -56,6 +60,41 @@ def lines(runs: list[Run]) -> Iterator[str]:
     for sync in {run.sync_id: run.sync for run in runs if run.mode != RunMode.EMPTY}.values():
         if said := behind(sync):
             yield said
+
+
+def compared(comparison: Comparison) -> str:
+    """Return what a comparison has found, in a sentence."""
+    if comparison.by_digest:
+        return f"Equal to version {comparison.version}: {comparison.there:,} users, by their digest."
+    unknown = f" Of {comparison.unknown:,} it is not certain: rejected, or sent meanwhile." * bool(
+        comparison.unknown
+    )
+    if not comparison.differs:
+        return f"Equal to version {comparison.version}: {comparison.there:,} users, read one by one.{unknown}"
+    odd = f", {comparison.odd:,} by no user id" * bool(comparison.odd)
+    return (
+        f"Not equal to version {comparison.version}: {comparison.missing:,} missing, "
+        f"{comparison.strangers:,} strangers{odd}; the partner has {comparison.there:,} users.{unknown}"
+    )
+
+
+def samples_of(comparison: Comparison) -> dict[str, list[str]]:
+    """Return the first users that differ, by kind."""
+    found = comparison.differences.order_by("user_id")
+    return {
+        kind.value: list(found.filter(kind=kind).values_list("user_id", flat=True)[:SAMPLE])
+        for kind in DifferenceKind
+    }
+
+
+def named_syncs(names: list[str]) -> list[Sync]:
+    """Return the syncs of these names, each once; CommandError for a name that none has."""
+    syncs = Sync.objects.filter(archived_at=None).select_related("cohort", "destination")
+    known = {str(sync): sync for sync in syncs}
+    if unknown := [name for name in names if name not in known]:
+        some = ", ".join(list(known)[:20]) or "none"
+        raise CommandError(f"There is no sync {unknown[0]!r}. Known: {some}.", returncode=2)
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def not_calculated(run: Run) -> str:

@@ -13,9 +13,9 @@ from cohorts.choices import ScheduleKind
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from destinations.models import Destination
-from syncs import lifecycle
-from syncs.choices import OPEN_RUNS, RunMode
-from syncs.models import Rejection, Run, Sync, Try
+from syncs import lifecycle, reporting
+from syncs.choices import ASKED_MODES, OPEN_RUNS, RunMode
+from syncs.models import Comparison, Difference, Rejection, Run, Sync, Try
 from syncs.status.facts import facts_of
 from syncs.status.state import State, state_of
 
@@ -267,7 +267,7 @@ class _Closed(serializers.Serializer[Any]):
 
 class TriggerSerializer(_Closed):
     mode = serializers.ChoiceField(
-        RunMode.choices,
+        [(mode.value, mode.label) for mode in ASKED_MODES],
         default=RunMode.CHANGES,
         help_text="changes: users who moved; full: everybody again; empty: remove everybody, and "
         "pause the sync.",
@@ -332,3 +332,40 @@ class ChosenSerializer(_Closed):
 
 class ChangedSerializer(serializers.Serializer[Any]):
     users = serializers.IntegerField(help_text="How many rejected users this changed.")
+
+
+class RepairSerializer(_Closed):
+    remove_strangers = serializers.BooleanField(
+        default=False, help_text="Remove who is at the partner and should not be, too."
+    )
+
+
+class CompareSerializer(RepairSerializer):
+    repair = serializers.BooleanField(
+        default=False, help_text="Add who is missing without another question, unless a guard asks it."
+    )
+
+
+class ComparisonSerializer(serializers.ModelSerializer[Comparison]):
+    samples = serializers.SerializerMethodField(help_text="The first users of each kind.")
+
+    class Meta:
+        model = Comparison
+        fields = [
+            *("id", "state", "trigger", "asked_by", "version", "by_digest"),
+            *("expected", "there", "missing", "strangers", "unknown", "odd", "error", "samples"),
+            *("created_at", "began_at", "finished_at"),
+        ]
+        read_only_fields = fields
+
+    def get_samples(self, comparison: Comparison) -> dict[str, list[str]]:
+        return reporting.samples_of(comparison)
+
+
+class DifferenceSerializer(serializers.ModelSerializer[Difference]):
+    userId = serializers.CharField(source="user_id", read_only=True)
+
+    class Meta:
+        model = Difference
+        fields = ["userId", "kind"]
+        read_only_fields = fields

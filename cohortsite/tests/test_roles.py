@@ -25,7 +25,8 @@ pytestmark = pytest.mark.django_db
 PAST_LOGIN = re.compile(r"^admin/(login|logout|jsi18n|autocomplete|password_change|search|r/)")
 # What an operator may post to: everything else that changes something is the administrator's.
 OPERATOR_ACTIONS = {
-    *(f"admin/syncs/sync/1/do/{name}/" for name in ("run", "pause", "resume", "full", "empty")),
+    *(f"admin/syncs/sync/1/do/{name}/" for name in ("run", "pause", "resume", "full", "empty", "compare")),
+    *(f"admin/syncs/sync/1/do/{name}/" for name in ("repair", "repair-all")),
     *(f"admin/syncs/sync/1/do/{name}/" for name in ("approve", "refuse", "cancel", "try-now")),
     *(f"admin/syncs/run/1/do/{name}/" for name in ("approve", "refuse", "resume", "try-now", "cancel")),
     *(f"admin/syncs/rejection/1/do/{name}/" for name in ("retry", "dismiss")),
@@ -227,6 +228,10 @@ CALLS = {
     ("post", "syncs"): "administrator",
     ("patch", "syncs/1"): "administrator",
     ("delete", "syncs/1"): "administrator",
+    ("get", "syncs/1/comparison"): "viewer",
+    ("get", "syncs/1/comparison/differences"): "viewer",
+    ("post", "syncs/1/comparison/repair"): "operator",
+    ("post", "syncs/1/compare"): "operator",
     ("post", "syncs/1/runs"): "operator",
     ("post", "syncs/1/pause"): "operator",
     ("post", "syncs/1/resume"): "operator",

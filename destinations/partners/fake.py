@@ -5,6 +5,7 @@ a field more or less, a number where a text belongs, too many users, a wrong key
 """
 
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -104,6 +105,8 @@ class FakePartner:
             yield _Call("test", methods.get("test", "GET"), endpoint.test_path, None, None)
         if endpoint.read_path:
             yield _Call("read", "GET", endpoint.read_path, None, None)
+        if digest := endpoint.read_places.get("digest"):
+            yield _Call("digest", "GET", digest, None, None)
         if endpoint.kind == Kind.PROPERTY:
             batched = endpoint.delivery == Delivery.BATCH
             name = "batch" if batched else "identify"
@@ -280,6 +283,8 @@ class FakePartner:
             return Answer(200, self.fake.get("test", {}))
         if call.name == "read":
             return self._page(read)
+        if call.name == "digest":
+            return self._digest(read)
         if call.name == "find":
             name = read.names.get("external_name", "")
             return Answer(200, self._found(name))
@@ -389,6 +394,13 @@ class FakePartner:
         if paths.get("lines"):
             body = "\n".join(ids)
         return Answer(200, body, headers)
+
+    def _digest(self, read: _Read) -> Answer:
+        held = self._held(read)
+        if held is None:
+            return self._gone()
+        total = sum(int.from_bytes(hashlib.sha256(user.encode()).digest()) for user in held)
+        return Answer(200, {"count": len(held), "digest": f"{total % 2**256:064x}"})
 
     def _found(self, name: str) -> Any:
         paths = self.endpoint.find_places

@@ -68,6 +68,7 @@ class SyncForm(ScheduledForm):
             "hold_if_halved",
             "guard_percent",
             "guard_users",
+            "compare_cron",
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -24,16 +24,24 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from pagekit.actions import ActionsAdmin, Page, Refused
 from pagekit.shown_if import shown_if
-from syncs import lifecycle
+from syncs import lifecycle, rejected_csv, reporting
 from syncs.admin import columns
 from syncs.admin.chart import chart_of
 from syncs.admin.forms import LongSelect, SyncForm
-from syncs.admin.sync_actions import ACTIONS
-from syncs.choices import OPEN_RUNS, RunMode, RunState
+from syncs.admin.sync_actions import ACTIONS, COMPARING
+from syncs.choices import (
+    ASKED_MODES,
+    OPEN_COMPARISONS,
+    OPEN_RUNS,
+    CompareState,
+    DifferenceKind,
+    RunMode,
+    RunState,
+)
 from syncs.models import Run, Sync
 from syncs.preview import preview
 from syncs.progress import Progress
-from syncs.status import attention
+from syncs.status import attention, compared
 from syncs.status.attention import Need, with_need
 from syncs.status.facts import facts_of, last_runs
 from syncs.status.state import Tone, run_label, state_of
@@ -43,6 +51,10 @@ CHARTED_RUNS = 40
 TIMES = 5
 # Of what a run would send, a page counts this many one by one, and says "at least" of more.
 MOST_COUNTED = 10_000
+
+
+def _can_be_read(sync: Sync) -> bool:
+    return bool(sync.destination.read_path)
 
 
 class StateFilter(DropdownFilter):
@@ -100,7 +112,12 @@ class SyncChangeList(ChangeList):
 class SyncAdmin(ActionsAdmin):
     form = SyncForm
     row_actions = ACTIONS
-    row_pages = (Page("dry-run", "Dry run", "visibility", "dry_run"),)
+    row_pages = (
+        Page("dry-run", "Dry run", "visibility", "dry_run"),
+        Page("comparison", "Read back", "difference", "comparison", offered=_can_be_read),
+        # The page of the comparison leads there.
+        Page("differences.csv", "Who differs", "download", "differences", offered=lambda sync: False),
+    )
     refusals = (Refused, lifecycle.CannotRun)
     change_form_template = "syncs/sync.html"
     # Its template shows them below the state.
@@ -135,6 +152,13 @@ class SyncAdmin(ActionsAdmin):
             {
                 "description": "A run that would remove more than this is held until a person approves it.",
                 "fields": ("hold_if_halved", "guard_percent", "guard_users"),
+            },
+        ),
+        (
+            "Read back and compare",
+            {
+                "description": "Where the partner can be read: it is compared with what it should have.",
+                "fields": ("compare_cron",),
             },
         ),
     )
@@ -259,14 +283,14 @@ class SyncAdmin(ActionsAdmin):
     def dry_run(self, request: HttpRequest, sync: Sync) -> HttpResponse:
         """Show what a run would send now. Nothing is sent."""
         mode = request.GET.get("mode", RunMode.CHANGES)
-        mode = mode if mode in RunMode.values else RunMode.CHANGES
+        mode = mode if mode in ASKED_MODES else RunMode.CHANGES
         context = {
             **self.admin_site.each_context(request),
             "title": "Dry run",
             "opts": self.opts,
             "original": sync,
             "mode": mode,
-            "modes": RunMode.choices,
+            "modes": [(mode.value, mode.label) for mode in ASKED_MODES],
             "back": reverse("admin:syncs_sync_change", args=[sync.pk]),
         }
         try:
@@ -274,6 +298,44 @@ class SyncAdmin(ActionsAdmin):
         except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
             context["problem"] = str(error)
         return TemplateResponse(request, "syncs/dry_run.html", context)
+
+    def comparison(self, request: HttpRequest, sync: Sync) -> HttpResponse:
+        """Show what the partner had when it was last read back, and who differs."""
+        label, tone, sentence = compared.of(sync, timezone.now())
+        last = sync.comparisons.filter(state=CompareState.DONE).first()
+        samples = reporting.samples_of(last) if last else {}
+        offers = self.actions_for(request, sync)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Compared with the partner",
+            "opts": self.opts,
+            "original": sync,
+            "label": label,
+            "tone": tone,
+            "sentence": sentence,
+            "waits": sync.comparisons.filter(state__in=OPEN_COMPARISONS).exists(),
+            "comparison": last,
+            "samples": [
+                {"label": DifferenceKind(kind).label, "users": [columns.user(user) for user in users]}
+                for kind, users in samples.items()
+                if users
+            ],
+            "row_actions": [offer for offer in offers if offer["action"].name in COMPARING],
+            "download_url": self._url("differences.csv", sync),
+            "back": columns.sync_url(sync.pk),
+        }
+        return TemplateResponse(request, "syncs/comparison.html", context)
+
+    def differences(self, request: HttpRequest, sync: Sync) -> StreamingHttpResponse:
+        """Send who differs as CSV."""
+        last = sync.comparisons.filter(state=CompareState.DONE).first()
+        if last is None:
+            raise Http404
+        return StreamingHttpResponse(
+            rejected_csv.lines_of_differences(last),
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": 'attachment; filename="differences.csv"'},
+        )
 
 
 def _page(sync: Sync) -> dict[str, Any]:
@@ -288,6 +350,7 @@ def _page(sync: Sync) -> dict[str, Any]:
     progress = Progress.of(open_run, now) if open_run else None
     return {
         "chart": chart_of(runs),
+        "compared": compared.of(sync, now) if sync.destination.read_path else None,
         "state": state,
         # Of what is red or orange, the state's sentence says it.
         "attention": None if state.tone in (Tone.CARE, Tone.BAD) else attention.of(facts),

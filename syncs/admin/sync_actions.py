@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from django.utils import timezone
 
-from syncs import lifecycle
+from syncs import comparing, lifecycle
 from syncs.admin import run
 from syncs.admin.history import RunAction
-from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, RunMode, RunState, Trigger
-from syncs.models import Run, Sync
+from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, CompareState, RunMode, RunState, Trigger
+from syncs.models import Comparison, Run, Sync
 from syncs.status.facts import facts_of
 from syncs.status.state import users
 
@@ -77,6 +77,64 @@ def _rename(sync: Sync, by: str, name: str) -> str:
     if emptying is None:
         return "Renamed: nobody is there under the old name, so nothing is sent."
     return f"Run {emptying.pk} empties the partner under the old name; a full run under the new one follows."
+
+
+def _compare(sync: Sync, by: str) -> str:
+    comparing.ask(sync, trigger=Trigger.PERSON, by=by)
+    return "The worker reads back what the partner has; the result will stand on this page."
+
+
+def _repair(*, strangers: bool) -> Callable[[Sync, str], str]:
+    def perform(sync: Sync, by: str) -> str:
+        last = sync.comparisons.filter(state=CompareState.DONE).first()
+        made = last and comparing.repair(last, trigger=Trigger.PERSON, by=by, remove_strangers=strangers)
+        if not made:
+            raise lifecycle.CannotRun("There is nobody to be put right.")
+        return run.said(made, f"Run {made.pk} is waiting: the worker puts right what differs.")
+
+    return perform
+
+
+def _differs(sync: Sync) -> Comparison | None:
+    """Return the last comparison if it found somebody who differs, and nobody has put that right yet."""
+    if not sync.destination.read_path:
+        return None
+    last = sync.comparisons.filter(state=CompareState.DONE).first()
+    return last if last and last.differs and not _open_run(sync) else None
+
+
+def _has_strangers(sync: Sync) -> bool:
+    last = _differs(sync)
+    return bool(last and last.strangers and not (_was_repaired(last) and last.removes_strangers))
+
+
+def _has_missing(sync: Sync) -> bool:
+    last = _differs(sync)
+    return bool(last and last.missing and not _was_repaired(last))
+
+
+def _was_repaired(comparison: Comparison) -> bool:
+    return comparison.repair_runs.filter(state=RunState.SUCCEEDED).exists()
+
+
+def _putting_right(sync: Sync) -> str:
+    last = _differs(sync)
+    if last is None:
+        return ""
+    return (
+        f"{users(last.missing)} who should be at {sync.destination} and were not are added, and nobody else "
+        f"is sent. {users(last.strangers)} who should not be there, as far as this site knows, stay."
+    )
+
+
+def _putting_all_right(sync: Sync) -> str:
+    last = _differs(sync)
+    if last is None:
+        return ""
+    return (
+        f"{users(last.missing)} are added to {sync.destination}, and {users(last.strangers)} removed, "
+        "whoever put them there."
+    )
 
 
 def _is_live(sync: Sync) -> bool:
@@ -181,6 +239,8 @@ def _emptying_and_archiving(sync: Sync) -> str:
     return f"All that this sync has put there, {_there(sync)}, are removed by one last run."
 
 
+# Offered on the page of a comparison.
+COMPARING = ("compare", "repair", "repair-all")
 ACTIONS = (
     RunAction(
         "approve",
@@ -256,6 +316,34 @@ ACTIONS = (
         _is_live,
         question="Send everybody again?",
         consequence=_sending_all,
+    ),
+    RunAction(
+        "compare",
+        "Compare with the partner",
+        "difference",
+        _compare,
+        lambda sync: _is_live(sync) and not comparing.why_not(sync),
+    ),
+    RunAction(
+        "repair",
+        "Add who is missing",
+        "build",
+        _repair(strangers=False),
+        _has_missing,
+        question="Add who is missing at the partner?",
+        consequence=_putting_right,
+        listed=False,
+    ),
+    RunAction(
+        "repair-all",
+        "Put right, and remove strangers",
+        "build",
+        _repair(strangers=True),
+        _has_strangers,
+        question="Remove strangers from the partner, too?",
+        consequence=_putting_all_right,
+        listed=False,
+        variant="danger",
     ),
     RunAction(
         "empty",

@@ -86,8 +86,9 @@ class Feed:
         for step in (Step.ADD, Step.REMOVE):
             yield from self._planned(step)
             yield BARRIER
-        yield from self._retries()
-        yield BARRIER
+        if self.run.mode != RunMode.REPAIR:
+            yield from self._retries()
+            yield BARRIER
 
     def _create(self) -> CreateList:
         """The create call: the row of the one that an earlier driver began, or a new one."""

@@ -187,11 +187,14 @@ def _under_way(facts: Facts) -> State | None:
     return tell(facts, facts.run) if tell and facts.run else None
 
 
+_DOING = {RunMode.EMPTY: "Emptying the partner", RunMode.REPAIR: "Putting right what differed"}
+
+
 def _running(facts: Facts, run: LastRun) -> State:
     if run.cancelling:
         return State("Stopping", Tone.CARE, "Being cancelled: what is in flight comes to its end.")
     done = f"{run.done:,} of {users(run.planned)}" if run.planned is not None else users(run.done)
-    doing = "Emptying the partner" if run.mode == RunMode.EMPTY else f"Sending version {run.target}"
+    doing = _DOING.get(RunMode(run.mode), f"Sending version {run.target}")
     if run.trouble:
         sentence = f"{doing}: {done}. It is being tried again, because: {because(run.trouble)}"
         return State("Retrying", Tone.CARE, sentence)

@@ -1,5 +1,6 @@
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -12,7 +13,7 @@ from events import arrivals
 from syncs import alerts, reporting, suppressing
 from syncs.choices import DRIVABLE_RUNS
 from syncs.due import drivable_destinations, start_due
-from syncs.models import Run
+from syncs.models import Comparison, Run, Sync
 from syncs.stopping import stop_on_signals
 
 
@@ -45,6 +46,7 @@ class Command(BaseCommand):
                 runs = drive_runs(found, stop=stop, report=bars.show)
         # After the runs: partners may just have let go of whom an erasure waits for.
         forgetting.go_on()
+        _compare(stop.is_set)
         silence.tell()
         alerts.tell_changes(timezone.now())
         alerts.send_waiting(timezone.now())
@@ -59,6 +61,16 @@ class Command(BaseCommand):
         for problem in problems:
             self.stderr.write(problem)
         sys.exit(1 if problems else reporting.exit_code(runs))
+
+
+def _compare(stopping: Callable[[], bool]) -> None:
+    """Read back what partners have, where somebody or a schedule asks for it."""
+    if not (Sync.objects.exclude(compare_cron="").exists() or Comparison.objects.open().exists()):
+        return
+    from syncs import comparing  # here: it imports all that asks a partner
+
+    comparing.ask_due(timezone.now())
+    comparing.run_waiting(stopping)
 
 
 def _calculate_due() -> list[str]:

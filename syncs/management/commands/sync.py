@@ -74,14 +74,10 @@ class Command(BaseCommand):
 def _chosen(names: list[str], every: bool) -> list[Sync]:
     if every == bool(names):
         raise CommandError("Name syncs (cohort-key:destination-name), or say --all.", returncode=2)
-    syncs = Sync.objects.filter(archived_at=None).select_related("cohort", "destination")
     if every:
-        return list(syncs.filter(enabled=True))
-    known = {str(sync): sync for sync in syncs}
-    if unknown := [name for name in names if name not in known]:
-        some = ", ".join(list(known)[:20]) or "none"
-        raise CommandError(f"There is no sync {unknown[0]!r}. Known: {some}.", returncode=2)
-    return [known[name] for name in dict.fromkeys(names)]
+        live = Sync.objects.filter(archived_at=None, enabled=True)
+        return list(live.select_related("cohort", "destination"))
+    return reporting.named_syncs(names)
 
 
 def _show(shown: Preview) -> None:
