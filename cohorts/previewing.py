@@ -74,14 +74,20 @@ def older_events(preview: Preview) -> datetime | None:
 
     Old data would otherwise look like a definition that nobody fits.
     """
-    if preview.source_kind != SourceKind.BEHAVIORAL or settings.EVENTS_URL:
-        return None
-    longest, last = parse(preview.definition).longest_window(), last_event_at(preview.events_workspace)
     as_of = preview.as_of or preview.finished_at
-    if longest is None or last is None or as_of is None or last >= as_of - longest:
+    if preview.source_kind != SourceKind.BEHAVIORAL or as_of is None:
         return None
+    last = last_before_window(preview.definition, preview.events_workspace, as_of)
     # A whole second, for the field in the form has no smaller ones.
-    return last.replace(microsecond=0) + timedelta(seconds=1)
+    return last.replace(microsecond=0) + timedelta(seconds=1) if last else None
+
+
+def last_before_window(definition: Any, workspace: str, as_of: datetime) -> datetime | None:
+    """Return the time of the last event, if every event lies before the definition's longest window."""
+    if settings.EVENTS_URL:
+        return None
+    longest, last = parse(definition).longest_window(), last_event_at(workspace)
+    return last if longest is not None and last is not None and last < as_of - longest else None
 
 
 def _queried(preview: Preview) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """What a person can do with a cohort, and the pages about it."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from django.urls import reverse
+from django.utils import timezone
 
 from cohorts import asked, refresh
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind
+from cohorts.definitions import DefinitionError
 from cohorts.models import Cohort
+from cohorts.previewing import last_before_window
+from events.engine import EngineError
 from pagekit.actions import Action, Page, Refused
 
 MAY_DECIDE = "cohorts.change_cohortversion"
@@ -16,6 +21,32 @@ def _calculate(cohort: Cohort, by: str) -> str:
     if not asked.ask(cohort):
         raise Refused("This cohort is not calculated: its members are given to it.")
     return "The worker calculates the cohort now; load the page again to see the result."
+
+
+def _ask_before_calculating(cohort: Cohort) -> str:
+    return "Calculate it, although all of its events are old?" if _last_event(cohort) else ""
+
+
+def _calculating(cohort: Cohort) -> str:
+    last = _last_event(cohort)
+    return (
+        f"The last event of “{cohort.events_workspace}” is of {last:%Y-%m-%d}, before all that the "
+        f"definition looks at. As of now, most of its {cohort.size:,} users would probably leave. "
+        "“Preview as of then”, "
+        "in the form below, shows whom it finds as of another time."
+        if last
+        else ""
+    )
+
+
+def _last_event(cohort: Cohort) -> datetime | None:
+    """Return the last event's time if it is too old for the definition."""
+    if cohort.source_kind != SourceKind.BEHAVIORAL:
+        return None
+    try:
+        return last_before_window(cohort.definition, cohort.events_workspace, timezone.now())
+    except (DefinitionError, EngineError):  # said where it is calculated
+        return None
 
 
 def _approve(cohort: Cohort, by: str) -> str:
@@ -98,6 +129,8 @@ ACTIONS = (
         "refresh",
         _calculate,
         lambda cohort: cohort.source_kind in CALCULATED,
+        question=_ask_before_calculating,
+        consequence=_calculating,
         permission=MAY_DECIDE,
     ),
 )

@@ -16,6 +16,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods
 from unfold.admin import ModelAdmin
 
+from pagekit import panels
+
 # Of a text that an action asks for.
 LONGEST = 500
 
@@ -139,6 +141,7 @@ class ActionsAdmin(ModelAdmin):
                 {"page": page, "url": page.url(row) if page.url else self._url(page.name, row)}
                 for page in pages
             ],
+            "panels": panels.of(request, row),
             "row_actions": [one for one in self.actions_for(request, row) if one["action"].listed],
         }
 

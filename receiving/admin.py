@@ -16,11 +16,11 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter
 from unfold.decorators import display
-from unfold.utils import parse_datetime_str
 
 from pagekit.actions import Action, ActionsAdmin, But, Page, Person, Refused
+from pagekit.filters import TimeRangeFilter
 from pagekit.read_only import ReadOnlyAdmin
 from receiving import store
 from receiving.forms import ApiKeyForm, FindMemberForm, KnownUsersForm
@@ -385,20 +385,6 @@ class ListAdmin(ReadOnlyAdmin, ReceivingAdmin):
         reply = csv_of(members_of_set(found.member_set_id), for_spreadsheet=True)
         reply.headers["Content-Disposition"] = f'attachment; filename="list-{found.pk}.csv"'
         return reply
-
-
-class TimeRangeFilter(RangeDateTimeFilter):
-    """unfold's filter, whose times have no zone."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestLog]) -> QuerySet[RequestLog]:
-        for side, lookup in (("from", "gte"), ("to", "lte")):
-            day, clock = (self.used_parameters.get(f"{self.parameter_name}_{side}_{n}") for n in (0, 1))
-            moment = parse_datetime_str(f"{day} {clock or '00:00:00'}") if day else None
-            if moment is not None:
-                queryset = queryset.filter(
-                    **{f"{self.parameter_name}__{lookup}": timezone.make_aware(moment)}
-                )
-        return queryset
 
 
 class StatusFilter(admin.SimpleListFilter):

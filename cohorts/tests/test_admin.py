@@ -357,6 +357,9 @@ def test_a_held_version_shows_what_it_would_do_and_is_decided_by_name(admin, coh
     refresh.replace(cohort.pk, ["a", "b"], source="test")
     for decision in ["refuse", "approve"]:
         number = refresh.replace(cohort.pk, [], source="nightly").number
+        upload = Upload.objects.create(cohort=cohort, original_name="x", state="done", version=number)
+        text = text_of(admin.get(at("upload_state", cohort, upload.pk)))
+        assert "Held" in text and "Imported:" not in text and "Send it" not in text
         text = text_of(admin.get(at("difference", cohort)))
         assert "It would empty the cohort: all 2 users would leave. 0 would enter, 2 would leave" in text
         url = at("cohort_do", cohort, decision)

@@ -344,3 +344,16 @@ def test_charts_show_sizes_and_moves_and_their_page_the_table(editor: Client) ->
     assert (charts.largest, charts.most_moved) == (4, 2)
     page = editor.get(reverse("admin:cohorts_cohort_change", args=[made.pk])).content.decode()
     assert "<polyline" in page and "Version 3: 1 entered, 0 left" in page
+
+
+def test_a_calculation_that_would_empty_a_cohort_of_old_events_is_asked_about(editor: Client) -> None:
+    did("u1", "cart", hours_ago=24 * 900)
+    definition = {"version": 1, "where": CARTED}
+    made = Cohort.objects.create(key="c", name="C", source_kind="behavioral", definition=definition)
+    url = reverse("admin:cohorts_cohort_do", args=[made.pk, "calculate"])
+    change = reverse("admin:cohorts_cohort_change", args=[made.pk])
+    assert f'href="{url}"' in editor.get(change).content.decode(), "a page that asks, and no button"
+    old = f"{did_last():%Y-%m-%d}"
+    assert f"is of {old}, before all that" in words_of(editor.get(url))
+    did("u2", "cart")
+    assert f'action="{url}"' in editor.get(change).content.decode()

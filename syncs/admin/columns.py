@@ -54,6 +54,20 @@ def when(then: datetime | None, now: datetime | None = None) -> SafeString:
     )
 
 
+def exactly(then: datetime | None) -> SafeString:
+    """Return a time as it is in the zone that the foot of the page names, and how long ago that was."""
+    if then is None:
+        return mark_safe("–")
+    at = timezone.localtime(then)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time> <span class="cs-quiet">{}</span>',
+        then.isoformat(),
+        f"{at:%Y-%m-%d %H:%M:%S %Z}",
+        f"{at:%Y-%m-%d %H:%M}",
+        ago(then, timezone.now()),
+    )
+
+
 def schedule_words(sync: Sync) -> str:
     try:
         return sync.schedule().describe()

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -19,6 +19,7 @@ from unfold.decorators import display
 
 from cohorts import members
 from pagekit.actions import But
+from pagekit.filters import TimeRangeFilter
 from syncs import lifecycle
 from syncs.admin import columns
 from syncs.admin.history import HistoryAdmin, RunAction
@@ -175,6 +176,27 @@ class BeganFilter(DropdownFilter):
         return queryset.filter(started_at__gte=timezone.now() - timedelta(hours=int(chosen)))
 
 
+class FaredFilter(DropdownFilter):
+    """By how runs fared, also before they were tried again: "what failed last night?"."""
+
+    title = "fared"
+    parameter_name = "fared"
+    QUERIES = {
+        "failed": (
+            "Failed, or failed before it was tried again",
+            Q(state=RunState.FAILED) | Q(tries__isnull=False),
+        ),
+        "clean": ("Never failed", ~Q(state=RunState.FAILED) & Q(tries__isnull=True)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, words) for value, (words, _) in self.QUERIES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        chosen = self.value()
+        return queryset.filter(self.QUERIES[chosen][1]).distinct() if chosen in self.QUERIES else queryset
+
+
 @admin.register(Run)
 class RunAdmin(HistoryAdmin):
     row_actions = ACTIONS
@@ -184,7 +206,9 @@ class RunAdmin(HistoryAdmin):
         ("state", ChoicesDropdownFilter),
         ("mode", ChoicesDropdownFilter),
         ("trigger", ChoicesDropdownFilter),
+        FaredFilter,
         BeganFilter,
+        ("started_at", TimeRangeFilter),
         ("sync__cohort", AutocompleteSelectFilter),
         ("sync__destination", AutocompleteSelectFilter),
     )
@@ -221,7 +245,7 @@ class RunAdmin(HistoryAdmin):
 
     @display(description="Began", ordering="started_at")
     def began(self, run: Run) -> SafeString:
-        return columns.when(run.started_at)
+        return columns.exactly(run.started_at)
 
     @display(description="Took")
     def took(self, run: Run) -> str:
