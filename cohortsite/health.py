@@ -1,14 +1,43 @@
-"""`/healthz`: whether this process can do its work, for load balancers and people with curl."""
+"""`/healthz` and `/livez`: whether this process can do its work, and whether it answers at all.
+
+For load balancers, orchestrators and people with curl. They are answered before anything looks at the host
+or the scheme: a probe calls a container by an address that is in nobody's ALLOWED_HOSTS, and without TLS.
+"""
+
+from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from cohortsite import silence
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
+def probes(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: answer the two addresses, whatever the host; pass everything else on."""
+    answers = {"/healthz": healthz, "/livez": livez}
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        answer = answers.get(request.path_info)
+        return answer() if answer else get_response(request)
+
+    return handle
+
+
+def livez() -> JsonResponse:
+    """Answer 200: the process takes requests and gives replies. It asks nobody else.
+
+    A process that fails here should be started anew; one that only `/healthz` refuses should not, since that
+    would not bring its database back.
+    """
+    return _reply({"status": "ok"}, 200)
+
+
+def healthz() -> JsonResponse:
     """Answer 200 when the database can be reached and all migrations are applied, else 503.
 
     Work that waits while there is no worker is said, and is no 503: this process can do its own work, and
@@ -24,7 +53,11 @@ def healthz(request: HttpRequest) -> JsonResponse:
     }
     if waits:
         content["waiting_for_a_worker"] = waits
-    return JsonResponse(content, status=200 if healthy else 503, headers={"Cache-Control": "no-store"})
+    return _reply(content, 200 if healthy else 503)
+
+
+def _reply(content: dict[str, object], status: int) -> JsonResponse:
+    return JsonResponse(content, status=status, headers={"Cache-Control": "no-store"})
 
 
 def _look() -> tuple[bool, int | None]:

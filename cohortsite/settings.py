@@ -28,7 +28,7 @@ SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [r"^metrics$"]
 SESSION_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SECURE = HTTPS
@@ -64,7 +64,9 @@ INSTALLED_APPS = [
     "receiving",
 ]
 MIDDLEWARE = [
-    # First: what a partner calls is answered there, and meets none of what follows.
+    # Before anything that looks at the host or the scheme.
+    "cohortsite.health.probes",
+    # First of the rest: what a partner calls is answered there, and meets none of what follows.
     "receiving.middleware.partner_calls",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

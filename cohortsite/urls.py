@@ -8,7 +8,6 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from cohortsite import about_person, where
-from cohortsite.health import healthz
 from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
@@ -21,7 +20,6 @@ handler404 = nothing_there
 handler429 = too_many_requests
 
 urlpatterns = [
-    path("healthz", healthz),
     path("metrics", metrics),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/where/download/", admin.site.admin_view(about_person.download), name="about-person"),

@@ -19,9 +19,15 @@ def test_a_site_with_its_database_is_healthy():
 
 
 @pytest.mark.django_db
-@override_settings(SECURE_SSL_REDIRECT=True)
-def test_a_load_balancer_may_ask_without_tls():
-    assert Client().get("/healthz").status_code == 200
+@override_settings(SECURE_SSL_REDIRECT=True, ALLOWED_HOSTS=["cohorts.example.com"])
+@pytest.mark.parametrize("address", ["/healthz", "/livez"])
+def test_a_probe_may_ask_by_any_address_and_without_tls(address):
+    assert Client().get(address, headers={"host": "10.0.7.3:8000"}).status_code == 200
+
+
+def test_a_process_is_alive_whatever_its_database_says():
+    reply = Client().get("/livez")  # without the database: a query would be an error
+    assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
