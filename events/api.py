@@ -1,20 +1,24 @@
 """The REST API of events: imports and their undoing, corrections."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, mixins, serializers, status, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from events.correct import Corrected, NothingToCorrect, delete_events, delete_people, undo_import
+from events.correct import NothingToCorrect, delete_events, delete_people, undo_import
 from events.engine import EngineError
+from events.merges import UnknownDevice, decide, find_devices
 from events.models import Correction, ImportedFile
+from events.records import InvalidRecord
 from events.store import DEFAULT_WORKSPACE
 from events.workspace_folders import Folders, Refused
 
 MOST_PEOPLE = 10_000
+MOST_DEVICES = 1_000
+Done = TypeVar("Done")
 
 
 class Conflict(exceptions.APIException):
@@ -68,6 +72,27 @@ class CorrectedSerializer(serializers.Serializer[Any]):
     traits = serializers.IntegerField()
 
 
+class DeviceSerializer(serializers.Serializer[Any]):
+    device = serializers.CharField()
+    user_id = serializers.CharField(allow_null=True, help_text="Null: nobody's.")
+    since = serializers.DateTimeField()
+    decided = serializers.BooleanField(help_text="By a person of this site, not by what came in.")
+
+
+class DecisionSerializer(serializers.Serializer[Any]):
+    """Whose a device is from now on, whatever is said: a user's, or with null nobody's."""
+
+    workspace = serializers.SlugField(default=DEFAULT_WORKSPACE, max_length=50)
+    device = serializers.CharField(max_length=1023, trim_whitespace=False)
+    user_id = serializers.CharField(max_length=1024, trim_whitespace=False, allow_null=True)
+
+
+class DeviceQuerySerializer(serializers.Serializer[Any]):
+    workspace = serializers.SlugField(default=DEFAULT_WORKSPACE, max_length=50)
+    device = serializers.CharField(required=False, max_length=1023, trim_whitespace=False)
+    user_id = serializers.CharField(required=False, max_length=1024, trim_whitespace=False)
+
+
 class ImportViewSet(
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
@@ -84,7 +109,7 @@ class ImportViewSet(
     def destroy(self, request: Request, *arguments: Any, **names: Any) -> Response:
         """Its events and users' properties go, wherever merges have put them; its row stays."""
         imported = self.get_object()
-        _corrected(lambda: undo_import(imported.workspace, str(imported.key), _who(request)))
+        _done(lambda: undo_import(imported.workspace, str(imported.key), _who(request)))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -104,23 +129,68 @@ class CorrectionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Correctio
         said.is_valid(raise_exception=True)
         wanted = dict(said.validated_data)
         workspace, people = wanted.pop("workspace"), wanted.pop("erase", None)
-        if not Folders(workspace).root.is_dir():
-            raise exceptions.NotFound(f"There are no events of a workspace {workspace!r}.")
+        _workspace(workspace)
         if people:
-            done = _corrected(lambda: delete_people(workspace, people, _who(request)))
+            done = _done(lambda: delete_people(workspace, people, _who(request)))
         else:
-            done = _corrected(lambda: delete_events(workspace, _who(request), **wanted))
+            done = _done(lambda: delete_events(workspace, _who(request), **wanted))
         return Response(CorrectedSerializer(done).data, status.HTTP_201_CREATED)
+
+
+class DeviceViewSet(viewsets.GenericViewSet[Correction]):
+    """Its permissions are those of corrections, which a decision is."""
+
+    queryset = Correction.objects.none()
+    serializer_class = DeviceSerializer
+    pagination_class = None
+
+    @extend_schema(
+        summary="Whose devices are",
+        parameters=[DeviceQuerySerializer],
+        responses=DeviceSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """Those of a user, or one device, or the first thousand of which anything was said."""
+        said = DeviceQuerySerializer(data=request.query_params)
+        said.is_valid(raise_exception=True)
+        asked = said.validated_data
+        workspace = _workspace(asked["workspace"])
+        user_ids = [asked["user_id"]] if "user_id" in asked else []
+        found = _done(
+            lambda: find_devices(workspace, user_ids=user_ids, device=asked.get("device"), limit=MOST_DEVICES)
+        )
+        return Response([one.as_json() for one in found])
+
+    @extend_schema(
+        summary="Make a device a user's, or nobody's",
+        request=DecisionSerializer,
+        responses={201: DeviceSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        said = DecisionSerializer(data=request.data)
+        said.is_valid(raise_exception=True)
+        wanted = said.validated_data
+        workspace, user_id = _workspace(wanted["workspace"]), wanted["user_id"] or ""
+        done = _done(lambda: decide(workspace, wanted["device"], user_id, _who(request)))
+        return Response(done.as_json(), status.HTTP_201_CREATED)
+
+
+def _workspace(name: str) -> str:
+    if not Folders(name).root.is_dir():
+        raise exceptions.NotFound(f"There are no events of a workspace {name!r}.")
+    return name
 
 
 def _who(request: Request) -> str:
     return str(request.user.get_username())
 
 
-def _corrected(correct: Callable[[], Corrected]) -> Corrected:
+def _done(correct: Callable[[], Done]) -> Done:
     try:
         return correct()
-    except NothingToCorrect as error:
+    except (NothingToCorrect, UnknownDevice) as error:
         raise exceptions.NotFound(str(error)) from None
+    except InvalidRecord as error:
+        raise exceptions.ValidationError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     except (EngineError, Refused, OSError) as error:
         raise Conflict(str(error)) from None

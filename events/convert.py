@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from events.devices import OF_DEVICES, OF_OWNERS, ONLY_OWNERS, PREFIX, USERS, last_first
 from events.disk import make_durable
 from events.layout import NUMBER_PATTERN, column_stem
 from events.records import MAX_LINE
@@ -134,11 +135,15 @@ def count_events(connection: Connection) -> list[Counted]:
 
 
 def count_users(connection: Connection) -> int:
-    return int(connection.execute("SELECT count(DISTINCT u) FROM spooled").fetchall()[0][0])
+    """Count the users of `spooled`, without the devices."""
+    users = f"SELECT count(DISTINCT u) FROM spooled WHERE u >= '{USERS}'"
+    return int(connection.execute(users).fetchall()[0][0])
 
 
 def count_traits(connection: Connection) -> list[Counted]:
-    return counted(connection, f"{properties(chr(39) * 2)} ORDER BY ALL")
+    return counted(
+        connection, f"{properties(chr(39) * 2)} HAVING NOT starts_with(v.key, '{PREFIX}') ORDER BY ALL"
+    )
 
 
 def properties(event: str) -> str:
@@ -187,7 +192,25 @@ def write_events(
         "FROM spooled ORDER BY event, user_id, time, insert_id",
         target,
     )
-    return Written(rows, tuple(columns))
+    return Written(rows, (*columns, *of_devices(connection, target)))
+
+
+def of_devices(connection: Connection, target: Path) -> list[str]:
+    """Return the mark of a file of events that has rows of devices. Little of it is read: it is sorted."""
+    some = f"SELECT 1 FROM read_parquet({quoted(str(target))}) WHERE user_id < '{USERS}' LIMIT 1"
+    return [OF_DEVICES] if connection.execute(some).fetchall() else []
+
+
+def of_owners(connection: Connection, target: Path) -> list[str]:
+    """Return the marks of a file of users' properties that says whose devices are."""
+    rows = f"SELECT 1 FROM read_parquet({quoted(str(target))}) WHERE user_id"
+    if not connection.execute(f"{rows} < '{USERS}' LIMIT 1").fetchall():
+        return []
+    return (
+        [OF_OWNERS]
+        if connection.execute(f"{rows} >= '{USERS}' LIMIT 1").fetchall()
+        else [OF_OWNERS, ONLY_OWNERS]
+    )
 
 
 def marked(origin: str | None) -> str:
@@ -195,23 +218,26 @@ def marked(origin: str | None) -> str:
 
 
 def write_traits(connection: Connection, target: Path, origin: str | None = None) -> Written:
-    """Write the last value of each user's traits, and a row with an empty name for each user."""
+    """Write the last value of each user's traits, and a row with an empty name for each user; of a device,
+    whose it is."""
     rows = f"""
         SELECT name, user_id, make_timestamp(t) AS time, s, {number("s")} AS n{marked(origin)}
         FROM (
             SELECT v.key AS name, user_id, t, v.value AS s
             FROM (SELECT u AS user_id, t, unnest(map_entries(p)) AS v FROM spooled)
-            UNION ALL SELECT '' AS name, u AS user_id, t, '' AS s FROM spooled
+            UNION ALL SELECT '' AS name, u AS user_id, t, '' AS s FROM spooled WHERE u >= '{USERS}'
         )
     """
-    return Written(copy(connection, last_traits(rows, kept_apart([origin] if origin else [])), target), ())
+    written = copy(connection, last_traits(rows, kept_apart([origin] if origin else [])), target)
+    return Written(written, tuple(of_owners(connection, target)))
 
 
 def merge_events(connection: Connection, files: Sequence[str], target: Path) -> Written:
     rows = f"SELECT * FROM read_parquet({listed(files)}, union_by_name=true)"
     columns = [str(row[0]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()]
     written = copy(connection, f"{rows} ORDER BY event, user_id, time, insert_id", target)
-    return Written(written, tuple(column for column in columns if column not in FIXED))
+    found = [column for column in columns if column not in FIXED]
+    return Written(written, (*found, *of_devices(connection, target)))
 
 
 def renumber_events(
@@ -239,7 +265,7 @@ def renumber_events(
     fixed = ", ".join(column for column in FIXED if column in present)
     selected = "".join(f', {value} AS "{column}"' for column, value in columns.items())
     written = copy(connection, f"SELECT {fixed}{selected} FROM {rows}", target)
-    return Written(written, tuple(columns))
+    return Written(written, (*columns, *of_devices(connection, target)))
 
 
 def merge_traits(
@@ -249,7 +275,8 @@ def merge_traits(
     rows = f"SELECT * FROM read_parquet({listed(files)}, union_by_name=true)"
     columns = [str(row[0]) for row in connection.execute(f"DESCRIBE {rows}").fetchall()]
     origin = kept_apart(origins) if "origin" in columns else ""
-    return Written(copy(connection, last_traits(rows, origin), target), ())
+    written = copy(connection, last_traits(rows, origin), target)
+    return Written(written, tuple(of_owners(connection, target)))
 
 
 def kept_apart(origins: Sequence[str]) -> str:
@@ -258,12 +285,13 @@ def kept_apart(origins: Sequence[str]) -> str:
 
 def last_traits(rows: str, origin: str = "") -> str:
     """Keep the latest value of a user's trait; of two with one time the greater, as a query does. `origin`
-    is an expression whose values are kept apart."""
-    last = "arg_max({s: s, n: n}, {time: time, s: coalesce(s, '')})"
+    is an expression whose values are kept apart. Of whose a device is said to be, the first is kept."""
+    last = f"arg_max({{time: time, s: s, n: n}}, {last_first()})"
     apart = f", {origin} AS origin" if origin else ""
-    kept = f"SELECT name, user_id, max(time) AS time, {last} AS v{apart} FROM ({rows}) GROUP BY ALL"
+    kept = f"SELECT name, user_id, {last} AS v{apart} FROM ({rows}) GROUP BY ALL"
     column = ", origin" if origin else ""
-    return f"SELECT name, user_id, time, v.s AS s, v.n AS n{column} FROM ({kept}) ORDER BY name, user_id"
+    values = f"v.time AS time, v.s AS s, v.n AS n{column}"
+    return f"SELECT name, user_id, {values} FROM ({kept}) ORDER BY name, user_id"
 
 
 def copy(connection: Connection, query: str, target: Path) -> int:

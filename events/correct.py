@@ -20,7 +20,9 @@ from events import convert
 from events.compact import compact, file_name, limits
 from events.convert import Connection, Written, quoted
 from events.custody import check_file, read_description
+from events.devices import USERS
 from events.engine import EngineError, connect
+from events.merges import devices_of
 from events.models import EventFile, FileKind, FileState, ImportedFile, sentence_of
 from events.publish import Prepared, Publication, publish, working
 from events.recount import counted
@@ -110,10 +112,13 @@ def undo_import(workspace: str, key: str, by: str) -> Corrected:
 
 
 def delete_people(workspace: str, user_ids: Sequence[str], by: str) -> Corrected:
-    """Erase all events and properties of some users; they are not named in what is kept of it."""
-    condition = f"user_id IN ({', '.join(map(quoted, user_ids))})"
+    """Erase all events and properties of some users, and of their devices; they are not named in what is kept
+    of it."""
+    people = ", ".join(map(quoted, user_ids))
+    condition = f"user_id IN ({', '.join(map(quoted, [*user_ids, *devices_of(workspace, user_ids)]))})"
+    traits = f"{condition} OR (user_id < '{USERS}' AND s IN ({people}))"
     what = f"erased: {len(user_ids):,} {'person' if len(user_ids) == 1 else 'people'}"
-    return correct(workspace, Rows(condition, condition), what, by, forget=True)
+    return correct(workspace, Rows(condition, traits), what, by, forget=True)
 
 
 def delete_events(
@@ -127,14 +132,18 @@ def delete_events(
     until: datetime | None = None,
     import_key: str | None = None,
 ) -> Corrected:
-    """Delete the events of which everything named holds; `until` is not included."""
-    equal = {"event": event, "user_id": user_id, "insert_id": insert_id, "origin": import_key}
+    """Delete the events of which everything named holds, a person's with those of their devices; `until` is
+    not included."""
+    equal = {"event": event, "insert_id": insert_id, "origin": import_key}
     parts = [f"{column} = {quoted(value)}" for column, value in equal.items() if value is not None]
+    if user_id is not None:
+        ids = [user_id, *devices_of(workspace, [user_id])]
+        parts.append(f"user_id IN ({', '.join(map(quoted, ids))})")
     bounds = [(">=", since), ("<", until)]
     parts += [f"time {sign} {timestamp(moment)}" for sign, moment in bounds if moment is not None]
     if not parts:
         raise ValueError("Name an event, a person, an insert id, a time or an import: not everything.")
-    said = {**equal, "origin": None, "user_id": "one person's" if user_id else None, "import": import_key}
+    said = {**equal, "origin": None, "user": "one person's" if user_id else None, "import": import_key}
     named = [str(value) for value in said.values() if value]
     named += [f"{sign} {moment:%Y-%m-%d %H:%M}" for sign, moment in bounds if moment]
     rows = Rows(" AND ".join(parts), None, marked=import_key is not None)
@@ -293,10 +302,15 @@ def remove_soon(workspace: str, folders: Folders, rows: Rows) -> None:
 def is_in_replaced_files(workspace: str, user_id: str) -> bool:
     """Say whether a file that was replaced and not removed yet holds something of the user."""
     condition, folders = f"user_id = {quoted(user_id)}", Folders(workspace)
+    named = f"{condition} OR (user_id < '{USERS}' AND s = {quoted(user_id)})"
     replaced = EventFile.objects.filter(workspace=workspace, state=FileState.RETIRED)
     with connect(limits(), folders.temp) as connection:
-        paths = [folders.files / file.name for file in replaced]
-        return any(path.exists() and may_hold(connection, path, condition) for path in paths)
+        # The files that say whose devices are go as late as those with what was done on them.
+        held = [
+            (folders.files / file.name, condition if file.kind == FileKind.EVENTS else named)
+            for file in replaced
+        ]
+        return any(path.exists() and may_hold(connection, path, rows) for path, rows in held)
 
 
 def may_hold(connection: Connection, path: Path, condition: str) -> bool:

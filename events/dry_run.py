@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 
 from events import formats
+from events.devices import PREFIX
 from events.formats import Bad, Progress, Record
-from events.importing import GUESSES, Imported, Mapped, digest_of, is_anonymous, stage_record
+from events.identities import flat
+from events.importing import GUESSES, Imported, Mapped, Owners, digest_of, is_anonymous, stage_record
 from events.models import ImportedFile
 from events.records import InvalidRecord
 from events.tables.suspicious import Suspicions, in_words
@@ -68,7 +70,8 @@ class Look:
         for sample in self.samples:
             yield "    " + orjson.dumps(sample).decode()[:300]
         if self.anonymous:
-            yield f"  {self.anonymous:,} lines of devices without a user would be left out."
+            said = "lines name a device and no user: they count when it is known whose it is."
+            yield f"  {self.anonymous:,} {said}"
         if self.suspicious:
             yield f"  {in_words(self.suspicious)}"
         yield from (f"  {problem}" for problem in self.problems)
@@ -98,7 +101,8 @@ def look(
             names[taken.event["e"]] += 1
         if taken.event:
             times = [min([*times, taken.event["t"]]), max([*times, taken.event["t"]])]
-        if line := taken.event or taken.traits:
+        line = taken.event or taken.traits
+        if line and not line["u"].startswith(PREFIX):
             ids.append(line["u"])
         if len(ids) >= IDS:
             suspicions.look(ids, "\n".join(ids))
@@ -128,23 +132,24 @@ def _taken(record: Record | Bad, mapped: Mapped, now: datetime, counted: Importe
     if isinstance(record, Bad):
         counted.bad(record.position, record.reason)
         return _Taken()
-    if is_anonymous(record, mapped):
-        counted.anonymous += 1
-        return _Taken()
+    record = Record(record.position, flat(record.fields))
+    counted.anonymous += is_anonymous(record, mapped)
     events, traits = io.BytesIO(), io.BytesIO()
     try:
-        stage_record(record, mapped, now, events, traits)
+        stage_record(record, mapped, now, events, traits, Owners())
     except InvalidRecord as error:
         counted.bad(record.position, str(error))
         return _Taken()
-    written = [orjson.loads(kept.getvalue()) if kept.getvalue() else None for kept in (events, traits)]
-    return _Taken(*written)
+    said = (orjson.loads(line) for line in traits.getvalue().splitlines())
+    users = [line for line in said if not line["u"].startswith(PREFIX)]  # the others are of devices
+    return _Taken(orjson.loads(events.getvalue() or b"null"), next(iter(users), None))
 
 
 def _shown(line: dict[str, Any]) -> dict[str, Any]:
     time = from_micros(line["t"]).isoformat()
     named = {"event": line["e"], "insert_id": line["i"]} if "e" in line else {}
-    return {"user_id": line["u"], **named, "time": time, "properties": line["p"]}
+    who = {"device_id": line["u"][1:]} if line["u"].startswith(PREFIX) else {"user_id": line["u"]}
+    return {**who, **named, "time": time, "properties": line["p"]}
 
 
 def _text_of(path: Path) -> str:

@@ -17,10 +17,11 @@ from events.amplitude import properties_of
 from events.bulk import Fields
 from events.correct import Rows, TakenOut, of_imports, publication_of, standing_import, take_out
 from events.formats import Bad, Progress, Record, UnreadableFile
+from events.identities import DEVICES, device_in, flat, said_by
 from events.locks import own_folder
 from events.models import FileKind, ImportedFile
 from events.publish import Publication, working
-from events.records import InvalidRecord, event_line, traits_line
+from events.records import InvalidRecord, event_line, micros_of, owner_line, traits_line
 from events.site import check_site
 from events.staging import Reader, stage
 from events.tables.headings import OF_EVENTS, is_known
@@ -36,9 +37,11 @@ GUESSES = {
     "traits": ("traits", "user_properties"),
 }
 OBJECTS = ("properties", "traits")
-# Who a line is of that names no user: a device, of which nobody knows yet whose it is.
-DEVICES = ("device_id", "$device_id", "anonymousId", "anonymous_id")
+# Calls of Segment's that name no event.
+PAGE_CALLS = ("page", "screen", "group")
 SHOWN_PROBLEMS = 20
+# So many devices of a file are known at once; what is said twice is only longer to read.
+MOST_OWNERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Mapped:
 class Imported:
     """What became of a file. `problems` holds the first bad lines; `known`: it was imported before.
 
-    anonymous: lines that name a device and no user. They are left out, and are no fault of the file.
+    anonymous: lines that name a device and no user. Their events count for whoever the device turns out to
+    be of; what they say of a user's properties is left out.
     """
 
     file: str
@@ -155,7 +159,7 @@ def import_file(
     with own_folder(folders.staging) as staging:
         stage(path, staging, folders.temp, reader_of(mapped, imported), progress)
         if (imported.bad_lines or imported.anonymous) and not convert.has_rows(staging):
-            devices = f"None of {imported.anonymous:,} lines names a user; they name devices."
+            devices = f"{imported.anonymous:,} lines say something of devices without a user."
             why = imported.problems[0] if imported.problems else devices
             raise UnreadableFile(f"{path.name}: no line can be used. {why}")
         with working(workspace):
@@ -173,17 +177,16 @@ def digest_of(path: Path, mapped: Mapped) -> str:
 
 def reader_of(mapped: Mapped, imported: Imported) -> Reader:
     """Return how lines become events and users' properties; the bad ones are counted."""
-    now = datetime.now(UTC)
+    now, owners = datetime.now(UTC), Owners()
 
     def take(record: Record | Bad, events: IO[bytes], traits: IO[bytes]) -> None:
         if isinstance(record, Bad):
             imported.bad(record.position, record.reason)
             return
-        if is_anonymous(record, mapped):
-            imported.anonymous += 1
-            return
+        record = Record(record.position, flat(record.fields))
+        imported.anonymous += is_anonymous(record, mapped)
         try:
-            stage_record(record, mapped, now, events, traits)
+            stage_record(record, mapped, now, events, traits, owners)
         except InvalidRecord as error:
             imported.bad(record.position, str(error))
 
@@ -201,6 +204,7 @@ def bulk_fields(mapped: Mapped, names: Sequence[str]) -> Fields | None:
     unclear = any(len(found) > 1 or not set(found) <= set(names) for found in guesses.values())
     if (
         mapped.traits
+        or set(DEVICES) & set(names)
         or unclear
         or guesses["traits"]
         or "event_type" in names
@@ -218,20 +222,48 @@ def is_anonymous(record: Record, mapped: Mapped) -> bool:
     if "user_id" in mapped.constants:
         return False
     column = mapped.column("user_id", record.fields)
-    return (column is None or record.fields.get(column) in (None, "")) and any(
-        record.fields.get(name) for name in DEVICES
-    )
+    return (column is None or record.fields.get(column) in (None, "")) and device_in(
+        record.fields
+    ) is not None
 
 
-def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes], traits: IO[bytes]) -> None:
+class Owners:
+    """Whose devices are, in the lines of a file: said once, unless an earlier time is told."""
+
+    def __init__(self) -> None:
+        self.said: dict[tuple[str, str], int] = {}
+
+    def line(self, device: object, user_id: object, time: object) -> bytes:
+        key, at = (str(device), str(user_id)), micros_of(time)
+        if self.said.get(key, at + 1) <= at:
+            return b""
+        if len(self.said) >= MOST_OWNERS:
+            self.said.clear()
+        line = owner_line(device, user_id, time)
+        self.said[key] = at
+        return line
+
+
+def stage_record(
+    record: Record, mapped: Mapped, now: datetime, events: IO[bytes], traits: IO[bytes], owners: Owners
+) -> None:
     fields = record.fields
     found = {name: mapped.column(name, fields) for name in GUESSES}
     value: dict[str, Any] = {name: fields.get(column) for name, column in found.items() if column}
     table = {column for field in OBJECTS if (column := objects_from_text(field, value, found))}
     value |= mapped.constants
+    if said := said_by(fields):
+        traits.write(owners.line(*said, value.get("time") or now))
+        return
+    device = None if found["user_id"] in DEVICES else device_in(fields)
+    named = value.get("user_id") not in (None, "")
     used = {column for column in found.values() if column}
     rest = {name: item for name, item in fields.items() if name not in used}
     if mapped.traits or fields.get("type") == "identify":
+        if device is not None and not named:
+            return
+        if device is not None:
+            traits.write(owners.line(device, value["user_id"], value.get("time") or now))
         value["traits"] = value["traits"] if isinstance(value.get("traits"), dict) else rest
         traits.write(traits_line({"time": now, **{k: v for k, v in value.items() if v is not None}}))
         return
@@ -241,9 +273,13 @@ def stage_record(record: Record, mapped: Mapped, now: datetime, events: IO[bytes
         value["properties"] = rest | value["properties"]
     elif "event_type" in fields:
         value["properties"] = properties_of(fields, value["properties"])
-    event = event_line({**value, "insert_id": text_id(value.get("insert_id"))})
-    if isinstance(value.get("traits"), dict) and value["traits"]:
+    if value.get("event") is None and fields.get("type") in PAGE_CALLS:
+        value["event"] = fields["type"]
+    event = event_line({**value, "device_id": device, "insert_id": text_id(value.get("insert_id"))})
+    if named and isinstance(value.get("traits"), dict) and value["traits"]:
         traits.write(traits_line(value))
+    if named and device is not None:
+        traits.write(owners.line(device, value["user_id"], value["time"]))
     events.write(event)
 
 

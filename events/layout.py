@@ -1,7 +1,7 @@
 """The columns of our Parquet files, and how a property's value becomes a column's.
 
 events, sorted by (event, user_id, time):
-    event, user_id   text
+    event, user_id   text; of a device, of which nobody has said whose it is, see devices.py
     time             timestamp, UTC, microseconds
     insert_id        text or NULL
     origin           key of the import that the row is of, or NULL; only in files of imports
@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
+
+from events.devices import OF_DEVICES
 
 MAX_COLUMNS = 200
 # A number as JSON writes it: "007" and "1,5" are texts.
@@ -44,9 +46,10 @@ def column_stem(number: int, name: str) -> str:
 class Layout:
     """What a query reads: files, and which columns they have.
 
-    `columns` gives the number of each property that has one; `present` the columns that at least one
-    file has; `has_rest` whether any file has properties without a number; `counts` how many events of
-    each name came in, which decides what is computed first and nothing else.
+    `owners` are the files that say whose devices are, which may be among `traits`. `columns` gives the
+    number of each property that has one; `present` the columns that at least one file has; `has_rest` whether
+    any file has properties without a number; `counts` how many events of each name came in, which decides
+    what is computed first and nothing else.
     """
 
     events: tuple[str, ...] = ()
@@ -55,6 +58,12 @@ class Layout:
     present: frozenset[str] = frozenset()
     has_rest: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+
+    @property
+    def has_devices(self) -> bool:
+        """Whether events are of devices, of which nobody knew whose they are when they came."""
+        return OF_DEVICES in self.present
 
     def text_column(self, name: str) -> str | None:
         return self._column("s", name)

@@ -239,7 +239,10 @@ class Correction(models.Model):
 
 def sentence_of(what: str, events: int, traits: int) -> str:
     """Say what a correction did."""
-    return f"{what[0].upper()}{what[1:]}; {events:,} events and {traits:,} users' properties were taken out."
+    said = what[0].upper() + what[1:]
+    if not events and not traits:
+        return f"{said}."
+    return f"{said}; {events:,} events and {traits:,} users' properties were taken out."
 
 
 class Site(models.Model):

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from events.devices import PREFIX, SAID
 from events.layout import text_of
 from events.times import UnreadableTime, micros, read_time
 from events.user_ids import InvalidUserId, check_user_id
@@ -28,13 +29,14 @@ class InvalidRecord(ValueError):
 def event_line(event: Mapping[str, Any]) -> bytes:
     """Return the spool line of an event with user_id, event, time, properties and insert_id.
 
-    Raises InvalidRecord. A property that is null is as good as missing, and left out.
+    Without a user_id it is of its device_id (devices.py). Raises InvalidRecord. A property that is null is as
+    good as missing, and left out.
     """
     insert_id = event.get("insert_id")
     if insert_id is not None and (not isinstance(insert_id, str) or len(insert_id) > MAX_NAME):
         raise InvalidRecord(f"the insert id is not a string of at most {MAX_NAME:,} characters")
     record = {
-        "u": user_of(event),
+        "u": who_of(event),
         "e": name_of(event.get("event"), "the event's name"),
         "t": micros_of(event.get("time")),
         "i": insert_id or None,
@@ -47,6 +49,13 @@ def traits_line(traits: Mapping[str, Any]) -> bytes:
     """Return the spool line of a user's traits: user_id, time and traits. A null unsets its trait."""
     texts = texts_of(traits.get("traits"), "traits", keep_null=True)
     return line({"u": user_of(traits), "t": micros_of(traits.get("time")), "p": texts})
+
+
+def owner_line(device_id: object, user_id: object, time: object, name: str = SAID) -> bytes:
+    """Return the line that says whose a device is: among the users' properties, see devices.py. An empty
+    user id, nobody's, can only be decided."""
+    owner = user_id if user_id == "" and name != SAID else user_of({"user_id": user_id})
+    return line({"u": device_of(device_id), "t": micros_of(time), "p": {name: owner}})
 
 
 def line(record: Mapping[str, Any]) -> bytes:
@@ -84,9 +93,26 @@ def is_intact(line: bytes) -> bool:
 
 def user_of(record: Mapping[str, Any]) -> str:
     try:
-        return check_user_id(record.get("user_id"))
+        user_id = check_user_id(record.get("user_id"))
     except InvalidUserId as error:
         raise InvalidRecord(f"the user id {error}") from None
+    if user_id[0] == PREFIX:
+        raise InvalidRecord("the user id begins with a control character that is reserved")
+    return user_id
+
+
+def device_of(device_id: object) -> str:
+    """Return what stands for a device where a user's id would."""
+    try:
+        return check_user_id(PREFIX + check_user_id(device_id))
+    except InvalidUserId as error:
+        raise InvalidRecord(f"the device's id {error}") from None
+
+
+def who_of(record: Mapping[str, Any]) -> str:
+    if record.get("user_id") in (None, "") and record.get("device_id") not in (None, ""):
+        return device_of(record["device_id"])
+    return user_of(record)
 
 
 def name_of(value: object, what: str) -> str:
@@ -108,6 +134,8 @@ def texts_of(value: object, what: str, *, keep_null: bool) -> dict[str, str | No
         texts = {name_of(key, f"a name in {what}"): text_of(item) for key, item in value.items()}
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise InvalidRecord(f"the {what} cannot be stored as JSON: {error}") from None
+    if keep_null and any(key[0] == PREFIX for key in texts):
+        raise InvalidRecord(f"a name in {what} begins with a control character that is reserved")
     return texts if keep_null else {key: text for key, text in texts.items() if text is not None}
 
 

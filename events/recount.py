@@ -6,6 +6,7 @@ from events import catalogue
 from events.catalogue import Recount
 from events.convert import BOOLEAN, Connection, Counted, listed, numeric, quoted
 from events.custody import check_file
+from events.devices import PREFIX
 from events.engine import Limits, connect
 from events.layout import column_stem
 from events.models import EventFile, FileKind, PropertyColumn
@@ -104,7 +105,8 @@ def count_rest(connection: Connection, rows: str, chosen: str, numbers: Mapping[
 def count_traits(connection: Connection, files: Sequence[str]) -> list[Counted]:
     rows = connection.execute(
         f"SELECT name, count(s), count(n), count(*) FILTER (s IN {BOOLEAN}), max(epoch_us(time)) "
-        f"FROM read_parquet({listed(files)}, union_by_name=true) WHERE name <> '' GROUP BY name ORDER BY name"
+        f"FROM read_parquet({listed(files)}, union_by_name=true) "
+        f"WHERE name <> '' AND NOT starts_with(name, '{PREFIX}') GROUP BY name ORDER BY name"
     )
     return [
         Counted("", n, count, nums, bools, from_micros(last))

@@ -1,9 +1,10 @@
 """What a query over a workspace's events reads, if all that was acknowledged is there."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from events.custody import check_file
+from events.devices import OF_OWNERS, ONLY_OWNERS
 from events.engine import EngineError
 from events.layout import Layout
 from events.models import CatalogueEntry, EventFile, FileKind, FileState, PropertyColumn
@@ -47,13 +48,16 @@ def read_layout(workspace: str) -> Layout:
         raise Incomplete(sentence(workspace, troubled))
     counts = CatalogueEntry.objects.filter(workspace=workspace, property_name="").exclude(event="")
     present = frozenset(column for file in files for column in file.columns)
-    paths = {
-        kind: tuple(str(folders.files / file.name) for file in files if file.kind == kind and file.rows)
-        for kind in FileKind
-    }
+    held = [file for file in files if file.rows]
+    traits = [file for file in held if file.kind == FileKind.TRAITS]
+
+    def paths(those: Iterable[EventFile]) -> tuple[str, ...]:
+        return tuple(str(folders.files / file.name) for file in those)
+
     return Layout(
-        events=paths[FileKind.EVENTS],
-        traits=paths[FileKind.TRAITS],
+        events=paths(file for file in held if file.kind == FileKind.EVENTS),
+        traits=paths(file for file in traits if ONLY_OWNERS not in file.columns),
+        owners=paths(file for file in traits if OF_OWNERS in file.columns),
         columns=column_numbers(workspace),
         present=present,
         has_rest="rest" in present,

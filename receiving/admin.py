@@ -85,7 +85,7 @@ class WorkspaceAdmin(ReceivingAdmin):
         ),
     )
     fieldsets = (
-        (None, {"fields": ("slug", "known_users_only")}),
+        (None, {"fields": ("slug", "known_users_only", "page_calls")}),
         (
             "Limits",
             {

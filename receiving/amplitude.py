@@ -1,4 +1,7 @@
-"""Amplitude's bodies, `{"api_key", "events": […]}`. User properties become traits."""
+"""Amplitude's bodies, `{"api_key", "events": […]}`. User properties become traits.
+
+An event that names no user is of its device; what names both says whose the device is.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -47,15 +50,19 @@ def _take(batch: Batch, index: int, item: Any, clock: Clock, receipt: Receipt) -
     name = item.get("event_type")
     if not isinstance(name, str) or not name:
         raise BadField("event_type", "is not a string with something in it")
-    if name in IGNORED or (item.get("user_id") in (None, "") and item.get("device_id")):
+    device_id = item.get("device_id")
+    on_device = item.get("user_id") in (None, "") and bool(device_id)
+    if name in IGNORED or (on_device and name == IDENTIFY):
         batch.ignored += 1
         return
-    user_id = _user_of(item)
+    user_id = None if on_device else _user_of(item)
     when = clock.time_of("time", item.get("time"))
     identity = _identity_of(item)
     # The event is read before anything is taken: an item is taken whole.
     line = None if name == IDENTIFY else _line(user_id, name, when, item, identity or receipt.id_of(index))
-    _take_properties(batch, user_id, clock.order(when), item, identity)
+    if user_id is not None:
+        _take_properties(batch, user_id, clock.order(when), item, identity)
+        batch.belongs(device_id, user_id, when)
     if line is not None:
         batch.events.append(line)
 
@@ -74,9 +81,10 @@ def _take_properties(
         batch.changes.append(change_of(user_id, values, when, message, operations))
 
 
-def _line(user_id: str, name: str, when: datetime, item: dict[str, Any], insert_id: str) -> bytes:
+def _line(user_id: str | None, name: str, when: datetime, item: dict[str, Any], insert_id: str) -> bytes:
     event = {
         "user_id": user_id,
+        "device_id": item.get("device_id"),
         "event": name,
         "time": when,
         "properties": properties_of(item, _object(item, "event_properties")),

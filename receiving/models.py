@@ -50,6 +50,11 @@ class Workspace(models.Model):
         default=False,
         help_text="Refuse (404) to add or identify users who were not made known by upload or API.",
     )
+    page_calls = models.BooleanField(
+        "page, screen and group calls are events",
+        default=True,
+        help_text="Named page, screen and group. Otherwise they are answered, and counted as ignored.",
+    )
     max_body_bytes = models.PositiveIntegerField(
         "largest body",
         default=10 * MEGABYTE,

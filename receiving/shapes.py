@@ -5,8 +5,10 @@ A body is told apart by its shape, because the source page prints the list paths
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from events.records import owner_line
 from events.user_ids import MAX_BYTES, InvalidUserId, check_user_id
 from receiving.errors import BadRequest, TooLarge
 
@@ -143,8 +145,22 @@ class Batch:
     received: int = 0
     changes: list[Change] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
+    # Whose devices are: when it was said first.
+    owners: dict[tuple[str, str], datetime] = field(default_factory=dict)
     ignored: int = 0
     refused: list[Refused] = field(default_factory=list)
+
+    def belongs(self, device: Any, user_id: str, when: datetime) -> None:
+        """Keep that a device is a user's; an id that cannot be stored is none."""
+        try:
+            key = check_user_id(device), user_id
+        except InvalidUserId:
+            return
+        self.owners[key] = min(self.owners.get(key, when), when)
+
+    def owner_lines(self) -> list[bytes]:
+        """What the event store is told of it."""
+        return [owner_line(device, user_id, when) for (device, user_id), when in self.owners.items()]
 
     def refuse(self, field: str, index: int, error: BadField) -> None:
         where = ".".join(filter(None, (field.format(index), error.field)))

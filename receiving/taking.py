@@ -20,7 +20,7 @@ def take(call: Call, batch: Batch) -> dict[str, Any]:
     if not store.is_repeat(workspace, call.idempotency_key):
         new = changes if call.is_replay else store.not_yet_seen(workspace, changes)
         lines = [one.line for one in new if one.line is not None and one.user_id not in operated]
-        hand_on(workspace, batch.events, lines)
+        hand_on(workspace, batch.events, [*lines, *batch.owner_lines()])
     with call.writing(anything=bool(changes or call.idempotency_key)) as counts:
         first = _first(call, changes)
         counts |= {

@@ -6,6 +6,7 @@ thousand users leaves no time for content negotiation and serializers.
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema_view
@@ -229,7 +230,14 @@ def identify(
     """Take a Segment body: `by_item`, or whole or not at all."""
     receipt = call.receipt()
     clock = Clock(receipt.at, document.get("sentAt"))
-    batch = read_batch(document, call.workspace.max_items, clock, receipt, default_type=default_type)
+    batch = read_batch(
+        document,
+        call.workspace.max_items,
+        clock,
+        receipt,
+        default_type=default_type,
+        page_calls=call.workspace.page_calls and not settings.EVENTS_URL,
+    )
     batch.check(by_item=by_item)
     return {"success": True, **take(call, batch)}
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from cohorts.definitions.nested import Path, path_of
 from cohorts.dialects.dialect import Dialect
 from cohorts.dialects.expressions import SEPARATOR, call, integer, text
+from events.devices import USERS, owners_in
 from events.engine import MissingTable
 from events.layout import NUMBER_PATTERN, Layout
 
@@ -28,7 +29,25 @@ class DuckDB(Dialect):
     def events(self) -> exp.Select:
         if not self.layout.events:
             raise MissingTable("No events have come in yet. Import some with import_events, or send them.")
-        return self.narrowed(exp.Select().from_(parquet(self.layout.events)))
+        if not self.layout.has_devices:
+            return self.narrowed(exp.Select().from_(parquet(self.layout.events)))
+        return self.narrowed(exp.Select().from_(self.of_people().subquery("events")))
+
+    def of_people(self) -> exp.Query:
+        """What users did, and what was done on devices that are theirs: those of nobody are left out."""
+        rows, first = parquet(self.layout.events), text(USERS)
+        known = exp.select("*").from_(rows).where(exp.column("user_id") >= first)
+        if not self.layout.owners:
+            return known
+        person = exp.alias_(exp.column("person", table="o"), "user_id")
+        of_person = exp.Column(this=exp.Star(replace=[person]), table=exp.to_identifier("e"))
+        owners = parse_one(owners_in(self.layout.owners), dialect=self.name)
+        assert isinstance(owners, exp.Query)
+        user_id = exp.column("user_id", table="e")
+        found = exp.Select().select(of_person).from_(exp.alias_(rows.copy(), "e", table=True))
+        found = found.join(owners.subquery("o"), on=user_id.eq(exp.column("device", table="o")))
+        found = found.where(exp.column("person", table="o").neq(text("")))
+        return exp.union(known, found.where(user_id.copy() < first.copy()), distinct=False)
 
     def rows(self, events: tuple[str, ...]) -> int:
         counts = self.layout.counts
@@ -40,7 +59,8 @@ class DuckDB(Dialect):
                 "This needs a table of users, and no users' properties have come in yet. "
                 "Import them with import_events --traits, or send identify calls."
             )
-        return self.narrowed(exp.Select().from_(parquet(self.layout.traits)))
+        rows = self.narrowed(exp.Select().from_(parquet(self.layout.traits)))
+        return rows.where(exp.column("user_id") >= text(USERS)) if self.layout.owners else rows
 
     def users_with(self, name: str) -> exp.Select:
         """The latest value of each user; of two with one time the greater text, so that all agree.

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from cohorts.definitions.nested import Path, path_of
 from cohorts.dialects.dialect import Dialect
-from cohorts.dialects.expressions import text
+from cohorts.dialects.expressions import call, integer, text
 from events.engine import MissingTable
 from events.store import DEFAULT_WORKSPACE
 
@@ -19,14 +19,18 @@ class Tables:
 
     events: user_id text, event text, time with time zone, properties a JSON object.
     users: one row a user: user_id text, properties a JSON object; None when there is no such table.
+    merges: whose a device is: device text, user_id text, time; the first by time counts. With it, an event
+    that has no user_id (NULL or empty) is of whoever its `device` belongs to.
     """
 
     events: str = "events"
     users: str | None = "users"
+    merges: str | None = None
     user_id: str = "user_id"
     event: str = "event"
     time: str = "time"
     properties: str = "properties"
+    device: str = "device"
     # The column that tells workspaces apart, in both tables; without one, all events are `default`'s.
     workspace: str | None = None
 
@@ -78,16 +82,54 @@ class TableDialect(Dialect):
         return self.column(self.tables.time)
 
     def events(self) -> exp.Select:
-        return self.rows_of(self.tables.events)
+        if self.tables.merges is None:
+            return self.rows_of(self.tables.events)
+        return self.narrowed(exp.Select().from_(self.of_people().subquery("people")), self.user_id())
+
+    def of_people(self) -> exp.Query:
+        """What users did, and what was done on devices that are theirs: those of nobody are left out."""
+        tables = self.tables
+        columns = [tables.event, tables.time, tables.properties]
+        named = exp.not_(exp.Is(this=call("nullif", self.user_id(), text("")), expression=exp.null()))
+        rows = self.rows_of(tables.events, narrow=False)
+        own = rows.select(self.user_id(), *map(self.column, columns)).where(named)
+        nobodys = rows.select(self.column(tables.device), *map(self.column, columns)).where(exp.not_(named))
+        person = exp.alias_(exp.column("person", table="o"), tables.user_id, quoted=True)
+        others = (exp.column(name, table="e", quoted=True) for name in columns)
+        device = exp.column(tables.device, table="e", quoted=True)
+        found = exp.select(person, *others).from_(nobodys.subquery("e"))
+        found = found.join(self.owners().subquery("o"), on=device.eq(exp.column("owned", table="o")))
+        return exp.union(own, found, distinct=False)
+
+    def owners(self) -> exp.Select:
+        """One row a device: `owned`, and the `person` whom it was said to be first, of two the greater."""
+        tables = self.tables
+        assert tables.merges is not None
+        order = exp.Order(
+            expressions=[
+                exp.Ordered(this=self.time(), nulls_first=False),
+                exp.Ordered(this=self.ordered(self.user_id()), desc=True, nulls_first=False),
+            ]
+        )
+        number = exp.Window(this=exp.RowNumber(), partition_by=[self.column(tables.device)], order=order)
+        rows = self.rows_of(tables.merges, narrow=False).select(
+            exp.alias_(self.column(tables.device), "owned"),
+            exp.alias_(self.user_id(), "person"),
+            exp.alias_(number, "number"),
+        )
+        return (
+            exp.select("owned", "person").from_(rows.subquery("m")).where(exp.column("number").eq(integer(1)))
+        )
 
     def users(self) -> exp.Select:
         if self.tables.users is None:
             raise MissingTable("This needs a table of users, and none is configured for this database.")
         return self.rows_of(self.tables.users)
 
-    def rows_of(self, name: str) -> exp.Select:
-        """The workspace's rows of a table."""
-        rows = self.narrowed(exp.Select().from_(table(name)), self.user_id())
+    def rows_of(self, name: str, narrow: bool = True) -> exp.Select:
+        """The workspace's rows of a table; of the one user who is asked about, unless not to `narrow`."""
+        rows = exp.Select().from_(table(name))
+        rows = self.narrowed(rows, self.user_id()) if narrow else rows
         if self.tables.workspace is None:
             return rows
         return rows.where(self.column(self.tables.workspace).eq(text(self.workspace)))

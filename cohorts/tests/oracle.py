@@ -37,18 +37,32 @@ PERIOD_NUMBERS: dict[str, Callable[[date], int]] = {
 
 
 class Event(NamedTuple):
+    """Without a `user_id` it was done on the `device`."""
+
     user_id: str
     event: str
     time: datetime
     properties: dict[str, Any]
+    device: str = ""
+
+
+class Merge(NamedTuple):
+    """At a time it was said that a device is a user's."""
+
+    device: str
+    user_id: str
+    time: datetime
 
 
 class World(NamedTuple):
-    """`users` None: there is no users table. `cohorts`: the ids of each."""
+    """`users` None: there is no users table. `cohorts`: the ids of each. `decided`: whose a device is, by a
+    person; "" for nobody's."""
 
     events: list[Event]
     users: dict[str, dict[str, Any]] | None
     cohorts: dict[str, set[str]]
+    merges: list[Merge] = []
+    decided: dict[str, str] = {}
 
 
 class NeedsUsers(Exception):
@@ -62,8 +76,9 @@ def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[st
     zone, where = ZoneInfo(definition.get("timezone", "UTC")), definition["where"]
     done: dict[str, list[Event]] = {}
     for event in world.events:
-        if event.time < as_of:
-            done.setdefault(event.user_id, []).append(event)
+        user = event.user_id or owner_of(event.device, world)
+        if user and event.time < as_of:
+            done.setdefault(user, []).append(event)
     for_everyone = is_true(where, NOBODY, [], as_of, zone, world)
     if world.users is None and ('"user":' in json.dumps(definition) or for_everyone):
         raise NeedsUsers
@@ -74,6 +89,13 @@ def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[st
         *(ids for key, ids in world.cohorts.items() if json.dumps({"cohort": key}) in named)
     )
     return {user for user in candidates if is_true(where, user, done.get(user, []), as_of, zone, world)}
+
+
+def owner_of(device: str, world: World) -> str:
+    """Whoever it was said to be first, unless a person decided it; of two at one time the greater."""
+    said = [merge for merge in world.merges if merge.device == device]
+    first = min((merge.time for merge in said), default=None)
+    return world.decided.get(device, max((m.user_id for m in said if m.time == first), default=""))
 
 
 def is_true(

@@ -5,11 +5,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cohorts.tests.oracle import Event, World
+from cohorts.tests.oracle import Event, Merge, World
 
 # Two changes of clocks in Europe and America lie within the windows: 27 October and 3 November 2024.
 AS_OF = datetime(2024, 11, 5, 10, 30, tzinfo=UTC)
 USERS = ["u1", "u2", "ü3", "U1", "4"]
+DEVICES = ["d1", "u1", "ü"]
+MERGED_AT = [AS_OF - timedelta(days=days) for days in (-1, 1, 40)]
 NAMES = ["a", "b", "c", "it's"]
 PROPERTIES = ["p", "P", "a.b", 'q"/~\\', "n"]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"]
@@ -70,7 +72,14 @@ def times(draw: st.DrawFn) -> datetime:
     return AS_OF.replace(minute=0) - timedelta(hours=ago) + timedelta(microseconds=shift)
 
 
-events = st.builds(Event, st.sampled_from(USERS), st.sampled_from(NAMES), times(), properties)
+by_users = st.builds(Event, st.sampled_from(USERS), st.sampled_from(NAMES), times(), properties, st.just(""))
+on_devices = st.builds(
+    Event, st.just(""), st.sampled_from(NAMES), times(), properties, st.sampled_from(DEVICES)
+)
+events = by_users | by_users | on_devices
+merges = st.lists(
+    st.builds(Merge, st.sampled_from(DEVICES), st.sampled_from(USERS), st.sampled_from(MERGED_AT)), max_size=4
+)
 worlds = st.builds(
     World,
     st.lists(events, max_size=25),
@@ -78,6 +87,8 @@ worlds = st.builds(
     | st.none()
     | st.dictionaries(st.sampled_from([*USERS, "silent"]), properties, max_size=5),
     st.fixed_dictionaries({key: st.sets(st.sampled_from([*USERS, "stranger"])) for key in COHORTS}),
+    merges,
+    st.dictionaries(st.sampled_from(DEVICES), st.sampled_from(["", *USERS]), max_size=1),
 )
 
 
@@ -307,6 +318,6 @@ def crowded(size: int) -> st.SearchStrategy[World]:
     hours = st.integers(0, 40).map(lambda n: AS_OF - timedelta(hours=n))
     names = st.sampled_from(NAMES[:3])
     tagged = st.dictionaries(st.just("p"), st.sampled_from(["jazz", 3]), max_size=1)
-    near = st.builds(Event, st.sampled_from(USERS[:2]), names, hours, tagged)
+    near = st.builds(Event, st.sampled_from(USERS[:2]), names, hours, tagged, st.just(""))
     nobody: dict[str, set[str]] = {key: set() for key in COHORTS}
     return st.lists(near, min_size=size // 2, max_size=size).map(lambda found: World(found, {}, nobody))

@@ -68,7 +68,7 @@ def agree_on_tables(
 ) -> None:
     engine.fill(world)
     try:
-        found = engine.members(parse(definition), strategies.AS_OF, world.users is not None)
+        found = engine.members(parse(definition), strategies.AS_OF, engines.tables(world))
     except MissingTable:
         assert expected(definition, world) is None
         return

@@ -173,7 +173,7 @@ def agree(
         parsed = parse(definition)
         assert engines.duckdb_members(parsed, data.world, data.layout, data.as_of) == expected, name
         for server in servers:
-            found = server.members(parsed, data.as_of, data.world.users is not None)
+            found = server.members(parsed, data.as_of, engines.tables(data.world))
             assert found == expected, (name, type(server).__name__)
         sizes[name] = len(expected)
     return sizes

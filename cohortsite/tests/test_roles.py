@@ -211,6 +211,8 @@ CALLS = {
     ("delete", "event-imports/1"): "administrator",
     ("get", "event-corrections"): "viewer",
     ("post", "event-corrections"): "administrator",
+    ("get", "event-devices"): "viewer",
+    ("post", "event-devices"): "administrator",
     ("get", "destinations"): "viewer",
     ("get", "destinations/acme"): "viewer",
     ("post", "destinations"): "administrator",

@@ -54,8 +54,22 @@ def test_events_are_deleted_and_people_erased(key: str) -> None:
     assert client.post(url, {"workspace": "none", "erase": ["u"]}, format="json").status_code == 404
 
 
+def test_a_device_is_made_a_users_and_taken_back(key: str) -> None:
+    client, url = client_of("view_correction", "add_correction"), "/api/v1/event-devices"
+    made = client.post(url, {"device": "d", "user_id": "u1"}, format="json")
+    assert (made.status_code, made.json()["user_id"], made.json()["decided"]) == (201, "u1", True)
+    assert [one["device"] for one in client.get(f"{url}?user_id=u1").json()] == ["d"]
+    assert client.post(url, {"device": "d", "user_id": None}, format="json").status_code == 201
+    assert client.get(f"{url}?user_id=u1").json() == []
+    assert client.post(url, {"device": "d", "user_id": None}, format="json").status_code == 404
+    assert client.post(url, {"device": "d", "user_id": " \t"}, format="json").status_code == 400
+    assert client.get(f"{url}?workspace=none").status_code == 404
+
+
 def test_who_may_only_look_corrects_nothing(key: str) -> None:
     client = client_of("view_importedfile", "view_correction")
     assert client.delete(f"/api/v1/event-imports/{key}").status_code == 403
     assert client.post("/api/v1/event-corrections", {"erase": ["u1"]}, format="json").status_code == 403
+    merge = {"device": "d", "user_id": "u1"}
+    assert client.post("/api/v1/event-devices", merge, format="json").status_code == 403
     assert event_names("default")[0].count == 2

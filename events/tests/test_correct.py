@@ -206,7 +206,7 @@ def test_nothing_is_corrected_while_a_file_is_set_aside(tmp_path: Path) -> None:
     path = only_file()
     copy = shutil.copy2(path, tmp_path / "copy")
     flip(path, 300)
-    with pytest.raises(EngineError, match="set aside"):
+    with pytest.raises(EngineError, match="is damaged"):
         delete_people("default", ["u1"], "Ada")
     shutil.copy2(copy, path)
     call_command("check_events", stdout=io.StringIO())

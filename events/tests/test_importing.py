@@ -18,6 +18,7 @@ from events.catalogue import event_names, event_properties, unknown_events, user
 from events.folder import inbox, scan
 from events.formats import UnreadableFile
 from events.importing import Mapped, import_file
+from events.merges import find_devices
 from events.models import EventFile, ImportedFile
 from events.store import Folders
 from events.tests.conftest import Stored
@@ -347,8 +348,11 @@ def test_a_known_heading_of_user_ids_is_read_for_events_too(
 
 def test_a_device_is_no_user(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", "device_id,uuid,email,event,time\nd1,x,a@b,buy,2024-05-01\n")
-    with pytest.raises(UnreadableFile, match="names a user; they name devices"):
-        import_file("default", path)
+    assert import_file("default", path).anonymous == 1
+    assert find_devices("default") == [] and event_names("default")[0].count == 1
+    identify = written(tmp_path, "a.jsonl", '{"type": "identify", "anonymousId": "d", "traits": {"a": 1}}\n')
+    with pytest.raises(UnreadableFile, match="say something of devices without a user"):
+        import_file("default", identify)
 
 
 def test_an_archive_that_a_mac_packed_again_is_read(tmp_path: Path, stored: Stored) -> None:
@@ -384,12 +388,12 @@ def test_events_that_inflate_without_end_are_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_lines_of_a_device_alone_are_left_out_and_counted_apart(tmp_path, name, text):
+def test_lines_of_a_device_alone_are_kept_and_counted_apart(tmp_path, name, text):
     """A third of a real export is of people who have not logged in: no fault of the file."""
     path = tmp_path / name
     path.write_text(text)
     imported = import_file("default", path)
-    assert (imported.rows, imported.anonymous, imported.bad_lines) == (1, 2, 0)
+    assert (imported.rows, imported.anonymous, imported.bad_lines) == (3, 2, 0)
 
 
 def test_a_line_without_user_or_device_is_a_bad_one(tmp_path):

@@ -121,7 +121,7 @@ def test_other_types_and_anonymous_identifies_are_counted_as_ignored(partner: Pa
         {
             "batch": [
                 identify("u"),
-                {"type": "page", "userId": "u"},
+                {"type": "metrics", "userId": "u"},
                 {"type": "identify", "anonymousId": "x", "traits": {"a": 1}},
             ]
         },

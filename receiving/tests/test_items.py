@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from events.merges import find_devices
+from events.person import rows_of
 from receiving.clock import Clock
 from receiving.models import RequestLog, UserTrait, Workspace
 from receiving.tests.posted import in_cohorts, near, post, times, traits
@@ -82,7 +84,9 @@ def test_a_segment_call_of_which_nothing_can_be_taken_is_a_400_that_names_each(k
     assert post(key, "/v1/track", track(timestamp="soon")).status_code == 400
 
 
-def test_an_empty_user_id_alongside_a_device_is_anonymous(key: str) -> None:
+def test_an_identify_with_an_empty_user_id_alongside_a_device_is_ignored_and_a_track_is_the_devices(
+    key: str,
+) -> None:
     for path in ("/v1/batch", "/batch"):
         items = [
             identify(userId="", anonymousId="a"),
@@ -90,13 +94,56 @@ def test_an_empty_user_id_alongside_a_device_is_anonymous(key: str) -> None:
             track(userId="", anonymousId="a"),
         ]
         answer = post(key, path, {"batch": items}).json()
-        assert (answer["identified"], answer["ignored"], answer.get("refused")) == (1, 2, None)
-    assert [one.ignored for one in RequestLog.objects.all()] == [2, 2]
+        assert (answer["identified"], answer["ignored"], answer.get("refused")) == (1, 1, None)
+    assert [one.ignored for one in RequestLog.objects.all()] == [1, 1]
+    assert len(times()) == 2
 
 
-@pytest.mark.parametrize(
-    "kind", ["page", "p", "screen", "s", "group", "g", "alias", "a", "metrics", "m"]
-)  # fmt: skip
+def test_what_names_a_device_and_a_user_says_whose_the_device_is_and_an_alias_too(key: str) -> None:
+    items = [
+        track(userId=None, anonymousId="a"),
+        track(anonymousId="a", timestamp="2024-05-03"),
+        track(anonymousId="a", timestamp="2024-05-02"),
+        identify(userId="v", anonymousId="b"),
+        {"type": "alias", "previousId": "c", "userId": "w"},
+        {"type": "alias", "previousId": "", "userId": "w"},
+        track(anonymousId={"no": "id"}),
+    ]
+    answer = post(key, "/v1/batch", {"batch": items}).json()
+    assert (answer["ignored"], answer.get("refused")) == (1, None)
+    assert len(times()) == 4
+    assert {one.device: one.user_id for one in find_devices("acme")} == {"a": "u", "b": "v", "c": "w"}
+    assert find_devices("acme", device="a")[0].since == datetime(2024, 5, 2, tzinfo=UTC)
+
+
+def test_an_event_of_amplitudes_is_its_devices_until_it_names_a_user_too(key: str) -> None:
+    events = [
+        {"event_type": "play", "device_id": "a"},
+        {"event_type": "$identify", "device_id": "a", "user_properties": {"$set": {"vip": True}}},
+        {"event_type": "login", "device_id": "a", "user_id": "u"},
+    ]
+    assert post(key, "/2/httpapi", {"api_key": key, "events": events}).status_code == 200
+    assert [one.user_id for one in find_devices("acme")] == ["u"]
+    assert len(rows_of("acme", "u")["events"]) == 2
+
+
+def test_pages_screens_and_groups_are_events_where_the_workspace_wants_them(key: str) -> None:
+    items = [
+        {"type": "page", "userId": "u", "name": "Home", "category": "Docs", "properties": {"url": "/"}},
+        {"type": "screen", "anonymousId": "a", "name": "Start"},
+        {"type": "group", "userId": "u", "groupId": "g", "traits": {"plan": "pro"}},
+        {"type": "page", "name": "of nobody"},
+    ]
+    assert post(key, "/v1/batch", {"batch": items}).json()["ignored"] == 1
+    group, page = sorted(rows_of("acme", "u")["events"], key=lambda event: str(event["event"]))
+    assert page["properties"] == {"name": "Home", "category": "Docs", "url": "/"}
+    assert (group["event"], group["properties"]) == ("group", {"groupId": "g", "plan": "pro"})
+    Workspace.objects.update(page_calls=False)
+    assert post(key, "/v1/batch", {"batch": items}).json()["ignored"] == 4
+    assert len(times()) == 3
+
+
+@pytest.mark.parametrize("kind", ["alias", "a", "metrics", "m"])
 def test_addresses_of_calls_that_are_nothing_to_us_answer_and_count_them(key: str, kind: str) -> None:
     reply = post(key, f"/v1/{kind}", {"userId": "u", "name": "Home"})
     assert (reply.status_code, reply.json()["ignored"]) == (200, 1)

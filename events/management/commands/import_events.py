@@ -132,7 +132,8 @@ class Command(BaseCommand):
             f"{imported.bad_lines:,} bad lines. Its key is {imported.key[:12]}."
         )
         if imported.anonymous:
-            self.stdout.write(f"  {imported.anonymous:,} lines of devices without a user were left out.")
+            said = "lines name a device and no user: they count when it is known whose it is."
+            self.stdout.write(f"  {imported.anonymous:,} {said}")
         for problem in imported.problems:
             self.stderr.write(f"  {problem}")
 
