@@ -62,7 +62,7 @@ class Amplitude:
                 use_batch=name == "amplitude-batch",
                 flush_queue_size=7,
                 flush_interval_millis=50,
-                flush_max_retries=30,
+                flush_max_retries=1000,
                 callback=self.done,
             ),
         )
