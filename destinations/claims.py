@@ -18,13 +18,13 @@ def _set(words: str) -> frozenset[str]:
 FAILURE = _set(
     "fail fails failed failing failure failures error errors errored err errs exception exceptions fault "
     "faults invalid invalids rejected rejects reject rejections refused denied unprocessed unsuccessful "
-    "undelivered malformed missing notfound unknown problem problems"
+    "undelivered malformed missing notfound nonexistent unknown problem problems violation violations bad"
 )
 # ... of these only where users were to be added: who is not there has left.
-ABSENCE = frozenset({"missing", "notfound", "unknown"})
+ABSENCE = frozenset({"missing", "notfound", "nonexistent", "unknown"})
 # ... and its other words say nothing else (`errorRate`, `failOnError`, `failedAt` claim nothing).
 NEUTRAL = _set(
-    "count counts num number total n nr of the is has have with any users user userids ids id uids uid "
+    "count counts cnt num number total n nr of the is has have with any users user userids ids id uids uid "
     "records record rows row items item entries entry members member identifiers identifier profiles "
     "profile contacts contact emails email subscribers subscriber recipients events event objects object "
     "list lists samples sample updates update operations operation requests request results result "
@@ -33,8 +33,8 @@ NEUTRAL = _set(
     "processing server all keys key size recordids usernames names"
 )
 SUCCESS_FLAGS = _set(
-    "success succeeded successful successfull issuccess issuccessful ok isok accepted processed delivered "
-    "valid isvalid completed passed"
+    "success succeeded successful successfull issuccess issuccessful wassuccess wassuccessful ok isok "
+    "accepted processed delivered valid isvalid completed passed"
 )
 SUCCESS_COUNTS = _set(
     "successcount successcnt successescount numsuccess numsuccesses numsuccessful successfulcount "
@@ -42,17 +42,18 @@ SUCCESS_COUNTS = _set(
 )
 STATUSES = _set(
     "status state result outcome stat ack statuscode httpstatus httpcode httpstatuscode responsecode "
-    "responsestatus resultcode resultstatus statustext statusmessage"
+    "responsestatus resultcode resultstatus statustext statusmessage requeststatus callstatus apistatus "
+    "operationstatus batchstatus uploadstatus updatestatus syncstatus processingstatus"
 )
 CODES = _set("code errno errcode returncode retcode ret rc")
-TYPES = frozenset({"type", "kind", "object", "level", "severity"})
+TYPES = frozenset({"type", "kind", "object", "level", "severity", "typename"})
 MESSAGES = _set("message msg detail details description reason title")
 NO_FAILURE = _set(
     "0 00 000 0000 00000 000000 0.0 none null nil no false n/a na - ok okay success successful succeeded "
     "noerror noerrors none. error_none no_error"
 )
 FAILED_WORDS = _set(
-    "error errored err fail failed failure failing ko nok notok invalid rejected refused denied "
+    "error errored err fail failed failure failing ko ng nok notok invalid rejected refused denied "
     "unauthorized unauthorised forbidden exception fault bad badrequest notfound partial partialfailure "
     "partialsuccess partiallyfailed partiallysuccessful false aborted cancelled canceled timeout "
     "unprocessable unsuccessful unprocessed"
@@ -67,6 +68,16 @@ FAILED_TEXT = re.compile(
 BAD_CODE = re.compile(
     r"err(?:or)?(?:[^a-z]|$)|fail|invalid|denied|unauth|forbidden|not.?found|exceed|unknown|exception|reject|"
     r"missing|unavailable|time.?out|throttl|expired|bad[_.-]",
+    re.IGNORECASE,
+)
+# error, error.list, errors; and, of a union of types, NotFoundError.
+ERROR_TYPE = re.compile(r"(?i:errors?|fault)(?![A-Za-z0-9])|[A-Z][A-Za-z]*(?:Error|Fault|Exception)$")
+# A word for each user: {"results": {"u1": "error"}}.
+ROWS = _set("results result statuses responses items rows users members records")
+# What a text or XML says without JSON: success=false, <status>failed</status>, stat='fail'.
+SAYS_NO = re.compile(
+    r"\b(?:status|stat|result|outcome)[\"'\s]*[=:>][\"'\s]*(?:fail|error)|"
+    r"\b(?:success|succeeded|successful|ok)[\"'\s]*[=:>][\"'\s]*(?:false|no|0)\b",
     re.IGNORECASE,
 )
 ERROR_ROOT = re.compile(rb"<(?:\w+:)?(?:error|errors|fault|exception|failure)\b", re.IGNORECASE)
@@ -131,7 +142,8 @@ def _walk(value: object, path: str, users: int, adding: bool, depth: int) -> Ite
     elif isinstance(value, dict):
         for key, item in value.items():
             where = f"{path}.{key}" if path else str(key)
-            if _key_claims(str(key), item, users, adding, in_row=_in_row(path)):
+            in_rows = _folded(path.rpartition(".")[2]) in ROWS
+            if _key_claims(str(key), item, users, adding, in_row=_in_row(path), in_rows=in_rows):
                 yield Claim(where, f'"{key}": {_shown(item)}')
             elif _folded(str(key)) not in ECHOES:
                 yield from _walk(item, where, users, adding, depth + 1)
@@ -143,8 +155,10 @@ def _in_row(path: str) -> bool:
     return any(part.isdecimal() for part in path.split("."))
 
 
-def _key_claims(key: str, value: object, users: int, adding: bool, *, in_row: bool) -> bool:
-    """Say whether this key with this value says that something failed."""
+def _key_claims(
+    key: str, value: object, users: int, adding: bool, *, in_row: bool, in_rows: bool = False
+) -> bool:
+    """Say whether this key with this value says that something failed. `in_rows`: it may be a user's."""
     folded = _folded(key)
     if folded in SUCCESS_FLAGS:
         return _is_no(value) and not (
@@ -158,11 +172,9 @@ def _key_claims(key: str, value: object, users: int, adding: bool, *, in_row: bo
     if folded in CODES:
         return _is_bad_code(value, in_row=in_row, named=folded != "code")
     if folded in TYPES:
-        return isinstance(value, str) and re.split(r"[._: -]", value.lower())[0] in (
-            "error",
-            "errors",
-            "fault",
-        )
+        return isinstance(value, str) and bool(ERROR_TYPE.match(value))
+    if in_rows and isinstance(value, str) and _folded_text(value) in FAILED_WORDS:
+        return True
     if folded in MESSAGES:
         return isinstance(value, str) and bool(FAILED_TEXT.match(value))
     words = _words(key)
@@ -190,7 +202,7 @@ def _has_substance(value: object) -> bool:
 
 def _is_no(value: object) -> bool:
     return value is False or (
-        isinstance(value, str) and value.strip().lower() in ("false", "no", "0", "failed", "error")
+        isinstance(value, str) and value.strip().lower() in ("false", "no", "n", "f", "0", "failed", "error")
     )
 
 
@@ -217,11 +229,7 @@ def _is_failure_text(value: str, *, top: bool) -> bool:
 
 def _text_claims(body: bytes) -> Iterator[Claim]:
     head = body[:2048].decode("utf-8-sig", errors="replace").replace("\0", "").strip()
-    if (
-        FAILED_TEXT.match(head)
-        or ERROR_ROOT.search(body[:2048])
-        or re.match(r"<[^>]*status=.(?:fail|error)", head)
-    ):
+    if FAILED_TEXT.match(head) or ERROR_ROOT.search(body[:2048]) or SAYS_NO.search(head):
         yield Claim("", _shown(head.splitlines()[0]))
     elif head.startswith("<") and re.search(r":status>\s*HTTP/\S+ [345]", head):
         yield Claim("", _shown(head))
@@ -257,8 +265,9 @@ def _words(key: str) -> set[str]:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
     words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
     for index in range(len(words) - 1):
-        if words[index : index + 2] == ["not", "found"]:
-            words.append("notfound")
+        pair = "".join(words[index : index + 2])
+        if pair in ("notfound", "nonexistent", "nonexisting"):
+            words[index : index + 2] = ["not", pair.replace("existing", "existent")]
     # Written as one word: `failcount`, `errorcode`.
     more = {part for word in words if word not in FAILURE for part in _parts(word)}
     return {word for word in words if not (word not in FAILURE and _parts(word))} | more
