@@ -6,6 +6,7 @@ beyond 10^9 is a moment (Unix seconds, or milliseconds beyond 10^11), not that m
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from destinations.looking import look
@@ -20,13 +21,22 @@ PACE = re.compile(
 HEADERS = (
     *("RateLimit-Reset", "X-RateLimit-Reset", "X-Rate-Limit-Reset", "X-RateLimit-Reset-After"),
     *("X-Rate-Limit-Reset-After", "X-RateLimit-Retry-After", "X-Retry-After", "Retry-After-Seconds"),
+    *("RateLimit-Retry-After", "X-RateLimit-Reset-In", "X-RateLimit-Reset-Time"),
 )
 REMAINING = ("RateLimit-Remaining", "X-RateLimit-Remaining", "X-Rate-Limit-Remaining")
 MILLISECONDS = ("Retry-After-Ms", "X-RateLimit-Reset-Ms", "X-Rate-Limit-Reset-Ms")
+# A number, perhaps in quotes, with a unit, or with parameters behind it: 30s, "30", 1m, 30;comment=x.
+NUMBER = re.compile(
+    r'"?([0-9]+(?:\.[0-9]{1,20})?)\s*(ms|s|secs?|seconds?|m|mins?|minutes?)?"?\s*(?:;.*)?', re.I
+)
+UNITS = {"ms": 0.001, "m": 60.0}
 BODY_PATHS = tuple(
     f"{prefix}{name}"
-    for prefix in ("", "error.", "errors.", "data.", "details.", "parameters.", "meta.")
-    for name in ("retry_after", "retryAfter", "retry-after", "retry_after_seconds", "retryAfterSeconds")
+    for prefix in ("", "error.", "errors.", "data.", "details.", "parameters.", "meta.", "error.details.")
+    for name in (
+        *("retry_after", "retryAfter", "retry-after", "retry_after_seconds", "retryAfterSeconds"),
+        *("retryDelay", "retry_delay"),
+    )
 )
 BODY_MILLISECONDS = tuple(
     f"{prefix}{name}" for prefix in ("", "error.", "data.") for name in ("retry_after_ms", "retryAfterMs")
@@ -67,13 +77,15 @@ def retry_after(value: str | None, *, now: float) -> float | None:
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """Return the seconds that one value asks for, or None for none, junk or the past.
 
-    value: seconds, an HTTP date, or a moment. now: the partner's clock if known, else ours, in Unix
-    seconds.
+    value: seconds, perhaps with their unit or another, a date (HTTP, ISO), or a moment. now: the
+    partner's clock if known, else ours, in Unix seconds.
     """
     text = (value or "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]{1,20})?", text):
-        return _seconds(min(float(text), 1e300), now)
-    moment = parse_http_date(text)
+    if found := NUMBER.fullmatch(text):
+        unit = (found[2] or "").lower()
+        scale = UNITS.get(unit if unit == "ms" else unit[:1], 1.0)
+        return _seconds(min(float(found[1]) * scale, 1e300), now)
+    moment = _parse_iso(text) if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", text) else parse_http_date(text)
     return moment - now if moment is not None and moment > now else None
 
 
@@ -83,6 +95,14 @@ def parse_http_date(text: str | None) -> float | None:
         return parsedate_to_datetime(text or "").timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _parse_iso(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def is_about_pace(texts: Iterable[str]) -> bool:

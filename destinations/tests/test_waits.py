@@ -1,5 +1,6 @@
 """How a partner asks for a wait: `Retry-After` and its relatives."""
 
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
@@ -17,6 +18,17 @@ NOW = 1_800_000_000.0
         (" 7 ", 7.0),
         ("1.5", 1.5),
         ("0", 0.0),
+        ("30s", 30.0),
+        ("30 seconds", 30.0),
+        ("2m", 120.0),
+        ("1500ms", 1.5),
+        ('"30"', 30.0),
+        ("30;comment=x", 30.0),
+        (datetime.fromtimestamp(NOW + 90, UTC).isoformat(), 90.0),
+        (datetime.fromtimestamp(NOW + 90, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), 90.0),
+        (datetime.fromtimestamp(NOW + 90, UTC).strftime("%Y-%m-%d %H:%M:%S"), 90.0),
+        ("2026-13-45T00:00:00Z", None),
+        ("30 lists", None),
         ("9" * 18, LONGEST),
         (formatdate(NOW + 90, usegmt=True), 90.0),
         (formatdate(NOW - 90, usegmt=True), None),
@@ -80,6 +92,8 @@ def test_of_two_retry_afters_the_longer_one_counts(value, seconds):
         ({}, {"retry_after": "3.5"}, 3.5),
         ({}, {"error": {"retryAfter": "4"}}, 4.0),
         ({}, {"retry_after_ms": "250"}, 0.25),
+        ({}, {"error": {"details": [{"retryDelay": "4s"}]}}, 4.0),
+        ({"X-RateLimit-Reset-In": "6"}, None, 6.0),
         ({"Retry-After": "8", "X-RateLimit-Reset": "90"}, {"retry_after": "3"}, 8.0),
         ({}, {"retry_after": None}, None),
         ({}, ["x"], None),
