@@ -11,6 +11,7 @@ from events.tables.errors import InvalidTable
 from events.tables.text import BLOCK, SAMPLE, Block, Page, lines_of, pages_of
 from events.user_ids import InvalidUserId, check_user_id
 
+ONE_ARRAY = "The file is one JSON array. Write one value a line (JSON lines)."
 # The one column of lines that are no objects.
 VALUE = "value"
 
@@ -26,6 +27,8 @@ class Lines:
         sample: list[Any] = []
         for at, line in islice(_numbered(first, iter(())), SAMPLE):
             sample.append(_value(at, line))
+        if sample and isinstance(sample[0], list):
+            raise InvalidTable(ONE_ARRAY)
         self.objects = bool(sample) and isinstance(sample[0], dict)
         keys = dict.fromkeys(key for value in sample if isinstance(value, dict) for key in value)
         self.columns: Sequence[str] = list(keys) if self.objects else [VALUE]
@@ -68,11 +71,11 @@ class Lines:
 
 
 def looks_like_json(first_line: str) -> bool:
-    """Say whether a text whose format nobody named is JSON lines: its first line is an object."""
-    if not first_line.lstrip().startswith("{"):
+    """Say whether a text whose format nobody named is JSON: its first line is an object or an array."""
+    if not first_line.lstrip().startswith(("{", "[")):
         return False
     try:
-        return isinstance(orjson.loads(first_line), dict)
+        return isinstance(orjson.loads(first_line), dict | list)
     except orjson.JSONDecodeError:
         return False
 
@@ -103,7 +106,7 @@ def _by_the_other_parser(at: int, line: str) -> Any:
         raise InvalidTable(f"Line {at:,}: the JSON is nested too deep.") from None
     except ValueError as error:
         if line.lstrip().startswith("["):
-            raise InvalidTable("The file is one JSON array. Write one value a line (JSON lines).") from None
+            raise InvalidTable(ONE_ARRAY) from None
         raise InvalidTable(f"Line {at:,} is not valid JSON: {error}.") from None
 
 

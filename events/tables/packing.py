@@ -26,6 +26,7 @@ GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 NO_TABLES = {
     b"\xd0\xcf\x11\xe0": "The file is a workbook of the old kind (.xls). Save it as .xlsx or as CSV.",
     b"%PDF": "The file is a PDF. Export the ids as CSV.",
+    b"{\\rtf": "The file is a text of a word processor (RTF). Save it as plain text or CSV.",
     b"BZh": "The file is packed with bzip2. Pack it with gzip or zip.",
     b"\xfd7zXZ": "The file is packed with xz. Pack it with gzip or zip.",
     b"\x28\xb5\x2f\xfd": "The file is packed with zstd. Pack it with gzip or zip.",

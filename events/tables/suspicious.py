@@ -114,9 +114,9 @@ KINDS = (
     Kind(
         "frame",
         "a line of a printed table",
-        "-=+|()",
+        "-=+|() ",
         _one_of("--", "==", "row"),
-        re.compile(r"[-+=|\s]{3,}|\(\d+ rows?\)").fullmatch,
+        re.compile(r"[-+=|\s]{3,}|\(?\d+ rows?(?: (?:affected|selected|returned|in set).*)?\)?").fullmatch,
     ),
 )
 SPELT = {"nothing": NOTHING_SPELT, "heading": HEADINGS_SPELT}

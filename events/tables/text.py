@@ -25,6 +25,7 @@ STRAY = (
     "Line {:,} ends in another way than the first. If it is a part of an id, put the id in quotes; otherwise "
     "let all lines end alike."
 )
+PRINTED = "The file is a table as a terminal prints it. Export the ids as CSV."
 SEP_LINE = re.compile(r'"?sep=(.)"?')
 
 
@@ -146,6 +147,11 @@ def separator_of(lines: Sequence[str], said: str) -> str:
     return found[0]
 
 
+def _is_rule(row: Sequence[str]) -> bool:
+    """Say whether a row is one of those with which terminals frame a table and its heading."""
+    return all(re.fullmatch(r"\s*(?:\+[-=+]+\+|-{4,}(?:[ +]-+)*)\s*", cell) for cell in row)
+
+
 def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
     """Return the rows of some first lines; none when they are no such CSV. The last may be cut off."""
     try:
@@ -213,6 +219,8 @@ class Text:
         self.delimiter = NEVER if separator == NO_SEPARATOR else separator or ","
         rows = _rows(written, self.delimiter)
         self.rows = [row for row in rows if row != [""]]
+        if hints.heading is None and any(map(_is_rule, self.rows[:2])):
+            raise InvalidTable(PRINTED)
         if first and not written and len(first) > LONGEST_LINE // 8:
             raise InvalidTable("The file begins with nothing but blank lines. Remove them.")
         self.heading = bool(self.rows) and heading_of(self.rows, hints.heading, hints.column)

@@ -10,7 +10,7 @@ import duckdb
 import openpyxl
 import pytest
 
-from events.tables import Hints, InvalidTable, NoSuchColumn, Unsure, open_table
+from events.tables import Hints, InvalidTable, NoSuchColumn, Suspicions, Unsure, open_table
 from events.tables.headings import looks_like_heading
 
 pytestmark = pytest.mark.once
@@ -153,6 +153,44 @@ def test_what_does_not_fit_is_refused_at_its_line(content, sentence):
         ids(content, name="x.json" if sentence == "Several" else "")
     expected = "The file is one JSON array. Write one value a line" if sentence == "Several" else sentence
     assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            b"+---------+\n| user_id |\n+---------+\n| u1      |\n",
+            "The file is a table as a terminal prints it.",
+        ),
+        (
+            b" user_id | name \n---------+------\n u1      | Ann\n(1 row)\n",
+            "The file is a table as a terminal",
+        ),
+        (b"user_id\n-------\nu1\n(1 rows affected)\n", "The file is a table as a terminal prints it."),
+        (b"{\\rtf1 u1}", "The file is a text of a word processor (RTF)."),
+        (b'["u1","u2"]', "The file is one JSON array."),
+        (b'[{"user_id":"u1"}]\n', "The file is one JSON array."),
+    ],
+)
+def test_what_is_no_table_of_ids_is_refused_by_what_it_is(content, sentence):
+    for name in ("", "x.txt", "x.csv"):
+        with pytest.raises(InvalidTable) as error:
+            ids(content, name=name)
+        assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "line", ["(1 rows affected)", "2 rows in set (0.00 sec)", "(3 rows)", "7 rows selected."]
+)
+def test_the_last_line_of_a_printed_result_is_a_suspicious_id(line):
+    suspicions = Suspicions()
+    suspicions.look(["u1", line, "row 5"], f"u1\n{line}\nrow 5")
+    assert suspicions.counts == {"frame": 1}
+
+
+def test_ids_of_dashes_are_taken_once_a_person_has_said_what_the_first_line_is():
+    assert ids(b"-----\nu1\n", heading=False) == ["-----", "u1"]
+    assert ids(b"[x]\nu1\n") == ["[x]", "u1"]
 
 
 def test_ids_of_login_services_with_a_pipe_stay_whole_under_a_heading():
