@@ -113,8 +113,10 @@ def too_many_requests(request: HttpRequest) -> HttpResponseBase:
     return TemplateResponse(request, "429.html", context, status=429).render()
 
 
-def _way_on(request: HttpRequest, status: int, title: str, sentences: list[str]) -> HttpResponseBase:
-    context = {**admin.site.each_context(request), "title": title, "sentences": sentences}
+def _way_on(
+    request: HttpRequest, status: int, title: str, sentences: list[str], back: str = ""
+) -> HttpResponseBase:
+    context = {**admin.site.each_context(request), "title": title, "sentences": sentences, "back": back}
     return TemplateResponse(request, "way_on.html", context, status=status).render()
 
 
@@ -139,7 +141,7 @@ def another_session(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     said = [
         "Your session has changed since this form was opened: you have logged in again, or out, in another "
         "tab. Nothing was saved, and nothing is lost.",
-        "Go back with your browser: what you entered is still there. Log in again in another tab if you are "
-        "asked to, copy what you entered, load the form again and send it.",
+        "Open the form again, log in if you are asked to, and press “Put it back”: this tab has kept what "
+        "you entered, but for passwords, keys and files. Without JavaScript, go back with your browser.",
     ]
-    return _way_on(request, 403, "Please send it again", said)
+    return _way_on(request, 403, "Please send it again", said, back=request.get_full_path())

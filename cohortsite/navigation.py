@@ -28,12 +28,11 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Syncs", "sync_alt", "admin:syncs_sync_changelist", "syncs.view_sync"),
             ("Runs", "history", "admin:syncs_run_changelist", "syncs.view_run"),
             ("Rejected users", "person_off", "admin:syncs_rejection_changelist", "syncs.view_rejection"),
-            (
-                "Drivers of destinations",
-                "local_shipping",
-                "admin:syncs_driver_changelist",
-                "syncs.view_driver",
-            ),
+        ),
+    ),
+    (
+        "People",
+        (
             (
                 "Suppressed people",
                 "block",
@@ -41,7 +40,18 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "people.view_suppression",
             ),
             ("Erasures", "delete_forever", "admin:people_erasure_changelist", "people.view_erasure"),
+        ),
+    ),
+    (
+        "Operations",
+        (
             ("Alerts", "notifications", "admin:syncs_alert_changelist", "syncs.view_alert"),
+            (
+                "Sending right now",
+                "local_shipping",
+                "admin:syncs_driver_changelist",
+                "syncs.view_driver",
+            ),
         ),
     ),
     (
@@ -91,6 +101,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     ),
 )
 
+DAILY = ("", "Sending")
+
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """unfold's SIDEBAR navigation."""
@@ -98,6 +110,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": title,
             "separator": bool(title),
+            # What one works with each day is open; a folded group opens by a click, and where one is in it.
+            "collapsible": title not in DAILY,
             "items": [
                 {"title": words, "icon": icon, "link": reverse(name), "permission": _may(permission)}
                 for words, icon, name, permission in pages

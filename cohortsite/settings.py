@@ -273,6 +273,8 @@ UNFOLD: dict[str, Any] = {
     "SCRIPTS": [
         lambda request: static("cohortsite/zone.js"),
         lambda request: static("cohortsite/site.js"),
+        lambda request: static("cohortsite/drafts.js"),
+        lambda request: static("cohortsite/find.js"),
     ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,

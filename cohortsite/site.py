@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.core.paginator import Page, Paginator
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from unfold.sites import UnfoldAdminSite
 
@@ -64,6 +66,17 @@ class InfinitePaginator(KeysFirst):
 
 
 class Site(UnfoldAdminSite):  # type: ignore[misc]
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """What the field in the sidebar finds: a part of the page, or without JavaScript a page."""
+        # Here: the models are not there yet when the site is made.
+        from cohortsite.finding import find
+
+        results = find(request, request.GET.get("s", ""))
+        if "part" in request.GET:
+            return TemplateResponse(request, "cohortsite/found.html", {"results": results})
+        context = {**self.each_context(request), "title": "Found", "results": results}
+        return TemplateResponse(request, "cohortsite/find.html", context)
+
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Give each list its paginator, and each form whose changes are recorded a word on other people's.
 

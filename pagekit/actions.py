@@ -48,7 +48,8 @@ class Action:
     begins with what `initial` returns.
     `question`: what a page asks before it is done; '' does it at once. `consequence`: what then happens, with
     the numbers and the partner of the row. Both are texts, or are made of the row. `instead`: another action
-    that the page offers alongside this one; `listed`: whether the row's page offers it, too.
+    that the page offers alongside this one; `listed`: whether the row's page offers it, too; `rare`: there
+    under *More*.
     `offered`: whether it makes sense for the row as it is. `deletes`: the row is gone afterwards.
     `seen`: what the person decides about, by a number or a name; it is done only if it is still the same.
     """
@@ -66,6 +67,7 @@ class Action:
     text: str = ""
     initial: Callable[[Any], str] = lambda row: ""
     listed: bool = True
+    rare: bool = False
     deletes: bool = False
     seen: Callable[[Any], str] = lambda row: ""
 
@@ -135,6 +137,7 @@ class ActionsAdmin(ModelAdmin):
 
     def shown_for(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return what pagekit/actions.html shows on the row's page."""
+        listed = [one for one in self.actions_for(request, row) if one["action"].listed]
         pages = [page for page in self.row_pages if page.offered(row) and self.may_do(request, page, row)]
         return {
             "row_pages": [
@@ -142,7 +145,8 @@ class ActionsAdmin(ModelAdmin):
                 for page in pages
             ],
             "panels": panels.of(request, row),
-            "row_actions": [one for one in self.actions_for(request, row) if one["action"].listed],
+            "row_actions": listed,
+            "has_rare": any(one["action"].rare for one in listed),
         }
 
     def do_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:

@@ -43,7 +43,7 @@ def test_the_sidebar_names_every_page_there_is_for_a_viewer(admin_client):
     page = admin_client.get("/admin/").content.decode()
     for title in (
         "Rejected users",
-        "Drivers of destinations",
+        "Sending right now",
         "Alerts",
         "Events and properties",
         "Imported files",

@@ -355,6 +355,7 @@ ACTIONS = (
         question="Remove everybody from the partner?",
         consequence=_emptying,
         variant="danger",
+        rare=True,
     ),
     RunAction(
         "rename",
@@ -367,6 +368,7 @@ ACTIONS = (
         text="Name at the partner",
         initial=lambda sync: sync.external_name,
         permission="syncs.change_sync",
+        rare=True,
     ),
     RunAction(
         "reset",
@@ -378,6 +380,7 @@ ACTIONS = (
         consequence=_starting_over,
         permission="syncs.change_sync",
         variant="danger",
+        rare=True,
     ),
     RunAction(
         "archive",
@@ -390,6 +393,7 @@ ACTIONS = (
         "what it has, unless it is emptied first. Adding the same pair again takes it up.",
         instead="empty-and-archive",
         permission="syncs.delete_sync",
+        rare=True,
     ),
     RunAction(
         "empty-and-archive",

@@ -175,7 +175,9 @@ def watch(page: Page, wrong: list[str]) -> None:
     """Write down what must not happen on any page."""
 
     def said(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # A page that says no is a page of ours; what it loads must be there.
+        refused = "status of 403" in message.text and message.location["url"] == page.url
+        if message.type in ("error", "warning") and not refused:
             wrong.append(f"{page.url}: {message.text}")
 
     def answered(response: Response) -> None:

@@ -53,8 +53,26 @@ function letPress() {
   }
 }
 
+// A link to a field opens what it is folded into, and puts the cursor there.
+function followErrors() {
+  for (const link of document.querySelectorAll(".cs-errors a")) {
+    link.addEventListener("click", (event) => {
+      const field = document.getElementById(link.hash.slice(1));
+      if (!field) return;
+      event.preventDefault();
+      const fold = field.closest("details");
+      if (fold) fold.open = true;
+      // A field that a form of its own stands for (the builder) is not seen itself.
+      const seen = field.offsetParent ? field : field.closest(".field-row, .form-row, fieldset") || field;
+      seen.scrollIntoView({ block: "center" });
+      (seen.matches(FOCUSABLE) ? seen : seen.querySelector(FOCUSABLE) || seen).focus();
+    });
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   hideIcons();
+  followErrors();
   letPress();
 });
 window.addEventListener("load", () => {

@@ -1,0 +1,128 @@
+"""The search in the sidebar: whatever has what one types in its name, and what one may want to do with it.
+
+Seven queries at most, a few rows of each kind. Nothing is kept between searches: what was just made is found.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.db.models import Q
+from django.http import HttpRequest
+from django.urls import reverse
+
+from cohorts.models import Cohort
+from cohortsite import navigation
+from destinations.models import Destination
+from syncs.models import Run, Sync
+
+# Of each kind.
+MOST = 5
+# By the word that one types before a sync's name: the action, and what it is called.
+ACTIONS = {
+    "run": ("run", "Run now"),
+    "pause": ("pause", "Pause"),
+    "resume": ("resume", "Resume"),
+    "cancel": ("cancel", "Cancel"),
+}
+# By the word that one types before a sync's name: the action, and what it is called.
+ACTIONS = {
+    "run": ("run", "Run now"),
+    "pause": ("pause", "Pause"),
+    "resume": ("resume", "Resume"),
+    "cancel": ("cancel", "Cancel"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    title: str
+    description: str
+    link: str
+
+
+def find(request: HttpRequest, typed: str) -> list[Found]:
+    """Return what this person may see that has `typed` in its name; "run …" offers to run what is found."""
+    words = typed.replace("\0", "").strip()
+    if not words:
+        return []
+    return [
+        found
+        for look in (_runs, _actions, _syncs, _cohorts, _destinations, _pages, _user)
+        for found in look(request, words)
+    ]
+
+
+def _runs(request: HttpRequest, words: str) -> Iterator[Found]:
+    number = words.lower().removeprefix("run").strip()
+    if request.user.has_perm("syncs.view_run") and number.isascii() and number.isdigit() and len(number) < 18:
+        for run in Run.objects.filter(pk=number).select_related("sync__cohort", "sync__destination"):
+            yield Found(f"Run {run.pk}", _pair(run.sync), _page("syncs_run", run.pk))
+
+
+def _actions(request: HttpRequest, words: str) -> Iterator[Found]:
+    verb, _, rest = words.partition(" ")
+    action = ACTIONS.get(verb.lower())
+    if action is None or not rest.strip() or not request.user.has_perm("syncs.run_sync"):
+        return
+    name, label = action
+    for sync in _matching(rest.strip()):
+        yield Found(label, _pair(sync), reverse("admin:syncs_sync_do", args=[sync.pk, name]))
+
+
+def _syncs(request: HttpRequest, words: str) -> Iterator[Found]:
+    if request.user.has_perm("syncs.view_sync"):
+        for sync in _matching(words):
+            yield Found(_pair(sync), "Sync", _page("syncs_sync", sync.pk))
+
+
+def _matching(words: str) -> list[Sync]:
+    """Return live syncs: each word is in the name of the cohort or of the destination."""
+    syncs = Sync.objects.filter(archived_at=None).select_related("cohort", "destination")
+    for word in words.replace("→", " ").split():
+        syncs = syncs.filter(
+            Q(cohort__name__icontains=word)
+            | Q(cohort__key__icontains=word)
+            | Q(destination__name__icontains=word)
+            | Q(destination__title__icontains=word)
+        )
+    return list(syncs.order_by("cohort__name", "pk")[:MOST])
+
+
+def _cohorts(request: HttpRequest, words: str) -> Iterator[Found]:
+    if request.user.has_perm("cohorts.view_cohort"):
+        named = Q(name__icontains=words) | Q(key__icontains=words) | Q(description__icontains=words)
+        for cohort in Cohort.objects.filter(named).order_by("name", "pk")[:MOST]:
+            yield Found(cohort.name, f"Cohort, {cohort.size:,} users", _page("cohorts_cohort", cohort.pk))
+
+
+def _destinations(request: HttpRequest, words: str) -> Iterator[Found]:
+    if request.user.has_perm("destinations.view_destination"):
+        named = Q(name__icontains=words) | Q(title__icontains=words) | Q(base_url__icontains=words)
+        for one in Destination.objects.filter(named).order_by("name")[:MOST]:
+            yield Found(str(one), "Destination", _page("destinations_destination", one.pk))
+
+
+def _pages(request: HttpRequest, words: str) -> Iterator[Found]:
+    for group, pages in navigation.GROUPS:
+        for title, _, name, permission in pages:
+            if words.lower() in title.lower() and (not permission or request.user.has_perm(permission)):
+                yield Found(title, group or "Page", reverse(name))
+
+
+def _user(request: HttpRequest, words: str) -> Iterator[Found]:
+    """Users are not searched while one types: there may be a hundred million."""
+    if request.user.has_perm("cohorts.view_cohort"):
+        yield Found(
+            f"Where is “{words}”?",
+            "User, by the exact id",
+            f"{reverse('where')}?{urlencode({'user': words})}",
+        )
+
+
+def _page(name: str, pk: int) -> str:
+    return reverse(f"admin:{name}_change", args=[pk])
+
+
+def _pair(sync: Sync) -> str:
+    return f"{sync.cohort.name} → {sync.destination}"

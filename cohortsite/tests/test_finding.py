@@ -1,0 +1,78 @@
+"""The search in the sidebar finds what people look for by any part of its name."""
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from syncs.choices import RunState, Trigger
+from syncs.models import Run, Sync
+from tests import world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def sync() -> Sync:
+    cohort = world.cohort(["u1"], name="Recent buyers", key="buyers", description="Who bought in spring")
+    return world.sync(cohort, world.destination("http://127.0.0.1:9", name="acme-eu", title="Acme <b>"))
+
+
+def found(client: Client, typed: str) -> dict[str, str]:
+    reply = client.get("/admin/search/", {"s": typed, "part": "1"})
+    assert reply.status_code == 200
+    return {item.title: item.link for item in reply.context["results"]} if reply.context else {}
+
+
+def test_cohorts_destinations_syncs_runs_and_pages_are_found_by_a_part_of_their_name(admin_client, sync):
+    run = Run.objects.create(
+        sync=sync, state=RunState.FAILED, trigger=Trigger.PERSON, from_version=0, to_version=1,
+        started_at=timezone.now(),
+    )  # fmt: skip
+    assert found(admin_client, "ent BUY") == {
+        "Recent buyers → Acme <b>": f"/admin/syncs/sync/{sync.pk}/change/",
+        "Recent buyers": f"/admin/cohorts/cohort/{sync.cohort_id}/change/",
+        "Where is “ent BUY”?": "/admin/where/?user=ent+BUY",
+    }
+    assert "Recent buyers" in found(admin_client, "spring")
+    assert (
+        found(admin_client, "eu")["Acme <b>"]
+        == f"/admin/destinations/destination/{sync.destination_id}/change/"
+    )
+    assert found(admin_client, f"run {run.pk}")[f"Run {run.pk}"] == f"/admin/syncs/run/{run.pk}/change/"
+    assert found(admin_client, "token")["API tokens"] == "/admin/cohortsite/apitoken/"
+    assert "Acme &lt;b&gt;" in admin_client.get("/admin/search/", {"s": "acme"}).content.decode()
+    assert found(admin_client, "") == {} and found(admin_client, "\0 ") == {}
+    assert list(found(admin_client, "9" * 40)) == [f"Where is “{'9' * 40}”?"]
+
+
+def test_an_action_is_offered_on_what_is_found_and_nothing_is_done_by_looking(admin_client, sync):
+    url = found(admin_client, "run buyers → acme")["Run now"]
+    assert url == f"/admin/syncs/sync/{sync.pk}/do/run/"
+    assert admin_client.get(url).status_code == 200 and not Run.objects.exists()
+    Sync.objects.update(archived_at=timezone.now())
+    assert "Run now" not in found(admin_client, "run buyers")
+
+
+def test_nobody_finds_what_they_may_not_see(client, sync):
+    person = User.objects.create(username="bob", is_staff=True)
+    client.force_login(person)
+    assert found(client, "buyers") == {} and found(client, "users") == {}
+    person.user_permissions.set(Permission.objects.filter(codename="view_destination"))
+    assert list(found(client, "acme")) == ["Acme <b>"]
+    assert "Run now" not in found(client, "run acme")
+
+
+def test_what_was_just_made_is_found_and_a_search_costs_the_same_however_much_there_is(admin_client, sync):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            found(admin_client, "buyers")
+        return len(asked)
+
+    few = queries()
+    for number in range(7):
+        world.sync(world.cohort(name=f"buyers {number}"), sync.destination)
+    assert queries() == few
+    assert "buyers 0" in found(admin_client, "buyers")
