@@ -11,10 +11,10 @@ from people.scrubbing import Scrubber
 
 def cohorts_of(user_id: str) -> list[Cohort]:
     """Return the cohorts that have, or had, or hold back the user."""
-    keys = Cohort.objects.order_by().values_list("pk", flat=True)
+    keys = Cohort.every.order_by().values_list("pk", flat=True)
     both = [number for pk in keys for number in (pk, members.held_back_of(pk))]
     found = Member.objects.filter(cohort__in=both, user_id=user_id).values_list("cohort_id", flat=True)
-    return list(Cohort.objects.filter(pk__in={abs(number) for number in found}).order_by("key"))
+    return list(Cohort.every.filter(pk__in={abs(number) for number in found}).order_by("key"))
 
 
 def waits_for(user_id: str) -> list[str]:
@@ -42,7 +42,7 @@ def erase(user_id: str) -> dict[str, int]:
             mine = Member.objects.filter(cohort__in=[cohort.pk, held], user_id=user_id)
             held_now = mine.filter(cohort=held, left_version=None, entered_version__lte=cohort.version)
             if held_now.exists():
-                Cohort.objects.filter(pk=cohort.pk).update(held_back=F("held_back") - 1)
+                Cohort.every.filter(pk=cohort.pk).update(held_back=F("held_back") - 1)
             rows += members.erase(cohort.pk, user_id) + members.erase(held, user_id)
     return {"intervals of membership": rows, **_uploads(), **_texts(user_id)}
 

@@ -52,7 +52,7 @@ def readable(cohort_id: int, version: int) -> None:
     """Raise UnreadableVersion unless the members of this version can be told exactly. 0 is empty."""
     if version == 0:
         return
-    cohort = Cohort.objects.get(pk=cohort_id)
+    cohort = Cohort.every.get(pk=cohort_id)
     if not cohort.versions.filter(number=version, state__in=READABLE).exists():
         raise UnreadableVersion(f"{cohort.key} has no version {version}; the latest is {cohort.version}.")
     if version < cohort.readable_from:
@@ -279,6 +279,40 @@ def leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
     )
 
 
+def undo_or_leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> tuple[int, int]:
+    """Close the open intervals of users, some of whom entered at this very version: those never were.
+
+    Return how many left, and how many never entered.
+    """
+    rows, ids = rows_of(connection, user_ids)
+    undone = _execute(
+        f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND entered_version = %s
+            AND user_id IN (SELECT user_id FROM {rows} u)""",
+        [cohort_id, number, ids],
+    )
+    if undone < len(user_ids):
+        left = _execute(
+            f"""UPDATE cohorts_member SET left_version = %s WHERE cohort_id = %s AND left_version IS NULL
+                AND user_id IN (SELECT user_id FROM {rows} u)""",
+            [number, cohort_id, ids],
+        )
+        _check_written(len(user_ids), undone + left)
+        return left, undone
+    return 0, undone
+
+
+def entered_at(cohort_id: int, number: int, user_ids: Sequence[str]) -> set[str]:
+    """Return those of the users whose interval began at this version."""
+    rows, ids = rows_of(connection, user_ids)
+    return set(
+        _column(
+            f"""SELECT user_id FROM cohorts_member WHERE cohort_id = %s AND entered_version = %s
+                AND user_id IN (SELECT user_id FROM {rows} u)""",
+            [cohort_id, number, ids],
+        )
+    )
+
+
 def erase(cohort_id: int, user_id: str) -> int:
     """Delete all of a user's time in a cohort; return how many intervals."""
     return _execute("DELETE FROM cohorts_member WHERE cohort_id = %s AND user_id = %s", [cohort_id, user_id])
@@ -352,7 +386,7 @@ def ownerless() -> int | None:
     # One index step for each cohort, however many members it has.
     step = Member.objects.aggregate(least=Min("cohort_id"))
     while (found := step["least"]) is not None:
-        if not Cohort.objects.filter(pk=abs(found)).exists():
+        if not Cohort.every.filter(pk=abs(found)).exists():
             return int(found)
         step = Member.objects.filter(cohort_id__gt=found).aggregate(least=Min("cohort_id"))
     return None

@@ -81,6 +81,13 @@ class CohortQuerySet(models.QuerySet["Cohort"]):
         return self.filter(pk=pk, claim_fence=fence, claim_until__isnull=False)
 
 
+class OwnCohorts(models.Manager["Cohort"]):
+    """Cohorts that people made. A projection belongs to its sync, and is on no page."""
+
+    def get_queryset(self) -> models.QuerySet[Cohort]:
+        return super().get_queryset().filter(projection_of=None)
+
+
 def _true() -> bool:
     return True
 
@@ -213,7 +220,15 @@ class Cohort(Scheduled):
     claim_owner = models.CharField(max_length=200, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[models.Manager[Cohort]] = CohortQuerySet.as_manager()
+    # Of a projection: the cohort whose members it has as a partner knows them (syncs/projecting.py), and the
+    # version of that cohort that it has.
+    projection_of = models.ForeignKey(
+        "self", on_delete=models.CASCADE, null=True, editable=False, related_name="+"
+    )
+    projected_version = models.PositiveIntegerField(default=0, editable=False)
+
+    objects: ClassVar[models.Manager[Cohort]] = OwnCohorts.from_queryset(CohortQuerySet)()
+    every: ClassVar[models.Manager[Cohort]] = CohortQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

@@ -22,7 +22,7 @@ def prune(cohort_id: int, *, floor: int, before: datetime) -> int:
     answer that lacks somebody.
     """
     floor = min(floor, _current_at(cohort_id, before))
-    if not Cohort.objects.forget_below(cohort_id, floor):
+    if not Cohort.every.forget_below(cohort_id, floor):
         return 0
     return _drop(cohort_id, floor) + _drop(held_back_of(cohort_id), floor)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice, pairwise, repeat
 from operator import lt
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models.functions import Now
@@ -63,7 +64,7 @@ class ClaimLost(RefreshError):
 
 
 @dataclass
-class _Claim:
+class Claim:
     cohort: Cohort
     number: int
     fence: int
@@ -85,12 +86,7 @@ class _Claim:
         `held_back`: of those who are held back, not of the members.
         """
         cohort_id = members.held_back_of(self.cohort.pk) if held_back else self.cohort.pk
-        if connection.vendor == "sqlite":
-            time.sleep(max(0.0, self.rested - time.monotonic()))
-        began = time.monotonic()
-        self.moved = True
-        with transaction.atomic():
-            self.renew()
+        with self.writing():
             if entered:
                 members.enter(cohort_id, self.number, entered)
             if left:
@@ -100,13 +96,24 @@ class _Claim:
         else:
             self.entered += len(entered)
             self.left += len(left)
+
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """A short transaction under the claim, and rest for as long after it."""
+        if connection.vendor == "sqlite":
+            time.sleep(max(0.0, self.rested - time.monotonic()))
+        began = time.monotonic()
+        self.moved = True
+        with transaction.atomic():
+            self.renew()
+            yield
         # What is read and compared meanwhile counts as rest: nothing is locked.
         ended = time.monotonic()
         self.rested = ended + (ended - began)
 
     def renew(self) -> None:
         """Go on holding the claim; the first statement of every transaction."""
-        if not Cohort.objects.renew_claim(self.cohort.pk, self.fence):
+        if not Cohort.every.renew_claim(self.cohort.pk, self.fence):
             raise self.lost()
         self.renewed = time.monotonic()
 
@@ -116,6 +123,14 @@ class _Claim:
     def renew_if_due(self) -> None:
         if time.monotonic() - self.renewed > RENEW_EVERY:
             self.renew()
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a derived version was made of, as fields of its cohort; and who decided about those who left."""
+
+    made_of: dict[str, Any]
+    decided_by: str = ""
 
 
 def replace(
@@ -186,11 +201,11 @@ def apply_suppressions(cohort_id: int, *, wait: float = 0.0) -> CohortVersion | 
     Looks only at whom the list's changes since the published version name. Returns the version that it
     made; None when nobody moves. Raises RefreshError: a version that is held waits for a person first.
     """
-    cohort, number = Cohort.objects.get(pk=cohort_id), suppression.number()
+    cohort, number = Cohort.every.get(pk=cohort_id), suppression.number()
     if cohort.suppressions >= number:
         return None
     if cohort.version == 0 or not any(entered or left for entered, left, _ in _suppressed_moves(cohort)):
-        Cohort.objects.note_suppressions(cohort_id, version=cohort.version, number=number)
+        Cohort.every.note_suppressions(cohort_id, version=cohort.version, number=number)
         return None
     with _claimed(cohort_id, BY_SUPPRESSION, replace_held=False, wait=wait) as claim:
         for entered, left, _ in _suppressed_moves(claim.cohort):
@@ -199,6 +214,28 @@ def apply_suppressions(cohort_id: int, *, wait: float = 0.0) -> CohortVersion | 
                 claim.write(left, entered, held_back=True)
             claim.renew_if_due()
         return _finish(claim, guarded=False, decided_by=SUPPRESSION, suppressions=claim.suppressions)
+
+
+def derive(
+    cohort_id: int, make: Callable[[Claim], Derived], *, source: str, wait: float = 60.0
+) -> CohortVersion:
+    """Let `make` write a version under the claim, and publish it; no guard holds it.
+
+    When nothing was written the published version stays, and counts as made of what `make` says. Returns
+    that version. Raises RefreshError.
+    """
+    with _claimed(cohort_id, source, replace_held=False, wait=wait) as claim:
+        _wipe(claim, members.held_back_of(cohort_id))
+        with _relaxed():
+            derived = make(claim)
+        if claim.cohort.version and not claim.moved:
+            with transaction.atomic():
+                if not Cohort.every.release_claim(cohort_id, claim.fence):
+                    raise claim.lost()
+                claim.version.delete()
+                Cohort.every.filter(pk=cohort_id).update(**derived.made_of)
+            return claim.cohort.versions.get(number=claim.cohort.version)
+        return _finish(claim, guarded=False, decided_by=derived.decided_by, **derived.made_of)
 
 
 def _suppressed_moves(cohort: Cohort) -> Iterator[Moves]:
@@ -222,7 +259,7 @@ def approve(cohort_id: int, number: int, *, by: str) -> None:
     """Publish a held version, in the name of a person. Raises RefreshError if it is held no more."""
     with _decided(cohort_id, number) as (claim, version):
         found = {"size": version.size, "held_back": version.held_back}
-        if not Cohort.objects.publish(cohort_id, claim.claim_fence, number=number, **found):
+        if not Cohort.every.publish(cohort_id, claim.claim_fence, number=number, **found):
             raise ClaimLost("Another process is refreshing this cohort.")
         _set_state(version, VersionState.PUBLISHED, decided_by=by)
 
@@ -230,9 +267,9 @@ def approve(cohort_id: int, number: int, *, by: str) -> None:
 def refuse(cohort_id: int, number: int, *, by: str) -> None:
     """Drop a held version: the cohort stays as it is. Raises RefreshError if it is held no more."""
     with _decided(cohort_id, number) as (claim, version):
-        if not Cohort.objects.drop_held(cohort_id, claim.claim_fence):
+        if not Cohort.every.drop_held(cohort_id, claim.claim_fence):
             raise ClaimLost("Another process is refreshing this cohort.")
-        Cohort.objects.release_claim(cohort_id, claim.claim_fence)
+        Cohort.every.release_claim(cohort_id, claim.claim_fence)
         _set_state(version, VersionState.REFUSED, decided_by=by)
 
 
@@ -247,10 +284,10 @@ def _decided(cohort_id: int, number: int) -> Generator[tuple[Cohort, CohortVersi
 
 
 @contextmanager
-def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) -> Generator[_Claim]:
+def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) -> Generator[Claim]:
     cohort = _take_claim(cohort_id, wait=wait)
     version = CohortVersion(cohort=cohort, number=cohort.last_number, source=_clean(source))
-    claim = _Claim(cohort, cohort.last_number, cohort.claim_fence, version, held_back=cohort.held_back)
+    claim = Claim(cohort, cohort.last_number, cohort.claim_fence, version, held_back=cohort.held_back)
     try:
         _begin(claim, replace_held=replace_held)
         claim.suppressions = suppression.number()
@@ -260,7 +297,7 @@ def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) ->
         yield claim
     except BaseException as error:
         _set_state(version, VersionState.FAILED, reason=str(error) or type(error).__name__)
-        Cohort.objects.release_claim(cohort_id, claim.fence)
+        Cohort.every.release_claim(cohort_id, claim.fence)
         raise
 
 
@@ -274,28 +311,28 @@ def claimed(cohort_id: int) -> Generator[None]:
     """Keep refreshes away from a cohort for the length of an open transaction. Raises CohortBusy."""
     cohort = _take_claim(cohort_id, wait=0)
     yield
-    Cohort.objects.release_claim(cohort_id, cohort.claim_fence)
+    Cohort.every.release_claim(cohort_id, cohort.claim_fence)
 
 
 def _take_claim(cohort_id: int, *, wait: float) -> Cohort:
     """Claim the cohort and return it as it is with the claim; its fence and last number are ours."""
     deadline = time.monotonic() + wait
     while True:
-        cohort = Cohort.objects.filter(pk=cohort_id).first()
+        cohort = Cohort.every.filter(pk=cohort_id).first()
         if cohort is None:
             raise RefreshError("The cohort was deleted.")
         dead = cohort.claim_fence if owner.is_dead(cohort.claim_owner) else None
         # Read in the same transaction: after it, a process that was suspended for long could read
         # the fence of whoever took the claim over, and take it for its own.
         with transaction.atomic():
-            if Cohort.objects.take_claim(cohort_id, dead_fence=dead):
-                return Cohort.objects.get(pk=cohort_id)
+            if Cohort.every.take_claim(cohort_id, dead_fence=dead):
+                return Cohort.every.get(pk=cohort_id)
         if time.monotonic() >= deadline:
             raise CohortBusy(f"Another refresh of {cohort.key} is running. Try again when it has ended.")
         time.sleep(0.2)
 
 
-def _begin(claim: _Claim, *, replace_held: bool) -> None:
+def _begin(claim: Claim, *, replace_held: bool) -> None:
     """Write the new version's row; drop a held version if that was asked for; bury dead refreshes."""
     cohort = claim.cohort
     held = cohort.held_number
@@ -307,7 +344,7 @@ def _begin(claim: _Claim, *, replace_held: bool) -> None:
     with transaction.atomic():
         claim.renew()
         if held:
-            Cohort.objects.drop_held(cohort.pk, claim.fence)
+            Cohort.every.drop_held(cohort.pk, claim.fence)
             cohort.versions.filter(number=held).update(state=VersionState.REPLACED)
         cohort.versions.filter(state=VersionState.CALCULATING).update(
             state=VersionState.FAILED, finished_at=Now(), reason="The process that calculated it died."
@@ -315,7 +352,7 @@ def _begin(claim: _Claim, *, replace_held: bool) -> None:
         claim.version.save(force_insert=True)
 
 
-def _wipe(claim: _Claim, cohort_id: int) -> None:
+def _wipe(claim: Claim, cohort_id: int) -> None:
     """Undo what no published version knows: the writes of a dead refresh, of a dropped version."""
     while True:
         began = time.monotonic()
@@ -358,7 +395,7 @@ def _set(setting: str, value: object) -> None:
 
 
 def _write_all(
-    claim: _Claim,
+    claim: Claim,
     moves: Iterator[Moves],
     progress: Callable[[int], None],
     *,
@@ -384,18 +421,18 @@ def _write_all(
     return seen
 
 
-def _leave_as_it_is(claim: _Claim, as_of: datetime | None) -> CohortVersion:
+def _leave_as_it_is(claim: Claim, as_of: datetime | None) -> CohortVersion:
     cohort = claim.cohort
     with transaction.atomic():
-        if not Cohort.objects.release_claim(cohort.pk, claim.fence):
+        if not Cohort.every.release_claim(cohort.pk, claim.fence):
             raise claim.lost()
         claim.version.delete()
         cohort.versions.filter(number=cohort.version).update(as_of=as_of)
-    Cohort.objects.note_suppressions(cohort.pk, version=cohort.version, number=claim.suppressions)
+    Cohort.every.note_suppressions(cohort.pk, version=cohort.version, number=claim.suppressions)
     return cohort.versions.get(number=cohort.version)
 
 
-def _finish(claim: _Claim, *, guarded: bool, decided_by: str = "", **looked_at: int) -> CohortVersion:
+def _finish(claim: Claim, *, guarded: bool, decided_by: str = "", **looked_at: Any) -> CohortVersion:
     """Publish or hold what was written. `looked_at`: what a published version is up to date with."""
     cohort, version = claim.cohort, claim.version
     size = cohort.size + claim.entered - claim.left
@@ -404,9 +441,9 @@ def _finish(claim: _Claim, *, guarded: bool, decided_by: str = "", **looked_at: 
     reason = _why_hold(cohort, size, claim.left) if guarded and cohort.version else ""
     with transaction.atomic():
         done = (
-            Cohort.objects.hold(cohort.pk, claim.fence, number=claim.number)
+            Cohort.every.hold(cohort.pk, claim.fence, number=claim.number)
             if reason
-            else Cohort.objects.publish(
+            else Cohort.every.publish(
                 cohort.pk, claim.fence, number=claim.number, size=size, held_back=claim.held_back, **looked_at
             )
         )
@@ -487,7 +524,7 @@ class _Sieve:
     They are held in memory: as many as the source names of those on the list.
     """
 
-    def __init__(self, claim: _Claim) -> None:
+    def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._erased = Tombstones() if claim.suppressions else None
         self._held_back = members.held_back_of(claim.cohort.pk)

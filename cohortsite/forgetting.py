@@ -101,7 +101,7 @@ def _sum(before: dict[str, object], now: dict[str, object]) -> dict[str, object]
 
 
 def _held(user_id: str) -> dict[str, object]:
-    cohorts = [cohort.key for cohort in cohorts_erase.cohorts_of(user_id)]
+    cohorts = [one.key for one in cohorts_erase.cohorts_of(user_id) if one.projection_of_id is None]
     return {"cohorts": cohorts, "syncs": [str(sync) for sync, _ in syncs_erase.syncs_of(user_id)]}
 
 

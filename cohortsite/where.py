@@ -6,7 +6,7 @@ found again by its range.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from people import suppression
 from receiving import reading
 from receiving.errors import NotFound
 from receiving.models import Workspace
+from syncs import links
 from syncs.admin import columns
 from syncs.choices import DONE_RUNS, Step
 from syncs.models import Batch, Rejection, Sync
@@ -144,14 +145,24 @@ def tell(user_id: str, memberships: list[Membership], rejected: dict[int, Reject
     by_cohort = {mine.cohort.pk: mine for mine in memberships}
     found = Sync.objects.filter(cohort__in=by_cohort).select_related("cohort", "destination")
     syncs = list(found.order_by("destination__name")[:MOST])
-    runs = _runs({sync.pk: _boundary(sync, by_cohort[sync.cohort_id]) for sync in syncs})
+    keys = links.intervals_of(user_id) if any(sync.projection_id for sync in syncs) else {}
+    sent_as = {sync.pk: _as_sent(sync, by_cohort[sync.cohort_id], keys) for sync in syncs}
+    runs = _runs({sync.pk: _boundary(sync, sent_as[sync.pk]) for sync in syncs})
     batches = _batches(user_id, [run for run, _ in runs.values()])
     for sync in syncs:
         run, ended = runs.get(sync.pk, (0, None))
-        sent = _sent(sync, by_cohort[sync.cohort_id], rejected.get(sync.pk))
+        sent = _sent(sync, sent_as[sync.pk], rejected.get(sync.pk))
         if sync.pk not in rejected and run:
             sent.when, sent.batch_url = ended, batches.get(run, columns.run_url(run))
         by_cohort[sync.cohort_id].sent.append(sent)
+
+
+def _as_sent(sync: Sync, mine: Membership, keys: dict[int, dict[str, list[links.Interval]]]) -> Membership:
+    """Return when the user was in what the destination is sent: the cohort, or its projection."""
+    if sync.projection_id is None:
+        return mine
+    pairs = [pair for known in keys.get(sync.projection_id, {}).values() for pair in known]
+    return replace(mine, intervals=sorted(pairs, key=lambda pair: pair[0]))
 
 
 def _boundary(sync: Sync, mine: Membership) -> int:

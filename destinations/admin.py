@@ -16,7 +16,7 @@ from unfold.decorators import display
 
 from destinations import try_out
 from destinations.forms import DestinationForm, GalleryForm, SideBySideForm, TestRequestForm
-from destinations.models import LIST_FIELDS, PROPERTY_FIELDS, Destination
+from destinations.models import LIST_FIELDS, MAPPING_FIELDS, PROPERTY_FIELDS, Destination
 from destinations.partners.folder import Partner
 from destinations.payloads import Operation
 from destinations.presets import PRESETS
@@ -175,6 +175,7 @@ class DestinationAdmin(ActionsAdmin):
             ("Names", {"fields": names}),
             ("Requests", {"fields": requests}),
             ("How requests are written", {"fields": wire, "classes": ["collapse"]}),
+            ("Whom the partner knows people by", {"fields": MAPPING_FIELDS, "classes": ["collapse"]}),
             ("Pace", {"fields": pace}),
             ("Lists", {"fields": LISTS}),
             ("Looking", {"fields": ("test_path", "test_proves", "read_path", "read_places")}),

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from destinations import leaks, templates, validators
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Kind, ListIdFrom
 from destinations.secrets import SecretUnreadable
-from destinations.templates import COHORT, KNOWN, SECRET
+from destinations.templates import COHORT, KNOWN, SECRET, TRAIT
 
 if TYPE_CHECKING:
     from destinations.models import Destination
@@ -48,11 +48,25 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
         yield "read_places", 'Where does that reply have the members? {"rows": "members", "id": "userId"}'
     if row.read_path and not used.get("read_path", {"list_id"}) & {"list_id", "external_name"}:
         yield "read_path", "$list_id is missing: the partner could not tell which list."
+    yield from _mapping_problems(row, used)
     yield from _meaningless(row, used)
     yield from _secret_problems(row, used)
     yield from _credential_problems(row)
     yield from _header_problems(row)
     yield from leaks.problems_of(row)
+
+
+def _mapping_problems(row: "Destination", used: Used) -> Iterator[Problem]:
+    asks = row.identifiers or row.traits or row.consent_field
+    if asks and not row.profiles_workspace:
+        yield "profiles_workspace", "Say whose profiles have these fields."
+    if not isinstance(row.traits, list) or not all(isinstance(one, dict) for one in row.traits):
+        return  # named by the field's own check
+    names = {one.get("as") or one.get("field") for one in row.traits}
+    for field in ("item_template", "list_item_template", "remove_item_template"):
+        asked = {name.removeprefix(TRAIT) for name in used.get(field, ()) if name.startswith(TRAIT)}
+        if missing := sorted(asked - names):
+            yield field, f"${TRAIT}{missing[0]}: no field that goes along is called {missing[0]!r}."
 
 
 def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:

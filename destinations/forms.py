@@ -32,6 +32,8 @@ EXAMPLES = {
     "items": "the users of the batch",
     "user_id": "u1",
     "value": "true or false",
+    "identifier_type": "email",
+    "traits": "what goes along, as an object",
     "now": "2026-11-30T09:00:00Z",
     "now_unix": "1796029200",
     "now_ms": "1796029200000",

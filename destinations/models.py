@@ -14,15 +14,17 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from destinations import validators
+from destinations import mapping, validators
 from destinations.addresses import parse_networks
 from destinations.checking import problems_of
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom, to_json
+from destinations.mapping import PeopleMapping
 from destinations.presets import PRESETS, preset_choices
 from destinations.secrets import EncryptedField, NamedSecrets, NamedSecretsField
 
 DEFAULT = Endpoint(name="", base_url="")
 LIST_FIELDS = ("create_path", "create_template", "add_path", "add_template", "remove_path", "remove_template")
+MAPPING_FIELDS = ("identifiers", "identifiers_sent", "traits", "consent_field", "profiles_workspace")
 PROPERTY_FIELDS = ("identify_path", "batch_path", "item_template", "batch_template")
 
 
@@ -415,6 +417,42 @@ class Destination(models.Model):
         validators=[validators.check_finite, MinValueValidator(0.1), MaxValueValidator(300)],
         help_text="Seconds for one request in all, however slowly the reply drips.",
     )
+    identifiers = models.JSONField(
+        "known by",
+        default=list,
+        blank=True,
+        validators=[validators.check_identifiers],
+        help_text='Whom the partner knows people by: [{"field": "email", "filters": ["email", "sha256"]}]. '
+        "Fields are those of profiles, and user_id. Empty: our user id.",
+    )
+    identifiers_sent = models.CharField(
+        "of several",
+        max_length=20,
+        choices=[(mapping.FIRST, "The first that a person has"), (mapping.EVERY, "All that a person has")],
+        default=mapping.FIRST,
+        help_text="Which of these identifiers are sent.",
+    )
+    traits = models.JSONField(
+        "what goes along",
+        default=list,
+        blank=True,
+        validators=[validators.check_traits],
+        help_text='Fields that are sent with a person: [{"field": "plan", "as": "tier"}]. A template has '
+        "each as $trait_tier, and all as $traits.",
+    )
+    consent_field = models.CharField(
+        "only with consent",
+        max_length=255,
+        blank=True,
+        validators=[validators.check_line],
+        help_text="A field of profiles that must be true: consent.marketing. Others are held back here.",
+    )
+    profiles_workspace = models.SlugField(
+        "profiles of",
+        max_length=50,
+        blank=True,
+        help_text="The workspace whose profiles have these fields.",
+    )
     rules = models.JSONField(
         default=list,
         blank=True,
@@ -455,6 +493,7 @@ class Destination(models.Model):
         *("methods", "value_words", "body_format", "gzip", "signature", "idempotency_key", "message_ids"),
         *("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline"),
         "rules",
+        *MAPPING_FIELDS,
     )
 
     class Meta:
@@ -544,6 +583,19 @@ class Destination(models.Model):
         """Return the digest of where the data goes: see `Endpoint.fingerprint`."""
         return self._endpoint("", {}).fingerprint
 
+    @property
+    def mapping(self) -> PeopleMapping | None:
+        """Return whom the partner knows people by; None where that is our user id, and nothing goes along."""
+        if not (self.identifiers or self.traits or self.consent_field):
+            return None
+        return PeopleMapping(
+            mapping.fields_of(self.identifiers) or mapping.PLAIN.identifiers,
+            self.identifiers_sent == mapping.EVERY,
+            mapping.fields_of(self.traits),
+            self.profiles_workspace,
+            self.consent_field,
+        )
+
     def endpoint(self) -> Endpoint:
         """Return this destination as the value that requests are made with.
 
@@ -556,7 +608,8 @@ class Destination(models.Model):
         return self._endpoint("", {})
 
     def _endpoint(self, credential: str, secrets: Mapping[str, str]) -> Endpoint:
-        copied = {name: getattr(self, name) for name in self.CONFIG_FIELDS if name not in ("title", "preset")}
+        left_out = ("title", "preset", *MAPPING_FIELDS)
+        copied = {name: getattr(self, name) for name in self.CONFIG_FIELDS if name not in left_out}
         copied |= {
             "kind": Kind(self.kind),
             "delivery": Delivery(self.delivery) if self.kind == Kind.PROPERTY else Delivery.BATCH,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,8 +19,11 @@ import orjson
 
 from destinations import filters
 from destinations.endpoint import BodyFormat, Endpoint, Kind, ListIdFrom
+from destinations.known import traits_of, type_of
 from destinations.templates import (
+    OF_USER,
     SECRET,
+    TRAIT,
     Variable,
     as_number,
     check_known,
@@ -85,6 +89,14 @@ def slug(name: str) -> str:
 def external_name(endpoint: Endpoint, cohort_name: str, cohort_key: str) -> str:
     """Return what the cohort is called at the partner. A sync freezes it at its first run."""
     return substitute(endpoint.name_template, _names(endpoint, cohort_name, cohort_key), "name_template")
+
+
+def says_more(endpoint: Endpoint) -> bool:
+    """Say whether the items of this endpoint name what goes along with a user: see `known`."""
+    items = (endpoint.item_template, endpoint.list_item_template, endpoint.remove_item_template)
+    return any(
+        name in OF_USER or name.startswith(TRAIT) for text in items for name in variables(json.dumps(text))
+    )
 
 
 def check_list_id(list_id: str) -> str:
@@ -336,6 +348,8 @@ class _Batch:
             names = tuple(name for name in variable.filters if name != filters.NUMBER)
             make = (lambda user_id: filters.apply(names, user_id)) if names else str
             return self._slots.token(variable, make)
+        if variable.name == "identifier_type" or variable.name.startswith(TRAIT):
+            return self._slots.token(variable, partial(_along, variable))
         if variable.name == "message_id":
             return self._slots.token(variable, self._message_id)
         return resolver(self._values)(variable)
@@ -343,6 +357,13 @@ class _Batch:
     def _whole(self, variable: Variable) -> object:
         if variable.name == "value" and not variable.filters:
             return self._word
+        if variable.name == "traits":
+            return self._slots.token(variable, lambda user: _raw(traits_of(user)), bare=True)
+        if variable.name.startswith(TRAIT) and not variable.filters:
+            name = variable.name.removeprefix(TRAIT)
+            # Another slot than that of the same trait within a text.
+            whole = Variable(variable.name, ("whole",))
+            return self._slots.token(whole, lambda user: _raw(traits_of(user).get(name)), bare=True)
         if variable.name == "items":
             joiner = next((name for name in variable.filters if name.startswith(filters.JOIN)), None)
             self._joiner = None if joiner is None else (joiner.partition(":")[2] or ",")
@@ -431,12 +452,29 @@ class _Batch:
         return len(user_ids)
 
 
+class Raw(str):
+    """JSON as it stands."""
+
+
+def _along(variable: Variable, user: str) -> str:
+    """Return what goes along with a user, within a text."""
+    if variable.name == "identifier_type":
+        return filters.apply(variable.filters, type_of(user))
+    value = traits_of(user).get(variable.name.removeprefix(TRAIT), "")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return filters.apply(variable.filters, text)
+
+
+def _raw(value: object) -> Raw:
+    return Raw(orjson.dumps(value).decode())
+
+
 def _filled(parts: Sequence[bytes], makes: Sequence[Callable[[str], str]], user_id: str) -> bytes:
     filled = [parts[0]]
     for make, part in zip(makes, parts[1:], strict=True):
         made = make(user_id)
         # A number stands without quotes, and is the same either way.
-        filled += (orjson.dumps(made)[1:-1], part)
+        filled += (made.encode() if isinstance(made, Raw) else orjson.dumps(made)[1:-1], part)
     return b"".join(filled)
 
 

@@ -23,6 +23,8 @@ COHORT = frozenset({"cohort_name", "cohort_id"})
 NAMES = COHORT | {"source_label", "integration_name", "integration_version"}
 COMMON = NAMES | {"external_name", "now", "now_unix", "now_ms"}
 USER = frozenset({"user_id", "value"})
+# What goes along with a user: see `mapping`. `$trait_plan` is one of them.
+OF_USER = frozenset({"identifier_type", "traits"})
 # What each field may use, beside named secrets.
 KNOWN: Mapping[str, frozenset[str]] = {
     "name_template": NAMES,
@@ -32,11 +34,11 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "add_template": COMMON | {"list_id", "items", "user_id"},
     "remove_path": COMMON | {"list_id", "user_id"},
     "remove_template": COMMON | {"list_id", "items", "user_id"},
-    "list_item_template": COMMON | USER | {"list_id"},
-    "remove_item_template": COMMON | USER | {"list_id"},
+    "list_item_template": COMMON | USER | OF_USER | {"list_id"},
+    "remove_item_template": COMMON | USER | OF_USER | {"list_id"},
     "identify_path": COMMON | USER,
     "batch_path": COMMON,
-    "item_template": COMMON | USER,
+    "item_template": COMMON | USER | OF_USER,
     "batch_template": COMMON | {"items", "value"},
     "find_path": COMMON,
     "test_path": COMMON,
@@ -45,6 +47,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
 # What a partner may not have.
 OPTIONAL = frozenset({"find_path", "test_path", "read_path", "remove_item_template"})
 SECRET = "secret_"
+TRAIT = "trait_"
 # A body that is no object: an array of items, or the empty body `null`.
 ANY_SHAPE = frozenset({"list_item_template", "remove_item_template", "item_template"})
 VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}]*)\})?")
@@ -139,6 +142,8 @@ def check_known(texts: Iterator[str], field: str) -> set[str]:
             used.add(variable.name)
     known = KNOWN[field]
     allowed = {name for name in used if name.startswith(SECRET) and field != "name_template"}
+    if known >= OF_USER:
+        allowed |= {name for name in used if name.startswith(TRAIT)}
     if unknown := sorted(used - known - allowed):
         listed = ", ".join(f"${name}" for name in sorted(known))
         close = get_close_matches(unknown[0], known, n=1)
@@ -154,6 +159,8 @@ def _check_alone(variable: Variable, text: str) -> None:
         raise TemplateError(
             f'"{variable}": a secret takes one of base64, url, sha256 and md5, or nothing could mask it.'
         )
+    if variable.name == "traits" and str(variable) != text:
+        raise TemplateError('"$traits" must stand alone, as a whole value: it is an object.')
     for name in variable.filters:
         kind = name.partition(":")[0]
         if kind in (filters.JOIN, filters.NUMBER) and str(variable) != text:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
-from destinations import rules, templates
+from destinations import mapping, rules, templates
 from destinations.payloads import check_list_id
 from destinations.templates import TemplateError, check_known
 
@@ -95,6 +95,18 @@ def check_rules(value: Any) -> None:
         rules.check_rules(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
+
+
+def check_identifiers(value: Any) -> None:
+    """A list of fields by which a partner knows people: see `mapping`."""
+    if problems := mapping.problems_with(value, identifiers=True):
+        raise ValidationError(problems)
+
+
+def check_traits(value: Any) -> None:
+    """A list of fields that go along."""
+    if problems := mapping.problems_with(value, identifiers=False):
+        raise ValidationError(problems)
 
 
 def check_place(value: str) -> None:

@@ -5,7 +5,7 @@ files bring and what scripts say, and whoever keeps it says so by `keep` (`cohor
 """
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -39,6 +39,17 @@ class Value(NamedTuple):
     time: datetime
 
 
+class Mark(NamedTuple):
+    """How far changes of fields are known: a time by our clock, and what the fields were then.
+
+    `fields`: by name, numbers that differ when the field is not the same one any more.
+    """
+
+    at: int
+    workspace: int
+    fields: dict[str, list[int]]
+
+
 class Store(Protocol):
     """Where profiles are kept, by workspace. Each method raises Refused for a workspace that there is not."""
 
@@ -50,6 +61,17 @@ class Store(Protocol):
 
     def of(self, workspace: str, user_id: str) -> dict[str, Value]:
         """Return all that is known of a user, by field."""
+
+    def values_of(
+        self, workspace: str, fields: Sequence[str], user_ids: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """Return the values of these fields by user and field; what is not known is left out."""
+
+    def mark(self, workspace: str, fields: Sequence[str]) -> Mark:
+        """Note changes of these fields from now on, and return the mark of now."""
+
+    def changed_since(self, mark: Mark) -> Iterator[str] | None:
+        """Yield in user order whose fields changed since a mark, perhaps others too; None: anybody's."""
 
 
 # Set by the site.

@@ -301,6 +301,8 @@ class Trait(models.Model):
     # Its index is the one of trait_name_once.
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, db_index=False, related_name="traits")
     name = UserIdField()
+    # Since when changes of its values are noted, in microseconds since 1970: see profiles.py.
+    watched_at = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         ordering = ["name"]
@@ -322,6 +324,18 @@ class UserTrait(models.Model):
     user_id = UserIdField()
     value = models.TextField()
     time = models.BigIntegerField(help_text="When it was said, by our clock: microseconds since 1970.")
+    # When the value became another one here, if its trait is watched.
+    changed_at = models.BigIntegerField(null=True)
+
+    class Meta:
+        indexes = [
+            # Of a watched trait: whose value has changed since? Values of others are not in it.
+            models.Index(
+                name="user_trait_changed",
+                fields=["trait_id", "changed_at", "user_id"],
+                condition=Q(changed_at__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id}: {self.value}"

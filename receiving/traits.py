@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection
+from django.utils import timezone
 
 from events.records import MAX_NAME, InvalidRecord, traits_line
 from events.times import from_micros, micros
@@ -115,19 +116,22 @@ def write(workspace: Workspace, changes: Sequence[Change]) -> int:
     if not by_name:
         return 0
     ids = _trait_ids(workspace, sorted(by_name))
+    now = micros(timezone.now())
+    noted = {name: now if known.watched_at else None for name, known in ids.items()}
     return _upsert(
         sorted(
-            (ids[name], user, value, time)
+            (ids[name].pk, user, value, time, noted[name])
             for name, users in by_name.items()
             for user, (time, value) in users.items()
         )
     )
 
 
-INTO = "INSERT INTO receiving_usertrait AS held (trait_id, user_id, value, time) "
+INTO = "INSERT INTO receiving_usertrait AS held (trait_id, user_id, value, time, changed_at) "
 # As the event store decides, see convert.last_traits there.
 LATER = (
-    "WHERE true ON CONFLICT (trait_id, user_id) DO UPDATE SET value = excluded.value, time = excluded.time "
+    "WHERE true ON CONFLICT (trait_id, user_id) DO UPDATE SET value = excluded.value, time = excluded.time, "
+    "changed_at = CASE WHEN held.value = excluded.value THEN held.changed_at ELSE excluded.changed_at END "
     "WHERE excluded.time > held.time OR excluded.time = held.time AND excluded.value > held.value"
 )
 OLD_VALUE = (
@@ -136,21 +140,22 @@ OLD_VALUE = (
 )
 
 
-def _upsert(rows: Sequence[tuple[int, str, str, int]]) -> int:
+def _upsert(rows: Sequence[tuple[int, str, str, int, int | None]]) -> int:
     if connection.vendor == "postgresql":
-        numbers, users, values, times = zip(*rows, strict=True)
+        numbers, users, values, times, noted = zip(*rows, strict=True)
         return int(
             column(
-                "WITH incoming AS (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[]) "
-                f"AS rows (trait_id, user_id, value, time)), written AS ({INTO}SELECT * FROM incoming "
+                "WITH incoming AS (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[], "
+                "%s::bigint[]) AS rows (trait_id, user_id, value, time, changed_at)), "
+                f"written AS ({INTO}SELECT * FROM incoming "
                 f'{LATER} COLLATE "C" RETURNING trait_id, user_id, value) '
                 f"SELECT count(*) FROM written WHERE {OLD_VALUE} IS DISTINCT FROM written.value",
-                [list(numbers), array_literal(users), array_literal(values), list(times)],
+                [list(numbers), array_literal(users), array_literal(values), list(times), list(noted)],
             )[0]
         )
     source = (
-        "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value, value ->> 3 AS time "
-        "FROM json_each(%s))"
+        "(SELECT value ->> 0 AS trait_id, value ->> 1 AS user_id, value ->> 2 AS value, value ->> 3 AS time, "
+        "value ->> 4 AS changed_at FROM json_each(%s))"
     )
     given = orjson.dumps(rows).decode()
     changes = column(
@@ -163,7 +168,14 @@ def _upsert(rows: Sequence[tuple[int, str, str, int]]) -> int:
     return int(changes[0])
 
 
-def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
+class Known(NamedTuple):
+    """A trait's key, and since when changes of its values are noted."""
+
+    pk: int
+    watched_at: int | None
+
+
+def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, Known]:
     known = _known_traits(workspace, names)
     new = [name for name in names if name not in known]
     if new:
@@ -181,15 +193,15 @@ def _trait_ids(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
     return known
 
 
-def _known_traits(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
+def _known_traits(workspace: Workspace, names: Sequence[str]) -> dict[str, Known]:
     rows, values = rows_of(connection, names)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT name, id FROM {Trait._meta.db_table} "
+            f"SELECT name, id, watched_at FROM {Trait._meta.db_table} "
             f"WHERE workspace_id = %s AND name IN (SELECT user_id FROM {rows} AS ids)",
             [workspace.pk, values],
         )
-        return dict(cursor.fetchall())
+        return {name: Known(pk, watched_at) for name, pk, watched_at in cursor.fetchall()}
 
 
 def _too_many(workspace: Workspace) -> ApiError:
@@ -291,3 +303,38 @@ def all_of(workspace: Workspace, user_id: str) -> list[tuple[str, str, int]]:
             [user_id, workspace.pk],
         )
         return [(name, value, time) for name, value, time in cursor.fetchall()]
+
+
+# --- who has changed -----------------------------------------------------------------------
+
+
+def watch(workspace: Workspace, names: Sequence[str]) -> dict[str, Known]:
+    """From now on note when values of these traits change; return them."""
+    if not names:
+        return {}
+    known = _trait_ids(workspace, names)
+    if new := [one.pk for one in known.values() if one.watched_at is None]:
+        Trait.objects.filter(pk__in=new, watched_at=None).update(watched_at=micros(timezone.now()))
+        known = _known_traits(workspace, names)
+    return known
+
+
+def changed_page(trait_id: int, since: int, after: tuple[int, str], limit: int) -> list[tuple[int, str]]:
+    """Return whose values of a trait changed after `since`: (time, user id) in order, beyond `after`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT changed_at, user_id FROM receiving_usertrait WHERE trait_id = %s "
+            "AND changed_at IS NOT NULL AND changed_at > %s AND (changed_at, user_id) > (%s, %s) "
+            "ORDER BY changed_at, user_id LIMIT %s",
+            [trait_id, since, *after, limit],
+        )
+        return [(time, user_id) for time, user_id in cursor.fetchall()]
+
+
+def values_of(workspace: Workspace, names: Sequence[str], users: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the values that users have of these traits, by user and name."""
+    held = _held(workspace, users, names)
+    return {
+        user: {name: one.value for name, one in traits.items() if one.value is not GONE}
+        for user, traits in held.items()
+    }

@@ -217,7 +217,9 @@ def _standing(sync_id: int) -> _Standing:
 class _Reading:
     def __init__(self, comparison: Comparison, stopping: Callable[[], bool]) -> None:
         self.comparison, self.stopping = comparison, stopping
-        self.sync = Sync.objects.select_related("cohort", "destination").get(pk=comparison.sync_id)
+        self.sync = Sync.objects.select_related("cohort", "projection", "destination").get(
+            pk=comparison.sync_id
+        )
         self.endpoint = self.sync.destination.endpoint()
         self.known = known_as(self.endpoint)
         self.as_it_is = self.known is str
@@ -226,7 +228,7 @@ class _Reading:
 
     def compare(self) -> dict[str, Any]:
         """Write who differs; return what there is to say of it."""
-        cohort, before = self.sync.cohort, _standing(self.sync.pk)
+        cohort, before = self.sync.sent, _standing(self.sync.pk)
         self.comparison.differences.all().delete()
         found: dict[str, Any] = {"version": before.settled, "by_digest": False}
         if (size := self._equal_by_digest(before)) is not None:
@@ -237,7 +239,7 @@ class _Reading:
         there = chain([first], there) if first is not None else there
         after = _standing(self.sync.pk)
         moved = before != after or before.dirty or self._is_sending()
-        latest = Cohort.objects.values_list("version", flat=True).get(pk=cohort.pk)
+        latest = Cohort.every.values_list("version", flat=True).get(pk=cohort.pk)
         unknown = self._unknown(before.settled, latest if moved else before.settled)
         expected = self._pairs(members.pages_of_version(cohort.pk, before.settled))
         counts = dict.fromkeys(("expected", "there", "missing", "strangers", "unknown"), 0)
@@ -258,10 +260,10 @@ class _Reading:
             said = read_digest(self.endpoint, self.sync.list_id, **self._names)
         except DeliveryError:
             return None  # what reading says is said
-        size = members.size_of(self.sync.cohort_id, before.settled)
+        size = members.size_of(self.sync.sent_id, before.settled)
         if said is None or said[0] != size or _standing(self.sync.pk) != before:
             return None
-        return size if said[1] == changes.digest_at(self.sync.cohort, before.settled) else None
+        return size if said[1] == changes.digest_at(self.sync.sent, before.settled) else None
 
     @property
     def _names(self) -> dict[str, str]:
@@ -301,7 +303,7 @@ class _Reading:
     def _moved(self, low: int, high: int) -> Iterator[list[str]]:
         after, page = "", [members.Move("", False, False)]
         while low < high and page:
-            if page := members.moves_page(self.sync.cohort_id, low, high, after, members.PAGE):
+            if page := members.moves_page(self.sync.sent_id, low, high, after, members.PAGE):
                 after = page[-1].user_id
                 yield [move.user_id for move in page]
 

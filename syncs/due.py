@@ -45,7 +45,10 @@ def _behind_a_change() -> QuerySet[Sync]:
     under_way = Run.objects.filter(sync=OuterRef("pk"), finished_at=None)
     return (
         Sync.objects.filter(schedule_kind=ScheduleKind.CHANGES, enabled=True, archived_at=None)
-        .filter(cohort__version__gt=F("settled_version"))
+        .filter(
+            Q(projection=None, cohort__version__gt=F("settled_version"))
+            | Q(projection__isnull=False, cohort__version__gt=F("projection__projected_version"))
+        )
         .exclude(Exists(since))
         .exclude(Exists(under_way))
         .select_related("cohort", "destination")

@@ -4,50 +4,68 @@ from typing import Any, NamedTuple
 
 from django.db.models import F, Q
 
+from cohorts import members
 from cohorts.models import Member
 from people.scrubbing import Scrubber
+from syncs import links
 from syncs.choices import DONE_RUNS, OPEN_RUNS, Step
 from syncs.models import Alert, Attempt, Batch, Rejection, Run, Sync, Try
 
 
 class Times(NamedTuple):
-    """When a user was in a cohort: the first version with them, and the last boundary; in now or not."""
+    """When a user was in what is sent: the first version with them, and the last boundary; in now or not.
+
+    `names`: what the partner knows them by.
+    """
 
     entered: int
     last: int
     inside: bool
+    names: list[str]
 
 
 def syncs_of(user_id: str) -> list[tuple[Sync, Times]]:
     """Return the syncs whose partner may ever have heard of the user, archived ones too."""
-    mine = Member.objects.filter(cohort__in=Sync.objects.order_by().values("cohort"), user_id=user_id)
-    intervals: dict[int, list[tuple[int, int | None]]] = {}
+    plain = Sync.objects.filter(projection=None)
+    mine = Member.objects.filter(cohort__in=plain.order_by().values("cohort"), user_id=user_id)
+    intervals: dict[int, list[links.Interval]] = {}
     for member in mine:
         pair = (member.entered_version, member.left_version)
         intervals.setdefault(member.cohort_id, []).append(pair)
+    known = links.intervals_of(user_id)
     refused = Rejection.objects.filter(user_id=user_id).values("sync")
-    syncs = Sync.objects.filter(Q(cohort__in=intervals) | Q(pk__in=refused))
-    return [
-        (sync, _times(intervals.get(sync.cohort_id, [])))
-        for sync in syncs.select_related("cohort", "destination").order_by("pk")
-    ]
+    concerned = Q(cohort__in=intervals, projection=None) | Q(projection__in=known) | Q(pk__in=refused)
+    syncs = Sync.objects.filter(concerned).select_related("cohort", "destination").order_by("pk")
+    return [(sync, _times_at(sync, user_id, intervals, known)) for sync in syncs]
 
 
-def _times(intervals: list[tuple[int, int | None]]) -> Times:
+def _times_at(
+    sync: Sync,
+    user_id: str,
+    intervals: dict[int, list[links.Interval]],
+    known: dict[int, dict[str, list[links.Interval]]],
+) -> Times:
+    if sync.projection_id is None:
+        return _times(intervals.get(sync.cohort_id, []), [user_id])
+    keys = known.get(sync.projection_id, {})
+    return _times([pair for pairs in keys.values() for pair in pairs], [*keys] or [user_id])
+
+
+def _times(intervals: list[links.Interval], names: list[str]) -> Times:
     numbers = [number for pair in intervals for number in pair if number] or [0]
-    return Times(min(numbers), max(numbers), any(left is None for _, left in intervals))
+    return Times(min(numbers), max(numbers), any(left is None for _, left in intervals), names)
 
 
 def waits_for(user_id: str) -> list[str]:
     """Return, in sentences, which partners may still hold the user, and what they wait for."""
-    return [said for sync, times in syncs_of(user_id) if (said := _wait(sync, times, user_id))]
+    return [said for sync, times in syncs_of(user_id) if (said := _wait(sync, times))]
 
 
-def _wait(sync: Sync, times: Times, user_id: str) -> str:
+def _wait(sync: Sync, times: Times) -> str:
     runs = sync.runs.filter(state__in=OPEN_RUNS)
     old = runs.filter(to_version__gte=times.entered, to_version__lt=times.last).exists()
     never = not sync.dirty and sync.settled_version < times.entered and not old
-    rejected = Rejection.objects.maybe_held().filter(sync=sync, user_id=user_id).first()
+    rejected = Rejection.objects.maybe_held().filter(sync=sync, user_id__in=times.names).first()
     nothing_held = sync.settled_version == 0 and not sync.dirty and not old
     removed = sync.settled_version >= times.last and not sync.dirty and not old and not times.inside
     if rejected is None and (never or nothing_held or removed):
@@ -77,31 +95,51 @@ def evidence(user_id: str) -> list[dict[str, Any]]:
 
 def _proof(sync: Sync, times: Times, user_id: str) -> dict[str, Any]:
     said: dict[str, Any] = {"sync": str(sync), "partner": sync.destination.base_url}
-    removing = Batch.objects.filter(run__sync=sync, step=Step.REMOVE, delivered__gt=0)
-    # Tried again on their own, after the partner had refused to take them off.
-    named = removing.filter(user_ids__isnull=False).order_by("-pk")[:1_000]
-    batch = next((one for one in named if user_id in (one.user_ids or [])), None)
-    if batch is None:
-        past = sync.runs.filter(state__in=DONE_RUNS, to_version__gte=times.last).order_by("pk").first()
-        within = removing.filter(
-            run=past, user_ids__isnull=True, first_user__lte=user_id, last_user__gte=user_id
-        )
-        batch = within.first() if past else None
+    batches = (_removing(sync, times, name) for name in times.names)
+    batch = next((one for one in batches if one), None)
     if batch is None:
         return said | {"removed": "The partner never had them, or its list was emptied or is gone."}
+    reply = batch.reply_head
+    for name in (user_id, *times.names):
+        reply = Scrubber(name).text(reply)
     return said | {
         "removed": batch.settled_at and batch.settled_at.isoformat(),
         "run": batch.run_id,
         "batch": batch.number,
         "status": batch.status,
-        "reply": Scrubber(user_id).text(batch.reply_head)[:1_000],
+        "reply": reply[:1_000],
     }
+
+
+def _removing(sync: Sync, times: Times, name: str) -> Batch | None:
+    """Return the batch that took a name off, if there was one."""
+    removing = Batch.objects.filter(run__sync=sync, step=Step.REMOVE, delivered__gt=0)
+    # Tried again on their own, after the partner had refused to take them off.
+    named = removing.filter(user_ids__isnull=False).order_by("-pk")[:1_000]
+    batch = next((one for one in named if name in (one.user_ids or [])), None)
+    past = sync.runs.filter(state__in=DONE_RUNS, to_version__gte=times.last).order_by("pk").first()
+    if batch or past is None:
+        return batch
+    within = removing.filter(run=past, user_ids__isnull=True, first_user__lte=name, last_user__gte=name)
+    return within.first()
 
 
 def erase(user_id: str) -> dict[str, int]:
     """Erase the user; return how much of what there was. No partner may hold them: see `waits_for`."""
-    scrubber = Scrubber(user_id)
-    rejections = Rejection.objects.filter(user_id=user_id).delete()[0]
+    found = _forget_name(user_id)
+    for projection_id, keys in links.intervals_of(user_id).items():
+        # What somebody else is known by, too, stays.
+        for key in keys.keys() - links.first_of(projection_id, [*keys]).keys():
+            found["keys"] = found.get("keys", 0) + members.erase(projection_id, key)
+            for what, number in _forget_name(key).items():
+                found[what] += number
+        links.erase(projection_id, user_id)
+    return found
+
+
+def _forget_name(name: str) -> dict[str, int]:
+    scrubber = Scrubber(name)
+    rejections = Rejection.objects.filter(user_id=name).delete()[0]
     heads = ("message", "request_head", "reply_head")
     texts = scrubber.rows(Batch.objects.order_by(), *heads)
     texts += scrubber.rows(Attempt.objects.order_by(), *heads)
@@ -109,7 +147,7 @@ def erase(user_id: str) -> dict[str, int]:
     texts += scrubber.rows(Try.objects.order_by(), "reason")
     texts += scrubber.rows(Alert.objects.order_by(), "sentence", "error")
     texts += scrubber.rows(Rejection.objects.order_by(), "message")
-    return {"rejections": rejections, "texts": texts, "batches": _batches(user_id)}
+    return {"rejections": rejections, "texts": texts, "batches": _batches(name)}
 
 
 def _batches(user_id: str) -> int:

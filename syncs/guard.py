@@ -6,7 +6,7 @@ from syncs.choices import RunMode, Step
 from syncs.models import Run
 from syncs.plan import Plan
 
-PLANNED = ("from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
+PLANNED = ("mode", "from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
 
 
 def plan_anew(run: Run) -> Plan:
@@ -16,7 +16,9 @@ def plan_anew(run: Run) -> Plan:
     """
     sync = run.sync
     run.from_version, run.from_dirty = sync.settled_version, sync.dirty
-    run.to_version = sync.cohort.version
+    run.to_version = sync.sent.version
+    if sync.full_owed and run.mode == RunMode.CHANGES:
+        run.mode = RunMode.FULL
     plan = Plan.of(run)
     run.planned_adds, run.planned_removes = plan.count(Step.ADD), plan.count(Step.REMOVE)
     return plan
@@ -32,7 +34,7 @@ def is_agreed(run: Run) -> bool:
     if not run.approved_by or run.mode == RunMode.EMPTY:
         return bool(run.approved_by)
     sync = run.sync
-    return (run.from_version, run.to_version) == (sync.settled_version, sync.cohort.version)
+    return (run.from_version, run.to_version) == (sync.settled_version, sync.sent.version)
 
 
 def why_hold(run: Run, plan: Plan) -> str:
@@ -47,13 +49,13 @@ def why_hold(run: Run, plan: Plan) -> str:
     if run.mode == RunMode.REPAIR:
         # A call that reads the wrong list makes everybody differ, on both sides.
         removes, does = run.planned or 0, "put right"
-    elif members.all_left_approved(cohort.pk, plan.settled, plan.target, plan.users(Step.REMOVE)):
+    elif members.all_left_approved(plan.cohort_id, plan.settled, plan.target, plan.users(Step.REMOVE)):
         return ""
     users = cohort.guard_users if sync.guard_users is None else sync.guard_users
     if users is not None and removes > users:
         return f"It would {does} {removes:,} users; the limit is {users:,}."
     percent = sync.guard_percent or cohort.guard_percent
-    held = members.size_of(cohort.pk, plan.settled)
+    held = members.size_of(plan.cohort_id, plan.settled)
     if percent and removes * 100 > percent * max(held, 1):
         return f"It would {does} {removes:,} of {held:,} users; the limit is {percent} %."
     unlimited = users is None and not percent

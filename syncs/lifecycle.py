@@ -30,7 +30,7 @@ def start(
     too. A full or emptying run replaces another while nobody drives it; else CannotRun. A failed run goes
     on with its own target.
     """
-    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
+    sync = Sync.objects.select_related("cohort", "destination", "projection").get(pk=sync.pk)
     if mode != RunMode.EMPTY and sync.cohort.suppressions < suppression.number():
         _leave_out_suppressed(sync)
     if sync.archived_at and mode != RunMode.EMPTY:
@@ -41,7 +41,7 @@ def start(
         # A change of name goes on until it is done, whatever came in between.
         mode = RunMode.EMPTY
     if run := _open_run(sync, mode):
-        Run.objects.ask_again(run.pk, version=sync.cohort.version)
+        Run.objects.ask_again(run.pk, version=_version_to_ask_for(sync))
         return run
     if mode == RunMode.CHANGES:
         last = sync.runs.order_by("-pk").first()
@@ -54,6 +54,12 @@ def start(
     except IntegrityError:
         # Somebody else made one between our look and our insert.
         return sync.runs.get(state__in=OPEN_RUNS)
+
+
+def _version_to_ask_for(sync: Sync) -> int:
+    """Return the version that a run must have sent, or another follows."""
+    behind = sync.projection is not None and sync.projection.projected_version < sync.cohort.version
+    return sync.sent.version + behind
 
 
 def _leave_out_suppressed(sync: Sync) -> None:
@@ -71,7 +77,7 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
     A full run that is owed is made in place of one for changes.
     `approved`: the person has agreed to whatever it removes; a guard does not hold it.
     """
-    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
+    sync = Sync.objects.select_related("cohort", "projection").get(pk=sync.pk)
     return Run.objects.create(
         sync=sync,
         mode=mode_owed(sync, mode),
@@ -79,7 +85,7 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
         triggered_by=by,
         approved_by=by if approved else "",
         from_version=sync.settled_version,
-        to_version=sync.cohort.version,
+        to_version=sync.sent.version,
         from_dirty=sync.dirty,
     )
 
@@ -99,7 +105,7 @@ def repair(sync: Sync, comparison: Comparison, *, trigger: str, by: str = "") ->
                 trigger=trigger,
                 triggered_by=by,
                 from_version=sync.settled_version,
-                to_version=sync.cohort.version,
+                to_version=sync.sent.version,
                 from_dirty=sync.dirty,
             )
     except IntegrityError:
@@ -122,7 +128,7 @@ def catch_up(run: Run) -> None:
 
     It is when the run was begun long ago (killed, failed, stopped), and taken up again as it was planned.
     """
-    latest = Cohort.objects.values_list("version", flat=True).get(pk=run.sync.cohort_id)
+    latest = Cohort.every.values_list("version", flat=True).get(pk=run.sync.sent_id)
     asked = Run.objects.values_list("asked_version", flat=True).get(pk=run.pk)
     wanted = latest if run.reopened else asked
     held = run.from_version if run.mode == RunMode.REPAIR else run.to_version
@@ -160,8 +166,8 @@ def approve(run: Run, *, by: str) -> None:
     When the cohort has changed since it was held, it is planned anew; if that is still more than the guard
     allows, the person is asked about the new numbers: CannotRun says so. Also when it is not held any more.
     """
-    held = Run.objects.select_related("sync__cohort").get(pk=run.pk)
-    current = (held.sync.settled_version, held.sync.cohort.version)
+    held = Run.objects.select_related("sync__cohort", "sync__projection").get(pk=run.pk)
+    current = (held.sync.settled_version, held.sync.sent.version)
     if held.state == RunState.HELD and (held.from_version, held.to_version) != current:
         plan = guard.plan_anew(held)
         reason = guard.why_hold(held, plan)
@@ -264,6 +270,9 @@ def _goes_on(last: Run, sync: Sync) -> bool:
 
     One that found its list gone begins anew; one that emptied goes on only when a person asks for it.
     """
+    # Of a run that sent user ids to a destination that knows people by something else now.
+    if sync.projection is None and sync.destination.mapping is not None:
+        return False
     begun = sync.dirty and last.from_version == sync.settled_version
     goes_on = last.mode not in (RunMode.EMPTY, RunMode.REPAIR)
     return last.state == RunState.FAILED and goes_on and begun

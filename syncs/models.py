@@ -141,6 +141,11 @@ class Sync(Scheduled):
         help_text="When to read back what the partner has, and compare: a cron expression in the time zone "
         "above. 0 6 * * 0 is every Sunday at six. Empty: only by hand.",
     )
+    # Where the destination knows people by something else than our user id: the cohort of what it is sent.
+    # All versions of the sync and of its runs are that one's then. See projecting.py.
+    projection = models.ForeignKey(
+        Cohort, on_delete=models.PROTECT, null=True, editable=False, related_name="projected_syncs"
+    )
     # What the partner holds. `fingerprint` is a digest of the destination's address at which this is true.
     settled_version = models.PositiveIntegerField(default=0, editable=False)
     dirty = models.BooleanField(default=False, editable=False)
@@ -190,6 +195,53 @@ class Sync(Scheduled):
     def comparing(self) -> Schedule:
         """Return when it is compared with what its partner has; raises InvalidSchedule."""
         return parse(kind=ScheduleKind.CRON, cron=self.compare_cron, timezone=self.timezone)
+
+    @property
+    def sent(self) -> Cohort:
+        """Return what the partner is sent, and whose versions count: the cohort, or its projection."""
+        return self.cohort if self.projection is None else self.projection
+
+    @property
+    def sent_id(self) -> int:
+        return self.projection_id or self.cohort_id
+
+
+class Link(models.Model):
+    """A user is known to a partner by a key, from one version of the projection until before another.
+
+    A key is in a version as long as somebody has it. `traits`: JSON of what goes along; of several people
+    with one key, the first's. Read by version like members: see `cohorts.models.Member`.
+    """
+
+    pk = models.CompositePrimaryKey("projection_id", "user_id", "key", "entered_version")
+    projection_id = models.BigIntegerField()
+    user_id = UserIdField()
+    key = UserIdField()
+    entered_version = models.PositiveIntegerField()
+    left_version = models.PositiveIntegerField(null=True)
+    type = models.TextField()
+    traits = models.TextField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            # Who has this key?
+            models.Index(fields=["projection_id", "key", "user_id"], name="link_key"),
+            # What was written at version v, or ended with it? The first load is left out: it is everybody.
+            models.Index(
+                fields=["projection_id", "entered_version"],
+                condition=Q(entered_version__gt=1),
+                name="link_entered",
+            ),
+            models.Index(
+                fields=["projection_id", "left_version"],
+                condition=Q(left_version__isnull=False),
+                name="link_left",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.key}"
 
 
 class RunQuerySet(models.QuerySet["Run"]):

@@ -50,13 +50,16 @@ class Plan:
     page: int = members.PAGE
     comparison: int | None = None
     strangers: bool = False
+    # A key of a projection that left and entered again is sent again: what goes along with it is new.
+    resends: bool = False
 
     @classmethod
     def of(cls, run: Run) -> "Plan":
         return cls(
-            *(run.sync_id, run.sync.cohort_id, run.mode, run.from_version, run.to_version, run.from_dirty),
+            *(run.sync_id, run.sync.sent_id, run.mode, run.from_version, run.to_version, run.from_dirty),
             comparison=run.comparison_id,
             strangers=run.comparison is not None and run.comparison.removes_strangers,
+            resends=run.sync.projection_id is not None,
         )
 
     def wants(self, user_ids: list[str]) -> set[str]:
@@ -134,7 +137,7 @@ class Plan:
         return page, page[-1] if len(page) == self.page else None
 
     def _entered(self, after: str) -> Page:
-        return self._touched(after, lambda move: move.now and (self.dirty or not move.was))
+        return self._touched(after, lambda move: move.now and (self.dirty or self.resends or not move.was))
 
     def _left(self, after: str) -> Page:
         careful = self.dirty or self.mode == RunMode.FULL

@@ -21,7 +21,8 @@ SAMPLE = 20
 class Preview:
     """Counts are of users, exact but for those that `at_least` names; samples hold the first, in user order.
 
-    `held_back`: whom the cohort's source names and who are suppressed. `first_request` is the request as it
+    `held_back`: whom the cohort's source names and who are suppressed; `not_sendable`: members of whom the
+    partner knows nothing that it could be sent. `first_request` is the request as it
     would be sent, the credential masked; '' when there is none.
     """
 
@@ -33,6 +34,7 @@ class Preview:
     removes: int
     retries: int
     held_back: int
+    not_sendable: int
     sample_adds: list[str]
     sample_removes: list[str]
     external_name: str
@@ -53,6 +55,11 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
     """
     if sync.cohort.version == 0:
         raise CannotRun(f"{sync.cohort.name} is not calculated yet: give it members first.")
+    if sync.projection is None and sync.destination.mapping is not None and mode != RunMode.EMPTY:
+        raise CannotRun(
+            f"By what {sync.destination} knows these users is worked out by the next run, or by: "
+            f"sync {sync} --dry-run"
+        )
     mode = mode_owed(sync, mode)
     endpoint = sync.destination.endpoint()
     sync.external_name = sync.external_name or external_name(endpoint, sync.cohort.name, sync.cohort.key)
@@ -61,7 +68,7 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
         sync=sync,
         mode=mode,
         from_version=sync.settled_version,
-        to_version=sync.cohort.version,
+        to_version=sync.sent.version,
         from_dirty=sync.dirty,
     )
     plan = Plan.of(run)
@@ -78,6 +85,7 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
         to_version=run.to_version,
         **counts,
         held_back=0 if mode == RunMode.EMPTY else sync.cohort.held_back,
+        not_sendable=sync.projection.held_back if sync.projection and mode != RunMode.EMPTY else 0,
         sample_adds=first_adds[:SAMPLE],
         sample_removes=first_removes[:SAMPLE],
         external_name=sync.external_name,
@@ -112,5 +120,5 @@ def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: boo
         return describe(active.encode(Step.CREATE, []), active.endpoint)
     for step, users in first.items():
         if users:
-            return describe(active.encode(step, users[: active.most]), active.endpoint)
+            return describe(active.encode(step, active.known(step, users[: active.most])), active.endpoint)
     return ""

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from cohorts import prune as cohort_prune
 from cohorts.models import Cohort
+from syncs import links
 from syncs.choices import OPEN_RUNS, RunState
 from syncs.models import Alert, Attempt, Batch, Comparison, Rejection, Run, Sync
 
@@ -24,10 +25,13 @@ class Pruned:
 
 def prune(*, before: datetime) -> Pruned:
     """Delete history that is older than `before` and that no sync needs; return what went."""
-    intervals = sum(
-        cohort_prune.prune(cohort.pk, floor=floor_of(cohort), before=before)
-        for cohort in Cohort.objects.filter(version__gt=1)
-    )
+    intervals = 0
+    for cohort in Cohort.every.filter(version__gt=1):
+        intervals += cohort_prune.prune(cohort.pk, floor=floor_of(cohort), before=before)
+        if cohort.projection_of_id:
+            cohort.refresh_from_db(fields=["readable_from"])
+            links.drop_ended(cohort.pk, cohort.readable_from)
+    links.drop_ownerless()
     # What people were told of a sync last is on the sync; a worry about the site that still is, is told anew.
     Alert.objects.filter(created_at__lt=before).delete()
     later = Comparison.objects.filter(sync=OuterRef("sync"), pk__gt=OuterRef("pk"))
@@ -42,12 +46,16 @@ def floor_of(cohort: Cohort) -> int:
 
     The least of the published version (a held one is compared with it), the settled version of each
     sync, and where each open or failed run began. A sync or run that begins with nothing counts only
-    when it is dirty, and then keeps everything: whoever was in any version may be at the partner.
+    when it is dirty, and then keeps everything: whoever was in any version may be at the partner. A sync
+    with a projection compares versions of that; and the projection, the version that it is made of.
     """
-    syncs = Sync.objects.filter(cohort=cohort).exclude(settled_version=0, dirty=False)
-    runs = Run.objects.filter(sync__cohort=cohort, state__in=[*OPEN_RUNS, RunState.FAILED])
+    mine = Q(cohort=cohort, projection=None) | Q(projection=cohort)
+    syncs = Sync.objects.filter(mine).exclude(settled_version=0, dirty=False)
+    runs = Run.objects.filter(sync__in=Sync.objects.filter(mine), state__in=[*OPEN_RUNS, RunState.FAILED])
+    made_of = Cohort.every.filter(projection_of=cohort, projected_version__gt=0)
     return min(
         cohort.version,
+        *made_of.values_list("projected_version", flat=True),
         *syncs.values_list("settled_version", flat=True),
         *runs.exclude(from_version=0, from_dirty=False).values_list("from_version", flat=True),
         cohort.version,

@@ -106,7 +106,7 @@ def not_calculated(run: Run) -> str:
 
 def behind(sync: Sync) -> str:
     """Return a sentence that says that the partner does not hold the cohort's latest version, or ''."""
-    version = sync.cohort.version
+    version = sync.sent.version
     if sync.settled_version == version and not sync.dirty:
         return ""
     if sync.dirty:

@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from cohorts import refresh
 from cohorts.models import Cohort, CohortVersion
@@ -40,11 +40,13 @@ def take_effect() -> list[Run]:
 
 def _concerned() -> list[Sync]:
     """Return the syncs whose partner does not know yet of a version that the list made."""
-    unknown = CohortVersion.objects.filter(
-        cohort=OuterRef("cohort"), number__gt=OuterRef("settled_version"), source=refresh.BY_SUPPRESSION
-    )
+    made = CohortVersion.objects.filter(cohort=OuterRef("cohort"), source=refresh.BY_SUPPRESSION)
+    unknown = Q(Exists(made.filter(number__gt=OuterRef("settled_version"))), projection=None)
+    # What a projection is made of, and whether the partner has that.
+    unknown |= Q(Exists(made.filter(number__gt=OuterRef("projection__projected_version"))))
+    unknown |= Q(projection__version__gt=F("settled_version"))
     # A sync that never ran holds nobody, and gets nobody before its time.
-    syncs = Sync.objects.filter(Exists(unknown), archived_at=None, enabled=True)
+    syncs = Sync.objects.filter(unknown, archived_at=None, enabled=True)
     return list(syncs.exclude(settled_version=0, dirty=False))
 
 

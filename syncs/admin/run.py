@@ -76,7 +76,7 @@ def said(run: Run, text: str) -> str:
 
 def would_do(run: Run) -> str:
     """Return what a held run is to do, with the numbers and the partner."""
-    held = members.size_of(run.sync.cohort_id, run.from_version) if run.from_version else 0
+    held = members.size_of(run.sync.sent_id, run.from_version) if run.from_version else 0
     return (
         f"It adds {users(run.planned_adds or 0)} to {run.sync.destination} and removes "
         f"{users(run.planned_removes or 0)} of the {held:,} that are there now. When the cohort has changed "

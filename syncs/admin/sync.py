@@ -24,7 +24,8 @@ from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from pagekit.actions import ActionsAdmin, Page, Refused
 from pagekit.shown_if import shown_if
-from syncs import lifecycle, rejected_csv, reporting
+from people import profiles
+from syncs import lifecycle, projecting, rejected_csv, reporting
 from syncs.admin import columns
 from syncs.admin.chart import chart_of
 from syncs.admin.forms import LongSelect, SyncForm
@@ -51,6 +52,16 @@ CHARTED_RUNS = 40
 TIMES = 5
 # Of what a run would send, a page counts this many one by one, and says "at least" of more.
 MOST_COUNTED = 10_000
+# And of users who are not sendable, it lists so many.
+MOST_LISTED = 200
+
+
+# The partner holds what the cohort is now; or what its projection is, which is made of that.
+LATEST = Q(projection=None, settled_version=F("cohort__version")) | Q(
+    projection__isnull=False,
+    settled_version=F("projection__version"),
+    projection__projected_version=F("cohort__version"),
+)
 
 
 def _can_be_read(sync: Sync) -> bool:
@@ -65,8 +76,8 @@ class StateFilter(DropdownFilter):
 
     ATTENTION = "attention"
     QUERIES = {
-        "equal": ("Equal", Q(settled_version=F("cohort__version"), settled_version__gt=0, dirty=False)),
-        "behind": ("Behind", ~Q(settled_version=F("cohort__version")) | Q(dirty=True)),
+        "equal": ("Equal", LATEST & Q(settled_version__gt=0, dirty=False)),
+        "behind": ("Behind", ~LATEST | Q(dirty=True)),
         "open": ("Running or waiting", Q(last_state__in=[RunState.PENDING, RunState.RUNNING])),
         "parked": ("Parked", Q(last_state=RunState.PARKED)),
         "held": ("Held for approval", Q(last_state=RunState.HELD)),
@@ -115,7 +126,8 @@ class SyncAdmin(ActionsAdmin):
     row_pages = (
         Page("dry-run", "Dry run", "visibility", "dry_run"),
         Page("comparison", "Read back", "difference", "comparison", offered=_can_be_read),
-        # The page of the comparison leads there.
+        # The sync's page and the page of the comparison lead to these.
+        Page("not-sendable", "Not sendable", "person_off", "not_sendable", offered=lambda sync: False),
         Page("differences.csv", "Who differs", "download", "differences", offered=lambda sync: False),
     )
     refusals = (Refused, lifecycle.CannotRun)
@@ -337,6 +349,22 @@ class SyncAdmin(ActionsAdmin):
             headers={"Content-Disposition": 'attachment; filename="differences.csv"'},
         )
 
+    def not_sendable(self, request: HttpRequest, sync: Sync) -> HttpResponse:
+        """List members of the cohort of whom the partner knows nothing that it could be sent, and why."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Not sendable",
+            "opts": self.opts,
+            "original": sync,
+            "matched": projecting.matched(sync),
+            "back": columns.sync_url(sync.pk),
+        }
+        try:
+            context["users"] = projecting.not_sendable(sync, MOST_LISTED)
+        except profiles.Refused as error:
+            context["problem"] = str(error)
+        return TemplateResponse(request, "syncs/not_sendable.html", context)
+
 
 def _page(sync: Sync) -> dict[str, Any]:
     """Return what a sync's page shows above its form."""
@@ -351,6 +379,7 @@ def _page(sync: Sync) -> dict[str, Any]:
     return {
         "chart": chart_of(runs),
         "compared": compared.of(sync, now) if sync.destination.read_path else None,
+        "matched": projecting.matched(sync),
         "state": state,
         # Of what is red or orange, the state's sentence says it.
         "attention": None if state.tone in (Tone.CARE, Tone.BAD) else attention.of(facts),

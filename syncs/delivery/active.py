@@ -5,7 +5,8 @@ from collections.abc import Callable
 from django.db.models import Count, Max, Q
 
 from destinations.endpoint import Delivery, Endpoint, Kind
-from destinations.payloads import Encoder, Operation, Request
+from destinations.payloads import Encoder, Operation, Request, says_more
+from syncs import links
 from syncs.choices import BatchState, Step
 from syncs.models import Batch, Run
 
@@ -19,6 +20,7 @@ class ActiveRun:
     def __init__(self, run: Run, endpoint: Endpoint, learned_size: int | None) -> None:
         self.run, self.endpoint = run, endpoint
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
+        self.says_more = says_more(endpoint)
         self.most = SINGLES if self.single else min(endpoint.batch_size, learned_size or endpoint.batch_size)
         creates = Q(step=Step.CREATE)
         begun = Batch.objects.filter(run_id=run.pk).aggregate(
@@ -74,6 +76,13 @@ class ActiveRun:
         if batch.first_user <= self._stored.get(batch.step, ""):
             raise RuntimeError(f"Batch {batch.number} comes after one that was planned behind it.")
         self._stored[batch.step] = batch.last_user
+
+    def known(self, step: Step, users: list[str]) -> list[str]:
+        """Return the users with what goes along with them, if their items say any of it."""
+        if self.run.sync.projection_id is None or not self.says_more:
+            return users
+        version = self.run.to_version if step == Step.ADD else None
+        return links.known(self.run.sync.projection_id, version, users)
 
     def encode(self, step: Step, users: list[str]) -> Request:
         """Return the request for these users."""

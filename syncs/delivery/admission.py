@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
 from functools import partial
 
 from django.db import IntegrityError, connection
 from django.db.models.functions import Now
 
 from cohorts import calculate
-from cohorts.models import Cohort
 from destinations.endpoint import Endpoint
 from destinations.models import Destination
 from destinations.payloads import TemplateError, external_name
-from syncs import due, guard, lifecycle
+from syncs import due, guard, lifecycle, projecting
 from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step
 from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun
@@ -55,9 +53,10 @@ class Admission:
         runs = Run.objects.filter(sync__destination=self.destination, state__in=DRIVABLE_RUNS)
         new = runs.exclude(pk__in=active).exclude(sync__in=[feed.run.sync_id for feed in feeds])
         adopted = False
-        for run in new.select_related("sync__cohort").order_by("pk"):
-            if run.pk not in self._refreshes and due.wants_refresh(run):
-                self._refreshes[run.pk] = self._calculator.submit(_refresh, run.sync.cohort, run.created_at)
+        related = ("sync__cohort", "sync__projection", "sync__destination")
+        for run in new.select_related(*related).order_by("pk"):
+            if run.pk not in self._refreshes and (due.wants_refresh(run) or projecting.wanted_before(run)):
+                self._refreshes[run.pk] = self._calculator.submit(_refresh, run)
                 adopted = True
             else:
                 adopted |= self._begin(run)
@@ -72,6 +71,9 @@ class Admission:
         sync = run.sync
         if run.cancel_requested:
             return self._end_unbegun(run, RunState.CANCELLED, "Cancelled by a person.")
+        if projecting.wanted_before(run) and (failed := self._refreshes[run.pk].exception()):
+            # Without its projection the partner would be sent what it does not know.
+            return self._end_unbegun(run, RunState.FAILED, str(failed) or type(failed).__name__)
         try:
             name = sync.external_name or external_name(self.endpoint, sync.cohort.name, sync.cohort.key)
         except TemplateError as error:
@@ -105,7 +107,7 @@ class Admission:
             relax_durability(True)
         if not begun:
             return self._end_unbegun(run, RunState.FAILED, _why_not_begun(sync, self.endpoint, name))
-        run = Run.objects.select_related("sync__cohort").get(pk=run.pk)
+        run = Run.objects.select_related("sync__cohort", "sync__projection").get(pk=run.pk)
         self.queues.feeds.append(Feed(ActiveRun(run, self.endpoint, self.row.learned_size)))
         return True
 
@@ -221,10 +223,16 @@ class Admission:
         self._calculator.shutdown(wait=True, cancel_futures=True)
 
 
-def _refresh(cohort: Cohort, since: datetime) -> None:
-    """In a thread of its own. What goes wrong is kept with the cohort; its last version is sent then."""
+def _refresh(run: Run) -> None:
+    """In a thread of its own. What goes wrong is kept with the cohort; its last version is sent then.
+
+    Raises CannotProject.
+    """
     try:
-        calculate.bring_up_to_date(cohort, since)
+        if due.wants_refresh(run):
+            calculate.bring_up_to_date(run.sync.cohort, run.created_at)
+        if projecting.wanted_before(run):
+            projecting.bring_up_to_date(run.sync)
     finally:
         connection.close()
 

@@ -119,6 +119,7 @@ class Feed:
                 continue
             batch.unknown_outcome = True
             retried = rejections.among(self.run.sync_id, users) if batch.user_ids else {}
+            users = self.active.known(Step(batch.step), users)
             yield self._send(batch, users, retried, stored=True)
 
     def _retries(self) -> Iterator[Work]:
@@ -126,7 +127,8 @@ class Feed:
             users = iter(sorted(due))
             while not self.active.retries_over and (chunk := list(islice(users, self.active.most))):
                 batch = self.active.new_batch(step, chunk, keep_ids=True)
-                yield self._send(batch, chunk, {user: due[user] for user in chunk})
+                known = self.active.known(step, chunk)
+                yield self._send(batch, known, {user: due[user] for user in chunk})
 
     def _planned(self, step: Step) -> Iterator[Work]:
         """Batches of the plan, from the last user who was planned for this step."""
@@ -135,10 +137,11 @@ class Feed:
         chunk = list(islice(users, active.most))
         while chunk:
             now = chunk[: active.most]
+            known = active.known(step, now)
             if not active.single:
-                now = now[: active.encoder.fits(Operation(step), now)]
-            chunk = chunk[len(now) :]
-            yield self._send(active.new_batch(step, now), now)
+                known = known[: active.encoder.fits(Operation(step), known)]
+            now, chunk = now[: len(known)], chunk[len(known) :]
+            yield self._send(active.new_batch(step, now), known)
             # `most` may have shrunk meanwhile.
             chunk += islice(users, max(active.most - len(chunk), 0))
 

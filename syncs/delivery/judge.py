@@ -299,7 +299,8 @@ class Judge:
             return
         active.witnesses.append(user)
         batch = active.new_batch(Step.ADD, [user], keep_ids=True)
-        self.queues.ready.appendleft(Canary(batch, active, user, ask.waiting))
+        witness = active.known(Step.ADD, [user])[0]
+        self.queues.ready.appendleft(Canary(batch, active, witness, ask.waiting))
         if ask.requeue:
             self.queues.ready.append(work)
         if ask.unproven and isinstance(work, SendUsers):
@@ -313,7 +314,7 @@ class Judge:
         added = self.queues.feed_of(active).first_added()
         found = [*active.taken, *islice(added, 2 * outcomes.WITNESSES)]
         if run.from_version:
-            found += members.stayed(run.sync.cohort_id, run.from_version, run.to_version, 100)
+            found += members.stayed(run.sync.sent_id, run.from_version, run.to_version, 100)
         out = {*rejections.among(run.sync_id, found), *active.witnesses}
         found = [user for user in dict.fromkeys(found) if user not in out]
         # Any of them: those who stand together have often come, and gone, together.

@@ -38,7 +38,9 @@ def last_runs() -> QuerySet[Run]:
 
 
 def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
-    settled = CohortVersion.objects.filter(cohort=OuterRef("cohort"), number=OuterRef("settled_version"))
+    settled = CohortVersion.objects.filter(
+        cohort=Coalesce(OuterRef("projection"), OuterRef("cohort")), number=OuterRef("settled_version")
+    )
     ended = last_runs().filter(finished_at__isnull=False).exclude(state=RunState.CANCELLED)
     numbers: QuerySet[Any, Any] = (
         syncs.order_by()
@@ -54,6 +56,7 @@ def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
         )
         .values(
             *("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "full_owed", "runs_done"),
+            *("projection", "projection__version", "projection__size", "projection__projected_version"),
             *("held", "rejected", "undelivered", "maybe_held", "ended_state", "ended_reason"),
         )
     )
@@ -70,10 +73,15 @@ def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) 
     destination, cohort = sync.destination, sync.cohort
     calculated = cohort.source_kind in CALCULATED
     driver: Driver | None = getattr(destination, "driver", None)
+    version, size = numbers["cohort__version"], numbers["cohort__size"]
+    if numbers["projection"]:
+        # What the next run sends is a version that is not made yet, if the cohort has gone on.
+        behind = numbers["projection__projected_version"] < version
+        version, size = numbers["projection__version"] + behind, numbers["projection__size"]
     return Facts(
         now=now,
-        version=numbers["cohort__version"],
-        size=numbers["cohort__size"],
+        version=version,
+        size=size,
         settled=numbers["settled_version"],
         held=numbers["held"],
         dirty=numbers["dirty"],

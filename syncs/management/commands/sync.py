@@ -14,6 +14,7 @@ from syncs.delivery.slots import drive_runs
 from syncs.lifecycle import CannotRun, start
 from syncs.models import Run, Sync
 from syncs.preview import Preview, preview
+from syncs.projecting import CannotProject, before_a_look
 from syncs.stopping import stop_on_signals
 
 
@@ -62,8 +63,10 @@ class Command(BaseCommand):
 
     def _preview(self, syncs: list[Sync], mode: str, as_json: bool) -> None:
         try:
+            for sync in syncs:
+                before_a_look(sync)
             previews = [preview(sync, mode=mode) for sync in syncs]
-        except (CannotRun, TemplateError, SecretUnreadable) as error:
+        except (CannotRun, CannotProject, TemplateError, SecretUnreadable) as error:
             raise CommandError(str(error)) from None
         if as_json:
             self.stdout.write(json.dumps([shown.as_json() for shown in previews]))
@@ -84,6 +87,8 @@ def _show(shown: Preview) -> None:
     console = Console(highlight=False)
     retries = f", {shown.retries:,} rejected users tried again" if shown.retries else ""
     held_back = f" {shown.held_back:,} suppressed users are held back." if shown.held_back else ""
+    if shown.not_sendable:
+        held_back += f" {shown.not_sendable:,} are not sendable: see docs/people.md."
     console.print(
         f"{shown.sync}: version {shown.from_version} → {shown.to_version}, "
         f"{shown.adds:,} adds, {shown.removes:,} removes{retries}.{held_back} Nothing was sent.",

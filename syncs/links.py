@@ -1,0 +1,193 @@
+"""Who is behind a key that a partner is sent, as SQL: see models.Link and projecting.py.
+
+Written by a refresh of the projection alone, in the transactions that write its members; what a dead refresh
+left is wiped by the next one, like members.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from django.db import connection
+
+from destinations.known import Known
+from events.user_ids import rows_of
+
+TABLE = "syncs_link"
+ROWS = 5_000
+
+
+class New(NamedTuple):
+    """A user is known by a key from now on."""
+
+    user_id: str
+    key: str
+    type: str
+    traits: str
+
+
+Said = tuple[str, str]
+
+
+def of_users(projection_id: int, user_ids: Sequence[str]) -> dict[str, dict[str, Said]]:
+    """Return the keys of users as they are now, with type and traits."""
+    rows, ids = rows_of(connection, user_ids)
+    found: dict[str, dict[str, Said]] = {}
+    for user_id, key, *said in _rows(
+        f"SELECT user_id, key, type, traits FROM {TABLE} WHERE projection_id = %s AND left_version IS NULL "
+        f"AND user_id IN (SELECT user_id FROM {rows} AS ids)",
+        [projection_id, ids],
+    ):
+        found.setdefault(user_id, {})[key] = (said[0], said[1])
+    return found
+
+
+def first_of(projection_id: int, keys: Sequence[str]) -> dict[str, Said]:
+    """Return, of the keys that somebody has now, type and traits of the first who has it."""
+    return {
+        key: (kind, traits) for key, kind, traits in _first(projection_id, keys, "left_version IS NULL", [])
+    }
+
+
+def known(projection_id: int, version: int | None, keys: Sequence[str]) -> list[str]:
+    """Return the keys with what goes along with them in a version (None: in any that is known)."""
+    when, params = "TRUE", []
+    if version is not None:
+        when, params = "entered_version <= %s AND (left_version IS NULL OR left_version > %s)", [version] * 2
+    found = {
+        key: Known.of(key, kind, orjson.loads(traits) if traits else {})
+        for key, kind, traits in _first(projection_id, keys, when, params)
+    }
+    return [found.get(key, key) for key in keys]
+
+
+def _first(projection_id: int, keys: Sequence[str], when: str, params: list[int]) -> list[Any]:
+    rows, ids = rows_of(connection, keys)
+    return _rows(
+        f"SELECT key, type, traits FROM {TABLE} AS link WHERE projection_id = %s AND {when} "
+        f"AND key IN (SELECT user_id FROM {rows} AS ids) "
+        f"AND user_id = (SELECT MIN(user_id) FROM {TABLE} AS one "
+        f"WHERE one.projection_id = link.projection_id AND one.key = link.key AND {when})",
+        [projection_id, *params, ids, *params],
+    )
+
+
+def users(projection_id: int) -> Iterator[str]:
+    """Yield all who have a key now, in user order."""
+    after, page = "", [""]
+    while page:
+        page = [
+            user_id
+            for (user_id,) in _rows(
+                f"SELECT DISTINCT user_id FROM {TABLE} WHERE projection_id = %s AND left_version IS NULL "
+                "AND user_id > %s ORDER BY user_id LIMIT %s",
+                [projection_id, after, ROWS],
+            )
+        ]
+        yield from page
+        after = page[-1] if page else after
+
+
+Interval = tuple[int, int | None]
+
+
+def intervals_of(user_id: str) -> dict[int, dict[str, list[Interval]]]:
+    """Return by which keys a user is or was known, by projection and key."""
+    found: dict[int, dict[str, list[Interval]]] = {}
+    for projection_id, key, entered, left in _rows(
+        f"SELECT projection_id, key, entered_version, left_version FROM {TABLE} WHERE user_id = %s "
+        "AND projection_id IN (SELECT projection_id FROM syncs_sync WHERE projection_id IS NOT NULL) "
+        "ORDER BY projection_id, key, entered_version",
+        [user_id],
+    ):
+        found.setdefault(projection_id, {}).setdefault(key, []).append((entered, left))
+    return found
+
+
+def erase(projection_id: int, user_id: str) -> int:
+    """Delete all that a projection says of a user; return how many links."""
+    return _run(f"DELETE FROM {TABLE} WHERE projection_id = %s AND user_id = %s", [projection_id, user_id])
+
+
+def write(projection_id: int, number: int, ended: Sequence[tuple[str, str]], begun: Sequence[New]) -> None:
+    """End the links of users with keys, and begin others, at a version."""
+    for user_ids, keys in _pairs(ended):
+        pairs, given = _pairs_of(user_ids, keys)
+        same = f"(user_id, key) IN (SELECT user_id, key FROM {pairs} AS pairs)"
+        # Of one version: what it began it can end only as if it had never been.
+        _run(
+            f"DELETE FROM {TABLE} WHERE projection_id = %s AND entered_version = %s AND {same}",
+            [projection_id, number, *given],
+        )
+        _run(
+            f"UPDATE {TABLE} SET left_version = %s "
+            f"WHERE projection_id = %s AND left_version IS NULL AND {same}",
+            [number, projection_id, *given],
+        )
+    for start in range(0, len(begun), ROWS):
+        page = begun[start : start + ROWS]
+        if connection.vendor == "postgresql":
+            source = (
+                "unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS new (user_id, key, type, traits)"
+            )
+            given = [list(column) for column in zip(*page, strict=True)]
+        else:
+            source = (
+                "(SELECT value ->> 0 AS user_id, value ->> 1 AS key, value ->> 2 AS type, "
+                "value ->> 3 AS traits FROM json_each(%s)) AS new"
+            )
+            given = [orjson.dumps([tuple(new) for new in page]).decode()]
+        _run(
+            f"INSERT INTO {TABLE} (projection_id, user_id, key, entered_version, left_version, type, traits) "
+            f"SELECT %s, user_id, key, %s, NULL, type, traits FROM {source}",
+            [projection_id, number, *given],
+        )
+
+
+def wipe(projection_id: int, published: int) -> None:
+    """Undo the writes of versions later than `published`."""
+    _run(f"DELETE FROM {TABLE} WHERE projection_id = %s AND entered_version > %s", [projection_id, published])
+    _run(
+        f"UPDATE {TABLE} SET left_version = NULL WHERE projection_id = %s AND left_version > %s",
+        [projection_id, published],
+    )
+
+
+def drop_ended(projection_id: int, floor: int) -> int:
+    """Delete links that ended at or before a version; return how many."""
+    return _run(
+        f"DELETE FROM {TABLE} WHERE projection_id = %s AND left_version <= %s", [projection_id, floor]
+    )
+
+
+def drop_ownerless() -> int:
+    """Delete links of projections that are gone; return how many."""
+    return _run(f"DELETE FROM {TABLE} WHERE projection_id NOT IN (SELECT id FROM cohorts_cohort)", [])
+
+
+def _pairs(ended: Sequence[tuple[str, str]]) -> Iterator[tuple[list[str], list[str]]]:
+    for start in range(0, len(ended), ROWS):
+        page = ended[start : start + ROWS]
+        yield [user_id for user_id, _ in page], [key for _, key in page]
+
+
+def _pairs_of(user_ids: list[str], keys: list[str]) -> tuple[str, list[Any]]:
+    if connection.vendor == "postgresql":
+        unnested = 'SELECT u COLLATE "C" AS user_id, k COLLATE "C" AS key'
+        return f"({unnested} FROM unnest(%s::text[], %s::text[]) AS given (u, k))", [user_ids, keys]
+    return (
+        "(SELECT value ->> 0 AS user_id, value ->> 1 AS key FROM json_each(%s))",
+        [orjson.dumps(list(zip(user_ids, keys, strict=True))).decode()],
+    )
+
+
+def _rows(sql: str, params: list[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
+def _run(sql: str, params: list[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
