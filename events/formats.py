@@ -236,9 +236,13 @@ def rows_as_json(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
     found = connection.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({file})")
     schema = iter(found.fetchall())
     names = [skip_children(next(schema), schema) for _ in range(next(schema)[1])]
-    if len({name.lower() for name in names}) == len(names):
+    kinds = [row[1] for row in connection.execute(f"DESCRIBE FROM read_parquet({file})").fetchall()]
+    if len({name.lower() for name in names}) == len(names) and "BLOB" not in kinds:
         return f"SELECT to_json(t) AS r FROM read_parquet({file}) AS t"
-    pairs = ", ".join(f"{quoted(name)}, c{number}" for number, name in enumerate(names))
+    # Some writers mark no column as text. What is none is an object, and so no user's id.
+    as_text = "CASE WHEN {0} IS NOT NULL THEN coalesce(to_json(TRY(decode({0}))), {{hex: hex({0})}}) END"
+    values = [as_text.format(f"c{n}") if kind == "BLOB" else f"c{n}" for n, kind in enumerate(kinds)]
+    pairs = ", ".join(f"{quoted(name)}, {value}" for name, value in zip(names, values, strict=True))
     columns = ", ".join(f"c{number}" for number in range(len(names)))
     return f"SELECT json_object({pairs}) AS r FROM read_parquet({file}) AS t({columns})"
 

@@ -108,6 +108,22 @@ def test_parquet(tmp_path: Path, stored: Stored) -> None:
     ]
 
 
+def test_text_that_parquet_does_not_mark_as_text_is_text_and_other_bytes_are_nobodys_id(
+    tmp_path: Path, stored: Stored
+) -> None:
+    path = tmp_path / "a.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT encode('Zoë') AS user_id, encode('é') AS event, DATE '2024-05-01' AS time, "
+            "'\\xFF'::BLOB AS key, NULL::BLOB AS gone UNION ALL "
+            f"SELECT '\\xFF'::BLOB, encode('é'), DATE '2024-05-01', NULL, NULL) TO '{path}'"
+        )
+    imported = import_file("default", path)
+    assert (imported.rows, imported.bad_lines) == (1, 1)
+    assert "the user id is neither" in imported.problems[0]
+    assert stored("SELECT user_id, event, s0_key FROM e") == [("Zoë", "é", '{"hex":"FF"}')]
+
+
 def test_users_properties_from_a_file(tmp_path: Path, stored: Stored) -> None:
     path = written(tmp_path, "users.csv", "customer_id,plan\nu1,pro\nu2,free\n")
     assert import_file("default", path, Mapped(traits=True)).users == 2

@@ -388,6 +388,16 @@ def test_parquet_is_read_by_name_and_a_column_of_numbers_with_decimals_is_refuse
         ids(content, column="f")
 
 
+def test_whole_numbers_that_a_warehouse_writes_as_decimals_are_ids(tmp_path):
+    path = tmp_path / "x.parquet"
+    duckdb.sql("SELECT 12345678901234567890::DECIMAL(38,0) AS user_id, 7.0::DECIMAL(9,1) AS d").write_parquet(
+        str(path)
+    )
+    assert ids(path.read_bytes()) == ["12345678901234567890"]
+    with pytest.raises(InvalidTable, match="holds DECIMAL"):
+        ids(path.read_bytes(), column="d")
+
+
 def test_json_lines_are_texts_numbers_or_objects():
     assert ids(b'"a\\nb"\n7\n\n"c"\n', kind="jsonl") == ["a\nb", "7", "c"]
     assert ids(b'{"n": 1, "user_id": "u1"}\n{"user_id": 7}\n') == ["u1", "7"]
