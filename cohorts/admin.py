@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.forms import model_to_dict
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -158,6 +159,16 @@ class CohortAdmin(ActionsAdmin):
         last = Upload.objects.filter(cohort=OuterRef("pk")).order_by("-pk").values("state")[:1]
         cohorts: QuerySet[Cohort] = super().get_queryset(request)
         return cohorts.annotate(last_upload_state=Subquery(last))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin with what the address says; a copy, with all that the other one is but its name."""
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        copied = self.get_object(request, given.pop("copy", ""))
+        if copied is None or not self.has_view_permission(request, copied):
+            return given
+        fields = [name for _, options in self.fieldsets for name in options["fields"]]
+        values = model_to_dict(copied, fields)
+        return values | {"name": f"Copy of {copied.name}"[:200], "key": f"{copied.key[:45]}-copy"} | given
 
     def get_readonly_fields(self, request: HttpRequest, obj: Cohort | None = None) -> Collection[str]:
         return ["key"] if obj else []

@@ -22,6 +22,7 @@ from cohorts.choices import SourceKind
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from cohorts.sources import USE_QUERY, sets_query
+from events.workspace_folders import workspaces
 
 NO_RIGHT = "You may not set or change a query: that takes the right “{}”."
 # What belongs to one kind of source only, and what it is for the others.
@@ -78,6 +79,7 @@ class CohortForm(ScheduledForm):
 
     user: Any = None
     # What has come, to choose from: workspaces; workspace, id and name of lists.
+    events_workspaces: Sequence[str] = ()
     received_workspaces: Sequence[str] = ()
     received_lists: Sequence[tuple[str, str, str]] = ()
 
@@ -129,6 +131,16 @@ class CohortForm(ScheduledForm):
             known = dict.fromkeys([*sorted(settings.QUERY_DATABASES), self.instance.query_database])
             choices = [("", "Select a database"), *((name, name) for name in known if name)]
             self.fields["query_database"].choices = choices  # type: ignore[attr-defined]
+        if "events_workspace" in self.fields:
+            # A choice of what there is, and free for what is to come.
+            self.events_workspaces = workspaces()
+            self.fields["events_workspace"].widget.attrs |= {
+                "list": "events-workspaces",
+                "autocomplete": "off",
+            }
+            has_events = self.initial.get("events_workspace") in self.events_workspaces
+            if not self.instance.pk and not has_events and len(self.events_workspaces) == 1:
+                self.initial["events_workspace"] = self.events_workspaces[0]
         if "received_workspace" in self.fields and received.offer:
             self.received_workspaces, self.received_lists = received.offer.choices()
 

@@ -93,6 +93,10 @@ def _send_on(cohort: Cohort) -> str:
     return f"{reverse('admin:syncs_sync_add')}?cohort={cohort.pk}{follows}"
 
 
+def _copy(cohort: Cohort) -> str:
+    return f"{reverse('admin:cohorts_cohort_add')}?copy={cohort.pk}"
+
+
 def _has_members(cohort: Cohort) -> bool:
     return cohort.version > 0
 
@@ -154,5 +158,6 @@ PAGES = (
     ),
     Page("members", "Members", "group", url=_at("members"), offered=_has_members),
     Page("difference", "Compare versions", "difference", url=_at("difference"), offered=_has_members),
+    Page("copy", "Copy", "content_copy", url=_copy, permission="cohorts.add_cohort"),
     Page("export", "Export", "download", url=_at("export"), offered=_has_members),
 )

@@ -13,6 +13,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         (
             ("Overview", "dashboard", "admin:index", ""),
             ("Where is user X?", "person_search", "where", "cohorts.view_cohort"),
+            ("Help", "help", "help", ""),
         ),
     ),
     (

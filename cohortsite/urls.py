@@ -7,7 +7,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from cohortsite import about_person, where
+from cohortsite import about_person, help, where
 from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
@@ -25,6 +25,8 @@ urlpatterns = [
     path("admin/where/download/", admin.site.admin_view(about_person.download), name="about-person"),
     path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),
+    path("help/", admin.site.admin_view(help.search), name="help"),
+    path("help/<slug:name>/", admin.site.admin_view(help.page), name="help-page"),
     path("account/", include("cohortsite.account_urls")),
     path("api/v1/", include("events.urls")),
     path("api/v1/", include("people.urls")),

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -17,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from cohorts.choices import SourceKind
 from cohorts.models import Cohort, CohortVersion, Member
 from events.user_ids import InvalidUserId, check_user_id
 from people import suppression
@@ -32,6 +34,8 @@ from syncs.status.facts import last_runs
 # Of each kind, this many are shown.
 MOST = 100
 WORKSPACES = 20
+# Cohorts that a user is not in: there may be thousands.
+OTHERS = 20
 
 
 @dataclass(slots=True)
@@ -97,6 +101,8 @@ def _found(user_id: str, request: HttpRequest) -> dict[str, Any]:
         "may_download": request.user.has_perm("people.read_person"),
         "suppressed": bool(suppression.among([user_id])),
         "nothing": not (memberships or rejections or held),
+        "trimmed": user_id.strip() if user_id != user_id.strip() else "",
+        "outside": outside(user_id, memberships),
     }
 
 
@@ -117,6 +123,21 @@ def memberships_of(user_id: str) -> list[Membership]:
         _stand(membership)
     _date(found.values())
     return list(found.values())
+
+
+def outside(user_id: str, memberships: list[Membership]) -> list[tuple[Cohort, str]]:
+    """Return cohorts that the user never was in, each with the page that says why not, or ''. One query."""
+    query = urlencode({"user": user_id})
+    others = Cohort.objects.exclude(pk__in=[mine.cohort.pk for mine in memberships]).order_by("name", "pk")
+    return [
+        (
+            cohort,
+            f"{reverse('admin:cohorts_why', args=[cohort.pk])}?{query}"
+            if cohort.source_kind == SourceKind.BEHAVIORAL
+            else "",
+        )
+        for cohort in others[:OTHERS]
+    ]
 
 
 def _stand(mine: Membership) -> None:

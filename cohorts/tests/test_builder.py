@@ -357,3 +357,42 @@ def test_a_calculation_that_would_empty_a_cohort_of_old_events_is_asked_about(ed
     assert f"is of {old}, before all that" in words_of(editor.get(url))
     did("u2", "cart")
     assert f'action="{url}"' in editor.get(change).content.decode()
+
+
+def test_a_copy_begins_with_all_that_the_other_cohort_is_but_its_name(editor: Client) -> None:
+    made = Cohort.objects.create(
+        key="carts", name="Carts", source_kind="behavioral", definition=LEFT, description="Who left",
+        schedule_kind="daily", schedule_at="09:30", guard_percent=7, hold_if_emptied=False,
+    )  # fmt: skip
+    add = reverse("admin:cohorts_cohort_add")
+    link = f"{add}?copy={made.pk}"
+    assert (
+        f'href="{link}"'
+        in editor.get(reverse("admin:cohorts_cohort_change", args=[made.pk])).content.decode()
+    )
+    form = editor.get(link).context["adminform"].form
+    shown = {bound.name: bound.value() for bound in form}
+    assert (shown["name"], shown["key"], shown["description"]) == ("Copy of Carts", "carts-copy", "Who left")
+    assert json.loads(shown["definition"]) == LEFT
+    assert (shown["schedule_kind"], str(shown["schedule_at"]), shown["guard_percent"]) == (
+        "daily",
+        "09:30:00",
+        7,
+    )
+    assert shown["hold_if_emptied"] is False
+    for wrong in ("99", "x", ""):
+        assert editor.get(f"{add}?copy={wrong}").context["adminform"].form["name"].value() in (None, "")
+
+
+def test_the_events_are_chosen_from_the_workspaces_that_have_some(editor: Client) -> None:
+    def begun() -> Any:
+        return editor.get(reverse("admin:cohorts_cohort_add"))
+
+    assert begun().context["adminform"].form["events_workspace"].value() == "default"
+    spool.append(
+        "shop", [{"user_id": "u", "event": "cart", "time": timezone.now().isoformat(), "properties": {}}]
+    )
+    assert begun().context["adminform"].form["events_workspace"].value() == "shop"
+    assert '<option value="shop"></option>' in begun().content.decode()
+    did("u1", "cart")
+    assert begun().context["adminform"].form["events_workspace"].value() == "default"

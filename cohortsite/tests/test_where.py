@@ -119,3 +119,20 @@ def test_without_a_role_there_is_no_search():
     assert client.get(URL, {"user": "a"}).status_code == 302
     client.force_login(User.objects.create_user("stranger", is_staff=True))
     assert client.get(URL, {"user": "a"}).status_code == 403
+
+
+def test_a_user_that_a_cohort_never_had_leads_to_the_reason(client):
+    world.cohort(["a"], name="Mine")
+    other = world.cohort(["b"], name="Theirs", source_kind="behavioral")
+    world.cohort(["c"], name="Given")
+    page = client.get(URL, {"user": "a"})
+    assert [cohort.name for cohort, _ in page.context["outside"]] == ["Given", "Theirs"]
+    assert f"/admin/cohorts/cohort/{other.pk}/why/?user=a" in page.content.decode()
+    assert "its source does not name the user" in page.content.decode()
+
+
+def test_blanks_around_an_id_are_noticed(client):
+    world.cohort(["a"])
+    assert client.get(URL, {"user": " a"}).context["trimmed"] == "a"
+    assert 'href="?user=a"' in client.get(URL, {"user": " a"}).content.decode()
+    assert client.get(URL, {"user": "a"}).context["trimmed"] == ""

@@ -253,4 +253,8 @@ def addresses(made: Made, person: User) -> dict[str, str]:
         "group": f"/admin/auth/group/{Group.objects.get(name='viewer').pk}/change/",
         "password": "/admin/password_change/",
         "API docs": "/api/docs/",
+        "help": "/help/",
+        "help, a document": "/help/delivery/",
+        "help, found": "/help/?q=sync",
+        "found": "/admin/search/?s=a",
     }
