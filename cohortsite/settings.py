@@ -152,6 +152,8 @@ EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
 # How long files of events that were merged or corrected stay: longer than the oldest backup of the
 # database that would ever be restored, since it names them. Imports can be undone exactly as long.
 EVENTS_KEEP_DAYS = env.float("EVENTS_KEEP_DAYS", default=7.0)
+# A sync that is set back to an older version of its cohort for longer than this needs a person.
+SET_BACK_DAYS = env.float("SET_BACK_DAYS", default=7.0)
 # A preview in the admin is stopped after this time.
 PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 # Empty: our own files. Otherwise postgres://… or clickhouse://…, where tables of events are.

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
 from events.user_ids import InvalidUserId, check_user_id
-from syncs import comparing, lifecycle
+from syncs import comparing, held, lifecycle
 from syncs.choices import ASKED_MODES, DifferenceKind, RejectionState, RunMode, RunState, Trigger
 from syncs.models import Comparison, Driver, Rejection, Run, Sync
 from syncs.preview import preview
@@ -25,6 +25,10 @@ from syncs.serializers import (
     CompareSerializer,
     ComparisonSerializer,
     DifferenceSerializer,
+    DryRunSerializer,
+    GoBackSerializer,
+    HeldQuerySerializer,
+    HeldSerializer,
     PreviewSerializer,
     RejectionSerializer,
     RepairSerializer,
@@ -140,7 +144,7 @@ class SyncViewSet(
     lookup_field = "id"
     lookup_value_regex = "[0-9]{1,18}|[-a-zA-Z0-9_]+:[-a-zA-Z0-9_]+"
     action_permissions = dict.fromkeys(
-        ("run", "pause", "resume", "retry", "dismiss", "compare", "repair"), MAY_RUN
+        ("run", "pause", "resume", "retry", "dismiss", "compare", "repair", "go_back", "go_on"), MAY_RUN
     )
     # Archived syncs are read one by one, or asked for.
     filters = {
@@ -198,6 +202,7 @@ class SyncViewSet(
         parameters=[
             ONE_SYNC,
             OpenApiParameter("mode", str, enum=ASKED, default="changes"),
+            OpenApiParameter("version", int, description="As if it were set back to this older version."),
         ],
         responses=PreviewSerializer,
         filters=False,
@@ -206,10 +211,12 @@ class SyncViewSet(
     def preview(self, request: Request, **names: Any) -> Response:
         """Return what a run would send now. Nothing is written or sent."""
         sync = self.get_object()
-        body = TriggerSerializer(data=request.query_params.dict())
+        body = DryRunSerializer(data=request.query_params.dict())
         body.is_valid(raise_exception=True)
         try:
-            found = preview(sync, mode=body.validated_data["mode"])
+            found = preview(
+                sync, mode=body.validated_data["mode"], version=body.validated_data.get("version")
+            )
         except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
             raise NotNow(str(error)) from None
         return Response(PreviewSerializer(found).data)
@@ -277,6 +284,71 @@ class SyncViewSet(
     def dismiss(self, request: Request, **names: Any) -> Response:
         """Try them no more until their membership changes, and count them no more."""
         return Response({"users": self._chosen(request).dismiss()})
+
+    @extend_schema(
+        summary="Whom its partner held at a time",
+        parameters=[
+            ONE_SYNC,
+            OpenApiParameter("at", str, required=True, description="A time with its offset."),
+            OpenApiParameter("after", str, description="The last user of the page before; none: the first."),
+            OpenApiParameter("limit", int, description=f"Users a page: 1 to {held.LARGEST_PAGE:,}."),
+        ],
+        responses=HeldSerializer,
+        filters=False,
+    )
+    @action(detail=True, methods=["get"])
+    def held(self, request: Request, **names: Any) -> Response:
+        """Return a page of users, since when each was there, and the run and batch that brought them.
+
+        `certain` is false when a run was under way then, or had not ended well.
+        """
+        sync = self.get_object()
+        asked = HeldQuerySerializer(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        given = asked.validated_data
+        try:
+            found = held.at(sync, given["at"])
+        except lifecycle.CannotRun as error:
+            raise NotNow(str(error)) from None
+        rows = held.page(sync, found, given["after"], given["limit"])
+        after = rows[-1].user_id if len(rows) == given["limit"] else None
+        said = {"version": found.version, "size": found.size, "certain": found.certain, "users": rows}
+        return Response(HeldSerializer(said | {"next": after}).data)
+
+    @extend_schema(
+        summary="Set a sync back",
+        parameters=[ONE_SYNC],
+        request=GoBackSerializer,
+        responses={202: RunSerializer},
+    )
+    @action(detail=True, methods=["post"], url_path="go-back")
+    def go_back(self, request: Request, **names: Any) -> Response:
+        """Bring the partner to an older version of the cohort, where it stays until /go-on.
+
+        Name the version, or a time at which it was the latest. /preview?version=N says what would be sent.
+        """
+        sync = self.get_object()
+        body = GoBackSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        given = body.validated_data
+        try:
+            version = given.get("version") or lifecycle.version_at(sync, given["as_of"])
+            run = lifecycle.go_back(sync, version, trigger=Trigger.API, by=str(request.user))
+        except lifecycle.CannotRun as error:
+            raise NotNow(str(error)) from None
+        return _accepted(run)
+
+    @extend_schema(
+        summary="Let a sync go on", parameters=[ONE_SYNC], request=None, responses={202: RunSerializer}
+    )
+    @action(detail=True, methods=["post"], url_path="go-on")
+    def go_on(self, request: Request, **names: Any) -> Response:
+        """Follow the cohort again, and make the run to its latest version."""
+        try:
+            run = lifecycle.go_on(self.get_object(), trigger=Trigger.API, by=str(request.user))
+        except lifecycle.CannotRun as error:
+            raise NotNow(str(error)) from None
+        return _accepted(run)
 
     @extend_schema(
         summary="Compare a sync with its partner",

@@ -106,4 +106,5 @@ class AlertKind(TextChoices):
     UNATTENDED = "unattended", "Waits for a worker"
     COHORT = "cohort", "Cohort not calculated"
     SILENT = "silent", "Silence"
+    SET_BACK = "set_back", "Set back for days"
     RECOVERED = "recovered", "Recovered"

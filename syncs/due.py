@@ -58,7 +58,13 @@ def _behind_a_change() -> QuerySet[Sync]:
 def wants_refresh(run: Run) -> bool:
     """Say whether the cohort is to be calculated before this run; it has not begun, nor was it approved."""
     cohort = run.sync.cohort
-    if not cohort.refresh_before_sync or run.mode == RunMode.EMPTY or run.started_at or run.approved_by:
+    if (
+        run.reach
+        or not cohort.refresh_before_sync
+        or run.mode == RunMode.EMPTY
+        or run.started_at
+        or run.approved_by
+    ):
         return False
     return not asked.was_calculated_since(cohort, run.created_at)
 

@@ -8,8 +8,8 @@ from cohorts import members
 from cohorts.models import Member
 from people.scrubbing import Scrubber
 from syncs import links
-from syncs.choices import DONE_RUNS, OPEN_RUNS, Step
-from syncs.models import Alert, Attempt, Batch, Rejection, Run, Sync, Try
+from syncs.choices import DONE_RUNS, OPEN_RUNS, RunMode, Step
+from syncs.models import Alert, Attempt, Batch, Comparison, Difference, Rejection, Run, Sync, Try
 
 
 class Times(NamedTuple):
@@ -68,6 +68,10 @@ def _wait(sync: Sync, times: Times) -> str:
     rejected = Rejection.objects.maybe_held().filter(sync=sync, user_id__in=times.names).first()
     nothing_held = sync.settled_version == 0 and not sync.dirty and not old
     removed = sync.settled_version >= times.last and not sync.dirty and not old and not times.inside
+    if sync.pinned_version is not None and not sync.dirty:
+        # It stays at a version that has them; a run that knew of the version without them took them out.
+        knew = sync.runs.filter(state__in=DONE_RUNS, reach__gte=times.last).exists()
+        removed = removed or (knew and not old and not times.inside)
     if rejected is None and (never or nothing_held or removed):
         return ""
     return f"{sync}: {_why(sync, rejected)}"
@@ -117,7 +121,8 @@ def _removing(sync: Sync, times: Times, name: str) -> Batch | None:
     # Tried again on their own, after the partner had refused to take them off.
     named = removing.filter(user_ids__isnull=False).order_by("-pk")[:1_000]
     batch = next((one for one in named if name in (one.user_ids or [])), None)
-    past = sync.runs.filter(state__in=DONE_RUNS, to_version__gte=times.last).order_by("pk").first()
+    knew = Q(to_version__gte=times.last) | Q(reach__gte=times.last)
+    past = sync.runs.filter(knew, state__in=DONE_RUNS).exclude(mode=RunMode.REPAIR).order_by("pk").first()
     if batch or past is None:
         return batch
     within = removing.filter(run=past, user_ids__isnull=True, first_user__lte=name, last_user__gte=name)
@@ -147,7 +152,14 @@ def _forget_name(name: str) -> dict[str, int]:
     texts += scrubber.rows(Try.objects.order_by(), "reason")
     texts += scrubber.rows(Alert.objects.order_by(), "sentence", "error")
     texts += scrubber.rows(Rejection.objects.order_by(), "message")
-    return {"rejections": rejections, "texts": texts, "batches": _batches(name)}
+    texts += scrubber.rows(Comparison.objects.order_by(), "error")
+    differences = Difference.objects.filter(user_id=name).delete()[0]
+    return {
+        "rejections": rejections,
+        "differences": differences,
+        "texts": texts,
+        "batches": _batches(name),
+    }
 
 
 def _batches(user_id: str) -> int:

@@ -6,7 +6,10 @@ from syncs.choices import RunMode, Step
 from syncs.models import Run
 from syncs.plan import Plan
 
-PLANNED = ("mode", "from_version", "to_version", "from_dirty", "planned_adds", "planned_removes")
+PLANNED = (
+    *("mode", "from_version", "to_version", "reach"),
+    *("from_dirty", "planned_adds", "planned_removes"),
+)
 
 
 def plan_anew(run: Run) -> Plan:
@@ -16,7 +19,7 @@ def plan_anew(run: Run) -> Plan:
     """
     sync = run.sync
     run.from_version, run.from_dirty = sync.settled_version, sync.dirty
-    run.to_version = sync.sent.version
+    run.to_version, run.reach = sync.aim(run.mode)
     if sync.full_owed and run.mode == RunMode.CHANGES:
         run.mode = RunMode.FULL
     plan = Plan.of(run)
@@ -34,7 +37,7 @@ def is_agreed(run: Run) -> bool:
     if not run.approved_by or run.mode == RunMode.EMPTY:
         return bool(run.approved_by)
     sync = run.sync
-    return (run.from_version, run.to_version) == (sync.settled_version, sync.sent.version)
+    return (run.from_version, run.to_version) == (sync.settled_version, sync.aim(run.mode)[0])
 
 
 def why_hold(run: Run, plan: Plan) -> str:

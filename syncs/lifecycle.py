@@ -2,12 +2,15 @@
 not want; putting a sync away, taking it up again, renaming it, starting it over.
 """
 
+from datetime import datetime
+
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
-from cohorts import refresh
-from cohorts.models import Cohort
+from cohorts import members, refresh
+from cohorts.choices import VersionState
+from cohorts.models import Cohort, CohortVersion
 from people import suppression
 from syncs import guard
 from syncs.choices import DRIVABLE_RUNS, OPEN_RUNS, UNDRIVEN, RunMode, RunState, Trigger
@@ -59,7 +62,7 @@ def start(
 def _version_to_ask_for(sync: Sync) -> int:
     """Return the version that a run must have sent, or another follows."""
     behind = sync.projection is not None and sync.projection.projected_version < sync.cohort.version
-    return sync.sent.version + behind
+    return sync.aim(RunMode.CHANGES)[0] + behind
 
 
 def _leave_out_suppressed(sync: Sync) -> None:
@@ -78,6 +81,7 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
     `approved`: the person has agreed to whatever it removes; a guard does not hold it.
     """
     sync = Sync.objects.select_related("cohort", "projection").get(pk=sync.pk)
+    target, reach = sync.aim(mode)
     return Run.objects.create(
         sync=sync,
         mode=mode_owed(sync, mode),
@@ -85,7 +89,8 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
         triggered_by=by,
         approved_by=by if approved else "",
         from_version=sync.settled_version,
-        to_version=sync.sent.version,
+        to_version=target,
+        reach=reach,
         from_dirty=sync.dirty,
     )
 
@@ -96,6 +101,7 @@ def repair(sync: Sync, comparison: Comparison, *, trigger: str, by: str = "") ->
         raise CannotRun(f"{sync} is archived.")
     if sync.cohort.suppressions < suppression.number():
         _leave_out_suppressed(sync)
+    target, reach = sync.aim(RunMode.REPAIR)
     try:
         with transaction.atomic():
             return Run.objects.create(
@@ -105,11 +111,70 @@ def repair(sync: Sync, comparison: Comparison, *, trigger: str, by: str = "") ->
                 trigger=trigger,
                 triggered_by=by,
                 from_version=sync.settled_version,
-                to_version=sync.sent.version,
+                to_version=target,
+                reach=reach,
                 from_dirty=sync.dirty,
             )
     except IntegrityError:
         raise CannotRun(f"A run of {sync} is under way: wait for it, or cancel it first.") from None
+
+
+def go_back(sync: Sync, version: int, *, trigger: str, by: str = "") -> Run:
+    """Set a sync to an older version of its cohort, and start the run that brings its partner there.
+
+    It stays there until `go_on`. CannotRun when that version cannot be read any more.
+    """
+    sync = Sync.objects.select_related("cohort").get(pk=sync.pk)
+    check_older(sync, version)
+    if sync.next_name:
+        raise CannotRun("Its name at the partner is being changed: go back when that is done.")
+    with transaction.atomic():
+        if not Sync.objects.pin(sync.pk, version=version, by=by):
+            raise CannotRun(f"{sync} is archived.")
+        _end_undriven(sync, f"The sync goes back to version {version}.")
+        return start(sync, trigger=trigger, by=by)
+
+
+def go_on(sync: Sync, *, trigger: str, by: str = "") -> Run:
+    """Let a sync follow its cohort again, and start the run to the latest version."""
+    cohort = Cohort.objects.get(pk=sync.cohort_id)
+    with transaction.atomic():
+        # Who was suppressed while it was set back was taken out, and may have come back to the cohort.
+        if not Sync.objects.unpin(sync.pk, doubtful=cohort.suppressions > 0):
+            raise CannotRun("It follows its cohort already.")
+        _end_undriven(sync, "The sync goes on to the latest version.")
+        return start(sync, trigger=trigger, by=by)
+
+
+def check_older(sync: Sync, version: int) -> None:
+    """Raise CannotRun unless this is an older version of the sync's cohort to which it can go back.
+
+    Not where the partner knows people by something else than their ids: whether those of an older version
+    are suppressed by now cannot be told.
+    """
+    if sync.projection_id or sync.destination.mapping is not None:
+        raise CannotRun(f"{sync.destination} knows people by fields of their profiles: it cannot go back.")
+    if not 0 < version < sync.cohort.version:
+        raise CannotRun(f"Name a version before the latest, {sync.cohort.version}: there is none {version}.")
+    try:
+        members.readable(sync.cohort_id, version)
+    except members.UnreadableVersion as error:
+        raise CannotRun(str(error)) from None
+
+
+def version_at(sync: Sync, moment: datetime) -> int:
+    """Return which version of its cohort was the latest at a moment. CannotRun if there was none yet."""
+    published = CohortVersion.objects.filter(cohort=sync.cohort_id, state=VersionState.PUBLISHED)
+    found = published.filter(finished_at__lte=moment).order_by("-number").first()
+    if found is None:
+        raise CannotRun(f"At {moment:%Y-%m-%d %H:%M %Z} the cohort had no version that is known still.")
+    return found.number
+
+
+def _end_undriven(sync: Sync, reason: str) -> None:
+    """End what waits to be sent and was planned for another version."""
+    for waiting in sync.runs.filter(state__in=UNDRIVEN).exclude(mode=RunMode.EMPTY):
+        Run.objects.end(waiting.pk, RunState.CANCELLED, reason=reason, among=UNDRIVEN)
 
 
 def mode_owed(sync: Sync, mode: str) -> str:
@@ -128,11 +193,14 @@ def catch_up(run: Run) -> None:
 
     It is when the run was begun long ago (killed, failed, stopped), and taken up again as it was planned.
     """
-    latest = Cohort.every.values_list("version", flat=True).get(pk=run.sync.sent_id)
+    sync = Sync.objects.select_related("cohort", "projection").get(pk=run.sync_id)
+    target, _ = sync.aim(RunMode.CHANGES)
     asked = Run.objects.values_list("asked_version", flat=True).get(pk=run.pk)
-    wanted = latest if run.reopened else asked
+    wanted = target if run.reopened else asked
     held = run.from_version if run.mode == RunMode.REPAIR else run.to_version
-    if run.mode != RunMode.EMPTY and held < wanted:
+    # A person has set it to an older version, or let it go on, while this run was sent.
+    elsewhere = bool(asked) and held != target and (sync.pinned_version is not None or bool(run.reach))
+    if run.mode != RunMode.EMPTY and (held < wanted or elsewhere):
         follow_up(run, trigger=Trigger.CAUGHT_UP, mode=RunMode.CHANGES)
 
 
@@ -167,7 +235,7 @@ def approve(run: Run, *, by: str) -> None:
     allows, the person is asked about the new numbers: CannotRun says so. Also when it is not held any more.
     """
     held = Run.objects.select_related("sync__cohort", "sync__projection").get(pk=run.pk)
-    current = (held.sync.settled_version, held.sync.sent.version)
+    current = (held.sync.settled_version, held.sync.aim(held.mode)[0])
     if held.state == RunState.HELD and (held.from_version, held.to_version) != current:
         plan = guard.plan_anew(held)
         reason = guard.why_hold(held, plan)
@@ -275,6 +343,8 @@ def _goes_on(last: Run, sync: Sync) -> bool:
         return False
     begun = sync.dirty and last.from_version == sync.settled_version
     goes_on = last.mode not in (RunMode.EMPTY, RunMode.REPAIR)
+    if sync.pinned_version is not None or last.reach:
+        goes_on = goes_on and last.to_version == sync.pinned_version
     return last.state == RunState.FAILED and goes_on and begun
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
-from django.db.models.functions import Coalesce, Concat, Now
+from django.db.models.functions import Coalesce, Concat, Least, Now
 
 from cohorts.choices import CALCULATED, ScheduleKind
 from cohorts.models import Cohort
@@ -36,13 +36,24 @@ from syncs.choices import (
 class SyncQuerySet(models.QuerySet["Sync"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
-    def begin(self, pk: int, *, fingerprint: str, external_name: str, mode: str = RunMode.CHANGES) -> bool:
+    def begin(
+        self,
+        pk: int,
+        *,
+        fingerprint: str,
+        external_name: str,
+        mode: str = RunMode.CHANGES,
+        back_to: int | None = None,
+    ) -> bool:
         """Before a run's first request: from now on the partner may hold anything between two versions.
 
         When it is being emptied, one of them is "nobody": users who never moved may be gone, too. A full run
         stays owed until one has ended well: what it was to put right is not in any difference of versions.
         """
         held: dict[str, Any] = {"dirty": True}
+        if back_to is not None:
+            # What the partner may hold now begins at the older version.
+            held["settled_version"] = Least("settled_version", Value(back_to))
         if mode == RunMode.EMPTY:
             held["settled_version"] = 0
         if mode == RunMode.FULL:
@@ -82,6 +93,18 @@ class SyncQuerySet(models.QuerySet["Sync"]):
             .update(external_name=F("next_name"), next_name="", list_id=None)
             == 1
         )
+
+    def pin(self, pk: int, *, version: int, by: str) -> bool:
+        return (
+            self.filter(pk=pk, archived_at=None).update(pinned_version=version, pinned_at=Now(), pinned_by=by)
+            == 1
+        )
+
+    def unpin(self, pk: int, *, doubtful: bool) -> bool:
+        """Follow the cohort again; doubtful: whoever moved since is sent, whatever the partner holds."""
+        held: dict[str, Any] = {"dirty": True} if doubtful else {}
+        pinned = self.filter(pk=pk, pinned_version__isnull=False)
+        return pinned.update(pinned_version=None, pinned_at=None, pinned_by="", **held) == 1
 
     def note_alerted(self, pk: int, *, before: str, now: str) -> bool:
         """Record that people are notified of a change of state; of several processes, one does."""
@@ -159,6 +182,10 @@ class Sync(Scheduled):
     fingerprint = models.CharField(max_length=100, blank=True, editable=False)
     runs_done = models.PositiveIntegerField(default=0, editable=False)
     next_name = models.CharField(max_length=500, blank=True, editable=False)
+    # The older version of its cohort at which a person has set it, since when, and who.
+    pinned_version = models.PositiveIntegerField(null=True, editable=False)
+    pinned_at = models.DateTimeField(null=True, editable=False)
+    pinned_by = models.CharField(max_length=150, blank=True, editable=False)
     # What people were last notified of about this sync; '' when all is well.
     alerted = models.CharField(max_length=20, blank=True, editable=False)
     archived_at = models.DateTimeField(null=True, editable=False)
@@ -183,6 +210,12 @@ class Sync(Scheduled):
 
     def __str__(self) -> str:
         return f"{self.cohort.key}:{self.destination.name}"
+
+    def aim(self, mode: str) -> tuple[int, int]:
+        """Return the version to which a run brings the partner, and its `reach`: see `Run`."""
+        if self.pinned_version is None or mode == RunMode.EMPTY or self.projection_id:
+            return self.sent.version, 0
+        return self.pinned_version, self.cohort.version
 
     def clean(self) -> None:
         super().clean()
@@ -356,6 +389,11 @@ class Run(models.Model):
     )
     from_version = models.PositiveIntegerField(help_text="What the partner held when the run was planned.")
     to_version = models.PositiveIntegerField(help_text="What the partner holds when the run has succeeded.")
+    reach = models.PositiveIntegerField(
+        default=0,
+        help_text="Of a run to an older version, the latest one: what the partner holds may come from any "
+        "up to it. Who was suppressed meanwhile is left out. 0: of any other run.",
+    )
     from_dirty = models.BooleanField(
         default=False, help_text="An earlier run did not finish: the partner may hold anything in between."
     )

@@ -26,6 +26,7 @@ from itertools import chain
 from django.db import connection
 
 from cohorts import members
+from people import suppression
 from syncs.choices import DifferenceKind, RunMode, Step
 from syncs.models import Difference, Rejection, Run
 
@@ -36,6 +37,9 @@ Page = tuple[list[str], str | None]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a run does, as a value. `settled` is what the partner held; `target` what it shall hold.
+
+    With `reach` the target is an older version: whoever moved in any version up to it is looked at, and who
+    is suppressed is left out, though a member of that version, and taken out where they are.
 
     A repair puts right what `comparison` found, of whom both versions say the same: who has left the
     cohort since, or was suppressed, is not brought back.
@@ -48,6 +52,7 @@ class Plan:
     target: int
     dirty: bool
     page: int = members.PAGE
+    reach: int = 0
     comparison: int | None = None
     strangers: bool = False
     # A key of a projection that left and entered again is sent again: what goes along with it is new.
@@ -57,6 +62,7 @@ class Plan:
     def of(cls, run: Run) -> "Plan":
         return cls(
             *(run.sync_id, run.sync.sent_id, run.mode, run.from_version, run.to_version, run.from_dirty),
+            reach=run.reach,
             comparison=run.comparison_id,
             strangers=run.comparison is not None and run.comparison.removes_strangers,
             resends=run.sync.projection_id is not None,
@@ -66,7 +72,10 @@ class Plan:
         """Return those of the users who shall be at the partner after this run."""
         if self.mode == RunMode.EMPTY:
             return set()
-        return members.is_in_version(self.cohort_id, self.target, user_ids)
+        return self._not_suppressed(members.is_in_version(self.cohort_id, self.target, user_ids))
+
+    def _not_suppressed(self, user_ids: set[str]) -> set[str]:
+        return user_ids - suppression.among(sorted(user_ids)) if self.reach else user_ids
 
     def users(self, step: Step, *, after: str = "", upto: str | None = None) -> Iterator[str]:
         """Yield the users of a step who are greater than `after`, up to and with `upto`, in order."""
@@ -89,7 +98,7 @@ class Plan:
 
     def is_recorded(self, step: Step) -> bool:
         """Whether the number of a step's users is written down: they are a version as a whole."""
-        return self._source(step) == self._everyone_in_target
+        return not self.reach and self._source(step) == self._everyone_in_target
 
     def _rejected(self, page: list[str]) -> set[str]:
         if not page:
@@ -129,12 +138,15 @@ class Plan:
         before, after_all = (
             members.is_in_version(self.cohort_id, version, page) for version in (self.settled, self.target)
         )
-        right = before & after_all if step == Step.ADD else set(page) - before - after_all
+        right = set(page) - before - after_all
+        if step == Step.ADD:
+            right = self._not_suppressed(before & after_all)
         return [user for user in page if user in right], page[-1] if len(page) == self.page else None
 
     def _everyone_in_target(self, after: str) -> Page:
         page = members.in_version_page(self.cohort_id, self.target, after, self.page)
-        return page, page[-1] if len(page) == self.page else None
+        kept = sorted(self._not_suppressed(set(page))) if self.reach else page
+        return kept, page[-1] if len(page) == self.page else None
 
     def _entered(self, after: str) -> Page:
         return self._touched(after, lambda move: move.now and (self.dirty or self.resends or not move.was))
@@ -156,6 +168,18 @@ class Plan:
         return page, end
 
     def _touched(self, after: str, wanted: Callable[[members.Move], bool]) -> Page:
-        moves = members.moves_page(self.cohort_id, self.settled, self.target, after, self.page)
+        moves = self._moves_back(after) if self.reach else self._moves(after)
         page = [move.user_id for move in moves if wanted(move)]
         return page, moves[-1].user_id if len(moves) == self.page else None
+
+    def _moves(self, after: str) -> list[members.Move]:
+        return members.moves_page(self.cohort_id, self.settled, self.target, after, self.page)
+
+    def _moves_back(self, after: str) -> list[members.Move]:
+        """Whoever moved between the older of the two versions and the latest, and how it is in these two."""
+        low = min(self.settled, self.target)
+        moved = members.moves_page(self.cohort_id, low, self.reach, after, self.page)
+        users = [move.user_id for move in moved]
+        was = members.is_in_version(self.cohort_id, self.settled, users)
+        now = self.wants(users)
+        return [members.Move(user, user in was, user in now) for user in users]

@@ -10,7 +10,7 @@ from destinations.transport import describe
 from syncs.choices import RunMode, Step
 from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun
-from syncs.lifecycle import CannotRun, mode_owed
+from syncs.lifecycle import CannotRun, check_older, mode_owed
 from syncs.models import Run, Sync
 from syncs.plan import Plan
 
@@ -47,8 +47,12 @@ class Preview:
         return {name: value for name, value in asdict(self).items() if name != "at_least"}
 
 
-def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None) -> Preview:
+def preview(
+    sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None, version: int | None = None
+) -> Preview:
     """Return what a run of the sync would send now. Writes nothing and sends nothing.
+
+    version: as if it were set to this older version; 0: as if it were not set to one.
 
     With `most`, it counts no further when there are so many: a page does not wait for a whole plan.
     Raises CannotRun, payloads.TemplateError or secrets.SecretUnreadable, with a sentence for a person.
@@ -61,6 +65,11 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
             f"sync {sync} --dry-run"
         )
     mode = mode_owed(sync, mode)
+    if version:
+        check_older(sync, version)
+    if version is not None:
+        sync.pinned_version = version or None
+    target, reach = sync.aim(mode)
     endpoint = sync.destination.endpoint()
     sync.external_name = sync.external_name or external_name(endpoint, sync.cohort.name, sync.cohort.key)
     run = Run(
@@ -68,7 +77,8 @@ def preview(sync: Sync, *, mode: str = RunMode.CHANGES, most: int | None = None)
         sync=sync,
         mode=mode,
         from_version=sync.settled_version,
-        to_version=sync.sent.version,
+        to_version=target,
+        reach=reach,
         from_dirty=sync.dirty,
     )
     plan = Plan.of(run)

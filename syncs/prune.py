@@ -51,12 +51,14 @@ def floor_of(cohort: Cohort) -> int:
     """
     mine = Q(cohort=cohort, projection=None) | Q(projection=cohort)
     syncs = Sync.objects.filter(mine).exclude(settled_version=0, dirty=False)
+    pinned = Sync.objects.filter(cohort=cohort, pinned_version__isnull=False)
     runs = Run.objects.filter(sync__in=Sync.objects.filter(mine), state__in=[*OPEN_RUNS, RunState.FAILED])
     made_of = Cohort.every.filter(projection_of=cohort, projected_version__gt=0)
     return min(
         cohort.version,
         *made_of.values_list("projected_version", flat=True),
         *syncs.values_list("settled_version", flat=True),
+        *(version for version in pinned.values_list("pinned_version", flat=True) if version is not None),
         *runs.exclude(from_version=0, from_dirty=False).values_list("from_version", flat=True),
         cohort.version,
     )

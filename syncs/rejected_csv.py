@@ -1,12 +1,13 @@
-"""Rejected users, and users who differ, as CSV that is safe to open in a spreadsheet."""
+"""Rejected users, users who differ, and users who were held, as CSV that is safe to open in a spreadsheet."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db.models import QuerySet
 
 from syncs.choices import DifferenceKind, RejectionKind, RejectionState
+from syncs.held import Row
 from syncs.models import Comparison, Rejection
 
 # A spreadsheet takes a cell that begins with one of these for a formula, which may call programs.
@@ -37,6 +38,15 @@ def lines_of_differences(comparison: Comparison) -> Iterator[str]:
     yield "\ufeff" + writer.writerow(("user_id", "what"))
     for row in comparison.differences.order_by("kind", "user_id").iterator(chunk_size=PAGE):
         yield writer.writerow((safe(row.user_id), DifferenceKind(row.kind).label))
+
+
+def lines_of_held(pages: Iterable[list[Row]]) -> Iterator[str]:
+    """Yield the lines of a file of whom a partner held, beginning with a byte order mark."""
+    writer = csv.writer(_HandsOn())
+    yield "\ufeff" + writer.writerow(("user_id", "since", "run", "batch"))
+    for row in (row for page in pages for row in page):
+        since = row.since.isoformat() if row.since else ""
+        yield writer.writerow((safe(row.user_id), since, row.run or "", row.batch or ""))
 
 
 def safe(value: object) -> str:

@@ -106,14 +106,15 @@ def not_calculated(run: Run) -> str:
 
 def behind(sync: Sync) -> str:
     """Return a sentence that says that the partner does not hold the cohort's latest version, or ''."""
-    version = sync.sent.version
+    version, _ = sync.aim(RunMode.CHANGES)
     if sync.settled_version == version and not sync.dirty:
         return ""
     if sync.dirty:
         held = f"perhaps a part of what came after version {sync.settled_version}"
     else:
         held = f"version {sync.settled_version}" if sync.settled_version else "nobody"
-    return f"{sync}: the partner does not hold the cohort's latest version {version}, but {held}."
+    which = "version" if sync.pinned_version else "latest version"
+    return f"{sync}: the partner does not hold the cohort's {which} {version}, but {held}."
 
 
 def exit_code(runs: list[Run]) -> int:

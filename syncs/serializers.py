@@ -13,7 +13,7 @@ from cohorts.choices import ScheduleKind
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from destinations.models import Destination
-from syncs import lifecycle, reporting
+from syncs import held, lifecycle, reporting
 from syncs.choices import ASKED_MODES, OPEN_RUNS, RunMode
 from syncs.models import Comparison, Difference, Rejection, Run, Sync, Try
 from syncs.status.facts import facts_of
@@ -100,6 +100,9 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
             "settled_version",
             "dirty",
             "full_owed",
+            "pinned_version",
+            "pinned_at",
+            "pinned_by",
             "list_id",
             "external_name",
             "archived_at",
@@ -110,6 +113,9 @@ class SyncSerializer(serializers.ModelSerializer[Sync]):
             "settled_version",
             "dirty",
             "full_owed",
+            "pinned_version",
+            "pinned_at",
+            "pinned_by",
             "list_id",
             "external_name",
             "archived_at",
@@ -274,6 +280,23 @@ class TriggerSerializer(_Closed):
     )
 
 
+class DryRunSerializer(TriggerSerializer):
+    version = serializers.IntegerField(required=False, min_value=1, max_value=2**31 - 1)
+
+
+class GoBackSerializer(_Closed):
+    version = serializers.IntegerField(required=False, min_value=1, max_value=2**31 - 1)
+    as_of = AwareDateTimeField(
+        required=False, help_text="The version that was the latest at this time; with its offset."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        if len(attrs) != 1:
+            raise serializers.ValidationError("Send either version or as_of.", code="required")
+        return attrs
+
+
 class PreviewSerializer(serializers.Serializer[Any]):
     """See preview.Preview."""
 
@@ -369,3 +392,24 @@ class DifferenceSerializer(serializers.ModelSerializer[Difference]):
         model = Difference
         fields = ["userId", "kind"]
         read_only_fields = fields
+
+
+class HeldQuerySerializer(_Closed):
+    at = AwareDateTimeField()
+    after = serializers.CharField(default="", allow_blank=True, trim_whitespace=False, max_length=1024)
+    limit = serializers.IntegerField(default=held.PAGE, min_value=1, max_value=held.LARGEST_PAGE)
+
+
+class HeldUserSerializer(serializers.Serializer[held.Row]):
+    userId = serializers.CharField(source="user_id")
+    since = serializers.DateTimeField(allow_null=True)
+    run = serializers.IntegerField(allow_null=True)
+    batch = serializers.IntegerField(allow_null=True, help_text="Its number within the run.")
+
+
+class HeldSerializer(serializers.Serializer[Any]):
+    version = serializers.IntegerField(help_text="Of the cohort; 0: nobody.")
+    size = serializers.IntegerField()
+    certain = serializers.BooleanField()
+    users = HeldUserSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="Pass it as `after`; null on the last page.")

@@ -69,6 +69,8 @@ def draw(count: int, seed: int, now: datetime) -> None:
             settled_version=chance.choice([0, 1]),
             dirty=chance.random() < 0.1,
             runs_done=chance.choice([0, 0, 3]),
+            pinned_version=1 if number % 9 < 2 else None,
+            pinned_at={0: now - timedelta(days=8), 1: now - hours}.get(number % 9),
         )
         states = [chance.choice(ENDED) for _ in range(chance.choice([0, 1, 2]))]
         states = [] if number % 5 == 0 else [*states, chance.choice([*RunState, *[RunState.PENDING] * 3])]

@@ -26,7 +26,7 @@ PAST_LOGIN = re.compile(r"^admin/(login|logout|jsi18n|autocomplete|password_chan
 # What an operator may post to: everything else that changes something is the administrator's.
 OPERATOR_ACTIONS = {
     *(f"admin/syncs/sync/1/do/{name}/" for name in ("run", "pause", "resume", "full", "empty", "compare")),
-    *(f"admin/syncs/sync/1/do/{name}/" for name in ("repair", "repair-all")),
+    *(f"admin/syncs/sync/1/do/{name}/" for name in ("repair", "repair-all", "go-back", "go-on")),
     *(f"admin/syncs/sync/1/do/{name}/" for name in ("approve", "refuse", "cancel", "try-now")),
     *(f"admin/syncs/run/1/do/{name}/" for name in ("approve", "refuse", "resume", "try-now", "cancel")),
     *(f"admin/syncs/rejection/1/do/{name}/" for name in ("retry", "dismiss")),
@@ -234,6 +234,9 @@ CALLS = {
     ("get", "syncs/1/comparison/differences"): "viewer",
     ("post", "syncs/1/comparison/repair"): "operator",
     ("post", "syncs/1/compare"): "operator",
+    ("get", "syncs/1/held"): "viewer",
+    ("post", "syncs/1/go-back"): "operator",
+    ("post", "syncs/1/go-on"): "operator",
     ("post", "syncs/1/runs"): "operator",
     ("post", "syncs/1/pause"): "operator",
     ("post", "syncs/1/resume"): "operator",

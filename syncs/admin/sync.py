@@ -1,6 +1,7 @@
 """Syncs in the admin: how they stand, their form, and what a person can do to them."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -16,8 +17,9 @@ from unfold.decorators import display
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from cohorts.choices import VersionState
 from cohorts.definitions.parse import timezones
-from cohorts.models import Cohort
+from cohorts.models import Cohort, CohortVersion
 from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from destinations.payloads import TemplateError
@@ -25,11 +27,11 @@ from destinations.secrets import SecretUnreadable
 from pagekit.actions import ActionsAdmin, Page, Refused
 from pagekit.shown_if import shown_if
 from people import profiles
-from syncs import lifecycle, projecting, rejected_csv, reporting
+from syncs import held, lifecycle, projecting, rejected_csv, reporting
 from syncs.admin import columns
 from syncs.admin.chart import chart_of
 from syncs.admin.forms import LongSelect, SyncForm
-from syncs.admin.sync_actions import ACTIONS, COMPARING
+from syncs.admin.sync_actions import ACTIONS, COMPARING, can_go_back
 from syncs.choices import (
     ASKED_MODES,
     OPEN_COMPARISONS,
@@ -39,6 +41,7 @@ from syncs.choices import (
     RunMode,
     RunState,
 )
+from syncs.held import moment_of
 from syncs.models import Run, Sync
 from syncs.preview import preview
 from syncs.progress import Progress
@@ -50,6 +53,8 @@ from syncs.status.state import Tone, run_label, state_of
 RECENT_RUNS = 10
 CHARTED_RUNS = 40
 TIMES = 5
+SHOWN_VERSIONS = 50
+SHOWN_USERS = 100
 # Of what a run would send, a page counts this many one by one, and says "at least" of more.
 MOST_COUNTED = 10_000
 # And of users who are not sendable, it lists so many.
@@ -76,14 +81,15 @@ class StateFilter(DropdownFilter):
 
     ATTENTION = "attention"
     QUERIES = {
-        "equal": ("Equal", LATEST & Q(settled_version__gt=0, dirty=False)),
-        "behind": ("Behind", ~LATEST | Q(dirty=True)),
+        "equal": ("Equal", LATEST & Q(settled_version__gt=0, dirty=False, pinned_version=None)),
+        "behind": ("Behind", Q(pinned_version=None) & (~LATEST | Q(dirty=True))),
         "open": ("Running or waiting", Q(last_state__in=[RunState.PENDING, RunState.RUNNING])),
         "parked": ("Parked", Q(last_state=RunState.PARKED)),
         "held": ("Held for approval", Q(last_state=RunState.HELD)),
         "failed": ("Failed", Q(last_state=RunState.FAILED)),
         "rejected": ("Users rejected or not delivered", Q(last_state=RunState.PARTIAL)),
         "paused": ("Paused", Q(enabled=False)),
+        "set_back": ("Set back", Q(pinned_version__isnull=False)),
         "destination": ("Destination paused", Q(destination__paused_at__isnull=False)),
         "empty": ("Not calculated yet", Q(cohort__version=0)),
         "archived": ("Archived", Q(archived_at__isnull=False)),
@@ -125,8 +131,11 @@ class SyncAdmin(ActionsAdmin):
     row_actions = ACTIONS
     row_pages = (
         Page("dry-run", "Dry run", "visibility", "dry_run"),
+        Page("versions", "Versions", "history", "versions", offered=can_go_back),
         Page("comparison", "Read back", "difference", "comparison", offered=_can_be_read),
-        # The sync's page and the page of the comparison lead to these.
+        Page("held", "Who was there", "event_note", "who_was_there", offered=lambda sync: sync.runs_done > 0),
+        # The sync's page and those pages lead to these.
+        Page("held.csv", "Who was there", "download", "held_csv", offered=lambda sync: False),
         Page("not-sendable", "Not sendable", "person_off", "not_sendable", offered=lambda sync: False),
         Page("differences.csv", "Who differs", "download", "differences", offered=lambda sync: False),
     )
@@ -305,11 +314,73 @@ class SyncAdmin(ActionsAdmin):
             "modes": [(mode.value, mode.label) for mode in ASKED_MODES],
             "back": reverse("admin:syncs_sync_change", args=[sync.pk]),
         }
+        number = request.GET.get("version", "")
+        version = int(number[:9]) if number.isascii() and number.isdecimal() else None
         try:
-            context["preview"] = preview(sync, mode=mode, most=MOST_COUNTED)
+            context["preview"] = preview(sync, mode=mode, most=MOST_COUNTED, version=version)
         except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
             context["problem"] = str(error)
         return TemplateResponse(request, "syncs/dry_run.html", context)
+
+    def versions(self, request: HttpRequest, sync: Sync) -> HttpResponse:
+        """Show the versions of the cohort to which the sync can be set back."""
+        found = CohortVersion.objects.filter(cohort=sync.cohort_id, state=VersionState.PUBLISHED)
+        kept = found.filter(number__gte=sync.cohort.readable_from).order_by("-number")[:SHOWN_VERSIONS]
+        offers = self.actions_for(request, sync)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Versions",
+            "opts": self.opts,
+            "original": sync,
+            "versions": [
+                {
+                    "version": version,
+                    "at": columns.when(version.finished_at),
+                    "dry_run_url": f"{self._url('dry-run', sync)}?version={version.number}",
+                }
+                for version in kept
+            ],
+            "row_actions": [offer for offer in offers if offer["action"].name in ("go-back", "go-on")],
+            "back": columns.sync_url(sync.pk),
+        }
+        return TemplateResponse(request, "syncs/versions.html", context)
+
+    def who_was_there(self, request: HttpRequest, sync: Sync) -> HttpResponse:
+        """Show whom the partner held at a time, since when, and by which batch."""
+        text = request.GET.get("at", "").strip()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Who was there",
+            "opts": self.opts,
+            "original": sync,
+            "at": text or timezone.localtime().strftime("%Y-%m-%d %H:%M"),
+            "back": columns.sync_url(sync.pk),
+        }
+        try:
+            moment = moment_of(context["at"])
+            found = held.at(sync, moment)
+            shown = held.page(sync, found, "", SHOWN_USERS)
+        except (ValueError, lifecycle.CannotRun) as error:
+            context["problem"] = str(error)
+        else:
+            context |= {
+                "held": found,
+                "rows": [{"row": row, "since": columns.when(row.since)} for row in shown],
+                "download_url": f"{self._url('held.csv', sync)}?{urlencode({'at': moment.isoformat()})}",
+            }
+        return TemplateResponse(request, "syncs/held.html", context)
+
+    def held_csv(self, request: HttpRequest, sync: Sync) -> StreamingHttpResponse:
+        """Send whom the partner held at a time as CSV."""
+        try:
+            found = held.at(sync, moment_of(request.GET.get("at", "")))
+        except (ValueError, lifecycle.CannotRun):
+            raise Http404 from None
+        return StreamingHttpResponse(
+            rejected_csv.lines_of_held(held.pages(sync, found)),
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": 'attachment; filename="held.csv"'},
+        )
 
     def comparison(self, request: HttpRequest, sync: Sync) -> HttpResponse:
         """Show what the partner had when it was last read back, and who differs."""

@@ -79,6 +79,34 @@ def _rename(sync: Sync, by: str, name: str) -> str:
     return f"Run {emptying.pk} empties the partner under the old name; a full run under the new one follows."
 
 
+def _go_back(sync: Sync, by: str, text: str) -> str:
+    if not text.isascii() or not text.isdecimal():
+        raise lifecycle.CannotRun("Name a version by its number.")
+    made = lifecycle.go_back(sync, int(text[:9]), trigger=Trigger.PERSON, by=by)
+    return run.said(made, f"The sync is set to version {text}; run {made.pk} brings the partner there.")
+
+
+def _go_on(sync: Sync, by: str) -> str:
+    made = lifecycle.go_on(sync, trigger=Trigger.PERSON, by=by)
+    return run.said(made, f"The sync follows its cohort again; run {made.pk} brings the partner there.")
+
+
+def _going_back(sync: Sync) -> str:
+    return (
+        f"The partner is brought back to what the cohort was in that version ({sync.cohort.version} is the "
+        "latest), and stays there: its schedule sends nothing newer until somebody lets it go on. Who was "
+        "suppressed meanwhile is left out. “Versions” shows what would be sent."
+    )
+
+
+def can_go_back(sync: Sync) -> bool:
+    return sync.cohort.version > 1 and sync.projection_id is None
+
+
+def _going_on(sync: Sync) -> str:
+    return f"A run brings {sync.destination} to version {sync.cohort.version} of “{sync.cohort}”."
+
+
 def _compare(sync: Sync, by: str) -> str:
     comparing.ask(sync, trigger=Trigger.PERSON, by=by)
     return "The worker reads back what the partner has; the result will stand on this page."
@@ -316,6 +344,28 @@ ACTIONS = (
         _is_live,
         question="Send everybody again?",
         consequence=_sending_all,
+    ),
+    RunAction(
+        "go-on",
+        "Go on",
+        "update",
+        _go_on,
+        lambda sync: _is_live(sync) and sync.pinned_version is not None,
+        question="Follow the cohort again?",
+        consequence=_going_on,
+        variant="primary",
+    ),
+    RunAction(
+        "go-back",
+        "Go back",
+        "history",
+        _go_back,
+        lambda sync: _is_live(sync) and can_go_back(sync) and lifecycle.holds_somebody(sync),
+        question="Set the sync to an older version?",
+        consequence=_going_back,
+        text="Number of the version",
+        initial=lambda sync: str(sync.pinned_version or sync.cohort.version - 1),
+        listed=False,
     ),
     RunAction(
         "compare",

@@ -92,7 +92,11 @@ class Admission:
             with writing():
                 self.outbox.lease.renew()
                 begun = Sync.objects.begin(
-                    sync.pk, fingerprint=fingerprint, external_name=name, mode=run.mode
+                    sync.pk,
+                    fingerprint=fingerprint,
+                    external_name=name,
+                    mode=run.mode,
+                    back_to=run.to_version if run.reach else None,
                 )
                 if begun and not Run.objects.start(run.pk):
                     return True  # ended by a person just now; at most, the next run starts dirty

@@ -314,7 +314,9 @@ class Judge:
         added = self.queues.feed_of(active).first_added()
         found = [*active.taken, *islice(added, 2 * outcomes.WITNESSES)]
         if run.from_version:
-            found += members.stayed(run.sync.sent_id, run.from_version, run.to_version, 100)
+            # Of a run back to an older version, too: in all versions that the partner may hold.
+            low, high = sorted((run.from_version, run.to_version))
+            found += members.stayed(run.sync.sent_id, low, max(high, run.reach), 100)
         out = {*rejections.among(run.sync_id, found), *active.witnesses}
         found = [user for user in dict.fromkeys(found) if user not in out]
         # Any of them: those who stand together have often come, and gone, together.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Case, CharField, OuterRef, Q, QuerySet, Subquery, TextChoices, Value, When
 
 from cohorts.choices import CALCULATED, ScheduleKind
@@ -39,6 +40,7 @@ class Need(TextChoices):
     PASSED = "passed", "Its time has passed"
     COHORT_FAILED = "cohort_failed", "Cohort not calculated"
     COHORT_LATE = "cohort_late", "Cohort out of date"
+    SET_BACK = "set_back", "Set back for days"
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,10 @@ def _failed_sentence(facts: Facts) -> str:
     return because(facts.failed_reason)
 
 
+def _forgotten_after() -> timedelta:
+    return timedelta(days=settings.SET_BACK_DAYS)
+
+
 def _missed_sentence(facts: Facts) -> str:
     why = "no worker has taken it" if facts.version else "its cohort is not calculated yet"
     return f"It was due at {utc(facts.next_due_at)} and has not run: {why}."
@@ -241,6 +247,16 @@ RULES: tuple[Rule, ...] = (
         lambda facts: (
             f"Its cohort was to be calculated at {utc(facts.cohort_due_at)}, and nobody has: "
             "start sync_worker, or call sync_due from cron."
+        ),
+    ),
+    Rule(
+        Need.SET_BACK,
+        AlertKind.SET_BACK,
+        lambda facts: facts.pinned_at is not None and facts.pinned_at < facts.now - _forgotten_after(),
+        lambda now: Q(pinned_at__lt=now - _forgotten_after()),
+        lambda facts: (
+            f"It is set to version {facts.pinned} since {utc(facts.pinned_at)}, and does not follow its "
+            "cohort: let it go on, if that was forgotten."
         ),
     ),
 )

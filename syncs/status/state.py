@@ -110,6 +110,9 @@ class Facts:
     maybe_held: int = 0
     enabled: bool = True
     archived: bool = False
+    pinned: int | None = None
+    pinned_at: datetime | None = None
+    pinned_by: str = ""
     next_due_at: datetime | None = None
     paused: str | None = None
     parked_until: datetime | None = None
@@ -148,7 +151,7 @@ def state_of(facts: Facts) -> State:
     """Return how the sync stands at `facts.now`."""
     for tell in (
         *(_under_way, _archived, _never_calculated, _switched_off, _destination_paused, _stopped),
-        *(_cohort_waits, _cohort_failed, _cohort_late),
+        *(_pinned, _cohort_waits, _cohort_failed, _cohort_late),
     ):
         if state := tell(facts):
             return state
@@ -286,6 +289,15 @@ def _cohort_late(facts: Facts) -> State | None:
         return None
     due = f"Its cohort was to be calculated {ago(facts.cohort_due_at, facts.now)}, and was not"
     return State("Cohort out of date", Tone.CARE, f"{due}; {_holds(facts)}{_next(facts)}.")
+
+
+def _pinned(facts: Facts) -> State | None:
+    if facts.pinned is None or facts.pinned_at is None:
+        return None
+    by = f" by {facts.pinned_by}" if facts.pinned_by else ""
+    text = f"Set to version {facts.pinned} of {facts.version}{by} {ago(facts.pinned_at, facts.now)}"
+    stays = "It stays there until somebody lets it go on."
+    return State("Set back", Tone.CARE, f"{text}; {_holds(facts)}. {stays}")
 
 
 def _standing(facts: Facts) -> State:

@@ -68,10 +68,7 @@ class Command(BaseCommand):
             previews = [preview(sync, mode=mode) for sync in syncs]
         except (CannotRun, CannotProject, TemplateError, SecretUnreadable) as error:
             raise CommandError(str(error)) from None
-        if as_json:
-            self.stdout.write(json.dumps([shown.as_json() for shown in previews]))
-        for shown in [] if as_json else previews:
-            _show(shown)
+        show_previews(self.stdout, previews, as_json)
 
 
 def _chosen(names: list[str], every: bool) -> list[Sync]:
@@ -81,6 +78,14 @@ def _chosen(names: list[str], every: bool) -> list[Sync]:
         live = Sync.objects.filter(archived_at=None, enabled=True)
         return list(live.select_related("cohort", "destination"))
     return reporting.named_syncs(names)
+
+
+def show_previews(out: Any, previews: list[Preview], as_json: bool) -> None:
+    """Print what would be sent."""
+    if as_json:
+        out.write(json.dumps([shown.as_json() for shown in previews]))
+    for shown in [] if as_json else previews:
+        _show(shown)
 
 
 def _show(shown: Preview) -> None:
