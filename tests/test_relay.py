@@ -1,5 +1,6 @@
 """What a workspace receives is a cohort here, and goes on to another partner: the two halves as one."""
 
+import random
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -16,11 +17,15 @@ from cohorts import calculate, following, received, refresh
 from cohorts.choices import ScheduleKind, SourceKind, VersionState
 from cohorts.models import Cohort
 from cohortsite import apply, config
+from destinations.partners.fake import Answer, FakePartner
+from destinations.partners.serve import served
+from destinations.presets import PRESETS
 from receiving import store
 from receiving.keys import create_key
 from receiving.models import List, RequestLog, Workspace
 from receiving.tests.posted import post
-from syncs import due
+from syncs import due, lifecycle
+from syncs.choices import RunState, Trigger
 from syncs.delivery.slots import drive_runs
 from syncs.models import Run, Sync
 from tests import world
@@ -356,3 +361,44 @@ def test_cron_follows_what_is_received_too(key: str) -> None:
     with pytest.raises(SystemExit):
         call_command("sync_due")
     assert members_of(cohort) == {"u1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_an_amplitude_shaped_sender_reaches_another_partner_through_faults_and_stops(
+    key: str, live_server: Any, seed: int
+) -> None:
+    """Sender, our receiver, the cohort that follows, and a partner of the catalogue: all over HTTP."""
+    chance = random.Random(seed)
+    source = world.cohort(world.users(40))
+    sender = world.sync(source, world.destination(live_server.url, credential=key, batch_size=10))
+    assert world.run(sender).state == RunState.SUCCEEDED
+    cohort = follower(str(List.objects.get().pk))
+    with served() as server:
+        there = world.destination(server.url, "iterable-list", batch_size=10, threads=2, rate=None)
+        server.partner = FakePartner(there.endpoint(), PRESETS["iterable-list"].fake)
+        relayed = world.sync(cohort, there)
+        for _ in range(6):
+            stop = threading.Event()
+
+            def fault(name: str, stop: threading.Event = stop) -> Answer | None:
+                if chance.random() < 0.1:
+                    stop.set()
+                return chance.choice(
+                    [None, None, None, Answer(503, {}), Answer(429, {}, {"Retry-After": "0"})]
+                )
+
+            server.partner.fault = fault
+            world.fill(source, chance.sample(world.users(60), 30))
+            assert world.run(sender).state == RunState.SUCCEEDED
+            calculate.calculate_due(later())
+            lifecycle.start(relayed, trigger=Trigger.COMMAND)
+            world.go(there, stop=stop)
+            world.mend(there)
+        server.partner.fault = lambda name: None
+        for _ in range(2):
+            calculate.calculate_due(later(20))
+            assert world.run(relayed).state == RunState.SUCCEEDED
+        there_now = server.partner.members(world.name_at_partner(relayed))
+        assert there_now == members_of(cohort) == world.wanted(sender)
+        assert len(there_now) == 30
