@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
@@ -22,6 +22,7 @@ from cohortsite.heartbeat import last_beat
 from events.arrivals import oldest_arrival
 from events.models import CatalogueEntry, EventFile
 from events.workspace_folders import workspaces
+from receiving.models import Workspace
 from syncs import alerts
 from syncs.choices import RunState
 from syncs.models import Run
@@ -47,19 +48,31 @@ AHEAD = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Worry:
-    """`key` is the same as long as it is the same worry; `kind` is what /metrics calls it."""
+    """`key` is the same as long as it is the same worry, and ends with what it is about; `kind` is what
+    /metrics calls it."""
 
     kind: str
     key: str
     sentence: str
 
 
-KINDS = ("worker", "spool", "source", "window")
+KINDS = ("worker", "spool", "upload", "source", "window")
 
 
 def worries(now: datetime) -> list[Worry]:
     """Return what a person should know of the site as a whole."""
-    return [*_worker(now), *_spool(now), *_sources(now)]
+    return [*_worker(now), *_spool(now), *_uploads(now), *_sources(now)]
+
+
+def about(row: Cohort | Workspace, now: datetime) -> list[str]:
+    """Return what was found, when it was looked for last, of a cohort or of the workspace of its events."""
+    keys = {f"{what} {row.key}" for what in ("cohort", "window")} if isinstance(row, Cohort) else set()
+    slug = row.slug if isinstance(row, Workspace) else row.events_workspace
+    by_events = isinstance(row, Workspace) or row.source_kind == SourceKind.BEHAVIORAL
+    if by_events:
+        keys |= {f"{what} {slug}" for what in ("events", "future")}
+    found = [*(_spooled(slug, now) if by_events else []), *(cache.get("silence.sources") or [])]
+    return [worry.sentence for worry in found if worry.kind == "spool" or worry.key in keys]
 
 
 def notes() -> list[str]:
@@ -123,15 +136,36 @@ def oldest_spooled(now: datetime) -> timedelta:
 
 def _spool(now: datetime) -> Iterator[Worry]:
     for workspace in workspaces():
-        at = oldest_arrival(workspace)
-        if at is not None and now - datetime.fromtimestamp(at, UTC) > SPOOLED:
-            since = ago(datetime.fromtimestamp(at, UTC), now)
-            yield Worry(
-                "spool",
-                f"spool {workspace}",
-                f"Events of “{workspace}” that came {since} are not taken in yet: no cohort counts them. "
-                "The log of the worker says why; without one, let cron call refresh_cohorts.",
-            )
+        yield from _spooled(workspace, now)
+
+
+def _spooled(workspace: str, now: datetime) -> Iterator[Worry]:
+    at = oldest_arrival(workspace)
+    if at is not None and now - datetime.fromtimestamp(at, UTC) > SPOOLED:
+        since = ago(datetime.fromtimestamp(at, UTC), now)
+        yield Worry(
+            "spool",
+            f"spool {workspace}",
+            f"Events of “{workspace}” that came {since} are not taken in yet: no cohort counts them. "
+            "The log of the worker says why; without one, let cron call refresh_cohorts.",
+        )
+
+
+# --- files that were not imported ---------------------------------------------------------------
+
+
+def _uploads(now: datetime) -> Iterator[Worry]:
+    """Yield the cohorts whose last file failed, until they get members in another way, or for a week."""
+    later = Upload.objects.filter(cohort=OuterRef("cohort"), pk__gt=OuterRef("pk"))
+    failed = Upload.objects.filter(~Exists(later), state=UploadState.FAILED, finished_at__gt=now - WEEK)
+    still = failed.exclude(cohort__published_at__gt=F("finished_at")).select_related("cohort")
+    for upload in still.order_by("-pk")[:SOURCES]:
+        yield Worry(
+            "upload",
+            f"upload {upload.cohort.key}",
+            f"The file {upload.original_name[:100]} for “{upload.cohort.name}” was not imported: "
+            f"{upload.error[:300]}",
+        )
 
 
 # --- sources that went quiet --------------------------------------------------------------------

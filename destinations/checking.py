@@ -24,6 +24,10 @@ ONE_USER = re.compile(
 )
 # A user's id as a segment of a path that stands within a body.
 ID_IN_PATH = re.compile(r"/\$(?:user_id\b|\{user_id(?![^}]*\|\s*url\b)[^}]*\})")
+# What is encoded holds no quote.
+ID_IN_JSON = re.compile(
+    r'"\$(?:user_id\b|\{user_id(?![^}]*\|\s*(?:json|url|digits|sha256|md5|hex|base64)\b)[^}]*\})"'
+)
 MUSTACHE = re.compile(r"\{\{\s*([A-Za-z_][\w.]*).*?\}\}|(?<![${])\{([a-z_]+)\}(?!\})")
 
 Problem = tuple[str, str]
@@ -163,6 +167,8 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
         for text in templates.strings(parsed):
             if ID_IN_PATH.search(text):
                 yield field, f"A user's id in the path {text[:80]!r} must be quoted: write ${{user_id|url}}."
+            if ID_IN_JSON.search(text):
+                yield field, f"The id in the JSON {text[:80]!r} must be escaped: write ${{user_id|json}}."
             if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[field]):
                 yield field, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
     for field in ("add_template", "remove_template", "batch_template"):

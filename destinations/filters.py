@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from urllib.parse import quote
@@ -22,6 +23,8 @@ FILTERS: Mapping[str, Filter] = {
     "md5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
     "hex": lambda text: text.encode().hex(),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    # For JSON that stands as a text within a body.
+    "json": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     # For a path or a query that stands within a body; in a path of our own all is quoted.
     "url": lambda text: (
         quote(text, safe="").replace(".", "%2E") if set(text) <= {"."} else quote(text, safe="")

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.http import HttpRequest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
-from cohorts.choices import ScheduleKind, SourceKind
-from cohorts.models import Cohort, CohortVersion
-from cohortsite import heartbeat, metrics, silence
+from cohorts.choices import ScheduleKind, SourceKind, UploadState
+from cohorts.models import Cohort, CohortVersion, Upload
+from cohortsite import heartbeat, metrics, silence, silence_panel
 from events import spool
 from events.models import CatalogueEntry, EventFile
 from events.store import Folders
+from receiving.models import Workspace
 from syncs import alerts
 from syncs.choices import Trigger
 from syncs.models import Alert, Run
@@ -63,7 +66,7 @@ def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None
     assert (health.status_code, health.json()["status"]) == (200, "no worker")
     assert health.json()["waiting_for_a_worker"] == "1 run"
     found = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
-    assert found == {"worker": 1, "spool": 0, "source": 0, "window": 0}
+    assert found == {"worker": 1, "spool": 0, "upload": 0, "source": 0, "window": 0}
 
 
 def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:
@@ -106,13 +109,21 @@ def test_people_are_reported_once_and_once_when_it_is_over(settings: Any) -> Non
 # --- events that are not taken in ---------------------------------------------------------------
 
 
-def test_events_that_nobody_takes_in__are_a_worry_of_their_workspace() -> None:
+def spooled() -> None:
     at = timezone.now().isoformat()
     spool.append("shop", [{"user_id": "u", "event": "e", "time": at, "properties": {}}])
-    assert kinds() == []
+
+
+def spooled_an_hour_ago() -> None:
     [segment] = Folders("shop").spool.glob("*.jsonl")
     old = time.time() - 3_600
     os.utime(segment, (old, old))
+
+
+def test_events_that_nobody_takes_in__are_a_worry_of_their_workspace() -> None:
+    spooled()
+    assert kinds() == []
+    spooled_an_hour_ago()
     [worry] = silence.worries(timezone.now())
     assert (worry.kind, worry.key) == ("spool", "spool shop")
     assert silence.oldest_spooled(timezone.now()) > timedelta(minutes=59)
@@ -213,3 +224,58 @@ def test_events_of_the_future__are_a_worry_of_their_workspace() -> None:
     seen("cart", timezone.now() + 2 * DAY)
     [worry] = silence.worries(timezone.now())
     assert worry.key == "future default"
+
+
+# --- files that were not imported ---------------------------------------------------------------
+
+
+def failed_upload(cohort: Cohort) -> Upload:
+    return Upload.objects.create(
+        cohort=cohort, file="uploads/x.csv", original_name="week.csv", state=UploadState.FAILED,
+        error="Line 3 has 2 columns.", finished_at=timezone.now(),
+    )  # fmt: skip
+
+
+def test_a_file_that_was_not_imported__is_said_until_members_come_in_another_way() -> None:
+    cohort = world.cohort(["u1"])
+    world.sync(cohort, world.destination("http://127.0.0.1:9"))
+    failed_upload(cohort)
+    [worry] = silence.worries(timezone.now())
+    assert (worry.kind, worry.sentence) == (
+        "upload",
+        f"The file week.csv for “{cohort.name}” was not imported: Line 3 has 2 columns.",
+    )
+    assert "week.csv" in overview()
+    Upload.objects.create(cohort=cohort, file="uploads/y.csv", original_name="y.csv", state=UploadState.DONE)
+    assert kinds() == []
+    Upload.objects.exclude(state=UploadState.FAILED).delete()
+    assert kinds() == ["upload"]
+    world.fill(cohort, ["u1", "u2"])
+    assert kinds() == []
+    failed_upload(cohort)
+    assert silence.worries(timezone.now() + 8 * DAY) == []
+
+
+def test_what_is_too_quiet_about_a_cohort_or_a_workspace__stands_on_its_page() -> None:
+    definition = {"version": 1, "where": {"performed": {"event": "e"}}}
+    calculated = world.cohort(
+        source_kind="behavioral", key="calculated", events_workspace="shop", definition=definition
+    )
+    other = world.cohort(["u1"], key="other")
+    daily_cohort(4 * DAY)
+    given = Cohort.objects.latest("pk")
+    workspace = Workspace.objects.create(slug="shop")
+    spooled()
+    spooled_an_hour_ago()
+    silence.worries(timezone.now())  # as the worker looks
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+
+    def page(row: Any) -> str:
+        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+        return client.get(reverse(name, args=[row.pk])).content.decode()
+
+    for row in (calculated, workspace):
+        assert "are not taken in yet" in page(row)
+    assert "has got no members since" in page(given)
+    assert silence_panel.silence_of(HttpRequest(), other) is None and "Look at this" not in page(other)

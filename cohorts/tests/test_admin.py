@@ -133,7 +133,7 @@ def test_the_pages_ask_the_database_a_fixed_number_of_questions(
         make_cohort(f"other{number}")
     for address, most in [
         (reverse("admin:cohorts_cohort_changelist"), 8),
-        (at("cohort_change", cohort), 10),
+        (at("cohort_change", cohort), 11),
         (at("members", cohort), 10),
         (at("difference", cohort), 20),
     ]:

@@ -17,8 +17,9 @@ from tests import world
 
 pytestmark = pytest.mark.django_db
 # Of the page; and of session, user and two of permissions.
-# Twenty of the page, three that count what waits for a worker when there is none, and the login's.
-QUERIES = 20 + 3 + 4
+# Twenty of the page, three that count what waits for a worker when there is none, one of files that failed,
+# and the login's.
+QUERIES = 20 + 3 + 5
 
 
 def page_of(role="viewer"):

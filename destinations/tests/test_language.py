@@ -68,10 +68,18 @@ def test_a_list_body_has_any_shape(template, item, expected):
         ("hex", "ü", "c3bc"),
         ("url", "../../other/x", "..%2F..%2Fother%2Fx"),
         ("url", "..", "%2E%2E"),
+        ("json", 'a","admin":"\\é', 'a\\",\\"admin\\":\\"\\\\é'),
     ],
 )
 def test_filters_change_a_value_on_its_way(chain, given, expected):
     assert json.loads(body('{"a": "$items"}', f'"${{user_id|{chain}}}"', users=[given])) == {"a": [expected]}
+
+
+def test_an_id_in_json_within_a_text_stays_one_text():
+    item = '{"body": "{\\"id\\": \\"${user_id|json}\\"}"}'
+    nasty = 'u","admin":true,"x":"\\'
+    [sent] = json.loads(body('{"requests": "$items"}', item, users=[nasty]))["requests"]
+    assert json.loads(sent["body"]) == {"id": nasty}
 
 
 def test_a_number_is_one_or_is_refused():
@@ -338,6 +346,8 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"add_template": '{"ids": "$items", "k": "${secret_k|hex}"}'}, "a secret takes one of"),
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
+        ({"remove_item_template": '{"body": "{\\"id\\": \\"$user_id\\"}"}'}, "must be escaped"),
+        ({"remove_item_template": '{"body": "{\\"id\\":\\"${user_id|lower}\\"}"}'}, "must be escaped"),
         ({"remove_item_template": '{"id": "x"}'}, "could not tell which user"),
         ({"read_path": "/members", "read_places": {"rows": "m"}}, "could not tell which list"),
         ({"read_path": "/lists/$list_id"}, "Where does that reply have the members"),
