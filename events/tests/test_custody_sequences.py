@@ -26,7 +26,7 @@ from events import compact as compaction
 from events import custody, site, spool
 from events.adopt import adopt
 from events.compact import compact
-from events.correct import NothingToCorrect, delete_events, delete_people, undo_import
+from events.correct import NothingToCorrect, Wanted, delete_events, delete_people, undo_import
 from events.engine import EngineError
 from events.importing import Replaces, import_file
 from events.models import EventFile, FileState, ImportedFile, Site
@@ -225,7 +225,7 @@ class Play:
         day = 1 + self.draw.randrange(5)
         since, until = (datetime(2024, 5, day + more, tzinfo=UTC) for more in (0, 1))
         gone = {number for number in self.must | self.may if 1 + number % 5 == day}
-        self.correct(lambda: delete_events("default", "Ada", since=since, until=until), gone)
+        self.correct(lambda: delete_events("default", "Ada", Wanted(since=since, until=until)), gone)
 
     def erase(self) -> None:
         user = f"u{self.draw.randrange(USERS)}"
@@ -290,8 +290,8 @@ class Play:
             path = self.draw.choice(paths)
             self.log[-1] += f" ({path.parent.name}/{path.name[:8]}…{path.suffix})"
             self.harmed |= numbers_in(path)
-            if path.suffix == ".json":
-                self.descriptions.setdefault(path, path.read_bytes())
+            if path.suffix == ".json" and is_whole(path):
+                self.descriptions[path] = path.read_bytes()
             flip(path, self.draw.randrange(8 * path.stat().st_size))
 
     def grow_old(self) -> None:
@@ -335,9 +335,10 @@ class Play:
             return [int(row[0]) for row in connection.execute(sql, [list(layout.events)]).fetchall()]
 
     def from_a_backup(self) -> None:
-        """Only descriptions: their copies are whole, and nothing that was acknowledged since is in them."""
+        """Only descriptions that are damaged: one that was written anew since is of another file, of the same
+        batch, and an older copy of it would make that file a damaged one."""
         for path, content in self.descriptions.items():
-            if path.exists():
+            if path.exists() and not is_whole(path):
                 path.write_bytes(content)
         self.descriptions.clear()
 
@@ -361,6 +362,10 @@ class Play:
         self.open.clear()
         self.may |= missing
         self.must = (self.must | found) - missing
+
+
+def is_whole(path: Path) -> bool:
+    return custody.read_description(Folders("default"), path.name.removesuffix(".json")) is not None
 
 
 def numbers_in(path: Path) -> set[int]:
