@@ -70,6 +70,14 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "admin:events_importedfile_changelist",
                 "events.view_importedfile",
             ),
+            (
+                "Uploads of events",
+                "drive_folder_upload",
+                "admin:events_eventupload_changelist",
+                "events.view_eventupload",
+            ),
+            ("Corrections", "undo", "admin:events_correction_changelist", "events.view_correction"),
+            ("Devices", "devices", "admin:events_devices", "events.view_correction"),
         ),
     ),
     (

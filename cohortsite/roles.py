@@ -23,6 +23,7 @@ OPERATING = (
     "people.add_suppression",
     "people.change_suppression",
     "people.add_profileimport",
+    "events.add_eventupload",
 )
 
 

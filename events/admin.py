@@ -1,17 +1,49 @@
-"""What has come in, in the admin: read-only, but for imports that are undone."""
+"""What has come in, in the admin: imports by the browser, their undoing, deletions, and whose devices are."""
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
 from unfold.decorators import display
 
-from events.correct import undo_import
+from events import uploads
+from events.correct import Wanted, count_events, delete_events, undo_import
 from events.engine import EngineError
-from events.models import CatalogueEntry, Correction, EventFile, ImportedFile
+from events.forms import DecideForm, DeletionForm, DevicesForm, EventUploadForm
+from events.merges import Device, decide, find_devices
+from events.models import (
+    WORKED_AT,
+    CatalogueEntry,
+    Correction,
+    EventFile,
+    EventUpload,
+    ImportedFile,
+    UploadState,
+)
+from events.records import InvalidRecord
 from events.workspace_folders import Refused
+from pagekit import actions
+from pagekit.actions import Action, ActionsAdmin
 from pagekit.read_only import ReadOnlyAdmin
+
+# What reading and changing files may fail with; each says why in a sentence.
+FAILURES = (EngineError, Refused, OSError, InvalidRecord, actions.Refused)
+MOST_DEVICES = 200
+
+
+class EventsAdmin(ReadOnlyAdmin, ActionsAdmin):
+    refusals = FAILURES
+
+    def render(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
+        return TemplateResponse(request, f"events/{template}.html", shared | context)
 
 
 @admin.register(CatalogueEntry)
@@ -37,43 +69,259 @@ class CatalogueAdmin(ReadOnlyAdmin):
         return entry.type if entry.property_name else "event"
 
 
+# --- imports -----------------------------------------------------------------------------------
+
+
+def _undo(imported: ImportedFile, by: str) -> str:
+    return undo_import(imported.workspace, imported.key or "", by).sentence
+
+
+def _what_goes(imported: ImportedFile) -> str:
+    try:
+        events, users = count_events(imported.workspace, Wanted(import_key=imported.key))
+    except FAILURES as error:
+        return str(error)
+    return (
+        f"{events:,} events of {users:,} users and devices are taken out, wherever they are now, and users' "
+        "properties are what they were before this import. Cohorts change with their next calculation."
+    )
+
+
 @admin.register(ImportedFile)
-class ImportedFileAdmin(ReadOnlyAdmin):
-    """Imports stay listed when they are undone: Django's question before a deletion is asked before that."""
+class ImportedFileAdmin(EventsAdmin):
+    """Imports stay listed when they are undone."""
 
     list_display = ["name", "source", "rows", "bad_lines", "imported_at", "by", "undone_at", "workspace"]
-    list_display_links = None
     list_filter = ["workspace", ("undone_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "source", "key"]
     ordering = ["-imported_at"]
+    row_actions = (
+        Action(
+            "undo",
+            "Undo this import",
+            "undo",
+            _undo,
+            offered=lambda imported: bool(imported.key) and imported.undone_at is None,
+            question="Undo this import?",
+            consequence=_what_goes,
+            permission="events.delete_importedfile",
+            variant="danger",
+        ),
+    )
 
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return request.user.has_perm("events.delete_importedfile")
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        found: dict[str, Any] = super().get_actions(request)
-        return {
-            name: (function, name, "Undo: the events that they brought are taken out")
-            for name, (function, _, _) in found.items()
-        }
+def _bring(upload: EventUpload, by: str) -> str:
+    if not EventUpload.objects.turn(upload.pk, UploadState.LOOKED, UploadState.IMPORTING):
+        raise actions.Refused("It does not wait for you any more.")
+    return "The worker imports it. You may leave this page."
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ImportedFile]) -> None:
-        for imported in queryset:
+
+def _discard(upload: EventUpload, by: str) -> str:
+    if not uploads.discard(upload):
+        raise actions.Refused("It does not wait for you any more.")
+    return "The file was taken away; nothing of it was imported."
+
+
+def _what_comes(upload: EventUpload) -> str:
+    found = uploads.look_of(upload)
+    assert found is not None
+    replaced = ", and take the place of those with the same insert ids" if upload.replaces_repeats else ""
+    return (
+        f"{found.rows:,} events and {found.users:,} users' properties come into the workspace "
+        f"{upload.workspace}{replaced}; {found.bad_lines:,} lines are left out as bad. The import can be "
+        "undone."
+    )
+
+
+def _waits(upload: EventUpload) -> bool:
+    return upload.state == UploadState.LOOKED
+
+
+@admin.register(EventUpload)
+class EventUploadAdmin(EventsAdmin):
+    list_display = ["name", "state", "percent", "workspace", "source", "by", "created_at"]
+    list_filter = ["state", "workspace"]
+    search_fields = ["name", "source"]
+    ordering = ["-pk"]
+    fields = ["name", "workspace", "state", "said", "show_look", "source", "by", "created_at"]
+    change_form_before_template = "events/progress.html"
+    row_actions = (
+        Action(
+            "import",
+            "Import",
+            "upload_file",
+            _bring,
+            offered=_waits,
+            question="Import this file?",
+            consequence=_what_comes,
+            permission="events.add_eventupload",
+            variant="primary",
+            instead="discard",
+        ),
+        Action(
+            "discard",
+            "Discard",
+            "delete",
+            _discard,
+            offered=_waits,
+            question="Take this file away?",
+            consequence="Nothing of it is imported.",
+            permission="events.add_eventupload",
+            variant="danger",
+            deletes=True,
+        ),
+    )
+
+    def get_urls(self) -> list[URLPattern]:
+        state = self.admin_site.admin_view(require_http_methods(["GET"])(self.state_view))
+        return [path("<int:pk>/state/", state, name="events_eventupload_state"), *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("events.add_eventupload"))
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = EventUploadForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            data = form.cleaned_data
             try:
-                done = undo_import(imported.workspace, imported.key or "", request.user.get_username())
-            except (EngineError, Refused, OSError) as error:
-                self.message_user(request, f"{imported}: {error}", messages.ERROR)
+                kept = uploads.keep(
+                    data["workspace"],
+                    data["file"].name,
+                    data["file"].chunks(),
+                    source=data["source"],
+                    mapped=form.mapped(),
+                    replaces_repeats=data["replaces_repeats"],
+                    by=request.user.get_username(),
+                )
+            except FAILURES as error:
+                form.add_error("file", str(error))
             else:
-                self.message_user(request, done.sentence)
+                return HttpResponseRedirect(reverse("admin:events_eventupload_change", args=[kept.pk]))
+        return self.render(request, "form", "Import a file of events", form=form, submit="Upload")
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        upload = kwargs.get("obj")
+        context["open"] = upload is not None and upload.state in WORKED_AT
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def state_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        upload = self.get_object(request, str(pk))
+        if not self.has_view_permission(request) or upload is None:
+            raise PermissionDenied
+        return JsonResponse(
+            {
+                "open": upload.state in WORKED_AT,
+                "percent": upload.percent,
+                "words": f"{upload.get_state_display()}, {upload.percent} %{time_left(upload)}",
+            }
+        )
+
+    @display(description="What was understood")
+    def show_look(self, upload: EventUpload) -> str:
+        found = uploads.look_of(upload)
+        return "\n".join(line.strip() for line in found.lines()) if found else "—"
+
+
+def time_left(upload: EventUpload) -> str:
+    """Say how long it goes on at the pace so far; nothing before that can be told."""
+    if upload.percent < 2 or upload.started_at is None:
+        return ""
+    gone = (timezone.now() - upload.started_at).total_seconds()
+    left = gone * (100 - upload.percent) / upload.percent
+    return f", about {left / 60:.0f} minutes left" if left >= 90 else f", about {left:.0f} seconds left"
+
+
+# --- corrections, and whose devices are ------------------------------------------------------------
 
 
 @admin.register(Correction)
-class CorrectionAdmin(ReadOnlyAdmin):
+class CorrectionAdmin(EventsAdmin):
     list_display = ["what", "events", "traits", "by", "at", "workspace"]
     list_display_links = None
     list_filter = ["workspace"]
     search_fields = ["what", "by"]
     ordering = ["-at"]
+
+    def get_urls(self) -> list[URLPattern]:
+        devices = self.admin_site.admin_view(require_http_methods(["GET", "POST"])(self.devices_view))
+        return [path("devices/", devices, name="events_devices"), *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("events.add_correction"))
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Delete events: how many is shown before it is done, and must be the same then."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = DeletionForm(request.POST or None)
+        shown: dict[str, Any] = {"form": form, "submit": "Count them"}
+        if request.method == "POST" and form.is_valid():
+            workspace, wanted = form.cleaned_data["workspace"], form.wanted()
+            counted = self.tried(form, lambda: count_events(workspace, wanted))
+            if counted and not counted[0]:
+                form.add_error(None, "There is no such event.")
+            elif counted and request.POST.get("seen") == str(counted[0]):
+                done = self.tried(form, lambda: delete_events(workspace, request.user.get_username(), wanted))
+                if done:
+                    messages.success(request, done.sentence)
+                    return HttpResponseRedirect(reverse("admin:events_correction_changelist"))
+            elif counted:
+                shown |= {"counted": counted, "submit": f"Delete {counted[0]:,} events"}
+        return self.render(request, "delete", "Delete events", **shown)
+
+    def devices_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self.decide(request)
+        form = DevicesForm(request.GET if "workspace" in request.GET else None)
+        found: list[Device] = []
+        if form.is_valid():
+            data = form.cleaned_data
+            who = [data["user_id"]] if data["user_id"] else []
+            found = self.tried(
+                form,
+                lambda: find_devices(
+                    data["workspace"], user_ids=who, device=data["device"] or None, limit=MOST_DEVICES
+                ),
+            ) or []  # fmt: skip
+        may = self.has_add_permission(request)
+        asked = form.is_valid()
+        return self.render(
+            request, "devices", "Whose devices are", form=form, devices=found, asked=asked, may_decide=may
+        )
+
+    def decide(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = DecideForm(request.POST)
+        if form.is_valid():
+            data = form.cleaned_data
+            done = self.tried(
+                form,
+                lambda: decide(
+                    data["workspace"], data["device"], data["user_id"], request.user.get_username()
+                ),
+            )
+            if done:
+                whose = f"{done.user_id}'s" if done.user_id else "nobody's"
+                messages.success(
+                    request, f"{done.device} is {whose} now. Cohorts change with their next calculation."
+                )
+        for errors in form.errors.values():
+            messages.error(request, " ".join(map(str, errors)))
+        said = {"workspace": request.POST.get("workspace", ""), "device": request.POST.get("device", "")}
+        return HttpResponseRedirect(f"{reverse('admin:events_devices')}?{urlencode(said)}")
+
+    def tried(self, form: Any, work: Callable[[], Any]) -> Any:
+        """Do it; None when it failed, and the form says why."""
+        try:
+            return work()
+        except FAILURES as error:
+            form.add_error(None, str(error))
+            return None
 
 
 @admin.register(EventFile)

@@ -8,7 +8,7 @@ from rest_framework import exceptions, mixins, serializers, status, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from events.correct import NothingToCorrect, delete_events, delete_people, undo_import
+from events.correct import NothingToCorrect, Wanted, delete_events, delete_people, undo_import
 from events.engine import EngineError
 from events.merges import UnknownDevice, decide, find_devices
 from events.models import Correction, ImportedFile
@@ -133,7 +133,7 @@ class CorrectionViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Correctio
         if people:
             done = _done(lambda: delete_people(workspace, people, _who(request)))
         else:
-            done = _done(lambda: delete_events(workspace, _who(request), **wanted))
+            done = _done(lambda: delete_events(workspace, _who(request), Wanted(**wanted)))
         return Response(CorrectedSerializer(done).data, status.HTTP_201_CREATED)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from events.engine_errors import EngineError
-from events.models import EventFile
+from events.models import EventFile, EventUpload
 from events.workspace_folders import Folders, Refused, workspaces
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ def take_in(workspace: str) -> None:
     if not waits(workspace):
         return
     # Here and not above: a command that finds nothing has no use for DuckDB.
-    from events import compact, folder
+    from events import compact, folder, uploads
 
+    uploads.work_off(workspace)
     for taken in folder.scan(workspace):
         log.info("%s: %s", workspace, taken)
     compact.compact(workspace)
@@ -55,6 +56,7 @@ def waits(workspace: str) -> bool:
     folders = Folders(workspace)
     inbox = folders.root / "inbox"
     arrived = any(path.is_file() for path in inbox.iterdir()) if inbox.is_dir() else False
+    arrived = arrived or EventUpload.objects.waiting(workspace).exists()
     return arrived or oldest_arrival(workspace) is not None or EventFile.objects.removable(workspace).exists()
 
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from events import convert
 from events.compact import compact, file_name, limits
-from events.convert import Connection, Written, quoted
+from events.convert import Connection, Written, listed, quoted
 from events.custody import check_file, read_description
 from events.devices import USERS
 from events.engine import EngineError, connect
@@ -26,7 +26,7 @@ from events.merges import devices_of
 from events.models import EventFile, FileKind, FileState, ImportedFile, sentence_of
 from events.publish import Prepared, Publication, publish, working
 from events.recount import counted
-from events.store import find_unknown
+from events.store import find_unknown, read_layout
 from events.times import micros
 from events.workspace_folders import Folders
 
@@ -121,33 +121,62 @@ def delete_people(workspace: str, user_ids: Sequence[str], by: str) -> Corrected
     return correct(workspace, Rows(condition, traits), what, by, forget=True)
 
 
-def delete_events(
-    workspace: str,
-    by: str,
-    *,
-    event: str | None = None,
-    user_id: str | None = None,
-    insert_id: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    import_key: str | None = None,
-) -> Corrected:
-    """Delete the events of which everything named holds, a person's with those of their devices; `until` is
-    not included."""
-    equal = {"event": event, "insert_id": insert_id, "origin": import_key}
-    parts = [f"{column} = {quoted(value)}" for column, value in equal.items() if value is not None]
-    if user_id is not None:
-        ids = [user_id, *devices_of(workspace, [user_id])]
-        parts.append(f"user_id IN ({', '.join(map(quoted, ids))})")
-    bounds = [(">=", since), ("<", until)]
-    parts += [f"time {sign} {timestamp(moment)}" for sign, moment in bounds if moment is not None]
-    if not parts:
-        raise ValueError("Name an event, a person, an insert id, a time or an import: not everything.")
-    said = {**equal, "origin": None, "user": "one person's" if user_id else None, "import": import_key}
-    named = [str(value) for value in said.values() if value]
-    named += [f"{sign} {moment:%Y-%m-%d %H:%M}" for sign, moment in bounds if moment]
-    rows = Rows(" AND ".join(parts), None, marked=import_key is not None)
-    return correct(workspace, rows, f"deleted events: {', '.join(named)}", by)
+@dataclass(frozen=True)
+class Wanted:
+    """Events of which everything named holds, a person's with those of their devices; `until` is not in it.
+
+    Raises ValueError when nothing is named.
+    """
+
+    event: str | None = None
+    user_id: str | None = None
+    insert_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    import_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not any(value is not None for value in vars(self).values()):
+            raise ValueError("Name an event, a person, an insert id, a time or an import: not everything.")
+
+    def condition(self, workspace: str) -> str:
+        """SQL over the columns of events. What waits in the spool is published first if a person is named."""
+        equal = {"event": self.event, "insert_id": self.insert_id, "origin": self.import_key}
+        parts = [f"{column} = {quoted(value)}" for column, value in equal.items() if value is not None]
+        if self.user_id is not None:
+            ids = [self.user_id, *devices_of(workspace, [self.user_id])]
+            parts.append(f"user_id IN ({', '.join(map(quoted, ids))})")
+        parts += [f"time {sign} {timestamp(moment)}" for sign, moment in self.bounds()]
+        return " AND ".join(parts)
+
+    def bounds(self) -> list[tuple[str, datetime]]:
+        named = [(">=", self.since), ("<", self.until)]
+        return [(sign, moment) for sign, moment in named if moment is not None]
+
+    def sentence(self) -> str:
+        """What is deleted, in words that name no person."""
+        person = "one person's" if self.user_id else None
+        named = [str(said) for said in (self.event, person, self.insert_id, self.import_key) if said]
+        named += [f"{sign} {moment:%Y-%m-%d %H:%M}" for sign, moment in self.bounds()]
+        return f"deleted events: {', '.join(named)}"
+
+
+def delete_events(workspace: str, by: str, wanted: Wanted) -> Corrected:
+    rows = Rows(wanted.condition(workspace), None, marked=wanted.import_key is not None)
+    return correct(workspace, rows, wanted.sentence(), by)
+
+
+def count_events(workspace: str, wanted: Wanted) -> tuple[int, int]:
+    """Return how many events a deletion would take out, and of how many users and devices they are."""
+    compact(workspace)
+    condition, layout = wanted.condition(workspace), read_layout(workspace)
+    with connect(limits(), Folders(workspace).temp) as connection:
+        rows = f"read_parquet({listed(layout.events)}, union_by_name = true)"
+        if not layout.events or (wanted.import_key and "origin" not in columns_of(connection, rows)):
+            return 0, 0
+        counts = f"SELECT count(*), count(DISTINCT user_id) FROM {rows} WHERE {condition}"
+        [(events, users)] = connection.execute(counts).fetchall()
+    return int(events), int(users)
 
 
 def correct(

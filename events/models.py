@@ -203,6 +203,71 @@ class ImportedFile(models.Model):
         }
 
 
+class UploadState(models.TextChoices):
+    LOOKING = "looking", "Being looked at"
+    LOOKED = "looked", "Waiting for you"
+    IMPORTING = "importing", "Being imported"
+    DONE = "done", "Imported"
+    FAILED = "failed", "Failed"
+
+
+# What a worker has to do with; and what the stored file is still there for.
+WORKED_AT = (UploadState.LOOKING, UploadState.IMPORTING)
+KEPT = (*WORKED_AT, UploadState.LOOKED)
+
+
+class EventUploadQuerySet(models.QuerySet["EventUpload"]):
+    """Each method but `waiting` is one conditional UPDATE and returns whether it found its row."""
+
+    def waiting(self, workspace: str) -> "EventUploadQuerySet":
+        return self.filter(workspace=workspace, state__in=WORKED_AT).order_by("pk")
+
+    def turn(self, pk: int, before: UploadState, after: UploadState, **values: Any) -> bool:
+        return self.filter(pk=pk, state=before).update(state=after, percent=0, **values) == 1
+
+
+class EventUpload(models.Model):
+    """A file of events that a person gave us in the browser: a worker looks at it, the person sees what was
+    understood and says whether it is imported, and the worker imports it."""
+
+    workspace = models.SlugField(max_length=50)
+    key = models.CharField(max_length=32, unique=True, help_text="The folder of the stored file.")
+    name = models.CharField("file", max_length=200)
+    source = models.CharField(max_length=100, blank=True)
+    mapped = models.JSONField(default=dict, help_text="How its columns become fields.")
+    replaces_repeats = models.BooleanField(default=False)
+    state = models.CharField(max_length=10, choices=UploadState, default=UploadState.LOOKING)
+    percent = models.PositiveSmallIntegerField(default=0)
+    look = models.JSONField(default=dict, help_text="What was understood.")
+    said = models.TextField(blank=True, help_text="What became of it.")
+    import_key = models.CharField(max_length=32, blank=True)
+    by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+
+    objects = EventUploadQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "upload of events"
+        verbose_name_plural = "uploads of events"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=UploadState.values), name="event_upload_state_known"
+            ),
+        ]
+        indexes = [
+            # The worker's question, each time it looks: what is to be done?
+            models.Index(
+                fields=["workspace"],
+                name="event_upload_open",
+                condition=Q(state__in=["looking", "importing"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Correction(models.Model):
     """What was taken out of the events, or put in another's place: what, by whom, and when."""
 

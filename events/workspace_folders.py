@@ -6,6 +6,7 @@ EVENTS_DIR/WORKSPACE/spool/     what came in: a segment for each writing process
                      files/     immutable Parquet files; the database says which of them count
                      manifest/  what each of these files says of itself (custody.py)
                      temp/      what DuckDB spills
+                     uploads/   files from the browser, a folder for each until it is imported
                      publishing.json   a publication that has begun (publish.py)
                      compact.lock
 """
@@ -43,7 +44,7 @@ class Folders:
         self.spool, self.sealed = self.root / "spool", self.root / "sealed"
         self.staging, self.files, self.temp = self.root / "staging", self.root / "files", self.root / "temp"
         self.manifest, self.marker = self.root / "manifest", self.root / "publishing.json"
-        self.lock = self.root / "compact.lock"
+        self.lock, self.uploads = self.root / "compact.lock", self.root / "uploads"
 
     def make(self) -> "Folders":
         for folder in (self.spool, self.sealed, self.staging, self.files, self.manifest, self.temp):

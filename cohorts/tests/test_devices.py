@@ -15,7 +15,7 @@ from cohorts.definitions import parse
 from events import spool
 from events.catalogue import user_properties
 from events.compact import compact
-from events.correct import delete_events, delete_people, is_in_replaced_files, undo_import
+from events.correct import Wanted, delete_events, delete_people, is_in_replaced_files, undo_import
 from events.engine import MissingTable
 from events.importing import import_file
 from events.merges import UnknownDevice, decide, find_devices
@@ -149,7 +149,7 @@ def test_the_erasure_of_a_person_takes_what_their_devices_did_along() -> None:
 
 def test_a_persons_events_are_deleted_with_those_of_their_devices() -> None:
     take(seen("d"), seen("e"), seen(user="u"), said=(owner_line("d", "u", AT), owner_line("e", "v", AT)))
-    assert delete_events("default", "Ada", user_id="u").events == 2
+    assert delete_events("default", "Ada", Wanted(user_id="u")).events == 2
     assert who() == ["v"]
 
 

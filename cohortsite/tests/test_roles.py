@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from cohortsite import roles, tokens
 from cohortsite.models import ApiToken
+from events.models import EventUpload
 from receiving.keys import create_key
 from receiving.models import Workspace
 from syncs.choices import RejectionKind, RunState
@@ -33,6 +34,7 @@ OPERATOR_ACTIONS = {
     *(f"admin/syncs/driver/1/do/{name}/" for name in ("try-now", "forget-size")),
     *(f"admin/destinations/destination/1/do/{name}/" for name in ("pause", "resume")),
     *(f"admin/cohorts/cohort/1/do/{name}/" for name in ("approve", "refuse", "calculate")),
+    *(f"admin/events/eventupload/1/do/{name}/" for name in ("import", "discard")),
 }
 
 
@@ -90,6 +92,7 @@ def site(settings):
     )  # fmt: skip
     workspace = Workspace.objects.create(pk=1, slug="partner")
     create_key(workspace, name="k")
+    EventUpload.objects.create(pk=1, key="k", name="a.csv", state="looked", look={"file": "a.csv"})
     return sync
 
 
@@ -174,8 +177,10 @@ def test_an_operator_does_the_actions_and_configures_nothing(site):
         assert client.get(f"/{url}").status_code == expected, url
         # Of what the site of this test has none: nothing there.
         assert administrator.get(f"/{url}").status_code in (200, 404), url
-    assert client.get("/admin/people/suppression/add/").status_code == 200
-    for url in set(admin_urls()) - {"admin/people/suppression/add/"}:
+    added = {f"admin/{model}/add/" for model in ("people/suppression", "events/eventupload")}
+    for url in added:
+        assert client.get(f"/{url}").status_code == 200
+    for url in set(admin_urls()) - added:
         if url.endswith(("/add/", "/delete/")) and not OWN.match(url):
             assert client.get(f"/{url}").status_code in (302, 403), url
     assert client.get("/admin/cohorts/cohort/1/upload/").status_code in (200, 302)

@@ -17,6 +17,7 @@ from events.catalogue import event_names, event_properties, user_properties
 from events.compact import compact
 from events.correct import (
     NothingToCorrect,
+    Wanted,
     delete_events,
     delete_people,
     is_in_replaced_files,
@@ -135,7 +136,7 @@ def test_events_that_come_again_are_kept_or_replaced(
 
 def test_an_event_is_deleted_by_everything_that_is_named(stored: Stored) -> None:
     spool.append("default", [line("u1", 1), line("u1", 2, "test"), line("u2", 3, "test", day=2)])
-    delete_events("default", "Ada", event="test", user_id="u1")
+    delete_events("default", "Ada", Wanted(event="test", user_id="u1"))
     assert [row[2] for row in stored(ROWS)] == ["1", "3"]
     assert "1 events" in run("delete_events", "--since", "2024-05-02", "--until", "2024-05-03", "--by", "Ada")
     assert [row[2] for row in stored(ROWS)] == ["1"]
@@ -193,7 +194,7 @@ def test_what_was_taken_out_stays_out_whatever_database_comes(
 
 def test_a_damaged_correction_does_not_bring_back_what_was_taken_out(tmp_path: Path, stored: Stored) -> None:
     wrong = imported(tmp_path, line("u1", 1), line("u2", 2))
-    delete_events("default", "Ada", user_id="u1")
+    delete_events("default", "Ada", Wanted(user_id="u1"))
     flip(only_file(), 300)
     assert any("taken out" in problem for problem in adopt("default").problems)
     assert EventFile.objects.live("default", "events").count() == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from events.correct import Corrected, delete_events, delete_people, find_import, person
+from events.correct import Corrected, Wanted, delete_events, delete_people, find_import, person
 from events.engine import EngineError
 from events.store import DEFAULT_WORKSPACE, Refused
 from events.times import UnreadableTime, read_time
@@ -48,9 +48,7 @@ class Command(BaseCommand):
             people += options["erase_file"].read_text().splitlines()
         if people:
             return delete_people(workspace, [user_id for user_id in people if user_id], by)
-        return delete_events(
-            workspace,
-            by,
+        wanted = Wanted(
             event=options["event"],
             user_id=options["user"],
             insert_id=options["insert_id"],
@@ -58,6 +56,7 @@ class Command(BaseCommand):
             until=moment(options["until"]),
             import_key=find_import(workspace, options["key"]) if options["key"] else None,
         )
+        return delete_events(workspace, by, wanted)
 
 
 def moment(text: str | None) -> datetime | None:

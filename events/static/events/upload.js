@@ -1,0 +1,21 @@
+// Asks for the state of an upload every second, and loads the page again when there is something to see.
+"use strict";
+
+const box = document.getElementById("upload-state");
+const words = document.getElementById("upload-words");
+
+async function ask() {
+  try {
+    const reply = await fetch(box.dataset.url, { headers: { Accept: "application/json" } });
+    if (!reply.ok) throw new Error(reply.status);
+    const upload = await reply.json();
+    if (!upload.open) return window.location.reload();
+    document.getElementById("upload-bar").value = upload.percent;
+    words.textContent = upload.words;
+  } catch {
+    words.textContent = "The server does not answer. Trying again…";
+  }
+  window.setTimeout(ask, 1000);
+}
+
+window.setTimeout(ask, 1000);
