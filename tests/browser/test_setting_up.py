@@ -117,8 +117,15 @@ def test_a_definition_is_built_by_keyboard_alone(page: Page, worker, carts):
     go_to(page, "Source")
     keyboard.type("What people")
     go_to(page, "Add condition")
+    expect(page.get_by_text("Add a condition.")).to_be_visible()
     keyboard.press("Enter")
+    # What one has not come to yet is asked for; what one leaves empty is an error.
+    expect(page.get_by_text("Still to fill in.")).to_be_visible()
     go_to(page, "Event (* is any)")
+    event = page.get_by_label("Event (* is any)")
+    keyboard.press("Tab")
+    expect(event).to_have_attribute("aria-invalid", "true")
+    keyboard.press("Shift+Tab")
     keyboard.type("cart")
     said = page.get_by_role("status").first
     expect(said).to_have_text('Users who performed "cart" at any time.')

@@ -82,3 +82,14 @@ def test_one_key_finds_a_sync_by_a_part_of_its_name(page: Page):
     page.keyboard.type("run recent")
     page.get_by_role("link", name="Run now").click()
     expect(page.get_by_role("heading", name="Run now").first).to_be_visible()
+
+
+def test_the_first_press_of_tab_offers_to_pass_the_menu_by(page: Page):
+    page.goto("/admin/syncs/sync/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="To the content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    assert not axe.violations(page)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()

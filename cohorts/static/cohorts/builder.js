@@ -29,6 +29,8 @@ class Builder {
       this.preview();
     };
     this.asked = 0;
+    // What somebody has typed into or left; null when a save was refused: then all is judged.
+    this.touched = document.querySelector(".errornote") ? null : new Set();
   }
 
   start() {
@@ -40,6 +42,10 @@ class Builder {
     const preview = row({}, button("Preview", "preview", () => this.preview()), asOf);
     frame.append(this.tabs(), this.formPanel, this.jsonPanel, this.sentence, this.problems, this.names.lists, preview, this.panel);
     this.textarea.addEventListener("input", () => this.checkSoon());
+    this.body.addEventListener("input", (event) => this.touch(event.target), true);
+    this.body.addEventListener("focusout", (event) => {
+      if (event.relatedTarget && event.target.value === "") this.touch(event.target);
+    });
     for (const name of ["source_kind", "events_workspace"]) {
       const control = document.getElementById(`id_${name}`);
       if (control) control.addEventListener("change", () => this.renewNames());
@@ -50,7 +56,9 @@ class Builder {
 
   async renewNames() {
     await this.names.renew();
-    if (this.tab === "form" && !this.body.contains(document.activeElement)) this.draw();
+    if (this.tab !== "form" || this.body.contains(document.activeElement)) return;
+    this.draw();
+    this.checkSoon();
   }
 
   // --- tabs
@@ -132,6 +140,12 @@ class Builder {
     this.timer = window.setTimeout(() => this.check(), 250);
   }
 
+  touch(control) {
+    if (!this.touched || !control.dataset.at || this.touched.has(control.dataset.at)) return;
+    this.touched.add(control.dataset.at);
+    this.checkSoon();
+  }
+
   text() {
     return this.tab === "form" ? JSON.stringify(this.value) : this.textarea.value;
   }
@@ -151,7 +165,7 @@ class Builder {
     this.sentence.textContent = sentence;
     this.sentence.hidden = !sentence;
     clearProblems(this.body);
-    const placed = ([pointer, message]) => this.tab === "form" && placeProblem(this.body, pointer, message);
+    const placed = ([pointer, message]) => this.tab === "form" && placeProblem(this.body, pointer, message, this.touched);
     this.problems.replaceChildren(...listed(problems.filter((one) => !placed(one))));
   }
 

@@ -70,7 +70,21 @@ function followErrors() {
   }
 }
 
+// Past the menu, to what the page is about.
+function letSkip() {
+  const main = document.getElementById("main");
+  if (!main) return;
+  main.setAttribute("role", "main");
+  main.tabIndex = -1;
+  const link = document.createElement("a");
+  link.href = "#main";
+  link.className = "cs-skip";
+  link.textContent = "To the content";
+  document.body.prepend(link);
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  letSkip();
   hideIcons();
   followErrors();
   letPress();

@@ -5,25 +5,32 @@ import { make } from "./dom.js";
 let numbers = 0;
 
 export function clearProblems(body) {
-  for (const old of body.querySelectorAll(".cs-problem")) old.remove();
+  for (const old of body.querySelectorAll(".cs-problem, .cs-hint")) old.remove();
   for (const one of body.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
 }
 
 // Put a problem where the longest path leads to it; false when there is no such part of the form.
-export function placeProblem(body, pointer, message) {
+// What a person has not come to yet (`touched`: the controls that they have) is asked for, and is no error.
+export function placeProblem(body, pointer, message, touched) {
   const box = leading(body, "path", pointer);
   if (!box) return false;
   const id = `cs-problem-${++numbers}`;
-  const said = make("p", { class: "cs-problem", id }, message);
-  if (box.classList.contains("cs-row")) box.after(said);
-  else box.append(said);
   const control = leading(body, "at", pointer);
   const first = control && box.contains(control) ? control : box.querySelector("input:not([type=checkbox])");
+  const hint = touched && hintOf(pointer, box, first, touched);
+  const said = make("p", { class: hint ? "cs-hint" : "cs-problem", id }, hint || message);
+  if (box.classList.contains("cs-row")) box.after(said);
+  else box.append(said);
   if (first) {
-    first.setAttribute("aria-invalid", "true");
+    if (!hint) first.setAttribute("aria-invalid", "true");
     first.setAttribute("aria-describedby", id);
   }
   return true;
+}
+
+function hintOf(pointer, box, control, touched) {
+  if (/\/(all|any)$/.test(pointer) && !box.querySelector(".cs-node")) return "Add a condition.";
+  return control && control.value === "" && !touched.has(control.dataset.at) ? "Still to fill in." : "";
 }
 
 function leading(body, name, pointer) {
