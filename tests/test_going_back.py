@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from cohorts.choices import ScheduleKind
@@ -148,6 +149,7 @@ def test_a_run_that_waits_is_replaced_and_one_that_goes_is_followed(server, sync
     def meanwhile(call):
         if not asked:
             asked.append(lifecycle.go_back(again(sync), 1, trigger=Trigger.PERSON))
+            connection.close()  # the partner's thread ends
 
     server.fault = meanwhile
     world.run(sync)
@@ -231,7 +233,7 @@ def test_the_pages_and_the_rest_api_set_it_back_and_let_it_go_on(server, sync, a
     admin_client.post(f"{page}do/go-back/", {"text": "1"})
     world.go(sync.destination)
     assert held(server, sync) == world.members_at(sync, 1)
-    assert "is set to it" in admin_client.get(f"{page}versions/").content.decode()
+    assert "holds it" in admin_client.get(f"{page}versions/").content.decode()
     assert "Follow the cohort again?" in admin_client.get(f"{page}do/go-on/").content.decode()
     assert admin_client.post(f"{api}/go-on").json()["to_version"] == 3
     assert admin_client.post(f"{api}/go-on").status_code == 409
@@ -280,6 +282,7 @@ def test_whom_the_partner_held_at_a_time_since_when_and_by_which_batch(server, s
     page, api = f"/admin/syncs/sync/{sync.pk}/", f"/api/v1/syncs/{sync}/held"
     shown = admin_client.get(f"{page}held/", {"at": between.isoformat()}).content.decode()
     assert "Version 3, 30 users." in shown
+    assert f"Version {found.version}, " in admin_client.get(f"{page}held/").content.decode()
     assert "is no time" in admin_client.get(f"{page}held/?at=yesterday").content.decode()
     file = admin_client.get(f"{page}held.csv/", {"at": between.isoformat()})
     lines = b"".join(file.streaming_content).decode().splitlines()

@@ -336,7 +336,7 @@ class SyncAdmin(ActionsAdmin):
                 {
                     "version": version,
                     "at": columns.when(version.finished_at),
-                    "dry_run_url": f"{self._url('dry-run', sync)}?version={version.number}",
+                    "dry_run_url": self._dry_run_to(sync, version.number),
                 }
                 for version in kept
             ],
@@ -344,6 +344,12 @@ class SyncAdmin(ActionsAdmin):
             "back": columns.sync_url(sync.pk),
         }
         return TemplateResponse(request, "syncs/versions.html", context)
+
+    def _dry_run_to(self, sync: Sync, number: int) -> str:
+        """Return where it is shown what going to a version would send; '' where the sync goes anyway."""
+        if number < sync.cohort.version:
+            return f"{self._url('dry-run', sync)}?version={number}"
+        return "" if sync.pinned_version is None else f"{self._url('dry-run', sync)}?version=0"
 
     def who_was_there(self, request: HttpRequest, sync: Sync) -> HttpResponse:
         """Show whom the partner held at a time, since when, and by which batch."""
@@ -353,11 +359,11 @@ class SyncAdmin(ActionsAdmin):
             "title": "Who was there",
             "opts": self.opts,
             "original": sync,
-            "at": text or timezone.localtime().strftime("%Y-%m-%d %H:%M"),
+            "at": text or timezone.localtime().strftime("%Y-%m-%d %H:%M:%S"),
             "back": columns.sync_url(sync.pk),
         }
         try:
-            moment = moment_of(context["at"])
+            moment = moment_of(text) if text else timezone.now()
             found = held.at(sync, moment)
             shown = held.page(sync, found, "", SHOWN_USERS)
         except (ValueError, lifecycle.CannotRun) as error:

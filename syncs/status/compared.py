@@ -19,7 +19,8 @@ def of(sync: Sync, now: datetime) -> Words:
         return "Not read", Tone.CARE, f"It could not be read at {utc(last.finished_at)}: {last.error}"
     at = utc(last.finished_at)
     if last.differs:
-        return _differing(last, at)
+        since = " What was sent since is not in it." * (sync.settled_version != last.version)
+        return _differing(last, f"{at}.{since}")
     if sync.dirty or sync.settled_version != last.version:
         said = f"Proven equal in version {last.version} at {at}; what was sent since is believed."
         return "Believed equal", Tone.QUIET, said
@@ -27,7 +28,7 @@ def of(sync: Sync, now: datetime) -> Words:
 
 
 def _differing(last: Comparison, at: str) -> Words:
-    found = f"{reporting.compared(last)} Found at {at}."
+    found = f"{reporting.compared(last)} Found at {at}"
     repaired = last.repair_runs.filter(mode=RunMode.REPAIR).order_by("-pk").first()
     if repaired is None:
         return "Differs", Tone.CARE, found
