@@ -38,14 +38,16 @@ def _needed_first(sets: Fieldsets, partner: Partner, obj: Destination | None) ->
     """Ask for what this partner needs; all else is *Advanced*, and says what differs from its folder."""
     needed = {"base_url", "confirm_move", "clear_credential", *partner.needs}
     needed |= {"new_secrets"} if partner.secrets else set()
+    # Who speaks to something of their own writes its requests.
+    stays = (None, "Paused") if partner.slug != "custom" else (None, "Paused", "Credential", "Requests")
     shown = [name for _, options in sets for name in options["fields"] if name in needed]
     differ = set(partner.differences({name: getattr(obj, name) for name in partner.fields} if obj else {}))
     made: Fieldsets = []
     for title, options in sets:
-        if title in (None, "Paused"):
-            made.append((title, options))
-            continue
         left = tuple(name for name in options["fields"] if name not in needed)
+        if title in stays:
+            made.append((title, {**options, "fields": left}))
+            continue
         own = [name.replace("_", " ") for name in left if name in differ]
         said = {"description": f"Differs from the partner's folder: {', '.join(own)}."} if own else {}
         made.append((f"Advanced: {str(title).lower()}", {"fields": left, "classes": ["collapse"], **said}))
@@ -185,7 +187,7 @@ class DestinationAdmin(ActionsAdmin):
             sets.insert(1, ("Paused", {"fields": ("paused_at", "pause_reason")}))
         slug = obj.preset if obj else request.POST.get("preset") or request.GET.get("preset", "")
         partner = PRESETS.get(slug)
-        return _needed_first(sets, partner, obj) if partner and partner.is_vendors else sets
+        return _needed_first(sets, partner, obj) if partner else sets
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.side_by_side_view))

@@ -59,11 +59,6 @@ class Partner:
         secrets = [f"the named secret {name}" for name in self.secrets]
         return list(dict.fromkeys([*(ASKED.get(name, OWN_NAMES) for name in self.needs), *secrets]))
 
-    @property
-    def is_vendors(self) -> bool:
-        """Say whether somebody else's documentation decides how this partner is spoken to."""
-        return self.page.startswith("http")
-
     def differences(self, values: Mapping[str, Any]) -> list[str]:
         """Return the fields of the folder that have another value in these."""
         return [name for name, value in self.fields.items() if name in values and values[name] != value]

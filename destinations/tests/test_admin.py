@@ -355,12 +355,14 @@ def test_the_gallery_is_searched_by_words_and_by_what_a_partner_keeps(admin_clie
     assert "No partner is called so" in page
 
 
-def test_of_a_vendor_only_what_it_needs_is_asked_and_the_rest_is_advanced(admin_client):
+def test_only_what_a_partner_needs_is_asked_and_the_rest_is_advanced(admin_client):
     page = admin_client.get(ADD, {"preset": "klaviyo-list"}).content.decode()
     needed, _, advanced = page.partition("Advanced: where")
     assert "What Klaviyo list needs" in needed
     assert 'name="credential"' in needed and 'name="base_url"' in needed and 'name="add_template"' in advanced
-    assert "Advanced" not in admin_client.get(ADD, {"preset": "amplitude-list"}).content.decode()
+    own = admin_client.get(ADD, {"preset": "custom"}).content.decode()
+    assert "Advanced: requests" not in own
+    assert "Advanced: pace" in own
 
 
 def test_what_differs_from_the_partners_folder_is_said(admin_client):
