@@ -21,6 +21,8 @@ def waits_for(user_id: str) -> list[str]:
     """Return, in sentences, what keeps the user from being erased here; nothing when they left everywhere."""
     waits = []
     for cohort in cohorts_of(user_id):
+        if cohort.projection_of_id:
+            continue  # its sync's next run takes them out, and its sync waits for that
         if cohort.held_number:
             waits.append(f"Version {cohort.held_number} of {cohort.key} is held: approve or refuse it.")
         elif members.is_in_version(cohort.pk, cohort.version, [user_id]):

@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from cohorts import refresh
 from cohorts.models import Cohort, CohortVersion
 from people import suppression
+from people.identifiers import Kind
 from people.models import Suppression
 from syncs.choices import Trigger
 from syncs.lifecycle import CannotRun, start
@@ -33,18 +34,24 @@ def take_effect() -> list[Run]:
     asked = Suppression.objects.filter(at_once=True, changed__lte=number)
     if busy or not asked.exists():
         return []
-    runs = [run for sync in _concerned() if (run := _started(sync))]
+    # Of somebody who is named by an address, a projection alone knows whose it is.
+    named_otherwise = asked.exclude(kind=Kind.USER_ID).exists()
+    concerned = _concerned(number if named_otherwise else 0)
+    runs = [run for sync in concerned if (run := _started(sync))]
     asked.update(at_once=False)
     return runs
 
 
-def _concerned() -> list[Sync]:
-    """Return the syncs whose partner does not know yet of a version that the list made."""
+def _concerned(number: int) -> list[Sync]:
+    """Return the syncs whose partner does not know yet of a version that the list made.
+
+    And those with a projection that has not seen the list's changes up to a number.
+    """
     made = CohortVersion.objects.filter(cohort=OuterRef("cohort"), source=refresh.BY_SUPPRESSION)
     unknown = Q(Exists(made.filter(number__gt=OuterRef("settled_version"))), projection=None)
     # What a projection is made of, and whether the partner has that.
     unknown |= Q(Exists(made.filter(number__gt=OuterRef("projection__projected_version"))))
-    unknown |= Q(projection__version__gt=F("settled_version"))
+    unknown |= Q(projection__version__gt=F("settled_version")) | Q(projection__suppressions__lt=number)
     # A sync that never ran holds nobody, and gets nobody before its time.
     syncs = Sync.objects.filter(unknown, archived_at=None, enabled=True)
     return list(syncs.exclude(settled_version=0, dirty=False))

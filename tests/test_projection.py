@@ -24,6 +24,7 @@ from syncs.choices import RunMode, RunState
 from syncs.models import Batch, Link, Rejection, Sync
 from syncs.preview import preview
 from syncs.prune import prune
+from syncs.suppressing import take_effect
 from tests import world
 from tests.partner import Fault, Partner
 
@@ -245,8 +246,11 @@ def test_who_is_suppressed_by_an_address_leaves_though_their_id_is_another(partn
     suppression.add([entry_of(Kind.USER_ID, "u2")], suppression.Said())
     run(sync, removed=1)
     assert held(partner, sync) == set()
-    suppression.lift([entry_of(Kind.EMAIL, "u1@example.com")])
-    run(sync, added=1)
+    suppression.lift([entry_of(Kind.EMAIL, "u1@example.com")], at_once=True)
+    [asked] = take_effect()
+    world.go(sync.destination)
+    asked.refresh_from_db()
+    assert (asked.state, asked.added) == (RunState.SUCCEEDED, 1)
     assert held(partner, sync) == keys("u1")
 
 

@@ -109,9 +109,15 @@ class Syncs(RuleBasedStateMachine):
                 self.check(sync, run)
 
     def check(self, sync, run):
-        kept = set() if run.mode == RunMode.EMPTY else world.members_at(sync, run.to_version)
+        kept = set() if run.mode == RunMode.EMPTY else self.members_at(sync, run.to_version)
         wrong = (self.held(sync) ^ kept) - world.rejected(sync)
         assert not wrong, f"silently wrong at {sync}: {wrong}"
+
+    def members_at(self, sync, version):
+        return world.members_at(sync, version)
+
+    def wanted(self, sync):
+        return world.wanted(sync)
 
     def held(self, sync):
         sync = Sync.objects.get(pk=sync.pk)
@@ -132,7 +138,7 @@ class Syncs(RuleBasedStateMachine):
             lifecycle.start(sync, trigger=Trigger.COMMAND)
             self.drive(sync)
             assert not world.rejected(sync)
-            assert self.held(sync) == world.wanted(sync)
+            assert self.held(sync) == self.wanted(sync)
 
 
 @pytest.mark.django_db(transaction=True)
