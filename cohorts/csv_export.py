@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 # What spreadsheets take for the beginning of a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 # What a reader may take for the end of a cell: the separators that are looked for are among them.
 SPECIAL = ',;\t"\r\n'
 HEADING = "user_id\n"

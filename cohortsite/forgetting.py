@@ -6,6 +6,7 @@ Each step may be repeated: whoever is killed in between is followed by the next 
 written down after each step, and before the first.
 """
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,6 +19,7 @@ from django.utils import timezone
 from cohorts import erase as cohorts_erase
 from cohorts import refresh
 from events.engine_errors import EngineError
+from events.models import KEPT, EventUpload
 from people.erasing import forget_suppressions
 from people.models import Erasure, ErasureState, Tombstone
 from people.scrubbing import Scrubber
@@ -70,7 +72,7 @@ def _erase(erasure: Erasure, user_id: str) -> None:
     if not erasure.held:
         _keep(erasure, held=_held(user_id))
     if "partners" not in erasure.parts:
-        if waits := [*cohorts_erase.waits_for(user_id), *syncs_erase.waits_for(user_id)]:
+        if waits := [*cohorts_erase.waits_for(user_id), *syncs_erase.waits_for(user_id), *_uploaded()]:
             raise Waits(*waits)
         _keep(erasure, parts={**erasure.parts, "partners": syncs_erase.evidence(user_id)})
     # Before anything is gone: from now on no refresh brings them back.
@@ -105,6 +107,23 @@ def _held(user_id: str) -> dict[str, object]:
     return {"cohorts": cohorts, "syncs": [str(sync) for sync, _ in syncs_erase.syncs_of(user_id)]}
 
 
+def _uploaded() -> list[str]:
+    """Return what files of events that were not imported yet keep an erasure waiting for."""
+    if EventUpload.objects.filter(state__in=KEPT).exists():
+        return ["Uploaded files of events are not imported; they may name them: import or discard them."]
+    return []
+
+
+def _scrub_uploads(user_id: str) -> int:
+    """Forget what was understood of files that name the user: the other columns of a line are theirs, too."""
+    scrubber = Scrubber(user_id)
+    changed = scrubber.rows(EventUpload.objects.order_by(), "said")
+    for upload in EventUpload.objects.exclude(look={}):
+        if scrubber.is_in(json.dumps(upload.look, ensure_ascii=False)):
+            changed += EventUpload.objects.filter(pk=upload.pk).update(look={})
+    return changed
+
+
 def _events(user_id: str) -> dict[str, object]:
     from django.conf import settings
 
@@ -118,6 +137,7 @@ def _events(user_id: str) -> dict[str, object]:
         except NothingToCorrect:
             continue
         found = _sum(found, {"events": gone.events, "properties": gone.traits})
+    found["uploads"] = _scrub_uploads(user_id)
     return found | ({"elsewhere": ELSEWHERE} if settings.EVENTS_URL else {})
 
 

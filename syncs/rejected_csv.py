@@ -6,12 +6,12 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from cohorts.csv_export import FORMULA
 from syncs.choices import DifferenceKind, RejectionKind, RejectionState
 from syncs.held import Row
 from syncs.models import Comparison, Rejection
 
 # A spreadsheet takes a cell that begins with one of these for a formula, which may call programs.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 COLUMNS = ("user_id", "sync", "wanted", "kind", "state", "code", "message", "tries", "first_at", "last_at")
 PAGE = 2_000
 

@@ -287,6 +287,9 @@ def test_the_command_says_who_differs_and_repairs(server, sync, capsys, tmp_path
     assert code == 3
     assert "1 missing, 1 strangers; the partner has 300 users" in said
     assert file.read_text().splitlines()[1:] == ["u0000005,Missing", "'=1+1,Stranger"]
+    code, said = run("--repair")
+    assert code == 3, "a stranger stays"
+    there(server, sync).discard("u0000005")
     code, said = run("--repair", "--remove-strangers", "--json")
     answer = json.loads(said)
     assert (code, answer["missing"], answer["samples"]["stranger"]) == (0, 1, ["=1+1"])

@@ -20,8 +20,9 @@ from django.utils import timezone
 from cohorts import refresh
 from cohorts.models import Cohort, Member
 from cohortsite import forgetting
+from events import uploads
 from events.compact import compact
-from events.models import EventFile
+from events.models import EventFile, EventUpload, UploadState
 from people import tombstones
 from people.erasing import ask, certificate_of
 from people.models import Erasure, ErasureState, Suppression, Tombstone
@@ -183,6 +184,25 @@ def test_it_waits_for_a_paused_destination_and_says_so(sync):
     type(sync.destination).objects.update(paused_at=None, pause_reason="")
     assert forgotten().state == ErasureState.DONE
     assert Erasure.objects.count() == 1
+
+
+def test_it_waits_for_a_file_of_events_and_keeps_nothing_of_its_lines(sync):
+    lines = (
+        f"user_id,event,time,email\n{WHO},buy,2026-01-01,ada@example.org\nbob,buy,2026-01-01,b@example.org\n"
+    )
+    upload = uploads.keep("acme", "events.csv", [lines.encode()], by="operator")
+    assert upload.state == UploadState.LOOKED
+    erasure = forgotten()
+    assert erasure.waits == [
+        "Uploaded files of events are not imported; they may name them: import or discard them."
+    ]
+    EventUpload.objects.update(state=UploadState.IMPORTING)
+    uploads.work_off("acme")
+    upload.refresh_from_db()
+    assert upload.state == UploadState.DONE and WHO in str(upload.look)
+    assert forgotten().state == ErasureState.DONE
+    upload.refresh_from_db()
+    assert WHO not in f"{upload.look} {upload.said}" and "ada@" not in str(upload.look)
 
 
 def test_it_waits_for_a_partner_that_does_not_let_go(sync, partner):

@@ -17,8 +17,8 @@ from syncs.stopping import stop_on_signals
 class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
-        "Read back whom the partner of a sync has, and compare. Exit code 0: equal, or put right; 3: not; "
-        "1: it could not be read."
+        "Read back whom the partner of a sync has, and compare. Exit code 0: equal, or put right; 3: not, or "
+        "strangers stay; 1: it could not be read."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,9 +49,10 @@ class Command(BaseCommand):
             self._write_csv(done, options["csv"])
         runs = self._repair(done, options["remove_strangers"], stop) if options["repair"] else []
         self._tell(done, runs, options["json"], quiet=options["csv"] == "-")
-        if runs:
-            sys.exit(reporting.exit_code(runs))
-        sys.exit(3 if done.differs else 0)
+        if runs and (code := reporting.exit_code(runs)):
+            sys.exit(code)
+        stay = not runs or (done.strangers and not options["remove_strangers"])
+        sys.exit(3 if done.differs and stay else 0)
 
     def _repair(self, done: Comparison, remove_strangers: bool, stop: Any) -> list[Run]:
         from syncs import comparing
