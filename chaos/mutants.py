@@ -48,14 +48,14 @@ MUTANTS = [
     Mutant(
         "dirty before the first request",
         "syncs/models.py",
-        "dirty=True, fingerprint=fingerprint",
-        "fingerprint=fingerprint",
+        'held: dict[str, Any] = {"dirty": True}\n        if back_to',
+        "held: dict[str, Any] = {}\n        if back_to",
     ),
     Mutant(
         "from dirty, everyone who entered or left is added again",
         "syncs/plan.py",
-        "move.now and (self.dirty or not move.was)",
-        "move.now and not move.was",
+        "move.now and (self.dirty or self.resends or not move.was)",
+        "move.now and (self.resends or not move.was)",
     ),
     Mutant(
         "from dirty, and in full, everyone who left is removed again",
@@ -108,8 +108,8 @@ MUTANTS = [
     Mutant(
         "an emptying run that did not finish may have removed anybody",
         "syncs/models.py",
-        '{"settled_version": 0} if mode == RunMode.EMPTY else {}',
-        "{}",
+        'held["settled_version"] = 0\n',
+        "pass\n",
         (HTTP,),
     ),
     Mutant(
@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant(
         "a full run that was begun is owed",
         "syncs/models.py",
-        'held = {"full_owed": True}',
+        'held["full_owed"] = True',
         "pass",
         ("tests/test_full_owed.py",),
     ),
@@ -320,14 +320,14 @@ MUTANTS = [
     Mutant(
         "told: an approval is for what would be done now",
         "syncs/guard.py",
-        "return (run.from_version, run.to_version) == (sync.settled_version, sync.cohort.version)",
+        "return (run.from_version, run.to_version) == (sync.settled_version, sync.aim(run.mode)[0])",
         "return True",
         (LIFECYCLE,),
     ),
     Mutant(
         "told: what was asked for while an older version was sent follows",
         "syncs/lifecycle.py",
-        "Run.objects.ask_again(run.pk, version=sync.cohort.version)",
+        "Run.objects.ask_again(run.pk, version=_version_to_ask_for(sync))",
         "pass",
         (REPORTED,),
     ),
@@ -370,8 +370,8 @@ MUTANTS = [
     Mutant(
         "every transaction of a refresh checks its claim",
         "cohorts/refresh.py",
-        "            self.renew()\n            if entered:",
-        "            if entered:",
+        "with transaction.atomic():\n            self.renew()\n            yield",
+        "with transaction.atomic():\n            yield",
         ("cohorts/tests/test_refresh.py", "cohorts/tests/test_processes.py"),
     ),
     Mutant(

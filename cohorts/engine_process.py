@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,5 +119,6 @@ class EngineProcess(AbstractContextManager["EngineProcess"]):
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
-            stream.close()
+            with suppress(BrokenPipeError):  # what was not written yet to a process that is gone
+                stream.close()
         self.process = None

@@ -141,7 +141,11 @@ def test_a_bad_body_is_refused_whole(client, cohort, name):
         (b'"a"\n1.5', "application/x-ndjson", "Line 2: the user id is neither a string nor an integer."),
         (b'"\\ud800"', "application/x-ndjson", "Line 1: the user id contains a lone surrogate."),
         (b"[" * 10_000, "application/x-ndjson", "Line 1: the JSON is nested too deep."),
-        (b'["a"]', "application/x-ndjson", "Line 1: the user id is neither a string nor an integer."),
+        (
+            b'["a"]',
+            "application/x-ndjson",
+            "The file is one JSON array. Write one value a line (JSON lines).",
+        ),
     ],
 )
 def test_a_bad_stream_is_refused_whole(client, cohort, body, kind, message):

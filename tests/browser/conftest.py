@@ -178,7 +178,7 @@ def watch(page: Page, wrong: list[str]) -> None:
         # A page that says no is a page of ours; what it loads must be there.
         refused = "status of 403" in message.text and message.location["url"] == page.url
         if message.type in ("error", "warning") and not refused:
-            wrong.append(f"{page.url}: {message.text}")
+            wrong.append(f"{page.url}: {message.text} ({message.location['url']})")
 
     def answered(response: Response) -> None:
         if response.status >= 500:

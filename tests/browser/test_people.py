@@ -153,6 +153,7 @@ def test_a_viewer_sees_every_page_but_no_secret_and_no_button(open_page: Open, p
         looked += 1
     assert looked > 25
     page.goto(made.pages["destination"])
+    page.get_by_text("Advanced: requests").click()
     expect(page.get_by_text("Create path").first).to_be_visible()
     page.goto(made.pages["cohort, calculated"])
     expect(page.get_by_text("Definition").first).to_be_visible()

@@ -18,6 +18,7 @@ def test_what_was_typed_outlives_its_session_and_is_forgotten_when_it_is_saved(p
     labelled(page, "Name").press_sequentially("Spring")
     labelled(page, "Description").press_sequentially("Who bought")
     page.wait_for_function("sessionStorage.getItem('cohort-sync-draft:/admin/cohorts/cohort/add/')")
+    page.wait_for_load_state("networkidle")  # what the builder asks for is not what ends without a session
     cookies: Any = page.context.cookies()
     page.context.clear_cookies()
     page.get_by_role("button", name="Save", exact=True).click()

@@ -3,7 +3,8 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Request, Response
+from playwright.sync_api import Browser, Request, Response
 
 from receiving.models import RequestLog
 from receiving.tests.clients.test_clients import (
@@ -78,11 +79,23 @@ def items(request: Request) -> int:
     return sum(item.get("event", item.get("event_type")) in ("bought", None, "$identify") for item in found)
 
 
+def in_a_browser(does: Callable[[Browser], None]) -> None:
+    """Do something with a browser in a thread of its own: a thread has one loop of playwright's."""
+
+    def run() -> None:
+        with chromium.browser() as browser:
+            does(browser)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
+
+
 def test_bundles_in_a_page_of_an_allowed_origin_bring_what_they_sent(
     gunicorn_site: Site, served_database: dict[str, str], shop: str
 ) -> None:
     partners = page_partners(gunicorn_site, shop)
-    with chromium.browser() as browser:
+
+    def send(browser: Browser) -> None:
         for client, (partner, key) in partners.items():
             page = browser.new_page()
             came = 0
@@ -95,6 +108,8 @@ def test_bundles_in_a_page_of_an_allowed_origin_bring_what_they_sent(
             with page.expect_response(is_all, timeout=60_000):
                 page.goto(address("localhost", shop, client, partner, key))
             page.close()
+
+    in_a_browser(send)
     check({client: (partner, []) for client, (partner, _) in partners.items()}, served_database)
     for partner, _ in partners.values():  # what the next test looks for is there
         assert list(Path(served_database["VAR_DIR"]).rglob(partner.workspace.slug))
@@ -104,12 +119,15 @@ def test_bundles_in_a_page_of_another_origin_bring_nothing(
     gunicorn_site: Site, served_database: dict[str, str], shop: str
 ) -> None:
     partners = page_partners(gunicorn_site, shop)
-    with chromium.browser() as browser:
+
+    def send(browser: Browser) -> None:
         for client, (partner, key) in partners.items():
             page = browser.new_page()
             with page.expect_event("requestfailed", lambda request: items(request) > 0, timeout=60_000):
                 page.goto(address("127.0.0.1", shop, client, partner, key))
             page.close()
+
+    in_a_browser(send)
     for client, (partner, _) in partners.items():
         assert not list(Path(served_database["VAR_DIR"]).rglob(partner.workspace.slug)), client
         assert partner.get("/traits/digest", params={"name": "vip"}).status_code == 404, client
