@@ -199,7 +199,7 @@ class EventUploadAdmin(EventsAdmin):
                 form.add_error("file", str(error))
             else:
                 return HttpResponseRedirect(reverse("admin:events_eventupload_change", args=[kept.pk]))
-        return self.render(request, "form", "Import a file of events", form=form, submit="Upload")
+        return self.render(request, "form", "Import a file of events", form=form, does="Upload")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         upload = kwargs.get("obj")
@@ -256,7 +256,7 @@ class CorrectionAdmin(EventsAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = DeletionForm(request.POST or None)
-        shown: dict[str, Any] = {"form": form, "submit": "Count them"}
+        shown: dict[str, Any] = {"form": form, "does": "Count them"}
         if request.method == "POST" and form.is_valid():
             workspace, wanted = form.cleaned_data["workspace"], form.wanted()
             counted = self.tried(form, lambda: count_events(workspace, wanted))
@@ -268,7 +268,7 @@ class CorrectionAdmin(EventsAdmin):
                     messages.success(request, done.sentence)
                     return HttpResponseRedirect(reverse("admin:events_correction_changelist"))
             elif counted:
-                shown |= {"counted": counted, "submit": f"Delete {counted[0]:,} events"}
+                shown |= {"counted": counted, "does": f"Delete {counted[0]:,} event{'s'[: counted[0] != 1]}"}
         return self.render(request, "delete", "Delete events", **shown)
 
     def devices_view(self, request: HttpRequest) -> HttpResponse:

@@ -1,6 +1,7 @@
 """The catalogue and the imported files are shown, and cannot be changed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,20 @@ def test_an_import_is_undone_after_a_question_that_names_numbers_and_stays_liste
     for page, shown in (("correction", "undone: the import of a.jsonl"), ("eventfile", "replaced")):
         assert shown in admin_client.get(f"/admin/events/{page}/").content.decode()
     assert "not possible now" in admin_client.get(undo).content.decode()
+
+
+def buttons(page: str) -> list[str]:
+    """What stands on the buttons of a page that send something, icons left out."""
+    found = re.findall(r'<button[^>]*type="submit"[^>]*>(.*?)</button>', page, re.DOTALL)
+    return [re.sub(r"<span.*?</span>|<[^>]*>", " ", text, flags=re.DOTALL).strip() for text in found]
+
+
+def test_a_button_says_what_it_does(admin_client: Client, imported: ImportedFile) -> None:
+    assert "Upload" in buttons(admin_client.get("/admin/events/eventupload/add/").content.decode())
+    page = "/admin/events/correction/add/"
+    assert "Count them" in buttons(admin_client.get(page).content.decode())
+    asked = admin_client.post(page, {"workspace": "default", "user_id": "u2"}).content.decode()
+    assert "Delete 2 events" in buttons(asked)
 
 
 def test_events_are_deleted_after_a_question_that_names_how_many(
