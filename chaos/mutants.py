@@ -56,6 +56,7 @@ MUTANTS = [
         "syncs/plan.py",
         "move.now and (self.dirty or self.resends or not move.was)",
         "move.now and (self.resends or not move.was)",
+        (MODEL, "syncs/tests/test_plan_table.py"),
     ),
     Mutant(
         "from dirty, and in full, everyone who left is removed again",
