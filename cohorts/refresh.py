@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice, pairwise, repeat
 from operator import lt
 from typing import Any
@@ -110,6 +111,23 @@ class Claim:
         # What is read and compared meanwhile counts as rest: nothing is locked.
         ended = time.monotonic()
         self.rested = ended + (ended - began)
+
+    def undo(self, page: Callable[[int], int]) -> None:
+        """Undo what no published version knows: the writes of a dead refresh, of a dropped version.
+
+        `page` undoes up to so many writes, and returns how many it found; it is called until that is none.
+        """
+        while True:
+            began = time.monotonic()
+            with transaction.atomic():
+                self.renew()
+                if not page(WRITES):
+                    return
+            rest_since(began)
+
+    def wipe(self, cohort_id: int) -> None:
+        """Undo unpublished writes of members, of the cohort or of who is held back from it."""
+        self.undo(partial(members.wipe_page, cohort_id, self.cohort.version))
 
     def renew(self) -> None:
         """Go on holding the claim; the first statement of every transaction."""
@@ -225,7 +243,7 @@ def derive(
     that version. Raises RefreshError.
     """
     with _claimed(cohort_id, source, replace_held=False, wait=wait) as claim:
-        _wipe(claim, members.held_back_of(cohort_id))
+        claim.wipe(members.held_back_of(cohort_id))
         with _relaxed():
             derived = make(claim)
         if claim.cohort.version and not claim.moved:
@@ -291,9 +309,9 @@ def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) ->
     try:
         _begin(claim, replace_held=replace_held)
         claim.suppressions = suppression.number()
-        _wipe(claim, claim.cohort.pk)
+        claim.wipe(claim.cohort.pk)
         if claim.suppressions:
-            _wipe(claim, members.held_back_of(claim.cohort.pk))
+            claim.wipe(members.held_back_of(claim.cohort.pk))
         yield claim
     except BaseException as error:
         _set_state(version, VersionState.FAILED, reason=str(error) or type(error).__name__)
@@ -350,17 +368,6 @@ def _begin(claim: Claim, *, replace_held: bool) -> None:
             state=VersionState.FAILED, finished_at=Now(), reason="The process that calculated it died."
         )
         claim.version.save(force_insert=True)
-
-
-def _wipe(claim: Claim, cohort_id: int) -> None:
-    """Undo what no published version knows: the writes of a dead refresh, of a dropped version."""
-    while True:
-        began = time.monotonic()
-        with transaction.atomic():
-            claim.renew()
-            if not members.wipe_page(cohort_id, claim.cohort.version, WRITES):
-                return
-        rest_since(began)
 
 
 @contextmanager

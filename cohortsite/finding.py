@@ -25,13 +25,6 @@ ACTIONS = {
     "resume": ("resume", "Resume"),
     "cancel": ("cancel", "Cancel"),
 }
-# By the word that one types before a sync's name: the action, and what it is called.
-ACTIONS = {
-    "run": ("run", "Run now"),
-    "pause": ("pause", "Pause"),
-    "resume": ("resume", "Resume"),
-    "cancel": ("cancel", "Cancel"),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,13 +144,22 @@ def write(projection_id: int, number: int, ended: Sequence[tuple[str, str]], beg
         )
 
 
-def wipe(projection_id: int, published: int) -> None:
-    """Undo the writes of versions later than `published`."""
-    _run(f"DELETE FROM {TABLE} WHERE projection_id = %s AND entered_version > %s", [projection_id, published])
-    _run(
-        f"UPDATE {TABLE} SET left_version = NULL WHERE projection_id = %s AND left_version > %s",
-        [projection_id, published],
-    )
+def wipe_page(projection_id: int, published: int, limit: int) -> int:
+    """Undo up to `limit` writes of versions later than `published`; return how many it found."""
+    key = "user_id, key, entered_version"
+    late = "entered_version > %s AND entered_version > 1" if published else "entered_version > %s"
+    for undo, written in (
+        (f"DELETE FROM {TABLE}", late),
+        (f"UPDATE {TABLE} SET left_version = NULL", "left_version > %s"),
+    ):
+        found = _run(
+            f"{undo} WHERE projection_id = %s AND ({key}) IN "
+            f"(SELECT {key} FROM {TABLE} WHERE projection_id = %s AND {written} LIMIT %s)",
+            [projection_id, projection_id, published, limit],
+        )
+        if found:
+            return found
+    return 0
 
 
 def drop_ended(projection_id: int, floor: int) -> int:

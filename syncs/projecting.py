@@ -14,6 +14,7 @@ A key whose traits changed leaves and enters in one version: a run sends it agai
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
@@ -147,7 +148,7 @@ class _Making:
     def make(self, claim: Claim) -> Derived:
         """Write what changed under the claim; return what the version is made of."""
         projection = claim.cohort
-        links.wipe(projection.pk, projection.version)
+        claim.undo(partial(links.wipe_page, projection.pk, projection.version))
         self._listed = claim.suppressions
         target = Cohort.every.values_list("version", flat=True).get(pk=self.source.pk)
         self._target = 0 if self.everybody is not None else target

@@ -6,6 +6,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db.models import F
 from django.utils import timezone
 
 from cohorts import members
@@ -303,6 +304,27 @@ def test_a_refresh_that_dies_leaves_nothing_behind(partner, monkeypatch):
     assert list(Link.objects.values_list("user_id", "key", "left_version")) != before
     run(sync, added=2, removed=2)
     assert held(partner, sync) == {hashed("new@example.com")} | keys("u3")
+
+
+def test_a_refresh_that_lost_its_claim_takes_nothing_of_its_successors(partner, monkeypatch):
+    """It was frozen before it cleaned up; meanwhile another one has begun to write the same version."""
+    mails("u1", "u2")
+    sync = setup(partner, ["u1"])
+    run(sync)
+    say(u1={"email": "new@example.com"})
+    projection = Sync.objects.get(pk=sync.pk).projection
+    theirs = {"projection_id": projection.pk, "user_id": "u2", "key": "k", "entered_version": 9}
+    real = projecting._Making.make
+
+    def thawed(making, claim):
+        Cohort.every.filter(pk=projection.pk).update(claim_fence=F("claim_fence") + 1)
+        Link.objects.create(**theirs, type="email", traits="")
+        return real(making, claim)
+
+    monkeypatch.setattr(projecting._Making, "make", thawed)
+    with pytest.raises(projecting.CannotProject, match="taken over"):
+        projecting.bring_up_to_date(Sync.objects.get(pk=sync.pk))
+    assert Link.objects.filter(**theirs).exists()
 
 
 def test_old_versions_go_and_what_is_needed_stays(partner):
