@@ -20,12 +20,13 @@ from cohorts.definitions import DefinitionError, parse
 from cohorts.models import Cohort, Upload
 from cohortsite.heartbeat import last_beat
 from events.arrivals import oldest_arrival
-from events.models import CatalogueEntry, EventFile
+from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
+from events.models import UploadState as FileState
 from events.workspace_folders import workspaces
 from receiving.models import Workspace
 from syncs import alerts
-from syncs.choices import RunState
-from syncs.models import Run
+from syncs.choices import CompareState, RunState
+from syncs.models import Comparison, Run
 from syncs.status.attention import GRACE
 from syncs.status.state import ago
 
@@ -89,11 +90,6 @@ def tell() -> None:
     alerts.tell_of_site({worry.key: worry.sentence for worry in worries(timezone.now())})
 
 
-def tell_again_and_again(stopped: object) -> None:
-    """One of the worker's actions."""
-    tell()
-
-
 # --- the worker ---------------------------------------------------------------------------------
 
 
@@ -112,8 +108,15 @@ def _waiting(now: datetime) -> str:
         state=RunState.PENDING, created_at__lt=before, sync__destination__paused_at=None
     )
     uploads = Upload.objects.filter(state=UploadState.WAITING, created_at__lt=before)
+    of_events = EventUpload.objects.filter(state__in=WORKED_AT, created_at__lt=before)
+    comparisons = Comparison.objects.filter(state=CompareState.WAITING, created_at__lt=before)
     due = Cohort.objects.filter(source_kind__in=CALCULATED, next_due_at__lt=now - GRACE)
-    found = ((pending.count(), "run"), (uploads.count(), "upload"), (due.count(), "calculation"))
+    found = (
+        (pending.count(), "run"),
+        (uploads.count() + of_events.count(), "upload"),
+        (comparisons.count(), "comparison"),
+        (due.count(), "calculation"),
+    )
     return ", ".join(f"{number:,} {word}{'s' * (number != 1)}" for number, word in found if number)
 
 
@@ -155,7 +158,9 @@ def _spooled(workspace: str, now: datetime) -> Iterator[Worry]:
 
 
 def _uploads(now: datetime) -> Iterator[Worry]:
-    """Yield the cohorts whose last file failed, until they get members in another way, or for a week."""
+    """Yield the cohorts whose last file failed, until they get members in another way, or for a week; and
+    the workspaces whose last file of events did.
+    """
     later = Upload.objects.filter(cohort=OuterRef("cohort"), pk__gt=OuterRef("pk"))
     failed = Upload.objects.filter(~Exists(later), state=UploadState.FAILED, finished_at__gt=now - WEEK)
     still = failed.exclude(cohort__published_at__gt=F("finished_at")).select_related("cohort")
@@ -165,6 +170,15 @@ def _uploads(now: datetime) -> Iterator[Worry]:
             f"upload {upload.cohort.key}",
             f"The file {upload.original_name[:100]} for “{upload.cohort.name}” was not imported: "
             f"{upload.error[:300]}",
+        )
+    newer = EventUpload.objects.filter(workspace=OuterRef("workspace"), pk__gt=OuterRef("pk"))
+    files = EventUpload.objects.filter(~Exists(newer), state=FileState.FAILED, started_at__gt=now - WEEK)
+    for of_events in files.order_by("-pk")[:SOURCES]:
+        yield Worry(
+            "upload",
+            f"file {of_events.workspace}",
+            f"The file of events {of_events.name[:100]} for “{of_events.workspace}” was not imported: "
+            f"{of_events.said[:300]}",
         )
 
 

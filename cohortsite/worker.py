@@ -143,7 +143,8 @@ def compare(stop: threading.Event) -> None:
 
 
 def tell_of_silence(stop: threading.Event) -> None:
-    silence.tell_again_and_again(stop.is_set)
+    """Notify people of what nobody says by itself."""
+    silence.tell()
 
 
 TASKS: tuple[Task, ...] = (

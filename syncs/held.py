@@ -78,7 +78,7 @@ def page(sync: Sync, held: Held, after: str, limit: int) -> list[Row]:
     entered = members.since(sync.sent_id, held.version, users)
     runs = _runs_until(sync, held.run)
     brought = {user: _first_with(runs, entered[user]) for user in users}
-    batches = {run.pk: _Batches(run.pk, users) for run in {r.pk: r for r in brought.values() if r}.values()}
+    batches = _batches({run.pk for run in brought.values() if run}, users)
     rows = []
     for user in users:
         run = brought[user]
@@ -120,16 +120,24 @@ def _first_with(runs: list[Run], entered: int) -> Run | None:
     return found
 
 
-class _Batches:
-    """Of one run, the batches that added some of these users, who are in order."""
+def _batches(runs: set[int], users: list[str]) -> dict[int, "_Batches"]:
+    """Return, by run, the batches that added some of these users, who are in order; in one query."""
+    added = Batch.objects.filter(run__in=runs, step=Step.ADD)
+    within = added.filter(last_user__gte=users[0], first_user__lte=users[-1]) if users else added.none()
+    found: dict[int, list[Batch]] = {run: [] for run in runs}
+    for batch in within.order_by("run", "number").defer("message", "request_head", "reply_head"):
+        found[batch.run_id].append(batch)
+    return {run: _Batches(batches) for run, batches in found.items()}
 
-    def __init__(self, run_id: int, users: list[str]) -> None:
-        added = Batch.objects.filter(run=run_id, step=Step.ADD)
-        within = added.filter(user_ids__isnull=True, last_user__gte=users[0], first_user__lte=users[-1])
-        self._planned = list(within.order_by("last_user"))
+
+class _Batches:
+    """Batches of one run, in their order."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        planned = [batch for batch in batches if batch.user_ids is None]
+        self._planned = sorted(planned, key=lambda batch: batch.last_user)
         self._ends = [batch.last_user for batch in self._planned]
-        chosen = added.filter(user_ids__isnull=False, last_user__gte=users[0], first_user__lte=users[-1])
-        self._named = {user: batch for batch in chosen.order_by("number") for user in batch.user_ids or ()}
+        self._named = {user: batch for batch in batches for user in batch.user_ids or ()}
 
     def of(self, user: str) -> Batch | None:
         if user in self._named:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cohorts.choices import ScheduleKind
@@ -293,6 +294,21 @@ def test_whom_the_partner_held_at_a_time_since_when_and_by_which_batch(server, s
     rest = admin_client.get(api, {"at": between.isoformat(), "after": answer["next"], "limit": 20}).json()
     assert (len(rest["users"]), rest["next"]) == (10, None)
     assert admin_client.get(api, {"at": "2026-01-01"}).status_code == 400
+
+
+def test_who_was_there_takes_as_many_queries_for_many_runs_as_for_one(server, sync):
+    counts = []
+    for more in (1, 4):
+        for number in range(more):
+            world.fill(sync.cohort, [*world.members_at(sync, sync.cohort.version), f"v{more}{number}"])
+            world.run(sync)
+            sync = again(sync)
+        found = held_at.at(sync, timezone.now())
+        with CaptureQueriesContext(connection) as captured:
+            rows = held_at.page(sync, found, "", 100)
+        counts.append((len({row.run for row in rows}), len(captured)))
+    (few, first), (many, second) = counts
+    assert (many > few + 2, first) == (True, second)
 
 
 def test_a_canary_of_a_run_back_is_nobody_who_is_to_be_taken_out(server, sync):

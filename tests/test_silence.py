@@ -18,12 +18,13 @@ from cohorts.choices import ScheduleKind, SourceKind, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohortsite import heartbeat, metrics, silence, silence_panel
 from events import spool
-from events.models import CatalogueEntry, EventFile
+from events.models import CatalogueEntry, EventFile, EventUpload
+from events.models import UploadState as FileState
 from events.store import Folders
 from receiving.models import Workspace
 from syncs import alerts
 from syncs.choices import Trigger
-from syncs.models import Alert, Run
+from syncs.models import Alert, Comparison, Run
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -254,6 +255,30 @@ def test_a_file_that_was_not_imported__is_said_until_members_come_in_another_way
     assert kinds() == []
     failed_upload(cohort)
     assert silence.worries(timezone.now() + 8 * DAY) == []
+
+
+def test_a_file_of_events_that_was_not_imported__is_said_until_another_one_comes() -> None:
+    failed = {"workspace": "shop", "by": "ann", "started_at": timezone.now(), "said": "It is a PDF."}
+    EventUpload.objects.create(key="1", name="week.csv", state=FileState.FAILED, **failed)
+    [worry] = silence.worries(timezone.now())
+    assert (worry.kind, worry.sentence) == (
+        "upload",
+        "The file of events week.csv for “shop” was not imported: It is a PDF.",
+    )
+    assert silence.worries(timezone.now() + 8 * DAY) == []
+    EventUpload.objects.create(key="2", name="y.csv", state=FileState.LOOKED, workspace="shop", by="ann")
+    assert kinds() == []
+
+
+def test_files_of_events_and_comparisons_wait_for_a_worker_too() -> None:
+    cohort = world.cohort(["u1"])
+    Comparison.objects.create(
+        sync=world.sync(cohort, world.destination("http://127.0.0.1:9")), trigger="person"
+    )
+    EventUpload.objects.create(key="1", name="x.csv", workspace="shop", by="ann")
+    assert silence.waiting_for_worker(timezone.now()) == ""
+    later = timezone.now() + 2 * silence.WAITS
+    assert silence.waiting_for_worker(later) == "1 upload, 1 comparison"
 
 
 def test_what_is_too_quiet_about_a_cohort_or_a_workspace__stands_on_its_page() -> None:

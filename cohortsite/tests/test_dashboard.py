@@ -16,10 +16,9 @@ from syncs.models import Batch, Driver, Rejection, Run, Sync
 from tests import world
 
 pytestmark = pytest.mark.django_db
-# Of the page; and of session, user and two of permissions.
-# Twenty of the page, three that count what waits for a worker when there is none, one of files that failed,
-# and the login's.
-QUERIES = 20 + 3 + 5
+# Of the page 20; five that count what waits for a worker when there is none, two of files that failed; and
+# four of the session, the user and permissions.
+QUERIES = 20 + 5 + 2 + 4
 
 
 def page_of(role="viewer"):

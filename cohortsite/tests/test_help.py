@@ -42,7 +42,7 @@ def test_each_page_of_the_admin_leads_to_the_document_about_it(admin_client: Cli
         assert not anchor or f'id="{anchor}"' in documents.rendered(name), (begins, anchor)
     for path in ("/admin/", "/admin/syncs/sync/", "/admin/cohorts/cohort/add/", "/admin/where/"):
         assert f'href="{documents.about(path)}"' in admin_client.get(path).content.decode(), path
-    assert documents.about("/admin/people/suppression/") == "/help/people/"
+    assert documents.about("/admin/people/suppression/") == "/help/people/#suppressed-people"
 
 
 def test_a_search_finds_the_section_and_one_that_is_called_so_first(reader: Client):

@@ -96,7 +96,8 @@ def _run(run: Run) -> Row:
     sync = run.sync
     return (
         *(run.pk, sync.cohort.key, sync.destination.name, sync.external_name, run.mode, run.trigger),
-        *(run.state, run.reason, run.from_version, run.to_version, run.created_at, run.started_at),
+        *(run.state, run.reason, run.from_version, run.to_version, sync.projection_id is not None),
+        *(run.created_at, run.started_at),
         *(run.finished_at, run.planned_adds, run.planned_removes, run.added, run.removed),
         *(run.rejected, run.undelivered, run.requests, run.retries),
     )
@@ -209,6 +210,7 @@ TABLES = (
             ("reason", "text", "Why, in words; empty when it succeeded."),
             ("from_version", "bigint", "The version that the partner held before; 0: nobody."),
             ("to_version", "bigint", "The version that it was to hold after."),
+            ("by_profiles", "boolean", "These versions are of what is sent by profiles, not of the cohort."),
             ("created_at", "timestamp", "When it was asked for."),
             ("started_at", "timestamp", "When it began to send; empty if it never did."),
             ("finished_at", "timestamp", "When it ended."),
