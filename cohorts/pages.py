@@ -120,7 +120,7 @@ def upload_json(admin: Admin, request: HttpRequest, cohort: Cohort, upload_id: i
     return JsonResponse(
         {
             "open": stored.state in (UploadState.WAITING, UploadState.IMPORTING),
-            "state": stored.get_state_display(),
+            "words": f"{stored.get_state_display()}, {stored.percent} %",
             "percent": stored.percent,
         }
     )

@@ -153,7 +153,7 @@ def test_an_upload_is_stored_and_imported_by_the_worker(admin, cohort):
     upload = Upload.objects.get()
     call_command("refresh_cohorts")
     state = admin.get(at("upload_json", cohort, upload.pk)).json()
-    assert state == {"open": False, "state": "Imported", "percent": 100}
+    assert state == {"open": False, "words": "Imported, 100 %", "percent": 100}
     assert "Imported: 2,000 user ids, version 1." in follow(admin, reply)
     version = CohortVersion.objects.get()
     assert (version.size, version.source) == (2_000, "Replace: who <i>.csv.gz by ann")

@@ -1,4 +1,4 @@
-// Asks for the state of an upload every second, and loads the page again when there is something to see.
+// Asks how far an upload is every second ({open, percent, words}), and loads the page again when that is over.
 "use strict";
 
 const box = document.getElementById("upload-state");
