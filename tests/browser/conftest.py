@@ -134,6 +134,7 @@ def open_page(browser: Browser, site: str, request: pytest.FixtureRequest) -> It
             context.add_cookies([{"name": "sessionid", "value": session_of(role), "url": site}])
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
+        page.bring_to_front()  # while another window closes, the new one may not have the keyboard
         watch(page, wrong)
         windows.append((context, page))
         return page
