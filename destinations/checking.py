@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 
 from destinations import leaks, templates, validators
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Kind, ListIdFrom
+from destinations.payloads import LINES
 from destinations.secrets import SecretUnreadable
 from destinations.templates import COHORT, KNOWN, SECRET, TRAIT
 
@@ -78,6 +79,9 @@ def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
         return field in used and not used[field] & set(names)
 
     creates = row.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND)
+    with_user = creates and "items" in used.get("create_template", ())
+    if with_user and "list_id" in used.get("list_item_template", ()):
+        yield "list_item_template", "$list_id is not known yet when the list is made with its first user."
     if creates and lacks("create_template", *NAMES_COHORT) and lacks("create_path", *NAMES_COHORT):
         yield "create_template", "Use $external_name, or all lists get the same name."
     for operation in ("add", "remove"):
@@ -171,17 +175,42 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                 yield field, f"The id in the JSON {text[:80]!r} must be escaped: write ${{user_id|json}}."
             if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[field]):
                 yield field, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
-    for field in ("add_template", "remove_template", "batch_template"):
+    for field in ("create_template", "add_template", "remove_template", "batch_template"):
         item = "item_template" if field == "batch_template" else "list_item_template"
         if field == "remove_template" and row.remove_item_template:
             item = "remove_item_template"
         joins = field in used and item in used and "${items|join" in str(getattr(row, field))
         if joins and not isinstance(templates.parse_template(str(getattr(row, item)), item), str):
             yield item, 'Joined into one text, each user must be a text: "$user_id".'
+    if row.body_format in LINES:
+        yield from _not_lines(row, used)
     if row.body_format == BodyFormat.FORM and row.kind == Kind.LIST:
         for operation in ("add", "remove"):
             if "${items|join" not in getattr(row, f"{operation}_template") and row.batch_size != 1:
                 yield f"{operation}_template", 'A form holds text: write "${items|join:,}".'
+
+
+def _not_lines(row: "Destination", used: Used) -> Iterable[Problem]:
+    """Yield what cannot be one user a line."""
+    format = row.get_body_format_display()
+    outer = ("batch_template",) if row.kind == Kind.PROPERTY else ("add_template", "remove_template")
+    for field in outer:
+        body = templates.parse_template(str(getattr(row, field)), field) if field in used else "$items"
+        if body not in ("$items", None):
+            yield field, f'{format}: write "$items" alone, the batch is all that such a body holds.'
+    if row.kind == Kind.PROPERTY and row.delivery == Delivery.SINGLE:
+        yield "body_format", f"{format}: needs many users a request."
+    if row.body_format != BodyFormat.CSV:
+        return
+    item = "item_template" if row.kind == Kind.PROPERTY else "list_item_template"
+    for field in (item, "remove_item_template"):
+        cells = templates.parse_template(str(getattr(row, field)), field) if field in used else ""
+        if any(isinstance(cell, dict | list) for cell in _cells(cells)):
+            yield field, 'A line of CSV has texts and numbers: {"email": "$user_id"}, or "$user_id" alone.'
+
+
+def _cells(row: object) -> Iterable[object]:
+    return row.values() if isinstance(row, dict) else row if isinstance(row, list) else ()
 
 
 def _keys_of_items(value: object, key: str = "") -> Iterator[str]:

@@ -240,7 +240,9 @@ def _failure(answer: _Answer) -> Verdict:
         text = f"{answered} Redirects are not followed (to {target}): correct the base URL or the path."
         return Verdict(Misconfigured, code, text)
     if answer.creates:
-        return Verdict(Misconfigured, code, f"The list cannot be created. {answered}")
+        # One that is made with its first user may be refused for that user: another is tried.
+        error = Rejected if answer.request.user_ids and status in (400, 422) else Misconfigured
+        return Verdict(error, code, f"The list cannot be created. {answered}")
     if (
         status in (400, 422)
         and not named

@@ -54,6 +54,7 @@ class BodyFormat(StrEnum):
     JSON = "json"
     FORM = "form"
     NDJSON = "ndjson"
+    CSV = "csv"
 
 
 CONTEXT = {"integration": {"name": "$integration_name", "version": "$integration_version"}}

@@ -208,7 +208,8 @@ class Destination(models.Model):
     create_template = JsonTextField(
         default=DEFAULT.create_template,
         validators=[MaxLengthValidator(20_000)],
-        help_text="The body, as JSON.",
+        help_text='The body, as JSON. With "$items" the list is made with its first user, where a partner '
+        "makes none without.",
     )
     list_id_place = models.CharField(
         "list id in the reply",
@@ -357,6 +358,7 @@ class Destination(models.Model):
             (BodyFormat.JSON.value, "JSON"),
             (BodyFormat.FORM.value, "A form (application/x-www-form-urlencoded)"),
             (BodyFormat.NDJSON.value, "One user a line (NDJSON)"),
+            (BodyFormat.CSV.value, "One user a line, below a line of names (CSV)"),
         ],
         default=DEFAULT.body_format.value,
         help_text="How a body is written.",

@@ -1,13 +1,15 @@
 """Bodies and addresses of requests, from templates (`docs/protocol.md`, "List-based", "Property-based")."""
 
+import csv
 import gzip
 import hashlib
+import io
 import json
 import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -46,7 +48,10 @@ HEADERS = {
 CONTENT_TYPES = {
     BodyFormat.FORM: "application/x-www-form-urlencoded",
     BodyFormat.NDJSON: "application/x-ndjson",
+    BodyFormat.CSV: "text/csv; charset=utf-8",
 }
+# One user a line: of these a body is the batch alone, and a create's is JSON all the same.
+LINES = frozenset({BodyFormat.NDJSON, BodyFormat.CSV})
 SLUG_LENGTH = 100
 LIST_ID_LENGTH = 1024
 MAX_ESCAPE = 6  # bytes that one character may take in JSON: \u0001
@@ -99,6 +104,11 @@ def says_more(endpoint: Endpoint) -> bool:
     )
 
 
+def needs_first_user(endpoint: Endpoint) -> bool:
+    """Say whether the partner makes no list without somebody on it: the call that creates it names one."""
+    return "items" in variables(endpoint.create_template)
+
+
 def check_list_id(list_id: str) -> str:
     """Return the list id, or raise ValueError: it becomes a segment of a path, and a column."""
     if not list_id.strip() or list_id in (".", ".."):
@@ -147,8 +157,11 @@ class Encoder:
         """Return what the variables are that are the same for every user."""
         return dict(self._values)
 
-    def create(self) -> Request:
-        """Return the request that creates the list, or finds it, or says its id without one."""
+    def create(self, user_ids: Sequence[str] = ()) -> Request:
+        """Return the request that creates the list, or finds it, or says its id without one.
+
+        user_ids: who is on it at once, where the partner wants that (`needs_first_user`).
+        """
         source = self.endpoint.list_id_from
         if source == ListIdFrom.NAMED:
             return self._known_list(self._values["external_name"])
@@ -159,9 +172,13 @@ class Encoder:
                     f"No list id is given for the cohort {self.cohort_key!r}: see its list ids."
                 )
             return self._known_list(str(given))
-        template = parse_template(self.endpoint.create_template, "create_template")
-        body = fill(template, resolver(self._values), self._whole)
-        made = self._request(Operation.CREATE, "create_path", _dump(body, self.endpoint), ())
+        if needs_first_user(self.endpoint):
+            body = self._compiled(Operation.CREATE).encode(user_ids)
+        else:
+            template = parse_template(self.endpoint.create_template, "create_template")
+            body = _dump(fill(template, resolver(self._values), self._whole), self.endpoint)
+            user_ids = ()
+        made = self._request(Operation.CREATE, "create_path", body, user_ids)
         if source != ListIdFrom.FOUND:
             return made
         find = Request(Operation.CREATE, "GET", self._url("find_path"), self._bodiless(), b"", 0)
@@ -234,7 +251,9 @@ class Encoder:
         headers = self._headers
         if not body:
             headers = self._bodiless()
-        elif self.endpoint.gzip:
+        elif operation == Operation.CREATE and self.endpoint.body_format in LINES:
+            headers = _merge_headers(headers, {"Content-Type": HEADERS["Content-Type"]})
+        if body and self.endpoint.gzip:
             body = gzip.compress(body, compresslevel=6, mtime=0)
         if self.endpoint.idempotency_key:
             key = _digest(self.run_id, operation, url, body)
@@ -308,7 +327,7 @@ class _Batch:
         self, endpoint: Endpoint, operation: Operation, values: Mapping[str, str], run_id: str
     ) -> None:
         self.endpoint = endpoint
-        self.adds = operation == Operation.ADD
+        self.adds = operation != Operation.REMOVE
         self.run_id = run_id
         self._word = endpoint.value_word(self.adds)
         word = self._word if isinstance(self._word, str) else json.dumps(self._word)
@@ -326,6 +345,7 @@ class _Batch:
         body = fill(frame, self._resolve, self._whole)
         self._is_empty = body is None
         self._form = body if endpoint.body_format == BodyFormat.FORM else None
+        self._format = BodyFormat.JSON if operation == Operation.CREATE else endpoint.body_format
         self.body_parts = orjson.dumps(body).split(b'"' + self._items_token.encode() + b'"')
 
     def _templates(self, operation: Operation) -> tuple[Any, str, str]:
@@ -415,8 +435,9 @@ class _Batch:
     def _items(self, user_ids: Sequence[str]) -> bytes:
         if self._joiner is not None:
             return orjson.dumps(self._joiner.join(self._joined(user_ids)))
-        if self.endpoint.body_format == BodyFormat.NDJSON:
-            return b"\n".join(map(self.item, user_ids)) + b"\n"
+        if self._format in LINES:
+            items = map(self.item, user_ids)
+            return _csv(items) if self._format == BodyFormat.CSV else b"\n".join(items) + b"\n"
         if self.is_ids_alone:
             return orjson.dumps(list(user_ids))
         if not self.is_plain:
@@ -438,6 +459,8 @@ class _Batch:
         """Return how many users, from the start, a body of max_bytes holds: at least 1."""
         if self._form is not None:
             max_bytes //= 3  # bytes that one character may take more in a form
+        if self._format == BodyFormat.CSV:  # the line of names; of each other line, its end
+            max_bytes -= sum(map(len, self.parts)) + 2 * (len(user_ids) + 1)
         frame = sum(map(len, self.body_parts)) + len("[]") - 1  # one comma less than users
         fixed = len(self.item("")) + 1 if self.is_plain else 0
         # Encoding is spared when even the longest escapes would fit.
@@ -450,6 +473,19 @@ class _Batch:
             if size > max_bytes:
                 return max(count, 1)
         return len(user_ids)
+
+
+def _csv(items: Iterable[bytes]) -> bytes:
+    """Return rows as CSV (RFC 4180), below the names that the first one has; a text is a row of its own."""
+    rows = [orjson.loads(item) for item in items]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    if rows and isinstance(rows[0], dict):
+        writer.writerow(rows[0])
+    for row in rows:
+        cells = row.values() if isinstance(row, dict) else row if isinstance(row, list) else (row,)
+        writer.writerow([cell if isinstance(cell, str) else json.dumps(cell) for cell in cells])
+    return text.getvalue().encode()
 
 
 class Raw(str):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from destinations import templates
 from destinations.endpoint import MASK, Delivery, Endpoint, Kind, ListIdFrom
-from destinations.payloads import Encoder, Operation, Request, external_name
+from destinations.payloads import Encoder, Operation, Request, external_name, needs_first_user
 from destinations.transport import describe
 from destinations.try_out import operations_of
 
@@ -52,7 +52,8 @@ def _ways(endpoint: Endpoint, operation: Operation) -> Iterator[tuple[str, tuple
     elif operation == Operation.CREATE:
         if endpoint.list_id_from == ListIdFrom.FOUND:
             yield "Looking for the list", ("find_path",), "find"
-        yield "Creating the list", ("create_path", "create_template"), "create"
+        items = ("list_item_template",) if needs_first_user(endpoint) else ()
+        yield "Creating the list", ("create_path", "create_template", *items), "create"
     else:
         title = "A user enters" if operation == Operation.ADD else "A user leaves"
         item = "item_template" if endpoint.kind == Kind.PROPERTY else "list_item_template"
@@ -104,9 +105,9 @@ def _request(encoder: Encoder, operation: Operation, made: str, user_id: str) ->
         case "look":
             return encoder.look(operation)
         case "find":
-            return encoder.create().find or encoder.create()
+            return encoder.create([user_id]).find or encoder.create([user_id])
         case "create":
-            return replace(encoder.create(), find=None)
+            return replace(encoder.create([user_id]), find=None)
         case "single":
             return encoder.single(operation, user_id)
         case _:

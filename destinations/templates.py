@@ -29,7 +29,7 @@ OF_USER = frozenset({"identifier_type", "traits"})
 KNOWN: Mapping[str, frozenset[str]] = {
     "name_template": NAMES,
     "create_path": COMMON,
-    "create_template": COMMON,
+    "create_template": COMMON | {"items"},
     "add_path": COMMON | {"list_id", "user_id"},
     "add_template": COMMON | {"list_id", "items", "user_id"},
     "remove_path": COMMON | {"list_id", "user_id"},

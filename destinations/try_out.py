@@ -79,7 +79,7 @@ def make_request(endpoint: Endpoint, operation: Operation, user_id: str, list_id
     if operation in LOOKING:
         return encoder.look(operation)
     if operation == Operation.CREATE:
-        return encoder.create()
+        return encoder.create([user_id])
     if endpoint.kind == Kind.PROPERTY and endpoint.delivery == "single":
         return encoder.single(operation, user_id)
     return encoder.batch(operation, [user_id])

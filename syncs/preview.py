@@ -83,8 +83,9 @@ def preview(
     )
     plan = Plan.of(run)
     active = ActiveRun(run, endpoint, None)
-    creates = endpoint.kind == Kind.LIST and sync.list_id is None and mode != RunMode.EMPTY
     adds, first_adds = _counted(plan, Step.ADD, most, max(SAMPLE, active.most))
+    creates = endpoint.kind == Kind.LIST and sync.list_id is None and mode != RunMode.EMPTY
+    creates &= bool(first_adds) or not active.needs_first_user
     removes, first_removes = _counted(plan, Step.REMOVE, most, max(SAMPLE, active.most))
     counts = {"adds": adds, "removes": removes, "retries": _retries(run, plan, most)}
     recorded = {"adds"} if plan.is_recorded(Step.ADD) else set()
@@ -127,7 +128,8 @@ def _retries(run: Run, plan: Plan, most: int | None) -> int:
 
 def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: bool) -> str:
     if creates:
-        return describe(active.encode(Step.CREATE, []), active.endpoint)
+        somebody = active.known(Step.ADD, first[Step.ADD][:1])
+        return describe(active.encode(Step.CREATE, somebody), active.endpoint)
     for step, users in first.items():
         if users:
             return describe(active.encode(step, active.known(step, users[: active.most])), active.endpoint)

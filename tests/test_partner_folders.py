@@ -8,6 +8,7 @@ from destinations import filters, try_out
 from destinations.endpoint import Kind, ListIdFrom
 from destinations.partners import replies
 from destinations.partners.fake import Answer, FakePartner
+from destinations.partners.folder import Partner
 from destinations.partners.golden import CREDENTIAL, as_text, endpoint_of, requests_of
 from destinations.partners.serve import served
 from destinations.partners.writing import page_of
@@ -31,7 +32,7 @@ def server():
 
 
 @pytest.fixture(params=SLUGS)
-def partner(request):
+def partner(request) -> Partner:
     return PRESETS[request.param]
 
 
@@ -141,6 +142,41 @@ def test_a_lost_list_is_made_anew_where_the_partner_makes_lists(server, rehearsa
     world.run(rehearsal)
     world.go(rehearsal.destination)
     assert held(server, rehearsal) == wanted(rehearsal), server.partner.refused
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("partner", ["amplitude-cohort-new"], indirect=True)
+def test_a_list_is_made_with_a_first_user_whom_the_partner_takes(server, rehearsal):
+    """Two of the first users are unknown: the list is made with the third, and they are found as ever."""
+    bad = world.users(2)
+    server.partner.unknown = set(bad)
+    run = world.run(rehearsal)
+    assert (run.state, run.added, run.rejected) == (RunState.PARTIAL, COUNT - 2, 2), run.reason
+    assert server.partner.calls.count("create") == 3 and len(server.partner.lists) == 1
+    assert held(server, rehearsal) == wanted(rehearsal, less=bad)
+    assert world.rejected(rehearsal) == set(bad)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("partner", ["amplitude-cohort-new"], indirect=True)
+def test_no_list_is_made_for_a_cohort_without_users__and_one_when_somebody_enters(server, rehearsal):
+    world.fill(rehearsal.cohort, [])
+    assert world.run(rehearsal).state == RunState.SUCCEEDED
+    assert server.partner.calls == []
+    world.fill(rehearsal.cohort, world.users(2))
+    assert world.run(rehearsal).state == RunState.SUCCEEDED
+    assert held(server, rehearsal) == wanted(rehearsal) == set(world.users(2))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("partner", ["amplitude-cohort-new"], indirect=True)
+def test_a_partner_that_makes_no_list_with_anybody_is_asked_five_times_and_pauses(server, rehearsal):
+    server.partner.unknown = set(world.users(COUNT))
+    run = world.run(rehearsal)
+    assert run.state == RunState.FAILED and "The list cannot be created." in run.reason
+    assert server.partner.calls == ["create"] * 5
+    rehearsal.destination.refresh_from_db()
+    assert rehearsal.destination.is_paused
 
 
 def test_its_requests_are_those_of_the_folder_to_the_byte(partner):

@@ -113,7 +113,7 @@ def _with_body(request: Request, body: bytes) -> Request:
 
 
 def _create(subject: Subject) -> Seen:
-    answer = subject.talk.ask(subject.encoder.create())
+    answer = subject.talk.ask(subject.encoder.create(subject.ids(1)))
     seen = _ok(answer)
     if not seen.ok:
         return seen

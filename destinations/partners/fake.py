@@ -4,8 +4,10 @@ It reads a request backwards through the templates that made it. What does not f
 a field more or less, a number where a text belongs, too many users, a wrong key, an unknown list.
 """
 
+import csv
 import gzip
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -172,11 +174,21 @@ class FakePartner:
         if self.endpoint.body_format == BodyFormat.FORM:
             return dict(parse_qsl(body.decode(), keep_blank_values=True))
         try:
+            if headers.get("content-type", "").startswith("application/json"):
+                return json.loads(body)
             if self.endpoint.body_format == BodyFormat.NDJSON:
                 return [json.loads(line) for line in body.splitlines()]
+            if self.endpoint.body_format == BodyFormat.CSV:
+                return self._rows(body.decode())
             return json.loads(body)
         except ValueError:
             return body
+
+    def _rows(self, text: str) -> list[Any]:
+        if isinstance(self._item, dict):
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        return rows if isinstance(self._item, list) else [row[0] for row in rows]
 
     def _fits(self, template: Any, value: Any, read: _Read) -> bool:
         if isinstance(template, str):
@@ -335,8 +347,11 @@ class FakePartner:
         return self.lists.get(read.names.get("list_id", ""))
 
     def _create(self, read: _Read) -> Answer:
+        first = {user for user, _ in read.users}
+        if first & self.unknown:
+            return Answer(400, {"message": "a user is not known"})
         list_id = str(len(self.names) + 1001)
-        self.lists[list_id] = set()
+        self.lists[list_id] = first
         self.names[list_id] = read.names.get("external_name", "")
         made = self.fake.get("created", {"status": 200, "body": {"listId": "$list_id"}})
         text = json.dumps(made.get("body")).replace('"$list_id|number"', list_id).replace("$list_id", list_id)

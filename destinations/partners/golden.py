@@ -61,7 +61,7 @@ def requests_of(partner: Partner) -> Iterator[tuple[str, Request, Endpoint]]:
         if getattr(endpoint, f"{operation}_path"):
             yield operation.value, encoder.look(operation), endpoint
     if endpoint.kind == Kind.LIST and not known:
-        made = encoder.create()
+        made = encoder.create(USERS[:1])
         if made.find:
             yield "find", made.find, endpoint
         yield "create", replace(made, find=None), endpoint

@@ -18,7 +18,7 @@ from django.core.exceptions import ValidationError
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
 from destinations.errors import Misconfigured, Refused
 from destinations.models import Destination
-from destinations.payloads import Encoder, Operation
+from destinations.payloads import Encoder, Operation, needs_first_user
 from destinations.templates import TemplateError
 from destinations.tests.partner import answer, partner, says
 from destinations.tokens import Tokens
@@ -138,6 +138,45 @@ def test_a_form_a_line_each_and_gzip():
     assert json.loads(gzip.decompress(zipped.body))["userIds"] == ["a"]
     assert zipped.headers["Content-Encoding"] == "gzip"
     assert '"userIds":["a"]' in describe(zipped, encoder(gzip=True).endpoint)
+
+
+def test_a_line_of_csv_each_below_the_names():
+    table = encoder(
+        body_format=BodyFormat.CSV,
+        add_template='"$items"',
+        list_item_template='{"email": "${user_id|lower}", "n": 1, "on": true}',
+    )
+    made = table.batch(Operation.ADD, ["A@x", 'b,"c"\nd', "ü"])
+    assert made.body.decode() == 'email,n,on\r\na@x,1,true\r\n"b,""c""\nd",1,true\r\nü,1,true\r\n'
+    assert made.headers["Content-Type"] == "text/csv; charset=utf-8"
+    create = table.create()
+    assert (create.headers["Content-Type"], create.body[:1]) == ("application/json", b"{")
+    ids = encoder(body_format=BodyFormat.CSV, add_template='"$items"')
+    assert ids.batch(Operation.ADD, ["a", "b,c"]).body == b'a\r\n"b,c"\r\n'
+    rows = encoder(
+        body_format=BodyFormat.CSV, add_template='"$items"', list_item_template='["$user_id", "x"]'
+    )
+    assert rows.batch(Operation.ADD, ["a"]).body == b"a,x\r\n"
+
+
+@pytest.mark.parametrize("item", ['"$user_id"', '{"id": "$user_id"}', '["$user_id", "${user_id|sha256}"]'])
+def test_csv_stays_below_the_byte_limit(item):
+    table = encoder(
+        body_format=BodyFormat.CSV, add_template='"$items"', list_item_template=item, max_bytes=10_000
+    )
+    users = [f'"{number:040},"' for number in range(1000)]
+    fits = table.fits(Operation.ADD, users)
+    assert 50 < fits < 1000
+    assert len(table.batch(Operation.ADD, users[:fits]).body) <= 10_000
+
+
+def test_a_list_is_made_with_its_first_user_where_a_partner_makes_none_without():
+    made = encoder(
+        create_template='{"name": "$external_name", "ids": "$items"}', list_item_template='{"id": "$user_id"}'
+    )
+    request = made.create(["u1"])
+    assert (request.body, request.user_ids) == (b'{"name":"Buyers","ids":[{"id":"u1"}]}', ["u1"])
+    assert needs_first_user(made.endpoint) and not needs_first_user(encoder().endpoint)
 
 
 def test_a_form_stays_below_the_byte_limit():
@@ -346,6 +385,24 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"add_template": '{"ids": "$items", "k": "${secret_k|hex}"}'}, "a secret takes one of"),
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
+        ({"body_format": "csv"}, 'write "$items" alone'),
+        ({"body_format": "ndjson"}, 'write "$items" alone'),
+        (
+            {
+                "body_format": "csv",
+                "add_template": '"$items"',
+                "list_item_template": '{"a": {"b": "$user_id"}}',
+            },
+            "A line of CSV has texts and numbers",
+        ),
+        (
+            {
+                "create_template": '{"name": "$external_name", "ids": "$items"}',
+                "list_item_template": '{"p": "/l/$list_id/${user_id|url}"}',
+            },
+            "is not known yet when the list is made",
+        ),
+        ({"create_template": '{"name": "$external_name", "id": "$items"}'}, "names one user"),
         ({"remove_item_template": '{"body": "{\\"id\\": \\"$user_id\\"}"}'}, "must be escaped"),
         ({"remove_item_template": '{"body": "{\\"id\\":\\"${user_id|lower}\\"}"}'}, "must be escaped"),
         ({"remove_item_template": '{"id": "x"}'}, "could not tell which user"),

@@ -74,7 +74,11 @@ def partners(draw):
     fake = {"ok": {"status": 200, "body": {}}, "failed": {"status": status, "body": DIALECTS[dialect][1]}}
     # Who says in a 2xx that some failed has taken the others; who says that it all failed, nobody perhaps.
     fake |= {"whole": True} if status >= 400 or (whole and dialect == "flag") else {}
-    lines = frame == "$items" and delivery == Delivery.BATCH
+    formats = [BodyFormat.JSON]
+    if frame == "$items" and delivery == Delivery.BATCH:
+        formats += [BodyFormat.NDJSON]
+        flat = not is_property and row in ("ids", "objects", "hashed") and not leaver
+        formats += [BodyFormat.CSV] if flat else []
     endpoint = Endpoint(
         name="drawn",
         base_url="https://partner.example/base",
@@ -98,7 +102,7 @@ def partners(draw):
         remove_item_template=leaver,
         methods=methods,
         value_words=draw(st.sampled_from([{}, {"in": "1", "out": ""}, {"in": 1, "out": None}])),
-        body_format=BodyFormat.NDJSON if lines and draw(st.booleans()) else BodyFormat.JSON,
+        body_format=draw(st.sampled_from(formats)),
         gzip=draw(st.booleans()),
         rules=rules,
     )

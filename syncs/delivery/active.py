@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.db.models import Count, Max, Q
 
 from destinations.endpoint import Delivery, Endpoint, Kind
-from destinations.payloads import Encoder, Operation, Request, says_more
+from destinations.payloads import Encoder, Operation, Request, needs_first_user, says_more
 from syncs import links
 from syncs.choices import BatchState, Step
 from syncs.models import Batch, Run
@@ -21,6 +21,7 @@ class ActiveRun:
         self.run, self.endpoint = run, endpoint
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
         self.says_more = says_more(endpoint)
+        self.needs_first_user = needs_first_user(endpoint)
         self.most = SINGLES if self.single else min(endpoint.batch_size, learned_size or endpoint.batch_size)
         creates = Q(step=Step.CREATE)
         begun = Batch.objects.filter(run_id=run.pk).aggregate(
@@ -88,7 +89,7 @@ class ActiveRun:
         """Return the request for these users."""
         operation = Operation(step)
         if operation == Operation.CREATE:
-            return self.encoder.create()
+            return self.encoder.create(users)
         if self.single:
             return self.encoder.single(operation, users[0])
         return self.encoder.batch(operation, users)

@@ -22,6 +22,8 @@ from syncs.models import Batch, Rejection
 from syncs.plan import Plan
 
 BARRIER = None
+# Users with whom it is tried to make a list: any of them may be unknown to the partner.
+CANDIDATES = 5
 
 
 class Feed:
@@ -79,7 +81,10 @@ class Feed:
         if self.active.endpoint.kind == Kind.LIST and sync.list_id is None:
             if self.run.mode == RunMode.EMPTY:
                 return
-            yield self._create()
+            candidates = self._candidates()
+            if self.active.needs_first_user and not candidates:
+                return  # nobody is to be there, and the partner makes no list without somebody
+            yield self._create(candidates)
             yield BARRIER
         yield from self._resumed()
         yield BARRIER
@@ -90,7 +95,18 @@ class Feed:
             yield from self._retries()
             yield BARRIER
 
-    def _create(self) -> CreateList:
+    def _candidates(self) -> list[str]:
+        """Return users of whom one is named when the list is made, where the partner wants that."""
+        if not self.active.needs_first_user:
+            return []
+        found = list(islice(self.plan.users(Step.ADD), CANDIDATES))
+        if not found:
+            due = rejections.due(self.run, self.plan, forget=lambda keys: None)
+            retried = (user for step, users in due if step == Step.ADD for user in users)
+            found = list(islice(retried, CANDIDATES))
+        return self.active.known(Step.ADD, found)
+
+    def _create(self, candidates: list[str]) -> CreateList:
         """The create call: the row of the one that an earlier driver began, or a new one."""
         begun = None
         if not self.active.is_new:
@@ -101,9 +117,9 @@ class Feed:
             creates = Batch.objects.filter(run__sync=self.run.sync_id, step=Step.CREATE)
             if (last := creates.order_by("pk").last()) and last.state != BatchState.DELIVERED:
                 batch.unknown_outcome = last.unknown_outcome or last.status is None
-            return CreateList(batch, self.active)
+            return CreateList(batch, self.active, candidates)
         begun.unknown_outcome = True
-        return CreateList(begun, self.active, stored=True)
+        return CreateList(begun, self.active, candidates, stored=True)
 
     def _resumed(self) -> Iterator[Work]:
         """Batches that were being sent when an earlier driver stopped: sent again, whole.

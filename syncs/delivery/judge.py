@@ -111,6 +111,10 @@ class Judge:
                 self._taken(work)
             case outcomes.ListMade(note):
                 self._list_made(work, note)
+            case outcomes.NextCandidate() if isinstance(work, CreateList):
+                work.candidates.pop(0)
+                work.request, work.batch.tries = None, 0
+                self.queues.ready.append(work)
             case outcomes.Retry(wait):
                 work.batch.tries += 1
                 active.run.retries += 1

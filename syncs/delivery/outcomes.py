@@ -91,6 +91,11 @@ class ListMade(Outcome):
 
 
 @dataclass(frozen=True)
+class NextCandidate(Outcome):
+    """The list is not made with this user: another one is named."""
+
+
+@dataclass(frozen=True)
 class Retry(Outcome):
     """The same request again, when `wait` seconds have passed; nothing else is sent until then."""
 
@@ -221,6 +226,8 @@ def decide(work: Work, reply: Reply | DeliveryError, facts: Facts) -> Outcome:
         return _later(work, reply, facts)
     if isinstance(work, Canary):
         return CanaryFailed(_canary_failed(work, reply, facts))
+    if isinstance(work, CreateList) and isinstance(reply, Rejected) and len(work.candidates) > 1:
+        return NextCandidate()
     if isinstance(reply, ListGone):
         return _list_gone(facts)
     if isinstance(work, SendUsers):
@@ -238,6 +245,8 @@ def decide(work: Work, reply: Reply | DeliveryError, facts: Facts) -> Outcome:
 def as_named(work: Work, reply: Reply | DeliveryError) -> Reply | DeliveryError:
     """Return a success that names all users of the request as failed as the refusal that it is."""
     if not isinstance(reply, Reply) or not reply.failed_users or not work.piece:
+        return reply
+    if isinstance(work, CreateList):  # the list is there; who is on it, the next requests tell
         return reply
     if not set(reply.failed_users) >= set(work.piece):
         return reply

@@ -44,7 +44,14 @@ class Work:
 
 @dataclass(eq=False)
 class CreateList(Work):
-    """Makes the list, and concerns no user."""
+    """Makes the list. It settles no user: one who is named with it is sent again with all others."""
+
+    # Who may be named, where the partner makes no list without somebody; the first is.
+    candidates: list[str] = field(default_factory=list)
+
+    @property
+    def piece(self) -> list[str]:
+        return self.candidates[:1]
 
     @property
     def durable(self) -> bool:

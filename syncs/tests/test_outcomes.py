@@ -36,6 +36,7 @@ from syncs.delivery.outcomes import (
     LeaveRetries,
     ListMade,
     LoseList,
+    NextCandidate,
     OpenBreaker,
     Outcome,
     Park,
@@ -65,8 +66,8 @@ BIG = TooLarge("The partner answered 413.", code="http_413")
 BARE = NotFound("The partner answered 404.", code="http_404")
 
 
-def create(**more: Any) -> CreateList:
-    return CreateList(Batch(step=Step.CREATE, **more), NOBODY)
+def create(candidates: list[str] | None = None, **more: Any) -> CreateList:
+    return CreateList(Batch(step=Step.CREATE, **more), NOBODY, candidates or [])
 
 
 def send(users: list[str] = USERS, *, tries: int = 0, retried: bool = False, **more: Any) -> SendUsers:
@@ -213,6 +214,8 @@ def test_a_request_without_a_reply_is_tried_again(code):
             Refuse(cast(Any, ...), False, False),
         ),
         # The list.
+        (create(["u1", "u2"]), UNKNOWN, Facts(), NextCandidate()),
+        (create(["u1", "u2"]), DOWN, Facts(), Retry(1.0)),
         (send(), answer(410), Facts(), LOST),
         (send(), answer(404, {"error": "list_not_found"}), Facts(), LOST),
         (send(), answer(410), Facts(is_emptying=True), LoseList(emptied=True, anew=False, pause=False)),
@@ -225,6 +228,11 @@ def test_what_follows_from_a_reply(work: Work, reply, facts, outcome):
     got = decide(work, as_named(work, reply), facts)
     error = getattr(outcome, "error", None)
     assert got == (replace(outcome, error=reply) if error is ... else outcome)
+
+
+def test_a_list_that_is_made_with_nobody_is_for_a_person():
+    assert set_up_wrong(decide(create(["u5"]), UNKNOWN, Facts()))
+    assert set_up_wrong(decide(create(), UNKNOWN, Facts()))
 
 
 def test_a_bare_404_asks_whether_the_list_is_there__and_else_is_about_users():
