@@ -54,15 +54,22 @@ MUTANTS = [
     Mutant(
         "from dirty, everyone who entered or left is added again",
         "syncs/plan.py",
-        "move.now and (self.dirty or self.resends or not move.was)",
+        "move.now and (self.careful or self.resends or not move.was)",
         "move.now and (self.resends or not move.was)",
         (MODEL, "syncs/tests/test_plan_table.py"),
     ),
     Mutant(
         "from dirty, and in full, everyone who left is removed again",
         "syncs/plan.py",
-        "careful = self.dirty or self.mode == RunMode.FULL",
+        "careful = self.careful or self.mode == RunMode.FULL",
         "careful = False",
+    ),
+    Mutant(
+        "what was sent after a request without an answer is sent once more",
+        "syncs/models.py",
+        'held["repeat_from"] = _to_repeat(pk, run)',
+        'held["repeat_from"] = None',
+        (MODEL,),
     ),
     Mutant(
         "a clean run names only who moved",
@@ -124,8 +131,8 @@ MUTANTS = [
     Mutant(
         "a list that is gone holds nobody",
         "syncs/models.py",
-        "settled_version=0, dirty=False, full_owed=False, list_id=None, fingerprint=",
-        "dirty=False, full_owed=False, list_id=None, fingerprint=",
+        "settled_version=0,\n                dirty=False,\n                repeat_from=None,",
+        "dirty=False,\n                repeat_from=None,",
     ),
     Mutant(
         "a full run that was begun is owed",
@@ -227,7 +234,7 @@ MUTANTS = [
     Mutant(
         "an add refused from dirty may have worked before",
         "syncs/delivery/rejections.py",
-        "and not (run.from_dirty or batch.unknown_outcome)",
+        "and not (run.from_dirty or run.repeat_from is not None or batch.unknown_outcome)",
         "",
     ),
     Mutant(

@@ -72,6 +72,9 @@ def _wait(sync: Sync, times: Times) -> str:
         # It stays at a version that has them; a run that knew of the version without them took them out.
         knew = sync.runs.filter(state__in=DONE_RUNS, reach__gte=times.last).exists()
         removed = removed or (knew and not old and not times.inside)
+    # A request without an answer may be acted on late: the removal is sent once more before it is believed.
+    if sync.repeat_from is not None and sync.repeat_from < times.last:
+        removed = False
     if rejected is None and (never or nothing_held or removed):
         return ""
     return f"{sync}: {_why(sync, rejected)}"

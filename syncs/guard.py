@@ -1,5 +1,7 @@
 """Whether a person should see a run before it is sent: it would take away more than was agreed to."""
 
+from dataclasses import replace
+
 from cohorts import members
 from cohorts.refresh import HALVED_ABOVE
 from syncs.choices import RunMode, Step
@@ -8,7 +10,7 @@ from syncs.plan import Plan
 
 PLANNED = (
     *("mode", "from_version", "to_version", "reach"),
-    *("from_dirty", "planned_adds", "planned_removes"),
+    *("from_dirty", "repeat_from", "planned_adds", "planned_removes"),
 )
 
 
@@ -20,6 +22,7 @@ def plan_anew(run: Run) -> Plan:
     sync = run.sync
     run.from_version, run.from_dirty = sync.settled_version, sync.dirty
     run.to_version, run.reach = sync.aim(run.mode)
+    run.repeat_from = None if run.mode == RunMode.REPAIR else sync.repeat_from
     if sync.full_owed and run.mode == RunMode.CHANGES:
         run.mode = RunMode.FULL
     plan = Plan.of(run)
@@ -45,10 +48,13 @@ def why_hold(run: Run, plan: Plan) -> str:
 
     A run is held that removes more users than the sync's guard allows (without one, its cohort's),
     unless each of them left in a version of the cohort that a person has approved. Of a repair, whoever is
-    put right counts.
+    put right counts. Whose removal is only repeated does not: it was agreed to when it was first sent.
     """
     sync, cohort, removes = run.sync, run.sync.cohort, run.planned_removes or 0
     does = "remove"
+    if plan.repeat_from is not None:
+        plan = replace(plan, repeat_from=None)
+        removes = plan.count(Step.REMOVE)
     if run.mode == RunMode.REPAIR:
         # A call that reads the wrong list makes everybody differ, on both sides.
         removes, does = run.planned or 0, "put right"

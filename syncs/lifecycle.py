@@ -92,6 +92,7 @@ def create(sync: Sync, *, trigger: str, mode: str, by: str = "", approved: bool 
         to_version=target,
         reach=reach,
         from_dirty=sync.dirty,
+        repeat_from=sync.repeat_from,
     )
 
 

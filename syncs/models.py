@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Concat, Least, Now
+from django.utils import timezone
 
 from cohorts.choices import CALCULATED, ScheduleKind
 from cohorts.models import Cohort
@@ -31,6 +33,9 @@ from syncs.choices import (
     Step,
     Trigger,
 )
+
+# How long after a request that got no answer a partner may still act on it.
+LATE = timedelta(hours=24)
 
 
 class SyncQuerySet(models.QuerySet["Sync"]):
@@ -67,9 +72,16 @@ class SyncQuerySet(models.QuerySet["Sync"]):
             == 1
         )
 
-    def settle(self, pk: int, *, version: int, mode: str = RunMode.CHANGES) -> bool:
-        """The partner now holds exactly this version (but for its rejected users)."""
-        held: dict[str, Any] = {"settled_version": version, "dirty": False}
+    def settle(self, pk: int, *, version: int, mode: str = RunMode.CHANGES, run: Run | None = None) -> bool:
+        """The partner now holds exactly this version (but for its rejected users).
+
+        As far as anybody can know: a request of an earlier run that got no answer may be acted on after what
+        this run has sent, and undo it. So when there was one within LATE, the next run sends once more what
+        this one sent: `repeat_from` is the version where it began.
+        """
+        held: dict[str, Any] = {"settled_version": version, "dirty": False, "repeat_from": None}
+        if version and run is not None:
+            held["repeat_from"] = _to_repeat(pk, run)
         if mode != RunMode.CHANGES:
             held["full_owed"] = False
         if mode == RunMode.REPAIR:
@@ -80,7 +92,12 @@ class SyncQuerySet(models.QuerySet["Sync"]):
         """The partner holds nothing: its list is gone, or the destination is another one now."""
         return (
             self.filter(pk=pk).update(
-                settled_version=0, dirty=False, full_owed=False, list_id=None, fingerprint=""
+                settled_version=0,
+                dirty=False,
+                repeat_from=None,
+                full_owed=False,
+                list_id=None,
+                fingerprint="",
             )
             == 1
         )
@@ -172,6 +189,12 @@ class Sync(Scheduled):
     # What the partner holds. `fingerprint` is a digest of the destination's address at which this is true.
     settled_version = models.PositiveIntegerField(default=0, editable=False)
     dirty = models.BooleanField(default=False, editable=False)
+    repeat_from = models.PositiveIntegerField(
+        null=True,
+        editable=False,
+        help_text="Who moved after this version is sent once more by the next run: the partner may have "
+        "acted late on a request that it did not answer.",
+    )
     full_owed = models.BooleanField(
         default=False,
         editable=False,
@@ -237,6 +260,26 @@ class Sync(Scheduled):
     @property
     def sent_id(self) -> int:
         return self.projection_id or self.cohort_id
+
+
+def _to_repeat(sync_id: int, run: Run) -> Any:
+    """Return, as part of an UPDATE, the version after which the next run sends once more; or None.
+
+    What a run from nobody has sent can be undone by an emptying before it alone, and not under another name.
+    After one that did not end, who left since the first version is looked at, and not all who ever came.
+    """
+    unanswered = Batch.objects.filter(
+        *(Q(unknown_outcome=True), Q(created_at__gte=timezone.now() - LATE)),
+        run__sync=sync_id,
+        run__lt=run.pk,
+        step__in=[Step.ADD, Step.REMOVE],
+    )
+    since = run.from_version or max(run.sync.sent.readable_from, 1)
+    if run.from_version == 0 and not run.from_dirty:
+        since, unanswered = 0, unanswered.filter(run__mode=RunMode.EMPTY)
+    if run.trigger == Trigger.RENAMED:
+        unanswered = unanswered.none()
+    return Case(When(Exists(unanswered), then=Value(since)), default=None)
 
 
 class Link(models.Model):
@@ -397,6 +440,9 @@ class Run(models.Model):
     from_dirty = models.BooleanField(
         default=False, help_text="An earlier run did not finish: the partner may hold anything in between."
     )
+    repeat_from = models.PositiveIntegerField(
+        null=True, help_text="Who moved after this version is sent, though an earlier run has sent them."
+    )
     state = models.CharField(max_length=20, choices=RunState, default=RunState.PENDING)
     reason = models.TextField(blank=True)
     note = models.TextField(blank=True, help_text="What a person should know although the run went on.")
@@ -537,6 +583,8 @@ class Batch(models.Model):
         indexes = [
             # After a crash: which batches were being sent?
             models.Index(fields=["run"], condition=Q(state="sending"), name="batch_sending"),
+            # When a run ends: which requests may the partner still act on?
+            models.Index(fields=["run"], condition=Q(unknown_outcome=True), name="batch_unanswered"),
         ]
 
     def __str__(self) -> str:

@@ -12,7 +12,8 @@ Where the partner holds nobody (settled 0, clean: a first run, a list that was l
 name), changes and full name the whole target, and nobody is to be removed.
 
 "Touched since": entered or left at all in (settled, target], so that whatever a run that did not
-finish has sent is put right. Users with a Rejection are left out: they are tried on their own.
+finish has sent is put right. With `repeat_from`, changes are as from dirty, and touched since is since that
+earlier version: see `SyncQuerySet.settle`. Users with a Rejection are left out: they are tried on their own.
 The same question asked twice gives the same users, which is how a batch is found again after a
 crash: a version's members never change, and a user's Rejection stays while the run goes on.
 """
@@ -55,6 +56,7 @@ class Plan:
     reach: int = 0
     comparison: int | None = None
     strangers: bool = False
+    repeat_from: int | None = None
     # A key of a projection that left and entered again is sent again: what goes along with it is new.
     resends: bool = False
 
@@ -65,8 +67,19 @@ class Plan:
             reach=run.reach,
             comparison=run.comparison_id,
             strangers=run.comparison is not None and run.comparison.removes_strangers,
+            repeat_from=run.repeat_from,
             resends=run.sync.projection_id is not None,
         )
+
+    @property
+    def since(self) -> int:
+        """Return the version after which everybody who moved is looked at."""
+        return self.settled if self.repeat_from is None else min(self.settled, self.repeat_from)
+
+    @property
+    def careful(self) -> bool:
+        """Say whether the partner may hold anything in between, for whoever moved since."""
+        return self.dirty or self.repeat_from is not None
 
     def wants(self, user_ids: list[str]) -> set[str]:
         """Return those of the users who shall be at the partner after this run."""
@@ -149,10 +162,10 @@ class Plan:
         return kept, page[-1] if len(page) == self.page else None
 
     def _entered(self, after: str) -> Page:
-        return self._touched(after, lambda move: move.now and (self.dirty or self.resends or not move.was))
+        return self._touched(after, lambda move: move.now and (self.careful or self.resends or not move.was))
 
     def _left(self, after: str) -> Page:
-        careful = self.dirty or self.mode == RunMode.FULL
+        careful = self.careful or self.mode == RunMode.FULL
         return self._touched(after, lambda move: not move.now and (careful or move.was))
 
     def _emptied(self, after: str) -> Page:
@@ -173,11 +186,11 @@ class Plan:
         return page, moves[-1].user_id if len(moves) == self.page else None
 
     def _moves(self, after: str) -> list[members.Move]:
-        return members.moves_page(self.cohort_id, self.settled, self.target, after, self.page)
+        return members.moves_page(self.cohort_id, self.since, self.target, after, self.page)
 
     def _moves_back(self, after: str) -> list[members.Move]:
         """Whoever moved between the older of the two versions and the latest, and how it is in these two."""
-        low = min(self.settled, self.target)
+        low = min(self.since, self.target)
         moved = members.moves_page(self.cohort_id, low, self.reach, after, self.page)
         users = [move.user_id for move in moved]
         was = members.is_in_version(self.cohort_id, self.settled, users)

@@ -40,6 +40,8 @@ class Preview:
     external_name: str
     creates_list: bool
     first_request: str
+    # Who moved after this version is among the counts, though an earlier run has sent them.
+    repeat_from: int | None = None
     at_least: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def preview(
         to_version=target,
         reach=reach,
         from_dirty=sync.dirty,
+        repeat_from=sync.repeat_from,
     )
     plan = Plan.of(run)
     active = ActiveRun(run, endpoint, None)
@@ -102,6 +105,7 @@ def preview(
         external_name=sync.external_name,
         creates_list=creates,
         first_request=_first_request(active, {Step.ADD: first_adds, Step.REMOVE: first_removes}, creates),
+        repeat_from=plan.repeat_from,
         at_least=tuple(
             name for name, n in counts.items() if most is not None and n >= most and name not in recorded
         ),

@@ -79,7 +79,8 @@ def _begun(sync: Sync) -> Cohort:
     held = sync.settled_version or sync.dirty
     if held:
         plan = Plan(
-            sync.pk, sync.cohort_id, RunMode.EMPTY, sync.settled_version, sync.cohort.version, sync.dirty
+            *(sync.pk, sync.cohort_id, RunMode.EMPTY, sync.settled_version, sync.cohort.version, sync.dirty),
+            repeat_from=sync.repeat_from,
         )
         making = _Making(sync.cohort, PLAIN, everybody=plan.users(Step.REMOVE))
         refresh.derive(projection.pk, making.make, source="What the partner held by user id")
@@ -91,6 +92,7 @@ def _begun(sync: Sync) -> Cohort:
     if not unchanged.update(
         projection=projection,
         settled_version=projection.version if held else 0,
+        repeat_from=None,
         full_owed=sync.full_owed or sync.dirty,
     ):
         raise CannotProject(f"Another process has just changed {sync}. Try again.")

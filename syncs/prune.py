@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from cohorts import prune as cohort_prune
 from cohorts.models import Cohort
@@ -58,10 +58,18 @@ def floor_of(cohort: Cohort) -> int:
         cohort.version,
         *made_of.values_list("projected_version", flat=True),
         *syncs.values_list("settled_version", flat=True),
+        *_repeated(syncs),
+        *_repeated(runs),
         *(version for version in pinned.values_list("pinned_version", flat=True) if version is not None),
         *runs.exclude(from_version=0, from_dirty=False).values_list("from_version", flat=True),
         cohort.version,
     )
+
+
+def _repeated(rows: QuerySet[Sync] | QuerySet[Run]) -> list[int]:
+    """Return the versions after which syncs or runs send everybody who moved once more."""
+    found = rows.filter(repeat_from__isnull=False).values_list("repeat_from", flat=True)
+    return [version for version in found if version is not None]
 
 
 def _prune_runs(before: datetime) -> int:

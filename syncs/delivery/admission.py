@@ -169,7 +169,7 @@ class Admission:
         reason = f"Users that will be tried again: {run.not_taken}." if run.not_taken else ""
 
         def settle(run: Run) -> None:
-            Sync.objects.settle(run.sync_id, version=version, mode=run.mode)
+            Sync.objects.settle(run.sync_id, version=version, mode=run.mode, run=run)
             # Only those are left that had nobody to send any more.
             _close_batches(run, BatchState.REJECTED, "All of its users were rejected, and are tried apart.")
             rejections.forget(feed.forgotten)

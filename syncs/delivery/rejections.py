@@ -101,7 +101,7 @@ def _first(batch: Batch, user_id: str, kind: str, error: DeliveryError) -> Rejec
         batch.step == Step.ADD
         and kind == RejectionKind.REJECTED
         and run.mode == RunMode.CHANGES
-        and not (run.from_dirty or batch.unknown_outcome)
+        and not (run.from_dirty or run.repeat_from is not None or batch.unknown_outcome)
     )
     return Rejection(
         sync_id=run.sync_id,

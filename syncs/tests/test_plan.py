@@ -21,10 +21,15 @@ from syncs.delivery import drive, loop, rejections
 from syncs.models import Rejection, Run, Sync
 from syncs.tests.memory import Chance, Crash, bury, memory_loop
 from tests import world
-from tests.partner import Fault, Partner
+from tests.partner import Call, Fault, Partner
 
 HISTORIES = int(os.environ.get("HISTORIES", "60"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1"))
+# How a partner behaves during a run, and how often.
+MOODS = dict(
+    [("well", 10), ("flaky", 5), ("late", 4), ("small", 2), ("no key", 1), ("dead", 1)]
+    + [("refuses everybody", 1), ("404", 1), ("deaf 404", 2), ("stumbles", 2)]
+)
 UNIVERSE = [f"u{number:02d}" for number in range(14)]
 
 
@@ -54,6 +59,8 @@ class History:
         self.rows_before: dict[int, set[str]] = {}
         self.calls: dict[int, list] = {}
         self.log: list[str] = []
+        # Requests that the partner has and did not answer; it acts on them when it likes. By the run of then.
+        self.late: list[tuple[int, Call]] = []
         self.change_bad_users()
 
     # --- fate ---
@@ -78,6 +85,9 @@ class History:
             return Fault(413, {})
         if call.kind == "create":
             return None
+        if self.mode == "late" and chance.random() < 0.3:
+            self.late.append((Run.objects.filter(sync=self.sync).latest("pk").pk, call))
+            return Fault(how="reset")
         if self.mode == "deaf 404" and self.list_is_lost():
             return Fault(404, {})
         adds = call.kind == "add" or (call.kind == "identify" and self.value(call))
@@ -160,10 +170,8 @@ class History:
 
     def play_run(self) -> None:
         chance = self.random
-        self.mode = chance.choices(
-            ["well", "flaky", "small", "no key", "dead", "refuses everybody", "404", "deaf 404", "stumbles"],
-            [10, 5, 2, 1, 1, 1, 1, 2, 2],
-        )[0]
+        self.mode = chance.choices(list(MOODS), list(MOODS.values()))[0]
+        self.act_late()
         mode = chance.choices([RunMode.CHANGES, RunMode.FULL, RunMode.EMPTY], [7, 1, 2])[0]
         try:
             run = lifecycle.start(self.sync, trigger=Trigger.COMMAND, mode=mode)
@@ -174,6 +182,22 @@ class History:
         self.drive(run, crash, cancel_at)
         if chance.random() < 0.7:
             world.mend(self.to)
+
+    def act_late(self) -> None:
+        """The partner acts on what it did not answer, after one more run has ended well: the next mends it.
+
+        Not under a name that was given up, nor to a list that was emptied meanwhile: nothing is sent again.
+        """
+        later, self.late = self.late, []
+        for at, call in self.random.sample(later, len(later)):
+            since = list(Run.objects.filter(sync=self.sync, pk__gt=at).values_list("mode", "state"))
+            ended = [mode for mode, state in since if state in DONE_RUNS]
+            emptied = any(mode == RunMode.EMPTY for mode, _ in since)
+            if not ended:
+                self.late.append((at, call))
+            elif len(ended) == 1 and not emptied:
+                self.log.append(f"the partner acts late: {call.kind} {call.users}")
+                self.partner._apply(call)
 
     def drive(self, run: Run, crash: float = 0.0, cancel_at: int = 0) -> None:
         points = iter(range(1, 1_000_000))
@@ -255,6 +279,9 @@ class History:
         assert not out_of_turn, f"rejected, and named out of turn: {sorted(out_of_turn)}"
         settled = set(members.in_version(self.cohort.pk, run.from_version))
         careful = run.from_dirty or run.mode != RunMode.CHANGES
+        if run.repeat_from is not None:
+            careful = True
+            moves += members.moves_page(self.cohort.pk, run.repeat_from, run.to_version, "", 1000)
         allowed = {move.user_id for move in moves if careful or move.was != move.now}
         if run.mode == RunMode.FULL:
             allowed |= target

@@ -51,6 +51,24 @@ TABLE = [
     (RunMode.EMPTY, 0, False, set(), set()),
     (RunMode.CHANGES, 4, False, set(), set()),
 ]
+# Settled is 3; what moved after version 2, or 1, is sent once more.
+REPEATED = [
+    # mode, repeat_from, adds, removes
+    (RunMode.CHANGES, None, {"comes back", "in and out"}, {"leaves late", "flashes"}),
+    (RunMode.CHANGES, 3, {"comes back", "in and out"}, {"leaves late", "flashes"}),
+    (RunMode.CHANGES, 2, {"comes back", "in and out", "enters"}, {"leaves late", "flashes", "leaves"}),
+    (
+        *(RunMode.CHANGES, 1),
+        {"comes back", "in and out", "enters"},
+        {"leaves late", "flashes", "leaves", "left before"},
+    ),
+    (
+        *(RunMode.FULL, 1),
+        {"stays", "enters", "comes back", "in and out"},
+        {"leaves late", "flashes", "leaves", "left before"},
+    ),
+    (RunMode.EMPTY, 1, set(), set(HISTORY)),
+]
 
 
 @pytest.fixture
@@ -74,6 +92,14 @@ def test_each_mode_names_these_users_in_order_and_counts_them(
     for step, expected in ((Step.ADD, adds), (Step.REMOVE, removes)):
         assert list(made.users(step)) == sorted(expected)
         assert made.count(step) == len(expected)
+
+
+@pytest.mark.parametrize("page", [1, 2, 10])
+@pytest.mark.parametrize(("mode", "repeat_from", "adds", "removes"), REPEATED)
+def test_what_is_sent_once_more_is_named_with_what_moved(sync, mode, repeat_from, adds, removes, page):
+    made = Plan(sync.pk, sync.cohort_id, mode, 3, 4, False, page, repeat_from=repeat_from)
+    assert list(made.users(Step.ADD)) == sorted(adds)
+    assert list(made.users(Step.REMOVE)) == sorted(removes)
 
 
 @pytest.mark.parametrize("page", [1, 2, 10])

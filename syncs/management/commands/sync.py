@@ -94,6 +94,9 @@ def _show(shown: Preview) -> None:
     held_back = f" {shown.held_back:,} suppressed users are held back." if shown.held_back else ""
     if shown.not_sendable:
         held_back += f" {shown.not_sendable:,} are not sendable: see docs/people.md."
+    if shown.repeat_from is not None:
+        again = f"who moved since version {shown.repeat_from} is sent once more."
+        held_back += f" A request had got no answer: {again}"
     console.print(
         f"{shown.sync}: version {shown.from_version} → {shown.to_version}, "
         f"{shown.adds:,} adds, {shown.removes:,} removes{retries}.{held_back} Nothing was sent.",
