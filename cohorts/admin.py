@@ -142,6 +142,8 @@ class CohortAdmin(ActionsAdmin):
                 "data-check-url": reverse("admin:cohorts_check"),
                 "data-names-url": reverse("admin:cohorts_names"),
                 "data-preview-url": reverse("admin:cohorts_preview"),
+                "data-values-url": reverse("admin:cohorts_values"),
+                "data-definition-url": reverse("admin:cohorts_definition"),
                 "data-time-zone": timezone.get_current_timezone_name(),
                 "data-words": json.dumps(vocabulary()),
             }
@@ -234,9 +236,12 @@ class CohortAdmin(ActionsAdmin):
         mine = [
             on("check/", building.check, "check", "POST"),
             on("names/", building.names, "names"),
+            on("values/", building.values, "values"),
+            on("definition/", building.definition, "definition"),
             on("previews/", building.preview, "preview", "POST"),
             on("previews/<int:preview_id>/", building.preview_page, "preview_page"),
             on("previews/<int:preview_id>/part/", building.preview_part, "preview_part"),
+            on("previews/<int:preview_id>/counts/", building.preview_counts, "preview_counts"),
             at("why/", pages.why, "why", "view_cohort"),
             at("upload/", pages.upload, "upload", "add_upload", "GET", "POST"),
             at("upload/look/", pages.upload_look, "upload_look", "add_upload", "POST"),

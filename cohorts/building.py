@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -26,6 +27,7 @@ from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, Preview
 from cohorts.previewing import older_events
 from cohorts.sources import USE_QUERY
+from cohorts.suggesting import frequent_values
 from events.catalogue import event_names, event_properties, user_properties
 from events.engine import EngineError
 from events.store import DEFAULT_WORKSPACE
@@ -91,8 +93,28 @@ def names(admin: Admin, request: HttpRequest) -> HttpResponseBase:
             "events": [[entry.event, f"{entry.count:,} times"] for entry in events],
             "users": [[entry.property_name, entry.type] for entry in users],
             "cohorts": list(Cohort.objects.order_by("name").values_list("key", "name")[:MOST_NAMES]),
+            "defined": list(_defined().values_list("key", "name")[:MOST_NAMES]),
         }
     )
+
+
+def _defined() -> QuerySet[Cohort]:
+    return Cohort.objects.filter(source_kind=SourceKind.BEHAVIORAL, definition__isnull=False).order_by("name")
+
+
+def values(admin: Admin, request: HttpRequest) -> HttpResponseBase:
+    """Return the frequent values of a property, each with how often it came; of a user's without an event."""
+    workspace, event, name = (
+        request.GET.get(key, "").replace("\0", "") for key in ("workspace", "event", "property")
+    )
+    found = frequent_values(workspace or DEFAULT_WORKSPACE, event, name) if name else []
+    return JsonResponse({"values": [[value, f"{count:,} times"] for value, count in found]})
+
+
+def definition(admin: Admin, request: HttpRequest) -> HttpResponseBase:
+    """Return the definition of a cohort, to begin another with."""
+    found = get_object_or_404(_defined(), key=request.GET.get("cohort", "").replace("\0", ""))
+    return JsonResponse({"definition": found.definition})
 
 
 def preview(admin: Admin, request: HttpRequest) -> HttpResponseBase:
@@ -102,8 +124,12 @@ def preview(admin: Admin, request: HttpRequest) -> HttpResponseBase:
         made = _wanted(request, wanted if isinstance(wanted, dict) else {})
     except (ValueError, RecursionError, EngineError) as error:
         return JsonResponse({"error": str(error)}, status=400)
+    if made.live:
+        # One at a time for each person: what waits is about what they have changed meanwhile.
+        Preview.objects.filter(created_by=request.user.pk, live=True, state=PreviewState.WAITING).delete()
     made.save()
-    return JsonResponse({"url": reverse("admin:cohorts_preview_part", args=[made.pk])}, status=201)
+    shown = "counts" if made.live else "part"
+    return JsonResponse({"url": reverse(f"admin:cohorts_preview_{shown}", args=[made.pk])}, status=201)
 
 
 def _wanted(request: HttpRequest, wanted: dict[str, Any]) -> Preview:
@@ -119,6 +145,7 @@ def _wanted(request: HttpRequest, wanted: dict[str, Any]) -> Preview:
         parse(made.definition)
         made.events_workspace = str(wanted.get("events_workspace") or DEFAULT_WORKSPACE)[:50]
         made.as_of = _instant(wanted.get("as_of"))
+        made.live = wanted.get("live") is True
     else:
         raise ValueError("Only what is calculated can be previewed.")
     return made
@@ -144,6 +171,22 @@ def preview_part(admin: Admin, request: HttpRequest, preview_id: int) -> HttpRes
     return TemplateResponse(request, "cohorts/preview_part.html", _shown(request, preview_id))
 
 
+def preview_counts(admin: Admin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
+    """Return how many pass each condition, for the form: see live.js. 404: a newer one took its place."""
+    found = _of_person(request, preview_id)
+    counts = dict(found.counts)
+    return JsonResponse(
+        {
+            "open": _is_open(found),
+            "waiting": found.state == PreviewState.WAITING,
+            "error": found.error,
+            "size": found.size,
+            "everyone": counts.pop("", 0),
+            "conditions": counts,
+        }
+    )
+
+
 def preview_page(admin: Admin, request: HttpRequest, preview_id: int) -> HttpResponseBase:
     """Show a preview to who has left the form and comes back."""
     request.current_app = admin.admin_site.name
@@ -152,7 +195,14 @@ def preview_page(admin: Admin, request: HttpRequest, preview_id: int) -> HttpRes
 
 
 def _shown(request: HttpRequest, preview_id: int) -> dict[str, Any]:
-    found = get_object_or_404(Preview, pk=preview_id, created_by=request.user.pk)
-    is_open = found.state in (PreviewState.WAITING, PreviewState.RUNNING)
+    found = _of_person(request, preview_id)
     older = older_events(found) if found.state == PreviewState.DONE else None
-    return {"preview": found, "open": is_open, "last_event": older}
+    return {"preview": found, "open": _is_open(found), "last_event": older}
+
+
+def _of_person(request: HttpRequest, preview_id: int) -> Preview:
+    return get_object_or_404(Preview, pk=preview_id, created_by=request.user.pk)
+
+
+def _is_open(found: Preview) -> bool:
+    return found.state in (PreviewState.WAITING, PreviewState.RUNNING)

@@ -33,6 +33,7 @@ from cohorts.definitions.grammar import (
 )
 from cohorts.dialects import Compiled, Dialect, integer, text
 from cohorts.sequences import SequenceQuery
+from events.engine_errors import MissingTable
 
 
 def compile_members(
@@ -60,6 +61,15 @@ def compile_condition(
 ) -> Compiled:
     """Return the query of one condition's set; the condition is its complement if `is_complement`."""
     return Compiled(Compiler(definition, as_of, dialect, {}).condition(condition), dialect)
+
+
+def compile_everyone(definition: Definition, as_of: datetime, dialect: Dialect) -> Compiled:
+    """Return the query of all who are known as of an instant; without a table of users, by their events."""
+    compiler = Compiler(definition, as_of, dialect, {})
+    try:
+        return Compiled(compiler.everyone(), dialect)
+    except MissingTable:
+        return Compiled(compiler.without_users(), dialect)
 
 
 def compile_facts(
@@ -248,8 +258,14 @@ class Compiler:
         """The users table, whoever has an event before the instant, and who is in a cohort that is named."""
         known: list[exp.Query] = [self.dialect.known_users().distinct()]
         if self.dialect.has_events:
-            known.append(self.on.ids(self.dialect.events().where(self.on.before(self.as_of))).distinct())
+            known.append(self.with_events())
         return union([*known, *map(self.dialect.members, self.cohort_keys)])
+
+    def without_users(self) -> exp.Query:
+        return union([self.with_events(), *map(self.dialect.members, self.cohort_keys)])
+
+    def with_events(self) -> exp.Query:
+        return self.on.ids(self.dialect.events().where(self.on.before(self.as_of))).distinct()
 
     def condition(self, node: Condition) -> exp.Query:
         """The users for whom a condition holds; those for whom it does not, if it is a complement."""

@@ -1,6 +1,6 @@
 """Why a user is in a cohort, or is not: each condition with its truth."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -81,7 +81,12 @@ def compile_explanation(
         if isinstance(condition, Performed):
             counted = compile_facts(condition, definition, as_of, dialect).query
             asked.append(answer(2 * number + 2, counted, exp.Max(this=exp.column("t"))))
-    return Compiled(exp.union(*asked, distinct=False) if len(asked) > 1 else asked[0], dialect)
+    return Compiled(union_of(asked), dialect)
+
+
+def union_of(asked: Sequence[exp.Query]) -> exp.Query:
+    """Return one query for the rows of all."""
+    return exp.union(*asked, distinct=False) if len(asked) > 1 else asked[0]
 
 
 def answer(number: int, query: exp.Query, last: exp.Expr | None = None) -> exp.Select:

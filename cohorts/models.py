@@ -470,6 +470,11 @@ class Preview(models.Model):
     sentence = models.TextField(blank=True)
     sql = models.TextField(blank=True)
     unknown = models.JSONField(default=list, help_text="Events that were never seen.")
+    # Asked for while a person types: numbers alone, and only the last that they asked for.
+    live = models.BooleanField(default=False)
+    counts = models.JSONField(
+        default=dict, help_text='How many pass each condition, by its JSON pointer; of everybody under "".'
+    )
     error = models.TextField(blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     created_at = models.DateTimeField(auto_now_add=True)

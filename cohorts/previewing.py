@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from cohorts import behavioral, query
+from cohorts import behavioral, counting, query
 from cohorts.calculate import FAILURES, published_members
 from cohorts.choices import PreviewState, SourceKind
 from cohorts.definitions import parse
@@ -46,7 +46,7 @@ def _run(preview: Preview) -> None:
         Preview.objects.end(preview.pk, preview.attempts, PreviewState.FAILED, error=said)
         return
     try:
-        found = _queried(preview) if preview.source_kind == SourceKind.QUERY else _performed(preview)
+        found = _found(preview)
     except FAILURES as error:
         Preview.objects.end(preview.pk, preview.attempts, PreviewState.FAILED, error=str(error))
     except Exception as error:  # a preview's edge: the person is told, and the worker goes on
@@ -55,6 +55,23 @@ def _run(preview: Preview) -> None:
         raise
     else:
         Preview.objects.end(preview.pk, preview.attempts, PreviewState.DONE, **found)
+
+
+def _found(preview: Preview) -> dict[str, Any]:
+    if preview.live:
+        return _counted(preview)
+    return _queried(preview) if preview.source_kind == SourceKind.QUERY else _performed(preview)
+
+
+def _counted(preview: Preview) -> dict[str, Any]:
+    found = counting.counts(
+        preview.definition,
+        preview.as_of or timezone.now(),
+        cohorts=published_members,
+        limits=limits(),
+        workspace=preview.events_workspace,
+    )
+    return {"size": found.size, "counts": {"": found.everyone, **found.conditions}}
 
 
 def _performed(preview: Preview) -> dict[str, Any]:

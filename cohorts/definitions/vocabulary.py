@@ -4,19 +4,20 @@ from typing import Any
 
 from cohorts.definitions.operators import LIST, OPERATORS
 
+# What is counted stands behind its number: "at least 3 different days".
 MEASURES = {
     "": "at least once",
-    "count": "counted",
-    "days": "on different days",
-    "weeks": "in different weeks",
-    "periods": "in so many days, weeks or months",
-    "sum": "sum of a property",
-    "avg": "average of a property",
-    "median": "median of a property",
-    "percentile": "percentile of a property",
-    "min": "smallest value",
-    "max": "largest value",
-    "distinct": "different values",
+    "count": "times",
+    "days": "different days",
+    "weeks": "different weeks",
+    "periods": "whole",
+    "sum": "as the sum of",
+    "avg": "as the average of",
+    "median": "as the median of",
+    "percentile": "as a percentile of",
+    "min": "as the smallest value of",
+    "max": "as the largest value of",
+    "distinct": "different values of",
     "first": "for the first time",
     "last": "for the last time",
     "nth": "of which the n-th",
@@ -40,13 +41,33 @@ WINDOWS = {
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 TYPES = {"string": "text", "number": "number", "boolean": "true/false", "date": "date"}
 PERIODS = {"day": "day", "week": "week", "month": "month", "quarter": "quarter", "year": "year"}
+# Each condition with what it is called when it must not hold.
 KINDS = {
-    "performed": "did an event",
+    "performed": "did",
     "more": "did one event more than another",
     "sequence": "did one thing after another",
-    "user": "has a property",
-    "cohort": "is in a cohort",
-    "sample": "is in a random sample",
+    "user": "has the property",
+    "cohort": "is in the cohort",
+    "sample": "is in a random sample of",
+}
+NOT_KINDS = {
+    "performed": "did not do",
+    "more": "did not do one event more than another",
+    "sequence": "did not do one thing after another",
+    "user": "does not have the property",
+    "cohort": "is not in the cohort",
+    "sample": "is not in a random sample of",
+}
+GROUPS = {"all": "all of these hold", "any": "any of these holds"}
+NOT_GROUPS = {"all": "not all of these hold", "any": "none of these holds"}
+# What a definition may begin with: templates.js writes them with the names of the events that came.
+TEMPLATES = {
+    "new": "New: first seen in the last 30 days",
+    "active": "Active: on 3 days of the last 7",
+    "lapsed": "Lapsed: active before, not in the last 30 days",
+    "left_cart": "Left a cart: put something in, did not buy",
+    "big_spender": "Big spender: the sum of what was bought",
+    "then_not": "Did one thing, then not another",
 }
 
 
@@ -62,4 +83,8 @@ def vocabulary() -> dict[str, Any]:
         "types": TYPES,
         "periods": PERIODS,
         "kinds": KINDS,
+        "notKinds": NOT_KINDS,
+        "groups": GROUPS,
+        "notGroups": NOT_GROUPS,
+        "templates": TEMPLATES,
     }

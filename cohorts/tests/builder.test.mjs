@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import * as d from "../static/cohorts/builder/definition.js";
+import { History } from "../static/cohorts/builder/history.js";
+import * as m from "../static/cohorts/builder/moves.js";
+import { fromTemplate } from "../static/cohorts/builder/templates.js";
 
 const SHAPES = {
   "=": "any", "!=": "any", contains: "text", matches: "pattern", ">": "order", between: "pair", in: "list", last: "duration",
@@ -110,4 +113,77 @@ test("a problem stands at the longest path that leads to it", () => {
   assert.equal(d.longestLeading(paths, "/where/all/1/performed/event"), "/where/all/1/performed");
   assert.equal(d.longestLeading(paths, "/where/all/10/x"), "/where/all/10");
   assert.equal(d.longestLeading(paths, "/timezone"), undefined);
+});
+
+test("the type of a value that is still empty is what is known of its property", () => {
+  assert.equal(d.typeOf({}, "", "number"), "number");
+  assert.equal(d.typeOf({}, "x", "number"), "string");
+  assert.equal(d.typeOf({ type: "date" }, "", "number"), "date");
+  assert.equal(d.typeOf({}, [], "boolean"), "boolean");
+});
+
+const forest = () => ({ all: ["a", { not: { any: ["b", "c"] } }, "d"] });
+
+test("a step leads past a condition, into a group and out of it, and nowhere at the ends", () => {
+  const where = forest();
+  assert.deepEqual(m.step(where, "/where/all/0", 1), ["/where/all/1/not/any", 0]);
+  assert.deepEqual(m.step(where, "/where/all/2", -1), ["/where/all/1/not/any", 2]);
+  assert.deepEqual(m.step(where, "/where/all/1/not/any/0", 1), ["/where/all/1/not/any", 2]);
+  assert.deepEqual(m.step(where, "/where/all/1/not/any/0", -1), ["/where/all", 1]);
+  assert.deepEqual(m.step(where, "/where/all/1/not/any/1", 1), ["/where/all", 2]);
+  assert.deepEqual(m.step(where, "/where/all/1", 1), ["/where/all", 3]);
+  assert.equal(m.step(where, "/where/all/0", -1), null);
+  assert.equal(m.step(where, "/where/all/2", 1), null);
+});
+
+test("what is moved is found where it went, though the paths behind it shift", () => {
+  const where = forest();
+  assert.equal(m.moveTo(where, "/where/all/0", "/where/all/1/not/any", 1), "/where/all/0/not/any/1");
+  assert.deepEqual(where, { all: [{ not: { any: ["b", "a", "c"] } }, "d"] });
+  assert.equal(m.moveTo(where, "/where/all/0", "/where/all", 2), "/where/all/1");
+  assert.equal(m.moveTo(where, "/where/all/1/not/any/0", "/where/all", 0), "/where/all/0");
+  assert.deepEqual(where, { all: ["b", "d", { not: { any: ["a", "c"] } }] });
+});
+
+test("nothing is moved into itself", () => {
+  const where = forest();
+  assert.equal(m.moveTo(where, "/where/all/1", "/where/all/1/not/any", 0), null);
+  assert.deepEqual(where, forest());
+});
+
+test("a copy stands behind its model and is its own", () => {
+  const where = { any: [{ performed: { event: "a" } }] };
+  assert.equal(m.duplicate(where, "/where/any/0"), "/where/any/1");
+  where.any[1].performed.event = "b";
+  assert.equal(where.any[0].performed.event, "a");
+});
+
+test("what is typed into one field is one step back; what is done anew forgets what was undone", () => {
+  const history = new History("0");
+  for (const [text, key] of [["1", "x"], ["12", "x"], ["12", "x"], ["3", null], ["4", "x"]]) history.note(text, key);
+  assert.equal(history.undo(), "3");
+  assert.equal(history.undo(), "12");
+  assert.equal(history.undo(), "0");
+  assert.equal(history.undo(), null);
+  assert.equal(history.redo(), "12");
+  history.note("5", "x");
+  assert.equal(history.redo(), null);
+  assert.equal(history.undo(), "12");
+});
+
+test("only so many steps are kept", () => {
+  const history = new History("0");
+  for (let n = 1; n <= 500; n += 1) history.note(String(n));
+  assert.equal(history.past.length, 200);
+});
+
+test("templates take the names that came, and leave open what they do not find", async () => {
+  const none = async () => [];
+  const shop = ["page_view", "Added to Cart", "Order Completed", "order_viewed"];
+  const left = await fromTemplate("left_cart", shop, none);
+  assert.deepEqual(left.where.all.map((one) => (one.not || one).performed.event), ["Added to Cart", "Order Completed"]);
+  const spent = await fromTemplate("big_spender", shop, async () => [["sku", "string"], ["pieces", "number"], ["revenue", "number"]]);
+  assert.deepEqual(spent.where.all[0].performed.sum, { property: "revenue", ">=": 100 });
+  const nothing = await fromTemplate("then_not", [], none);
+  assert.deepEqual(nothing.where.all[0].sequence.steps, [{ event: "" }, { event: "", absent: true }]);
 });

@@ -99,6 +99,8 @@ def test_names_come_from_the_catalogue_and_the_cohorts(editor: Client) -> None:
 def test_who_may_only_look_cannot_use_the_builder() -> None:
     viewer = client_of("view_cohort")
     assert post(viewer, "check", LEFT).status_code == 403
+    for name in ("values", "definition", "names"):
+        assert viewer.get(reverse(f"admin:cohorts_{name}")).status_code == 403
     assert post(viewer, "preview", {"source_kind": "behavioral", "definition": LEFT}).status_code == 403
 
 
@@ -226,6 +228,58 @@ def test_only_who_asked_sees_a_preview(editor: Client) -> None:
     url = post(editor, "preview", {"source_kind": "behavioral", "definition": LEFT}).json()["url"]
     Preview.objects.update(created_by=User.objects.create_user("bob"))
     assert editor.get(url).status_code == 404
+
+
+def counted(client: Client, definition: Any) -> Any:
+    body = {"source_kind": "behavioral", "definition": definition, "live": True}
+    reply = post(client, "preview", body)
+    assert reply.status_code == 201, reply.content
+    return client.get(reply.json()["url"])
+
+
+def test_numbers_follow_while_one_types_and_only_the_last_is_counted(editor: Client) -> None:
+    did("u1", "cart")
+    did("u2", "cart")
+    did("u2", "buy")
+    first = post(editor, "preview", {"source_kind": "behavioral", "definition": LEFT, "live": True}).json()[
+        "url"
+    ]
+    kept = post(editor, "preview", {"source_kind": "behavioral", "definition": LEFT}).json()["url"]
+    waiting = counted(editor, LEFT)
+    assert waiting.json() | {"error": ""} == {
+        "open": True, "waiting": True, "error": "", "size": 0, "everyone": 0, "conditions": {},
+    }  # fmt: skip
+    # The first was never counted; what was asked for with the button stays.
+    assert editor.get(first).status_code == 404 and editor.get(kept).status_code == 200
+    assert len(previewing.run_waiting()) == 2
+    found = editor.get(reverse("admin:cohorts_preview_counts", args=[Preview.objects.latest("pk").pk])).json()
+    assert (found["open"], found["size"], found["everyone"]) == (False, 1, 2)
+    assert found["conditions"] == {"/where/all/0": 2, "/where/all/1": 1}
+
+
+def test_what_cannot_be_counted_says_why(editor: Client) -> None:
+    assert counted(editor, LEFT).json()["open"]
+    previewing.run_waiting()
+    found = editor.get(reverse("admin:cohorts_preview_counts", args=[Preview.objects.get().pk])).json()
+    assert (found["open"], "No events have come in yet" in found["error"]) == (False, True)
+    Preview.objects.update(created_by=User.objects.create_user("bob"))
+    url = reverse("admin:cohorts_preview_counts", args=[Preview.objects.get().pk])
+    assert editor.get(url).status_code == 404
+
+
+def test_values_and_definitions_to_begin_with(editor: Client) -> None:
+    did("u1", "cart", plan="pro")
+    did("u2", "cart", plan="pro")
+    url = reverse("admin:cohorts_values")
+    found = editor.get(url, {"event": "cart", "property": "plan"}).json()
+    assert found == {"values": [["pro", "2 times"]]}
+    assert editor.get(url, {"event": "cart\0", "property": "\0"}).json() == {"values": []}
+    Cohort.objects.create(key="left", name="Left", source_kind="behavioral", definition=LEFT)
+    Cohort.objects.create(key="file", name="File")
+    assert editor.get(reverse("admin:cohorts_names")).json()["defined"] == [["left", "Left"]]
+    url = reverse("admin:cohorts_definition")
+    assert editor.get(url, {"cohort": "left"}).json() == {"definition": LEFT}
+    assert editor.get(url, {"cohort": "file"}).status_code == 404
 
 
 # --- the form -----------------------------------------------------------------------------------

@@ -34,7 +34,12 @@ def test_the_form_is_given_every_word_of_the_grammar() -> None:
     assert tuple(words["comparisons"]) == COMPARISONS
     assert set(words["units"]) == set(grammar.MINUTES)
     assert tuple(words["types"]) == TYPES
-    assert set(words["kinds"]) | {"all", "any", "not"} == set(NODES)
+    assert set(words["kinds"]) | set(words["groups"]) | {"not"} == set(NODES)
+    assert list(words["kinds"]) == list(words["notKinds"]) and list(words["groups"]) == list(
+        words["notGroups"]
+    )
+    templates = (PARTS / "builder/templates.js").read_text()
+    assert [name for name in words["templates"] if f"{name}: (" not in templates] == []
 
 
 def test_the_words_stand_in_one_file() -> None:

@@ -16,6 +16,7 @@ def test_a_run_of_days_the_first_event_and_soon_after_are_made_in_the_form(page:
     page.get_by_role("button", name="Add condition").click()
     page.get_by_label("Event (* is any)").fill("play")
     chosen(page, f"{AT}/performed!measure", "periods")
+    page.get_by_role("button", name="More of this condition").click()
     page.get_by_label("in a row").check()
     page.get_by_label("so often in each").check()
     expect(said).to_have_text(
@@ -31,7 +32,9 @@ def test_a_run_of_days_the_first_event_and_soon_after_are_made_in_the_form(page:
     chosen(page, f"{AT}!kind", "sequence")
     page.get_by_label("Event (* is any)").nth(0).fill("cart")
     page.get_by_label("Event (* is any)").nth(1).fill("buy")
+    page.get_by_role("button", name="More of step 2").click()
     page.get_by_label("soon after the step before").check()
+    page.get_by_role("button", name="More of the whole").click()
     page.get_by_label("all with the same property (empty: any)").fill("sku")
     expect(said).to_have_text(
         'Users who went through ["cart", then "buy" within 1 day, all with the same "sku"].'

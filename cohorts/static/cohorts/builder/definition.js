@@ -65,9 +65,11 @@ export function canIgnoreCase(op, shapes) {
   return ["any", "text", "pattern", "list"].includes(shapes[op]);
 }
 
-export function typeOf(property, value) {
-  const kind = typeof (Array.isArray(value) ? value[0] : value);
-  return { number: "number", boolean: "boolean" }[kind] || property.type || "string";
+// Return the type of a value; of one that is still empty, the type that is `known` of the property.
+export function typeOf(property, value, known = "string") {
+  const one = Array.isArray(value) ? value[0] : value;
+  const empty = one === "" || one === undefined;
+  return { number: "number", boolean: "boolean" }[typeof one] || property.type || (empty ? known : "string");
 }
 
 function typed(text, type) {

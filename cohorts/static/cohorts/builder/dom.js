@@ -25,11 +25,20 @@ export function choice(label, options, value, at, change) {
 
 export function input(label, value, at, change, more = {}) {
   const oninput = (event) => change(event.target.value);
-  return labelled(label, make("input", { type: "text", value: value ?? "", "data-at": at, oninput, ...more }));
+  const attributes = { type: "text", value: value ?? "", "data-at": at, placeholder: label, autocomplete: "off", oninput, ...more };
+  return labelled(label, make("input", attributes));
+}
+
+export function number(form, label, value, at, put) {
+  return input(label, value, at, (text) => {
+    put(text === "" ? null : Number(text));
+    form.changed();
+  }, { type: "number", step: "any", placeholder: "0", class: "cs-short" });
 }
 
 export function button(text, at, press, label = text) {
-  return make("button", { type: "button", class: "cs-button", "data-at": at, "aria-label": label, onclick: press }, text);
+  const title = label === text ? undefined : label;
+  return make("button", { type: "button", class: "cs-button", "data-at": at, "aria-label": label, title, onclick: press }, text);
 }
 
 export function check(text, value, at, change) {
@@ -40,4 +49,13 @@ export function check(text, value, at, change) {
 
 export function row(attributes = {}, ...children) {
   return make("div", { class: "cs-row", ...attributes }, ...children);
+}
+
+// A part of a line that stays together while there is room.
+export function part(attributes = {}, ...children) {
+  return make("span", { class: "cs-part", ...attributes }, ...children);
+}
+
+export function word(text) {
+  return make("span", { class: "cs-word" }, text);
 }

@@ -1,63 +1,73 @@
 // "Did one thing after another".
-import { button, check, input, make, row } from "./dom.js";
-import { eventNames, filters, firstEvent } from "./events.js";
+import { details } from "./details.js";
+import { button, check, choice, input, make, part, word } from "./dom.js";
+import { eventNames, filters, firstEvent, orEvent } from "./events.js";
 import { durationControls, windowControls } from "./time.js";
 
 const MOST_STEPS = 6;
 
 export function sequence(form, of, path) {
   if (!Array.isArray(of.steps)) of.steps = [{ event: "" }, { event: "" }];
-  const parts = of.steps.map((one, index) => step(form, of.steps, index, path));
-  if (of.steps.length < MOST_STEPS) parts.push(row({}, button("Add step", `${path}/steps!add`, () => {
+  const parts = of.steps.map((_, index) => step(form, of.steps, index, path));
+  const add = of.steps.length < MOST_STEPS ? button("Add step", `${path}/steps!add`, () => {
     of.steps.push({ event: "" });
     form.redraw(`${path}/steps/${of.steps.length - 1}/event/0`);
-  })));
-  const begun = windowControls(form, of, "window", `${path}/window`);
+  }) : null;
+  const used = "within" in of || "same" in of || "window" in of;
+  const [toggle, more] = details(form, of, path, used, "the whole", () => whole(form, of, path));
+  return [...parts, part({ class: "cs-part cs-below" }, add, toggle), more];
+}
+
+function whole(form, of, path) {
   const same = input("all with the same property (empty: any)", of.same, `${path}/same`, (text) => {
     if (text) of.same = text;
     else delete of.same;
     form.changed();
-  }, { list: form.names.properties(firstEvent(of.steps[0])) });
-  const whole = [within(form, of, path), row({ "data-path": `${path}/same` }, same)];
-  return [...parts, ...whole, row({ "data-path": `${path}/window` }, make("span", {}, "The first step:"), ...begun)];
+  }, { placeholder: "any", onfocus: (event) => event.target.setAttribute("list", form.names.properties(firstEvent(of.steps[0]))) });
+  const begun = windowControls(form, of, "window", `${path}/window`);
+  return [
+    soon(form, of, path, "all within a time", "7d"),
+    part({ "data-path": `${path}/same` }, word("all with the same property"), same),
+    part({ "data-path": `${path}/window` }, word("the first step"), ...begun),
+  ];
 }
 
 function step(form, steps, index, path) {
   const one = steps[index];
   const at = `${path}/steps/${index}`;
-  const head = row();
-  if (index) head.append(check("must not happen", Boolean(one.absent), `${at}/absent`, (on) => {
-    if (on) one.absent = true;
-    else delete one.absent;
-    if (on) delete one.within;
-    form.redraw(`${at}/absent`);
+  const name = `step ${index + 1}`;
+  const parts = [index ? thenOrNot(form, one, at, name) : word("first"), eventNames(form, one, at), ...filters(form, one, at)];
+  parts.push(...details(form, one, at, "within" in one, name, () => {
+    const shown = [orEvent(form, one, at)];
+    if (index && !one.absent) shown.push(soon(form, one, at, "soon after the step before", "1d"));
+    return shown;
   }));
-  if (steps.length > 2) head.append(button("Remove step", `${at}!remove`, () => {
+  if (steps.length > 2) parts.push(button("×", `${at}!remove`, () => {
     steps.splice(index, 1);
     form.redraw(`${path}/steps!add`);
-  }));
-  const legend = make("legend", {}, index ? `${index + 1}. then` : "1. first");
-  const parts = [eventNames(form, one, at), ...filters(form, one, at)];
-  if (index && !one.absent) parts.push(soonAfter(form, one, at));
-  return make("fieldset", { class: "cs-node", "data-path": at }, legend, head, ...parts);
+  }, `Remove ${name}`));
+  return make("div", { class: "cs-step", role: "group", "aria-label": name, "data-path": at }, ...parts);
 }
 
-function soonAfter(form, one, at) {
-  const line = row({ "data-path": `${at}/within` }, check("soon after the step before", "within" in one, `${at}!within`, (on) => {
-    if (on) one.within = "1d";
-    else delete one.within;
+function thenOrNot(form, one, at, name) {
+  return choice(`What happens at ${name}`, { then: "then", not: "then not" }, one.absent ? "not" : "then", `${at}/absent`, (next) => {
+    delete one.absent;
+    if (next === "not") {
+      one.absent = true;
+      delete one.within;
+    }
+    form.redraw(`${at}/absent`);
+  });
+}
+
+// A time within which something must be, if it must.
+function soon(form, of, at, text, fresh) {
+  const line = part({ "data-path": `${at}/within` }, check(text, "within" in of, `${at}!within`, (on) => {
+    if (on) of.within = fresh;
+    else delete of.within;
+    form.opened.add(of);
     form.redraw(`${at}!within`);
   }));
-  if ("within" in one) line.append(...durationControls(form, one.within, `${at}/within`, (next) => { one.within = next; }));
-  return line;
-}
-
-function within(form, of, path) {
-  const line = row({ "data-path": `${path}/within` }, check("all within a time", "within" in of, `${path}!within`, (on) => {
-    if (on) of.within = "7d";
-    else delete of.within;
-    form.redraw(`${path}!within`);
-  }));
-  if ("within" in of) line.append(...durationControls(form, of.within, `${path}/within`, (next) => { of.within = next; }));
+  if ("within" in of) line.append(...durationControls(form, of.within, `${at}/within`, (next) => { of.within = next; }));
   return line;
 }

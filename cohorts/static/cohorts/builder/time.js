@@ -1,6 +1,6 @@
 // Windows and durations.
 import { freshWindow, splitDuration, windowKind } from "./definition.js";
-import { choice, input } from "./dom.js";
+import { choice, input, word } from "./dom.js";
 
 export function durationControls(form, value, path, put) {
   let [amount, unit] = splitDuration(value, form.words.units);
@@ -9,7 +9,7 @@ export function durationControls(form, value, path, put) {
     form.changed();
   };
   return [
-    input("number", amount, path, (text) => { amount = text; say(); }, { type: "number", min: 1, class: "cs-short" }),
+    input("number", amount, path, (text) => { amount = text; say(); }, { type: "number", min: 1, placeholder: "0", class: "cs-short" }),
     choice("unit", form.words.units, unit, `${path}!unit`, (next) => { unit = next; say(); }),
   ];
 }
@@ -26,9 +26,9 @@ export function windowControls(form, of, key, path) {
     form.redraw(`${path}!window`);
   })];
   if (kind === "last") parts.push(...durationControls(form, value.last, `${path}/last`, (next) => { value.last = next; }));
-  if (kind === "between_ago") parts.push(...[0, 1].flatMap((n) => agoControls(form, value.between_ago, n, path)));
+  if (kind === "between_ago") parts.push(...agoControls(form, value.between_ago, path));
   if (["this", "previous"].includes(kind)) parts.push(...calendarControls(form, value, kind, path));
-  if (kind === "dates") parts.push(...["from", "to"].map((end) => dayControl(form, value, end, path)));
+  if (kind === "dates") parts.push(dayControl(form, value, "from", path), word("to"), dayControl(form, value, "to", path));
   return parts;
 }
 
@@ -41,12 +41,13 @@ function calendarControls(form, value, kind, path) {
   const count = input("how many", value.count ?? 1, `${path}/count`, (text) => {
     value.count = text === "" ? null : Number(text);
     form.changed();
-  }, { type: "number", min: 1, class: "cs-short" });
+  }, { type: "number", min: 1, placeholder: "0", class: "cs-short" });
   return [count, unit];
 }
 
-function agoControls(form, pair, n, path) {
-  return durationControls(form, pair[n], `${path}/between_ago/${n}`, (next) => { pair[n] = next; });
+function agoControls(form, pair, path) {
+  const end = (n) => durationControls(form, pair[n], `${path}/between_ago/${n}`, (next) => { pair[n] = next; });
+  return [...end(0), word("and"), ...end(1), word("ago")];
 }
 
 function dayControl(form, value, end, path) {
@@ -54,5 +55,5 @@ function dayControl(form, value, end, path) {
     if (text) value[end] = text;
     else delete value[end];
     form.changed();
-  }, { type: "date" });
+  }, { type: "date", placeholder: undefined });
 }
