@@ -17,11 +17,13 @@ from unfold.decorators import display
 
 from cohorts import building, owner, pages, refresh, remove
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
+from cohorts.definitions import DefinitionError, parse
 from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
-from cohorts.models import Cohort, Upload
+from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.row_actions import ACTIONS, PAGES
-from pagekit.actions import ActionsAdmin, Refused
+from pagekit.actions import Refused
+from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
@@ -38,6 +40,7 @@ TONES = {
     "refreshing": "info",
     "failed": "danger",
     "new": "default",
+    "changed": "info",
     "ready": "success",
 }
 
@@ -55,7 +58,14 @@ def state_of(cohort: Cohort) -> tuple[str, str]:
         return "failed", "Last calculation failed"
     if cohort.version == 0:
         return "new", "Not calculated yet"
+    if cohort.source_kind == SourceKind.BEHAVIORAL and made_from(cohort) not in (None, cohort.definition):
+        return "changed", f"Definition changed since version {cohort.version}"
     return "ready", "Ready"
+
+
+def made_from(cohort: Cohort) -> Any:
+    """Return the definition of the published version, as the admin's queryset has it."""
+    return getattr(cohort, "version_definition", None)
 
 
 class NeedFilter(admin.SimpleListFilter):
@@ -80,7 +90,9 @@ class NeedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Cohort)
-class CohortAdmin(ActionsAdmin):
+class CohortAdmin(OverviewAdmin):
+    overview_template = "cohorts/overview.html"
+    settings_label = "Definition"
     row_actions = ACTIONS
     row_pages = PAGES
     refusals = (Refused, refresh.RefreshError)
@@ -88,8 +100,7 @@ class CohortAdmin(ActionsAdmin):
     list_filter = [NeedFilter, "source_kind"]
     search_fields = ["name", "key"]
     ordering = ["name"]
-    change_form_outer_before_template = "cohorts/summary.html"
-    change_form_outer_after_template = "cohorts/history.html"
+    change_form_outer_after_template = "cohorts/datalists.html"
     form = CohortForm
     fieldsets = [
         (None, {"fields": ["name", "key", "description", "source_kind"]}),
@@ -159,8 +170,11 @@ class CohortAdmin(ActionsAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Cohort]:
         last = Upload.objects.filter(cohort=OuterRef("pk")).order_by("-pk").values("state")[:1]
+        published = CohortVersion.objects.filter(cohort=OuterRef("pk"), number=OuterRef("version"))
         cohorts: QuerySet[Cohort] = super().get_queryset(request)
-        return cohorts.annotate(last_upload_state=Subquery(last))
+        return cohorts.annotate(
+            last_upload_state=Subquery(last), version_definition=Subquery(published.values("definition")[:1])
+        )
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Begin with what the address says; a copy, with all that the other one is but its name."""
@@ -201,16 +215,10 @@ class CohortAdmin(ActionsAdmin):
     def show_state(self, cohort: Cohort) -> tuple[str, str]:
         return state_of(cohort)
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        cohort = context.get("original")
-        if cohort:
-            context |= pages.history_of(cohort)
-            context["state"], context["state_in_words"] = state_of(cohort)
-            context["state_tone"] = TONES[context["state"]]
-        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
-        return response
+    def about(self, request: HttpRequest, row: Cohort) -> dict[str, Any]:
+        state, words = state_of(row)
+        label = {"state": state, "state_in_words": words, "state_tone": TONES[state]}
+        return pages.about(row) | label
 
     def response_add(
         self, request: HttpRequest, obj: Cohort, post_url_continue: str | None = None
@@ -223,7 +231,15 @@ class CohortAdmin(ActionsAdmin):
         follows = obj.schedule_kind == ScheduleKind.CHANGES
         said = "It follows its list: its members come in a moment." if follows else "Now give it members."
         messages.success(request, f"The cohort “{obj.name}” is made. {said}")
-        return redirect(f"admin:cohorts_{'upload' if uploads else 'cohort_change'}", obj.pk)
+        return redirect(f"admin:cohorts_{'upload' if uploads else 'cohort_overview'}", obj.pk)
+
+    def described(self, row: Cohort) -> str:
+        if row.source_kind != SourceKind.BEHAVIORAL:
+            return ""
+        try:
+            return parse(row.definition).sentence()
+        except DefinitionError as error:
+            return str(error)
 
     def get_urls(self) -> list[URLPattern]:
         def at(route: str, view: pages.Page, name: str, permission: str, *methods: str) -> URLPattern:
@@ -248,6 +264,7 @@ class CohortAdmin(ActionsAdmin):
             at("uploads/<int:upload_id>/", pages.upload_state, "upload_state", "view_cohort"),
             at("uploads/<int:upload_id>/state/", pages.upload_json, "upload_json", "view_cohort"),
             at("uploads/<int:upload_id>/again/", pages.upload_again, "upload_again", "add_upload", "POST"),
+            at("versions/", pages.versions_page, "versions", "view_cohort"),
             at("members/", pages.members_page, "members", "view_cohort"),
             at("members.csv", pages.export, "export", "view_cohort"),
             at("difference/", pages.difference, "difference", "view_cohort"),
@@ -262,7 +279,7 @@ class CohortAdmin(ActionsAdmin):
             response: HttpResponse = super().delete_view(request, object_id, extra_context)
         except (remove.CohortInUse, refresh.RefreshError) as error:
             messages.error(request, str(error))
-            return HttpResponseRedirect(reverse("admin:cohorts_cohort_change", args=[object_id]))
+            return HttpResponseRedirect(reverse("admin:cohorts_cohort_overview", args=[object_id]))
         return response
 
     def delete_model(self, request: HttpRequest, obj: Cohort) -> None:

@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from cohorts import owner, sources
 from cohorts.choices import PreviewState, SourceKind, UploadMode, UploadState, VersionState
@@ -242,6 +243,9 @@ class Cohort(Scheduled):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:cohorts_cohort_overview", args=[self.pk])
 
     def clean(self) -> None:
         super().clean()

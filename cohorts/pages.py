@@ -32,20 +32,25 @@ from cohorts.charts import charts_of
 from cohorts.choices import CALCULATED, SourceKind, UploadState
 from cohorts.definitions import parse
 from cohorts.explain import explain
-from cohorts.models import Cohort, CohortVersion, Upload
+from cohorts.models import Cohort, Upload
+from cohorts.schedule import InvalidSchedule
 from cohorts.upload_form import LOOKED_AT, LookForm, UploadForm
 from events.user_ids import InvalidUserId, check_user_id
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
+    from pagekit.overview import OverviewAdmin
 
-    Admin = ModelAdmin[Cohort]
+    Admin = OverviewAdmin
 
 PAGE = 100
+# Versions on the overview's charts, in its table, and on a page of all of them.
+CHARTED, LATEST, LISTED = 30, 5, 50
 # Changes read to show a difference; of more, the numbers come from the versions, or are "at least".
 MOST_MOVES = 10_000
 
 Page = Callable[..., HttpResponseBase]
+# Pages that are within another one's tab.
+TABS = {"difference": "versions", "upload_state": "versions"}
 
 
 def page(admin: Admin, view: Page, permission: str, methods: Sequence[str]) -> Page:
@@ -217,6 +222,25 @@ def _has(cohort: Cohort | None, user_id: str) -> bool:
 # --- versions -----------------------------------------------------------------------------------
 
 
+def versions_page(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
+    """Every version, the newest first, page by page; and the files that were uploaded."""
+    before = request.GET.get("before", "")
+    found = cohort.versions.order_by("-number")
+    if before.isascii() and before.isdecimal() and len(before) < 10:
+        found = found.filter(number__lt=int(before))
+    shown = list(found[: LISTED + 1])
+    return _render(
+        admin,
+        request,
+        cohort,
+        "versions",
+        f"Versions: {cohort.name}",
+        versions=shown[:LISTED],
+        older=shown[LISTED - 1].number if len(shown) > LISTED else None,
+        uploads=cohort.uploads.select_related("created_by")[:LISTED],
+    )
+
+
 def difference(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """Who entered and left between two versions: how many, and the first of them."""
     b = _version(request, "to", cohort, default=cohort.held_number or cohort.version)
@@ -304,28 +328,35 @@ def _download(chunks: Iterator[str], name: str) -> HttpResponseBase:
 
 
 def _to(cohort: Cohort) -> HttpResponse:
-    return HttpResponseRedirect(reverse("admin:cohorts_cohort_change", args=[cohort.pk]))
+    return HttpResponseRedirect(cohort.get_absolute_url())
 
 
 def _render(
     admin: Admin, request: HttpRequest, cohort: Cohort, name: str, title: str, **context: Any
 ) -> TemplateResponse:
     request.current_app = admin.admin_site.name
-    known = admin.admin_site.each_context(request)
+    known = admin.admin_site.each_context(request) | admin.around(request, cohort, TABS.get(name, name))
     return TemplateResponse(
-        request,
-        f"cohorts/{name}.html",
-        {**known, "title": title, "cohort": cohort, "opts": Cohort._meta, **context},
+        request, f"cohorts/{name}.html", {**known, "title": title, "cohort": cohort, **context}
     )
 
 
-def history_of(cohort: Cohort) -> dict[str, Any]:
-    """Return what the change page shows below the form."""
-    versions: list[CohortVersion] = list(cohort.versions.order_by("-number")[:50])
+def about(cohort: Cohort) -> dict[str, Any]:
+    """Return what the cohort's overview shows below its state. Two queries."""
+    versions = list(cohort.versions.order_by("-number")[:CHARTED])
     return {
         "cohort": cohort,
-        "versions": versions,
+        "last": next((version for version in versions if version.number == cohort.version), None),
+        "versions": versions[:LATEST],
         "charts": charts_of(versions),
         "calculated": cohort.source_kind in CALCULATED,
-        "uploads": cohort.uploads.select_related("created_by")[:10],
+        "schedule_words": _schedule_words(cohort),
+        "uploads": cohort.uploads.select_related("created_by")[:LATEST],
     }
+
+
+def _schedule_words(cohort: Cohort) -> str:
+    try:
+        return cohort.schedule().describe()
+    except InvalidSchedule as error:
+        return f"Not valid: {error.message}"

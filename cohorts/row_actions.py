@@ -32,8 +32,8 @@ def _calculating(cohort: Cohort) -> str:
     return (
         f"The last event of “{cohort.events_workspace}” is of {last:%Y-%m-%d}, before all that the "
         f"definition looks at. As of now, most of its {cohort.size:,} users would probably leave. "
-        "“Preview as of then”, "
-        "in the form below, shows whom it finds as of another time."
+        "“Preview” with a time, "
+        "on its page “Edit”, shows whom it finds as of then."
         if last
         else ""
     )
@@ -149,15 +149,16 @@ PAGES = (
         variant="primary",
     ),
     Page("send", "Send it to a destination", "send", url=_send_on, permission="syncs.add_sync"),
+    Page("members", "Members", "group", url=_at("members"), offered=_has_members, tab=True),
+    Page("versions", "Versions", "history", url=_at("versions"), tab=True),
     Page(
         "why",
         "Why is a user in or not?",
         "help",
         url=_at("why"),
         offered=lambda cohort: cohort.source_kind == SourceKind.BEHAVIORAL,
+        tab=True,
     ),
-    Page("members", "Members", "group", url=_at("members"), offered=_has_members),
-    Page("difference", "Compare versions", "difference", url=_at("difference"), offered=_has_members),
     Page("copy", "Copy", "content_copy", url=_copy, permission="cohorts.add_cohort"),
     Page("export", "Export", "download", url=_at("export"), offered=_has_members),
 )

@@ -297,7 +297,7 @@ def _at_most(number: int, most: int) -> str:
 def _strips(now: datetime) -> list[Strip]:
     """Return each destination's last runs, the oldest first. Two queries."""
     shown = Destination.objects.order_by("paused_at", "name")[:DESTINATIONS]
-    strips = {d.pk: Strip(d, columns.destination_url(d)) for d in shown}
+    strips = {d.pk: Strip(d, d.get_absolute_url()) for d in shown}
     # One look-up of the address for some hundreds of cells.
     pages = _list("syncs_run")
     latest = Run.objects.order_by("-pk").values_list(

@@ -50,7 +50,7 @@ def _runs(request: HttpRequest, words: str) -> Iterator[Found]:
     number = words.lower().removeprefix("run").strip()
     if request.user.has_perm("syncs.view_run") and number.isascii() and number.isdigit() and len(number) < 18:
         for run in Run.objects.filter(pk=number).select_related("sync__cohort", "sync__destination"):
-            yield Found(f"Run {run.pk}", _pair(run.sync), _page("syncs_run", run.pk))
+            yield Found(f"Run {run.pk}", run.sync.heading, reverse("admin:syncs_run_change", args=[run.pk]))
 
 
 def _actions(request: HttpRequest, words: str) -> Iterator[Found]:
@@ -60,13 +60,13 @@ def _actions(request: HttpRequest, words: str) -> Iterator[Found]:
         return
     name, label = action
     for sync in _matching(rest.strip()):
-        yield Found(label, _pair(sync), reverse("admin:syncs_sync_do", args=[sync.pk, name]))
+        yield Found(label, sync.heading, reverse("admin:syncs_sync_do", args=[sync.pk, name]))
 
 
 def _syncs(request: HttpRequest, words: str) -> Iterator[Found]:
     if request.user.has_perm("syncs.view_sync"):
         for sync in _matching(words):
-            yield Found(_pair(sync), "Sync", _page("syncs_sync", sync.pk))
+            yield Found(sync.heading, "Sync", sync.get_absolute_url())
 
 
 def _matching(words: str) -> list[Sync]:
@@ -86,14 +86,14 @@ def _cohorts(request: HttpRequest, words: str) -> Iterator[Found]:
     if request.user.has_perm("cohorts.view_cohort"):
         named = Q(name__icontains=words) | Q(key__icontains=words) | Q(description__icontains=words)
         for cohort in Cohort.objects.filter(named).order_by("name", "pk")[:MOST]:
-            yield Found(cohort.name, f"Cohort, {cohort.size:,} users", _page("cohorts_cohort", cohort.pk))
+            yield Found(cohort.name, f"Cohort, {cohort.size:,} users", cohort.get_absolute_url())
 
 
 def _destinations(request: HttpRequest, words: str) -> Iterator[Found]:
     if request.user.has_perm("destinations.view_destination"):
         named = Q(name__icontains=words) | Q(title__icontains=words) | Q(base_url__icontains=words)
         for one in Destination.objects.filter(named).order_by("name")[:MOST]:
-            yield Found(str(one), "Destination", _page("destinations_destination", one.pk))
+            yield Found(str(one), "Destination", one.get_absolute_url())
 
 
 def _pages(request: HttpRequest, words: str) -> Iterator[Found]:
@@ -111,11 +111,3 @@ def _user(request: HttpRequest, words: str) -> Iterator[Found]:
             "User, by the exact id",
             f"{reverse('where')}?{urlencode({'user': words})}",
         )
-
-
-def _page(name: str, pk: int) -> str:
-    return reverse(f"admin:{name}_change", args=[pk])
-
-
-def _pair(sync: Sync) -> str:
-    return f"{sync.cohort.name} → {sync.destination}"

@@ -23,12 +23,12 @@ from events.arrivals import oldest_arrival
 from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
 from events.workspace_folders import workspaces
+from pagekit.times import ago
 from receiving.models import Workspace
 from syncs import alerts
 from syncs.choices import CompareState, RunState
 from syncs.models import Comparison, Run
 from syncs.status.attention import GRACE
-from syncs.status.state import ago
 
 # A worker gives a sign of life each 10 seconds.
 DEAD = timedelta(seconds=120)

@@ -116,7 +116,7 @@ def memberships_of(user_id: str) -> list[Membership]:
     )
     found: dict[int, Membership] = {}
     for row in rows[:MOST]:
-        url = reverse("admin:cohorts_cohort_change", args=[row.cohort_id])
+        url = reverse("admin:cohorts_cohort_overview", args=[row.cohort_id])
         mine = found.setdefault(row.cohort_id, Membership(row.cohort, [], url))
         mine.intervals.append((row.entered_version, row.left_version))
     for membership in found.values():

@@ -23,7 +23,8 @@ from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.side_by_side import side_by_side
 from destinations.transport import describe
-from pagekit.actions import Action, ActionsAdmin, Page, Refused
+from pagekit.actions import Action, Page, Refused
+from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 
 LISTS = ("list_id_from", "list_id_place", "given_lists", "find_path", "find_places")
@@ -82,8 +83,17 @@ PAGES = (
         "test_request",
         permission=MAY_CHANGE,
         methods=("GET", "HEAD", "POST"),
+        tab=True,
     ),
-    Page("certify", "Certify", "verified", "certify", permission=MAY_CHANGE, methods=("GET", "HEAD", "POST")),
+    Page(
+        "certify",
+        "Certify",
+        "verified",
+        "certify",
+        permission=MAY_CHANGE,
+        methods=("GET", "HEAD", "POST"),
+        tab=True,
+    ),
 )
 ACTIONS = (
     Action(
@@ -125,7 +135,8 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Destination)
-class DestinationAdmin(ActionsAdmin):
+class DestinationAdmin(OverviewAdmin):
+    overview_template = "destinations/overview.html"
     form = DestinationForm
     change_form_template = "destinations/destination.html"
     list_display = ("label", "kind_label", "host", "state", "has_credential", "updated_at")
@@ -188,6 +199,9 @@ class DestinationAdmin(ActionsAdmin):
         slug = obj.preset if obj else request.POST.get("preset") or request.GET.get("preset", "")
         partner = PRESETS.get(slug)
         return _needed_first(sets, partner, obj) if partner else sets
+
+    def about(self, request: HttpRequest, row: Destination) -> dict[str, Any]:
+        return {"destination": row, "partner": PRESETS.get(row.preset)}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.side_by_side_view))
@@ -312,7 +326,7 @@ class DestinationAdmin(ActionsAdmin):
                 messages.success(request, f"Saved: {page.take(request, destination)}.")
             except ValidationError as error:
                 messages.error(request, " ".join(error.messages))
-            return redirect("admin:destinations_destination_change", destination.pk)
+            return redirect(destination)
         context = {
             **self.admin_site.each_context(request),
             "title": f"Certify {destination}",

@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
 from destinations import mapping, validators
@@ -543,6 +544,9 @@ class Destination(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:destinations_destination_overview", args=[self.pk])
 
     @classmethod
     def from_preset(cls, preset: str) -> "Destination":

@@ -85,7 +85,8 @@ class Action:
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page about a row. `view`: the admin's method, which is given the request and the row; `url`, instead:
-    where the page is, if it has an address already. `permission`, `offered`: as an action's.
+    where the page is, if it has an address already. `permission`, `offered`: as an action's. `tab`: whether
+    it stands among the tabs of a row that has an overview, and not among the buttons.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Page:
     offered: Callable[[Any], bool] = lambda row: True
     variant: str = "default"
     methods: tuple[str, ...] = ("GET", "HEAD")
+    tab: bool = False
 
 
 class ActionsAdmin(ModelAdmin):
@@ -138,12 +140,13 @@ class ActionsAdmin(ModelAdmin):
     def shown_for(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return what pagekit/actions.html shows on the row's page."""
         listed = [one for one in self.actions_for(request, row) if one["action"].listed]
-        pages = [page for page in self.row_pages if page.offered(row) and self.may_do(request, page, row)]
+        pages = [
+            page
+            for page in self.row_pages
+            if not page.tab and page.offered(row) and self.may_do(request, page, row)
+        ]
         return {
-            "row_pages": [
-                {"page": page, "url": page.url(row) if page.url else self._url(page.name, row)}
-                for page in pages
-            ],
+            "row_pages": [{"page": page, "url": self.address_of(page, row)} for page in pages],
             "panels": panels.of(request, row),
             "row_actions": listed,
             "has_rare": any(one["action"].rare for one in listed),
@@ -162,6 +165,13 @@ class ActionsAdmin(ModelAdmin):
     def page_url(self, row: Any) -> str:
         return reverse(f"admin:{self._address('change')}", args=[row.pk])
 
+    def address_of(self, page: Page, row: Any) -> str:
+        return page.url(row) if page.url else self._url(page.name, row)
+
+    def around(self, request: HttpRequest, row: Any, current: str) -> dict[str, Any]:
+        """Return what each page about the row is given; `current`: the page's name."""
+        return {"opts": self.opts, "original": row}
+
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         row = kwargs.get("obj")
         if row is not None and row.pk:
@@ -172,6 +182,8 @@ class ActionsAdmin(ModelAdmin):
         def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
             row = self._row(request, object_id, page)
             shown: HttpResponseBase = getattr(self, page.view)(request, row)
+            if isinstance(shown, TemplateResponse) and shown.context_data is not None:
+                shown.context_data |= self.around(request, row, page.name)
             return shown
 
         checked: Any = self.admin_site.admin_view(require_http_methods(page.methods)(view))
@@ -220,9 +232,8 @@ class ActionsAdmin(ModelAdmin):
         ]
         return {
             **self.admin_site.each_context(request),
+            **self.around(request, row, action.name),
             "title": action.label,
-            "opts": self.opts,
-            "original": row,
             "action": action.asking(row, whole=offered),
             "offered": offered,
             "seen": action.seen(row),

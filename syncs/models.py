@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Concat, Least, Now
+from django.urls import reverse
 from django.utils import timezone
 
 from cohorts.choices import CALCULATED, ScheduleKind
@@ -233,6 +234,14 @@ class Sync(Scheduled):
 
     def __str__(self) -> str:
         return f"{self.cohort.key}:{self.destination.name}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:syncs_sync_overview", args=[self.pk])
+
+    @property
+    def heading(self) -> str:
+        """The pair by the names that people gave."""
+        return f"{self.cohort.name} → {self.destination}"
 
     def aim(self, mode: str) -> tuple[int, int]:
         """Return the version to which a run brings the partner, and its `reach`: see `Run`."""

@@ -2,10 +2,12 @@
 
 import ast
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pagekit.shown_if import shown_if
+from pagekit.times import ago, exactly, when
 from tests.test_docs import ROOT, files
 
 pytestmark = pytest.mark.once
@@ -14,6 +16,7 @@ OTHER_ACTIONS = re.compile(
     r"unfold\.decorators import [^\n]*\baction\b|\bactions_(?:detail|row|list|submit_line)\b"
     r"|HX-Redirect|BaseDialogForm"
 )
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FORBIDDEN_BY_READ_ONLY = {"has_add_permission", "has_change_permission", "has_delete_permission"}
 
 
@@ -59,3 +62,32 @@ def test_what_is_done_with_a_row_is_an_action_of_pagekit_and_nothing_else() -> N
         if path.suffix == ".py" and "tests" not in path.parts and OTHER_ACTIONS.search(path.read_text())
     ]
     assert others == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "just now"),
+        (-59, "just now"),
+        (-60, "1 minute ago"),
+        (-7_300, "2 hours ago"),
+        (30, "in less than a minute"),
+        (90_000, "in 1 day"),
+    ],
+)
+def test_times_are_distinguished_from_now(seconds: int, words: str) -> None:
+    assert ago(NOW + timedelta(seconds=seconds), NOW).replace("\xa0", " ") == words
+
+
+def test_an_exact_time_says_its_zone_and_no_time_is_a_dash() -> None:
+    assert ">2026-03-01 12:00 UTC</time>" in exactly(NOW)
+    assert 'title="2026-03-01 12:00:00 UTC"' in when(NOW)
+    assert exactly(None) == when(None) == "–"
+
+
+def test_a_field_that_is_not_shown_is_told_without_a_browser_too() -> None:
+    class Row:
+        kind, other = "list", ""
+
+    assert shown_if(kind=("list", "property")).holds(Row())
+    assert not shown_if(kind="list", other="x").holds(Row())

@@ -389,7 +389,7 @@ def test_pages_and_a_dry_run_say_who_is_not_sendable_and_why(partner, admin_clie
     assert (shown["adds"], shown["not_sendable"]) == (1, 3)
     assert not partner.lists
     run(sync, added=1)
-    page = admin_client.get(f"/admin/syncs/sync/{sync.pk}/change/").content.decode()
+    page = admin_client.get(f"/admin/syncs/sync/{sync.pk}/").content.decode()
     assert "25.0 % of 4 members" in page
     assert "3\n" in page and "not sendable" in page
     listed = admin_client.get(f"/admin/syncs/sync/{sync.pk}/not-sendable/").content.decode()

@@ -297,8 +297,9 @@ def test_what_is_too_quiet_about_a_cohort_or_a_workspace__stands_on_its_page() -
     client.force_login(User.objects.create_superuser("root"))
 
     def page(row: Any) -> str:
-        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
-        return client.get(reverse(name, args=[row.pk])).content.decode()
+        url = reverse("admin:receiving_workspace_change", args=[row.pk])
+        url = row.get_absolute_url() if isinstance(row, Cohort) else url
+        return client.get(url).content.decode()
 
     for row in (calculated, workspace):
         assert "are not taken in yet" in page(row)

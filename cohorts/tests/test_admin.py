@@ -108,15 +108,15 @@ def test_a_cohort_is_made_and_changed_but_keeps_its_key(admin):
     assert reply.status_code == 302
     cohort.refresh_from_db()
     assert (cohort.key, cohort.name) == ("buyers", "New name")
-    text = text_of(admin.get(at("cohort_change", cohort)))
+    text = text_of(admin.get(at("cohort_overview", cohort)))
     assert "It has no members yet, and syncs skip it." in text
-    assert "Upload a file of user ids to make the first." in text
+    assert "Upload a file of user ids to make the first version." in text
 
 
 def test_the_page_of_a_cohort_lists_its_versions(admin, cohort):
     refresh.replace(cohort.pk, ["a", "b"], source="Replace: <b>evil</b>.csv")
     refresh.amend(cohort.pk, remove=["a"], source="second")
-    reply = admin.get(at("cohort_change", cohort))
+    reply = admin.get(at("cohort_overview", cohort))
     assert b"<b>evil</b>" not in reply.content
     text = text_of(reply)
     assert "Version 2, 1 user, published" in text
@@ -133,7 +133,10 @@ def test_the_pages_ask_the_database_a_fixed_number_of_questions(
         make_cohort(f"other{number}")
     for address, most in [
         (reverse("admin:cohorts_cohort_changelist"), 8),
-        (at("cohort_change", cohort), 11),
+        (at("cohort_overview", cohort), 11),
+        (at("cohort_settings", cohort), 6),
+        (at("versions", cohort), 7),
+        (at("cohort_change", cohort), 8),
         (at("members", cohort), 10),
         (at("difference", cohort), 20),
     ]:
@@ -419,7 +422,7 @@ def test_a_viewer_reads_and_changes_nothing(viewer, cohort):
     for name in READ:
         assert viewer.get(at(name, cohort)).status_code == 200
     assert "You may not decide about versions." in text_of(viewer.get(at("difference", cohort)))
-    assert "Upload users" not in text_of(viewer.get(at("cohort_change", cohort)))
+    assert "Upload users" not in text_of(viewer.get(at("cohort_overview", cohort)))
     assert viewer.get(at("upload_state", cohort, upload.pk)).status_code == 200
     assert viewer.get(at("upload", cohort)).status_code == 403
     assert give(viewer, cohort, b"a\n").status_code == 403
@@ -447,12 +450,12 @@ def test_a_new_cohort_leads_to_what_gives_it_members(admin):
     reply = admin.post(reverse("admin:cohorts_cohort_add"), fields)
     assert reply.url == at("upload", Cohort.objects.get(key="buyers"))
     reply = admin.post(reverse("admin:cohorts_cohort_add"), fields | {"key": "sent", "source_kind": "api"})
-    assert reply.url == at("cohort_change", Cohort.objects.get(key="sent"))
+    assert reply.url == at("cohort_overview", Cohort.objects.get(key="sent"))
 
 
 def test_a_calculated_cohort_can_be_calculated_now_by_who_may_change_it(admin):
     made = make_cohort(source_kind="query", query_database="shop", query_sql="SELECT 1")
-    assert at("cohort_do", made, "calculate") in admin.get(at("cohort_change", made)).content.decode()
+    assert at("cohort_do", made, "calculate") in admin.get(at("cohort_overview", made)).content.decode()
 
 
 def test_who_may_not_upload_is_not_offered_to_try_again(viewer, cohort):

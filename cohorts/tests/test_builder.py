@@ -396,7 +396,7 @@ def test_charts_show_sizes_and_moves_and_their_page_the_table(editor: Client) ->
     assert [dot.y for dot in charts.dots] == ["0.0", "60.0", "30.0"]
     assert [(bar.up, bar.down) for bar in charts.bars] == [("0.0", "60.0"), ("30.0", "0.0")]
     assert (charts.largest, charts.most_moved) == (4, 2)
-    page = editor.get(reverse("admin:cohorts_cohort_change", args=[made.pk])).content.decode()
+    page = editor.get(reverse("admin:cohorts_cohort_overview", args=[made.pk])).content.decode()
     assert "<polyline" in page and "Version 3: 1 entered, 0 left" in page
 
 
@@ -405,7 +405,7 @@ def test_a_calculation_that_would_empty_a_cohort_of_old_events_is_asked_about(ed
     definition = {"version": 1, "where": CARTED}
     made = Cohort.objects.create(key="c", name="C", source_kind="behavioral", definition=definition)
     url = reverse("admin:cohorts_cohort_do", args=[made.pk, "calculate"])
-    change = reverse("admin:cohorts_cohort_change", args=[made.pk])
+    change = reverse("admin:cohorts_cohort_overview", args=[made.pk])
     assert f'href="{url}"' in editor.get(change).content.decode(), "a page that asks, and no button"
     old = f"{did_last():%Y-%m-%d}"
     assert f"is of {old}, before all that" in words_of(editor.get(url))
@@ -422,7 +422,7 @@ def test_a_copy_begins_with_all_that_the_other_cohort_is_but_its_name(editor: Cl
     link = f"{add}?copy={made.pk}"
     assert (
         f'href="{link}"'
-        in editor.get(reverse("admin:cohorts_cohort_change", args=[made.pk])).content.decode()
+        in editor.get(reverse("admin:cohorts_cohort_overview", args=[made.pk])).content.decode()
     )
     form = editor.get(link).context["adminform"].form
     shown = {bound.name: bound.value() for bound in form}

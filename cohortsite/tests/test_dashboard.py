@@ -119,15 +119,15 @@ def test_what_does_not_run_says_why():
     )
     context = page_of().get("/admin/").context
     said = {row["url"]: row["sentence"] for row in context["stuck"]}
-    assert set(said) == {f"/admin/syncs/sync/{s.pk}/change/" for s in (off, due, passed, parked)}
-    texts = [said[f"/admin/syncs/sync/{s.pk}/change/"] for s in (off, due, passed, parked)]
+    assert set(said) == {f"/admin/syncs/sync/{s.pk}/" for s in (off, due, passed, parked)}
+    texts = [said[f"/admin/syncs/sync/{s.pk}/"] for s in (off, due, passed, parked)]
     for text, part in zip(
         texts,
         ["schedule is paused", "no worker has taken it", "which has passed", "3 batches in a row"],
         strict=True,
     ):
         assert part in text
-    assert [row["url"] for row in context["due"]] == [f"/admin/syncs/sync/{well.pk}/change/"]
+    assert [row["url"] for row in context["due"]] == [f"/admin/syncs/sync/{well.pk}/"]
 
 
 def test_a_strip_holds_the_last_forty_runs_the_oldest_first():

@@ -32,14 +32,14 @@ def test_cohorts_destinations_syncs_runs_and_pages_are_found_by_a_part_of_their_
         started_at=timezone.now(),
     )  # fmt: skip
     assert found(admin_client, "ent BUY") == {
-        "Recent buyers → Acme <b>": f"/admin/syncs/sync/{sync.pk}/change/",
-        "Recent buyers": f"/admin/cohorts/cohort/{sync.cohort_id}/change/",
+        "Recent buyers → Acme <b>": f"/admin/syncs/sync/{sync.pk}/",
+        "Recent buyers": f"/admin/cohorts/cohort/{sync.cohort_id}/",
         "Where is “ent BUY”?": "/admin/where/?user=ent+BUY",
     }
     assert "Recent buyers" in found(admin_client, "spring")
     assert (
         found(admin_client, "eu")["Acme <b>"]
-        == f"/admin/destinations/destination/{sync.destination_id}/change/"
+        == f"/admin/destinations/destination/{sync.destination_id}/"
     )
     assert found(admin_client, f"run {run.pk}")[f"Run {run.pk}"] == f"/admin/syncs/run/{run.pk}/change/"
     assert found(admin_client, "token")["API tokens"] == "/admin/cohortsite/apitoken/"

@@ -78,7 +78,7 @@ def test_alerts_are_listed_with_who_was_reported(admin_client, sync, mailoutbox)
     assert "&lt;b&gt;The key&lt;/b&gt;" in page
     assert len(mailoutbox) == 1
     pk = Alert.objects.get().pk
-    assert admin_client.get(f"/admin/syncs/alert/{pk}/change/").url == f"/admin/syncs/sync/{sync.pk}/change/"
+    assert admin_client.get(f"/admin/syncs/alert/{pk}/change/").url == f"/admin/syncs/sync/{sync.pk}/"
     assert admin_client.get("/admin/syncs/alert/0/change/").status_code == 404
     assert admin_client.post(f"/admin/syncs/alert/{pk}/delete/").status_code == 403
 

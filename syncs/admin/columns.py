@@ -2,15 +2,17 @@
 
 from datetime import datetime
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from cohorts.schedule import InvalidSchedule
-from destinations.models import Destination
+from pagekit.times import ago
+from pagekit.times import exactly as exactly
+from pagekit.times import when as when
 from syncs.models import Driver, Run, Sync
-from syncs.status.state import State, ago
+from syncs.status.state import State
 
 OWNER_PARTS = 5
 
@@ -44,30 +46,6 @@ def user(user_id: str) -> SafeString:
     return format_html('<bdi class="cs-user">{}</bdi>', user_id)
 
 
-def when(then: datetime | None, now: datetime | None = None) -> SafeString:
-    """Return a time relative to now; the exact one, in the site's zone, is its title."""
-    if then is None:
-        return mark_safe("–")
-    exact = timezone.localtime(then).strftime("%Y-%m-%d %H:%M:%S %Z")
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', then.isoformat(), exact, ago(then, now or timezone.now())
-    )
-
-
-def exactly(then: datetime | None) -> SafeString:
-    """Return a time as it is in the zone that the foot of the page names, and how long ago that was."""
-    if then is None:
-        return mark_safe("–")
-    at = timezone.localtime(then)
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time> <span class="cs-quiet">{}</span>',
-        then.isoformat(),
-        f"{at:%Y-%m-%d %H:%M:%S %Z}",
-        f"{at:%Y-%m-%d %H:%M}",
-        ago(then, timezone.now()),
-    )
-
-
 def schedule_words(sync: Sync) -> str:
     try:
         return sync.schedule().describe()
@@ -84,19 +62,11 @@ def run_url(run_id: int) -> str:
 
 
 def sync_url(sync_id: int) -> str:
-    return reverse("admin:syncs_sync_change", args=[sync_id])
+    return reverse("admin:syncs_sync_overview", args=[sync_id])
 
 
 def rejections_url(query: str) -> str:
     return f"{reverse('admin:syncs_rejection_changelist')}?{query}"
-
-
-def destination_url(destination: Destination) -> str:
-    """Return the destination's page, or '' where it has none."""
-    try:
-        return reverse("admin:destinations_destination_change", args=[destination.pk])
-    except NoReverseMatch:
-        return ""
 
 
 def duration(run: Run) -> float | None:

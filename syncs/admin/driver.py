@@ -88,7 +88,6 @@ class DriverAdmin(HistoryAdmin):
             "sentence": sentence,
             "driven_by": columns.driven_by(driver, now),
             "size": self.size(driver),
-            "destination_url": columns.destination_url(driver.destination),
             "open_runs": [
                 (columns.run_url(run.pk), run, columns.pair(run.sync))
                 for run in runs.select_related("sync__cohort", "sync__destination")[:50]

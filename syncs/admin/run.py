@@ -278,7 +278,6 @@ class RunAdmin(HistoryAdmin):
             "ended": columns.when(run.finished_at, now),
             "sync_url": columns.sync_url(run.sync_id),
             "pair": columns.pair(run.sync),
-            "destination_url": columns.destination_url(run.sync.destination),
             "driven_by": columns.driven_by(driver, now) if run.state == RunState.RUNNING else "",
             "parked": driver if driver and driver.next_at and driver.next_at > now else None,
             "parked_until": columns.when(driver.next_at, now) if driver else "",

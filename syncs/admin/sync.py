@@ -24,7 +24,8 @@ from cohorts.schedule import InvalidSchedule
 from destinations.models import Destination
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
-from pagekit.actions import ActionsAdmin, Page, Refused
+from pagekit.actions import Page, Refused
+from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 from people import profiles
 from syncs import held, lifecycle, projecting, rejected_csv, reporting
@@ -126,14 +127,22 @@ class SyncChangeList(ChangeList):
 
 
 @admin.register(Sync)
-class SyncAdmin(ActionsAdmin):
+class SyncAdmin(OverviewAdmin):
+    overview_template = "syncs/overview.html"
     form = SyncForm
     row_actions = ACTIONS
     row_pages = (
         Page("dry-run", "Dry run", "visibility", "dry_run"),
-        Page("versions", "Versions", "history", "versions", offered=can_go_back),
-        Page("comparison", "Read back", "difference", "comparison", offered=_can_be_read),
-        Page("held", "Who was there", "event_note", "who_was_there", offered=lambda sync: sync.runs_done > 0),
+        Page("versions", "Versions", "history", "versions", offered=can_go_back, tab=True),
+        Page("comparison", "Read back", "difference", "comparison", offered=_can_be_read, tab=True),
+        Page(
+            "held",
+            "Who was there",
+            "event_note",
+            "who_was_there",
+            offered=lambda sync: sync.runs_done > 0,
+            tab=True,
+        ),
         # The sync's page and those pages lead to these.
         Page("held.csv", "Who was there", "download", "held_csv", offered=lambda sync: False),
         Page("not-sendable", "Not sendable", "person_off", "not_sendable", offered=lambda sync: False),
@@ -141,8 +150,6 @@ class SyncAdmin(ActionsAdmin):
     )
     refusals = (Refused, lifecycle.CannotRun)
     change_form_template = "syncs/sync.html"
-    # Its template shows them below the state.
-    change_form_outer_before_template = None
     list_display = ("name", "state", "schedule_shown", "next_run", "last_run", "held", "rejected")
     list_display_links = ("name",)
     list_filter = (
@@ -288,10 +295,10 @@ class SyncAdmin(ActionsAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         context["time_zones"] = sorted(timezones())
-        sync = kwargs.get("obj")
-        if sync is not None and sync.pk:
-            context |= _page(sync)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def about(self, request: HttpRequest, row: Sync) -> dict[str, Any]:
+        return _page(row)
 
     def plan_view(self, request: HttpRequest) -> HttpResponse:
         """Show what the sync of the form would do, as a part of its page. Saves and sends nothing."""
@@ -312,7 +319,7 @@ class SyncAdmin(ActionsAdmin):
             "original": sync,
             "mode": mode,
             "modes": [(mode.value, mode.label) for mode in ASKED_MODES],
-            "back": reverse("admin:syncs_sync_change", args=[sync.pk]),
+            "back": columns.sync_url(sync.pk),
         }
         number = request.GET.get("version", "")
         version = int(number[:9]) if number.isascii() and number.isdecimal() else None
@@ -444,7 +451,7 @@ class SyncAdmin(ActionsAdmin):
 
 
 def _page(sync: Sync) -> dict[str, Any]:
-    """Return what a sync's page shows above its form."""
+    """Return what a sync's overview shows."""
     now = timezone.now()
     driver = getattr(sync.destination, "driver", None)
     # Before the state: of a run that ends meanwhile, the page then still watches the end, and loads again.
@@ -461,6 +468,8 @@ def _page(sync: Sync) -> dict[str, Any]:
         # Of what is red or orange, the state's sentence says it.
         "attention": None if state.tone in (Tone.CARE, Tone.BAD) else attention.of(facts),
         "facts": facts,
+        "last_run": columns.when(facts.run.at if facts.run else None, now),
+        "next_run": columns.when(facts.next_due_at, now),
         "schedule_words": columns.schedule_words(sync),
         "times": _times(sync),
         "runs": [_row(run) for run in runs[:RECENT_RUNS]],
@@ -469,7 +478,6 @@ def _page(sync: Sync) -> dict[str, Any]:
         "words": progress.words() if progress else {},
         "rejections_url": columns.rejections_url(f"sync__id__exact={sync.pk}"),
         "runs_url": f"{reverse('admin:syncs_run_changelist')}?sync__id__exact={sync.pk}",
-        "destination_url": columns.destination_url(sync.destination),
         "driven_by": columns.driven_by(driver, now),
         "parked": driver if driver and driver.next_at and driver.next_at > now else None,
     }

@@ -37,15 +37,20 @@ def last_runs() -> QuerySet[Run]:
     return Run.objects.filter(sync=OuterRef("pk")).order_by("-pk")
 
 
-def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
+def held_there() -> Coalesce:
+    """Return, for an annotation of syncs, how many users the partner holds."""
     settled = CohortVersion.objects.filter(
         cohort=Coalesce(OuterRef("projection"), OuterRef("cohort")), number=OuterRef("settled_version")
     )
+    return Coalesce(Subquery(settled.values("size")[:1]), 0)
+
+
+def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
     ended = last_runs().filter(finished_at__isnull=False).exclude(state=RunState.CANCELLED)
     numbers: QuerySet[Any, Any] = (
         syncs.order_by()
         .annotate(
-            held=Coalesce(Subquery(settled.values("size")[:1]), 0),
+            held=held_there(),
             rejected=_number_of(Rejection.objects.open().filter(kind=RejectionKind.REJECTED)),
             undelivered=_number_of(Rejection.objects.open().filter(kind=RejectionKind.UNDELIVERED)),
             ended_state=Subquery(ended.values("state")[:1]),

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.utils.timesince import timesince, timeuntil
-
+from pagekit.times import ago
 from syncs.choices import BatchState, RejectionState, RunMode, RunState
 
 # A cohort that is not calculated this long after its time is out of date.
@@ -129,6 +128,10 @@ class Facts:
     cohort_failed_at: datetime | None = None
     cohort_due_at: datetime | None = None
 
+    @property
+    def not_taken(self) -> int:
+        return self.rejected + self.undelivered
+
 
 @dataclass(frozen=True, slots=True)
 class Attention:
@@ -156,15 +159,6 @@ def state_of(facts: Facts) -> State:
         if state := tell(facts):
             return state
     return _standing(facts)
-
-
-def ago(then: datetime, now: datetime) -> str:
-    """Return "3 hours ago", "in 3 hours" or "just now"."""
-    if abs(now - then) < timedelta(minutes=1):
-        return "just now" if then <= now else "in less than a minute"
-    if then > now:
-        return f"in {timeuntil(then, now, depth=1)}"
-    return f"{timesince(then, now, depth=1)} ago"
 
 
 def utc(at: datetime | None) -> str:

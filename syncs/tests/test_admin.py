@@ -98,7 +98,7 @@ def page_while_it_ends(admin_client, before: int):
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(count):
-        page = admin_client.get(reverse("admin:syncs_sync_change", args=[sync.pk]))
+        page = admin_client.get(sync.get_absolute_url())
     return page if asked >= before else None
 
 
@@ -110,6 +110,11 @@ def make_rejection(run: Run, user_id="u1", **values) -> Rejection:
 
 def change(row) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def page_of(row) -> str:
+    """Where one reads it: a sync has an overview before its form."""
+    return row.get_absolute_url() if isinstance(row, Sync) else change(row)
 
 
 def do(row, name: str) -> str:
@@ -145,7 +150,9 @@ def everything() -> dict[str, list[str]]:
     return {
         "see": [
             *(SYNCS, RUNS, REJECTIONS, DRIVERS, DOWNLOAD),
-            *(change(row) for row in (made, run, rejection, driver)),
+            *(page_of(row) for row in (made, run, rejection, driver)),
+            reverse("admin:syncs_sync_settings", args=[made.pk]),
+            reverse("admin:syncs_sync_history", args=[made.pk]),
             reverse("admin:syncs_sync_dry_run", args=[made.pk]),
             reverse("admin:syncs_run_progress", args=[run.pk]),
             reverse("admin:syncs_run_batch", args=[run.pk, 1]),
@@ -177,7 +184,7 @@ def test_a_viewer_sees_everything_and_changes_nothing(viewer):
         assert viewer.get(url).status_code == 403, url
         assert viewer.post(url).status_code == 403, url
     for row in (Sync.objects.get(), Run.objects.get(), Rejection.objects.get(), Driver.objects.get()):
-        page = text_of(viewer.get(change(row)))
+        page = text_of(viewer.get(page_of(row)))
         assert "/do/" not in page
         assert 'name="_save"' not in page
         assert viewer.post(change(row), {"schedule_kind": "hourly"}).status_code in (403, 405)
@@ -200,7 +207,7 @@ def test_history_is_edited_by_nobody(admin_client):
         assert admin_client.post(url, {"post": "yes"}).status_code == 403, url
     for row in (Run.objects.get(), Rejection.objects.get(), Driver.objects.get()):
         assert admin_client.post(change(row), {"state": "succeeded"}).status_code == 405
-        assert 'name="_save"' not in text_of(admin_client.get(change(row)))
+        assert 'name="_save"' not in text_of(admin_client.get(page_of(row)))
     page = text_of(admin_client.get(RUNS))
     assert "delete_selected" not in page
     assert Run.objects.get().state == RunState.HELD
@@ -209,7 +216,7 @@ def test_history_is_edited_by_nobody(admin_client):
 def test_an_operator_runs_and_pauses_but_does_not_configure(client, sync):
     Sync.objects.filter(pk=sync.pk).update(settled_version=1, external_name="Buyers")
     person(client, "view_sync", "run_sync")
-    page = text_of(client.get(change(sync)))
+    page = text_of(client.get(page_of(sync)))
     for name in ("run", "pause", "full", "empty"):
         assert do(sync, name) in page
     for name in ("rename", "reset", "archive"):
@@ -375,9 +382,9 @@ def test_adding_leads_to_the_page_where_it_can_be_run(admin_client):
         ADD, FORM | pair() | {"schedule_kind": "daily", "schedule_at": "09:00", "timezone": "Europe/Berlin"}
     )
     made = Sync.objects.get()
-    assert answer.url == change(made)
+    assert answer.url == page_of(made)
     assert made.next_due_at is not None
-    page = text_of(admin_client.get(change(made)))
+    page = text_of(admin_client.get(page_of(made)))
     assert "Every day at 09:00 (Europe/Berlin)" in page
     assert len(re.findall(r"<li>\w+ \d+ \w+ \d{4}, 09:00</li>", page)) == 5
     assert "Nothing was sent yet; 1 user" in page
@@ -421,7 +428,7 @@ def test_adding_an_archived_pair_takes_it_up_again(admin_client, sync):
     )
     given = {"cohort": sync.cohort_id, "destination": sync.destination_id, "schedule_kind": "hourly"}
     answer = admin_client.post(ADD, FORM | given)
-    assert answer.url == change(sync)
+    assert answer.url == page_of(sync)
     taken = Sync.objects.get()
     assert (taken.pk, taken.archived_at, taken.enabled) == (sync.pk, None, True)
     assert (taken.settled_version, taken.list_id, taken.schedule_kind) == (1, "7", "hourly")
@@ -436,6 +443,7 @@ def test_once_is_read_and_shown_in_the_schedules_zone(admin_client, sync):
     assert sync.next_due_at == sync.schedule_once_at
     page = text_of(admin_client.get(change(sync)))
     assert 'value="10:00:00"' in page
+    page = text_of(admin_client.get(page_of(sync)))
     assert "Sunday" in page or "Saturday" in page
 
 
@@ -513,7 +521,7 @@ def test_pause_and_resume(admin_client, sync):
     Sync.objects.filter(pk=sync.pk).update(schedule_kind="hourly", next_due_at=timezone.now())
     admin_client.post(do(sync, "pause"))
     assert not Sync.objects.get().enabled
-    page = text_of(admin_client.get(change(sync)))
+    page = text_of(admin_client.get(page_of(sync)))
     assert "Its schedule is paused" in page
     assert do(sync, "pause") not in page
     admin_client.post(do(sync, "resume"))
@@ -542,7 +550,7 @@ def test_archived_and_taken_up_again(admin_client, sync):
     Sync.objects.filter(pk=sync.pk).update(schedule_kind="hourly")
     admin_client.post(do(sync, "archive"))
     assert Sync.objects.get().archived_at is not None
-    page = text_of(admin_client.get(change(sync)))
+    page = text_of(admin_client.get(page_of(sync)))
     assert do(sync, "run") not in page
     admin_client.post(do(sync, "restore"))
     restored = Sync.objects.get()
@@ -615,10 +623,10 @@ def test_the_page_tells_of_a_parked_destination_and_who_drives_it(admin_client, 
     Driver.objects.create(
         destination=sync.destination, owner=owner, until=now + timedelta(minutes=1), next_reason="429"
     )
-    assert "process 4242 on worker-1" in text_of(admin_client.get(change(sync)))
+    assert "process 4242 on worker-1" in text_of(admin_client.get(page_of(sync)))
     Driver.objects.update(until=None, owner="", next_at=now + timedelta(hours=2, minutes=1))
     make_run(sync, RunState.PARKED)
-    page = text_of(admin_client.get(change(sync)))
+    page = text_of(admin_client.get(page_of(sync)))
     assert "Parked; goes on in 2 hours, because: 429." in page
     assert change(Driver.objects.get()) in page
 
@@ -629,7 +637,7 @@ def test_the_page_tells_of_a_parked_destination_and_who_drives_it(admin_client, 
 @pytest.mark.parametrize("state", RunState)
 def test_a_run_of_every_state_has_a_page(admin_client, sync, state):
     run = make_run(sync, state, reason="Because <i>so</i>", planned_adds=4, planned_removes=0, added=1)
-    page = text_of(admin_client.get(change(run)))
+    page = text_of(admin_client.get(page_of(run)))
     assert state.label in page
     assert "Because &lt;i&gt;so&lt;/i&gt;" in page
     is_open = state in ("pending", "running", "parked", "held")
@@ -659,12 +667,12 @@ def test_batches_come_in_pages_and_by_state(admin_client, sync):
     for number in range(1, 121):
         make_batch(run, number, first_user=f"user-{number:04}")
     make_batch(run, 121, state=BatchState.REJECTED, first_user=MARKUP, message="<b>No</b>", status=400)
-    page = text_of(admin_client.get(change(run)))
+    page = text_of(admin_client.get(page_of(run)))
     assert "user-0050" in page
     assert "user-0051" not in page
     assert "Page 1 of 3, 121 batches" in page
-    assert "user-0051" in text_of(admin_client.get(change(run), {"page": 2}))
-    bad = text_of(admin_client.get(change(run), {"batches": "rejected", "page": "x"}))
+    assert "user-0051" in text_of(admin_client.get(page_of(run), {"page": 2}))
+    bad = text_of(admin_client.get(page_of(run), {"batches": "rejected", "page": "x"}))
     assert "&lt;script&gt;" in bad
     assert MARKUP not in bad
     assert "<b>No</b>" not in bad
@@ -693,17 +701,17 @@ def test_a_batch_shows_its_requests_and_replies_as_text(admin_client, sync):
 
 def test_cancel_an_open_run(admin_client, sync):
     run = make_run(sync, RunState.PENDING)
-    assert do(run, "cancel") in text_of(admin_client.get(change(run)))
+    assert do(run, "cancel") in text_of(admin_client.get(page_of(run)))
     admin_client.post(do(run, "cancel"))
     run.refresh_from_db()
     assert (run.state, run.reason) == (RunState.CANCELLED, "Cancelled by admin.")
-    assert do(run, "cancel") not in text_of(admin_client.get(change(run)))
+    assert do(run, "cancel") not in text_of(admin_client.get(page_of(run)))
 
 
 def test_resume_a_failed_run_that_is_the_latest(admin_client, sync):
     Sync.objects.filter(pk=sync.pk).update(dirty=True)
     old, run = make_run(sync, RunState.FAILED), make_run(sync, RunState.FAILED)
-    assert do(old, "resume") not in text_of(admin_client.get(change(old)))
+    assert do(old, "resume") not in text_of(admin_client.get(page_of(old)))
     answer = admin_client.post(do(run, "resume"), follow=True)
     run.refresh_from_db()
     assert (run.state, run.reopened) == (RunState.PENDING, True)
@@ -722,7 +730,7 @@ def test_resuming_a_failed_emptying_empties(admin_client, sync):
 def test_a_failed_emptying_of_an_archived_sync_is_resumed_and_emptied_again(admin_client, sync):
     Sync.objects.filter(pk=sync.pk).update(dirty=True, archived_at=timezone.now())
     changes = make_run(sync, RunState.FAILED)
-    assert "/do/resume/" not in admin_client.get(change(changes)).content.decode()
+    assert "/do/resume/" not in admin_client.get(page_of(changes)).content.decode()
     run = make_run(sync, RunState.FAILED, mode=RunMode.EMPTY)
     admin_client.post(do(run, "resume"))
     new = Run.objects.get(state=RunState.PENDING)
@@ -742,7 +750,7 @@ def test_try_a_parked_run_again_now(admin_client, sync):
 
 def test_a_held_run_is_approved_or_refused(admin_client, sync):
     run = make_run(sync, RunState.HELD, reason="It would.", planned_adds=3, planned_removes=0)
-    page = text_of(admin_client.get(change(run)))
+    page = text_of(admin_client.get(page_of(run)))
     assert do(run, "approve") in page
     assert do(run, "refuse") in page
     assert do(run, "cancel") not in page
@@ -773,7 +781,7 @@ def test_the_pages_of_a_run_that_was_really_sent(admin_client):
         world.go(made.destination)
         run = Run.objects.get()
     assert (run.state, run.added, run.rejected) == (RunState.PARTIAL, 50, 3)
-    page = text_of(admin_client.get(change(run)))
+    page = text_of(admin_client.get(page_of(run)))
     assert "Delivered in parts" in page
     assert f"{REJECTIONS}?run__id__exact={run.pk}" in page
     batch = run.batches.get(state=BatchState.NARROWED)
@@ -783,7 +791,7 @@ def test_the_pages_of_a_run_that_was_really_sent(admin_client):
     listed = text_of(admin_client.get(REJECTIONS, {"run__id__exact": run.pk}))
     assert "&lt;script&gt;" in listed
     assert MARKUP not in listed
-    assert "Equal but for some" in text_of(admin_client.get(change(made)))
+    assert "Equal but for some" in text_of(admin_client.get(page_of(made)))
 
 
 def test_keys_beyond_a_thousand_have_no_separators_in_addresses(admin_client):
@@ -798,7 +806,7 @@ def test_keys_beyond_a_thousand_have_no_separators_in_addresses(admin_client):
     for url in pages:
         page = text_of(admin_client.get(url))
         assert not re.findall(r'(?:href|action|value|data-progress-url)="[^"]*\d,\d[^"]*"', page), url
-    assert "12,345 of 12,345" in text_of(admin_client.get(change(run)))
+    assert "12,345 of 12,345" in text_of(admin_client.get(page_of(run)))
 
 
 # --- rejected users -----------------------------------------------------------------------------
@@ -902,16 +910,16 @@ def test_rejected_users_are_retried_or_dismissed_together(admin_client, sync):
 
 def test_one_rejected_user_is_retried_or_dismissed(admin_client, sync):
     rejection = make_rejection(make_run(sync), MARKUP, state=RejectionState.SPENT)
-    page = text_of(admin_client.get(change(rejection)))
+    page = text_of(admin_client.get(page_of(rejection)))
     assert MARKUP not in page
     admin_client.post(do(rejection, "retry"))
     rejection.refresh_from_db()
     assert (rejection.state, rejection.due_at_run, rejection.tries) == (RejectionState.WAITING, 0, 0)
-    assert "at the next run" in text_of(admin_client.get(change(rejection)))
+    assert "at the next run" in text_of(admin_client.get(page_of(rejection)))
     admin_client.post(do(rejection, "dismiss"))
     rejection.refresh_from_db()
     assert rejection.state == RejectionState.DISMISSED
-    assert do(rejection, "dismiss") not in text_of(admin_client.get(change(rejection)))
+    assert do(rejection, "dismiss") not in text_of(admin_client.get(page_of(rejection)))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -944,7 +952,7 @@ def test_a_driver_shows_why_nothing_is_sent_and_ends_the_wait(admin_client, sync
         next_reason="<b>Busy</b>",
         learned_size=125,
     )
-    for page in (text_of(admin_client.get(DRIVERS)), text_of(admin_client.get(change(made)))):
+    for page in (text_of(admin_client.get(DRIVERS)), text_of(admin_client.get(page_of(made)))):
         assert "Parked" in page
         assert "&lt;b&gt;Busy&lt;/b&gt;" in page
         assert "125, learned (set: 1,000)" in page
@@ -952,7 +960,7 @@ def test_a_driver_shows_why_nothing_is_sent_and_ends_the_wait(admin_client, sync
     admin_client.post(do(made, "forget-size"))
     made.refresh_from_db()
     assert (made.next_at, made.next_reason, made.learned_size) == (None, "", None)
-    page = text_of(admin_client.get(change(made)))
+    page = text_of(admin_client.get(page_of(made)))
     assert "/do/" not in page
     assert "Idle" in page
 

@@ -35,7 +35,7 @@ def sync() -> Sync:
 
 def shown(client: Client, row: object) -> str:
     name = row._meta.model_name  # type: ignore[attr-defined]
-    reply = client.get(reverse(f"admin:{row._meta.app_label}_{name}_change", args=[row.pk]))  # type: ignore[attr-defined]
+    reply = client.get(reverse(f"admin:{row._meta.app_label}_{name}_overview", args=[row.pk]))  # type: ignore[attr-defined]
     assert reply.status_code == 200
     return " ".join(reply.content.decode().split())
 
@@ -49,7 +49,7 @@ def failed(sync: Sync, reason: str) -> Run:
 
 def test_a_cohort_says_where_it_goes_and_a_destination_what_it_is_sent(admin: Client, sync: Sync):
     failed(sync, "The partner answers 500.")
-    url = reverse("admin:syncs_sync_change", args=[sync.pk])
+    url = reverse("admin:syncs_sync_overview", args=[sync.pk])
     for row, name in ((sync.cohort, "Acme"), (sync.destination, "Buyers")):
         page = shown(admin, row)
         assert f'href="{url}"><bdi>{name}</bdi>' in page
@@ -114,4 +114,4 @@ def test_what_failed_last_night_is_found_although_it_was_tried_again_since(admin
     local = timezone.localtime(night - timedelta(days=1))
     since = {"started_at_from_0": f"{local:%Y-%m-%d}", "started_at_from_1": f"{local:%H:%M:%S}"}
     assert found(**since) == sorted([well.pk, bad.pk])
-    assert f"{timezone.localtime(night):%Y-%m-%d %H:%M}</time>" in admin.get(RUNS).content.decode()
+    assert f"{timezone.localtime(night):%Y-%m-%d %H:%M %Z}</time>" in admin.get(RUNS).content.decode()

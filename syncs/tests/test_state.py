@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from syncs.choices import BatchState, RejectionState, RunMode, RunState
-from syncs.status.state import BATCH_TONES, REJECTION_TONES, RUN_TONES, Facts, LastRun, Tone, ago, state_of
+from syncs.status.state import BATCH_TONES, REJECTION_TONES, RUN_TONES, Facts, LastRun, Tone, state_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(minutes=12)
@@ -181,18 +181,3 @@ def test_the_table_has_every_state_of_a_run():
 )
 def test_every_state_has_a_colour(tones, states):
     assert set(tones) == set(states)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "just now"),
-        (-59, "just now"),
-        (-60, "1 minute ago"),
-        (-7_300, "2 hours ago"),
-        (30, "in less than a minute"),
-        (90_000, "in 1 day"),
-    ],
-)
-def test_times_are_distinguished_from_now(seconds, words):
-    assert ago(NOW + timedelta(seconds=seconds), NOW).replace("\xa0", " ") == words

@@ -44,7 +44,7 @@ def address(sync: Sync, name: str) -> str:
 
 
 def offered(admin: Client, sync: Sync) -> set[str]:
-    page = admin.get(reverse("admin:syncs_sync_change", args=[sync.pk]))
+    page = admin.get(reverse("admin:syncs_sync_overview", args=[sync.pk]))
     return {offer["action"].name for offer in page.context["row_actions"]}
 
 

@@ -124,9 +124,9 @@ def _pages() -> dict[str, tuple[str, Literal["light", "dark"], int]]:
     return {
         "dashboard": ("/admin/", "light", 1060),
         "dashboard-dark": ("/admin/", "dark", 1060),
-        "sync": (f"/admin/syncs/sync/{sync.pk}/change/", "light", 900),
+        "sync": (f"/admin/syncs/sync/{sync.pk}/", "light", 900),
         "run": (f"/admin/syncs/run/{run.pk}/change/", "light", 900),
-        "cohort": (f"/admin/cohorts/cohort/{buyers.pk}/change/", "light", 900),
+        "cohort": (f"/admin/cohorts/cohort/{buyers.pk}/", "light", 900),
         "builder": (f"/admin/cohorts/cohort/{regulars.pk}/change/#cs-frame", "light", 1200),
         "where": (f"/admin/where/?user={user}", "light", 800),
     }
