@@ -155,7 +155,9 @@ def test_the_pages_ask_as_often_whatever_hangs_on_the_row(rows: list[Row]) -> No
         return counts
 
     cohort, destination, sync = rows
+    assert isinstance(cohort, Cohort) and isinstance(destination, Destination)
     ran(sync)
+    world.fill(cohort, ["u1"])
     asked()
     first = asked()
     for number in range(4):

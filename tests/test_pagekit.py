@@ -85,7 +85,7 @@ def test_an_exact_time_says_its_zone_and_no_time_is_a_dash() -> None:
     assert exactly(None) == when(None) == "–"
 
 
-def test_a_field_that_is_not_shown_is_told_without_a_browser_too() -> None:
+def test_whether_a_field_is_shown_is_known_without_a_browser_too() -> None:
     class Row:
         kind, other = "list", ""
 

@@ -37,10 +37,7 @@ def test_cohorts_destinations_syncs_runs_and_pages_are_found_by_a_part_of_their_
         "Where is “ent BUY”?": "/admin/where/?user=ent+BUY",
     }
     assert "Recent buyers" in found(admin_client, "spring")
-    assert (
-        found(admin_client, "eu")["Acme <b>"]
-        == f"/admin/destinations/destination/{sync.destination_id}/"
-    )
+    assert found(admin_client, "eu")["Acme <b>"] == f"/admin/destinations/destination/{sync.destination_id}/"
     assert found(admin_client, f"run {run.pk}")[f"Run {run.pk}"] == f"/admin/syncs/run/{run.pk}/change/"
     assert found(admin_client, "token")["API tokens"] == "/admin/cohortsite/apitoken/"
     assert "Acme &lt;b&gt;" in admin_client.get("/admin/search/", {"s": "acme"}).content.decode()

@@ -224,7 +224,7 @@ def test_pause_and_resume_ask_and_are_logged_with_a_name(admin_client, destinati
     admin_client.get(change_url(destination, "resume"))
     assert Destination.objects.get().is_paused
     response = admin_client.post(change_url(destination, "resume"))
-    assert response.url == change_url(destination)
+    assert response.url == destination.get_absolute_url()
     assert not Destination.objects.get().is_paused
     log = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
     resumed = "Resume: acme is resumed: its syncs go on at their next turn."
@@ -329,9 +329,12 @@ def test_a_viewer_may_look_and_neither_send_nor_pause(client, destination, djang
     viewer = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_destination"))
     client.force_login(viewer)
-    page = client.get(change_url(destination))
-    assert page.status_code == 200
-    assert KEY not in page.content.decode() and destination.credential.token not in page.content.decode()
+    assert client.get(change_url(destination)).headers["Location"] == destination.get_absolute_url()
+    for page in ("overview", "settings"):
+        reply = client.get(change_url(destination, page))
+        assert reply.status_code == 200
+        assert KEY not in reply.content.decode()
+        assert destination.credential.token not in reply.content.decode()
     for name in ("test_request", "pause", "resume"):
         assert client.post(change_url(destination, name), {"text": "why"}).status_code == 403
     assert client.get(ADD).status_code in (302, 403)
