@@ -96,9 +96,9 @@ class OverviewAdmin(ActionsAdmin):
         return self._within(request, super().delete_view(request, object_id, extra_context), "delete")
 
     def _within(self, request: HttpRequest, shown: HttpResponse, name: str) -> HttpResponse:
-        row = shown.context_data and shown.context_data.get("object") if _is_page(shown) else None
-        if row is not None:
-            shown.context_data |= self.around(request, row, name)  # type: ignore[attr-defined]
+        known = shown.context_data if isinstance(shown, TemplateResponse) else None
+        if known and (row := known.get("object")) is not None:
+            known |= self.around(request, row, name)
         return shown
 
     # --- the two pages ------------------------------------------------------------------------------
@@ -157,7 +157,3 @@ class OverviewAdmin(ActionsAdmin):
         if "\n" in text:
             text, code = "", text
         return {"label": label_for_field(name, self.model, self), "text": text, "code": code}
-
-
-def _is_page(shown: HttpResponseBase) -> bool:
-    return isinstance(shown, TemplateResponse)
