@@ -35,6 +35,9 @@ from events import file_of_ids
 from events.tables import Hints, InvalidTable, Suspicions, Unsure
 from events.tables.understood import ENCODINGS, SEPARATOR_NAMES
 from events.user_ids import InvalidUserId, check_user_id
+from people import profiles
+from people.profile_files import Fields, mapped_lines
+from people.profiles import InvalidValue
 
 MAY_CALCULATE = "cohorts.change_cohortversion"
 EXAMPLE_CALCULATION = {
@@ -221,6 +224,17 @@ class MembersView(APIView):
             OpenApiParameter("separator", str, enum=list(SEPARATOR_NAMES)),
             OpenApiParameter("encoding", str, enum=list(ENCODINGS)),
             OpenApiParameter("refuse_suspicious", bool, description="Refuse `null`, `8.2E+17` and the like."),
+            OpenApiParameter(
+                "map",
+                str,
+                many=True,
+                description="Keep a further column as a field of people's profiles: `email=E-Mail`, "
+                "`consent:boolean=May we write?`.",
+            ),
+            OpenApiParameter(
+                "workspace", str, description="Whose profiles. Default: that of the cohort's events."
+            ),
+            OpenApiParameter("skip_invalid", bool, description="Pass over values of fields that are none."),
         ],
         responses={200: ReplacedSerializer, 202: ReplacedSerializer},
     )
@@ -244,13 +258,20 @@ class MembersView(APIView):
             _store(request, file)
             refuse = _truth(request, "refuse_suspicious") or False
             hints = _hints(request)
+            by = str(request.user)
+            keeping = importing.Keeping(file, _fields(request, cohort), hints, name="REST API", by=by)
 
             def replace_by_file() -> CohortVersion:
+                if keeping.fields:
+                    importing.check_not_held(cohort)
                 with file_of_ids.opened(file, hints=hints, suspicions=suspicions) as opened:
                     blocks = opened.blocks(refuse_suspicious=refuse)
-                    return replace(chain.from_iterable(sorted_distinct(blocks)))
+                    return replace(chain.from_iterable(keeping.before(sorted_distinct(blocks))))
 
-            return _answer(replace_by_file, suspicions)
+            answer = _answer(replace_by_file, suspicions)
+            if keeping.found:
+                answer.data["profiles"] = keeping.found.of_people() | {"changed": keeping.changed}
+            return answer
 
     @extend_schema(request=AmendSerializer, responses=VersionSerializer)
     def patch(self, request: Request, key: str) -> Response:
@@ -291,6 +312,23 @@ def _hints(request: Request) -> Hints:
         encoding=_one_of(request, "encoding", {name: name for name in ENCODINGS}),
         kind="csv",
     )
+
+
+def _fields(request: Request, cohort: Cohort) -> Fields | None:
+    """Return the further columns that are kept. Raises ValidationError, and PermissionDenied."""
+    lines = request.query_params.getlist("map")
+    if not lines:
+        return None
+    if not request.user.has_perm("people.add_profileimport"):
+        raise exceptions.PermissionDenied("You may not bring profiles.")
+    try:
+        mapped = mapped_lines("\n".join(lines))
+    except InvalidValue as error:
+        raise exceptions.ValidationError({"map": str(error)}) from None
+    workspace = request.query_params.get("workspace", cohort.events_workspace)
+    if workspace not in profiles.store().workspaces():
+        raise exceptions.ValidationError({"workspace": f"There is no workspace {workspace!r}."})
+    return Fields(workspace, mapped, _truth(request, "skip_invalid") or False)
 
 
 def _truth(request: Request, name: str) -> bool | None:
@@ -373,7 +411,7 @@ def _answer(write: Callable[[], CohortVersion], suspicions: Suspicions | None = 
         version = write()
     except Unsure as error:
         raise exceptions.ValidationError(f"{error} {SETTLED_BY[error.asks]}", "unsure_file") from None
-    except InvalidTable as error:
+    except (InvalidTable, profiles.Refused) as error:
         raise exceptions.ValidationError(str(error), "invalid_file") from None
     except refresh.RefreshError as error:
         raise _conflict(error) from None

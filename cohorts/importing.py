@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import IO, Any, NamedTuple
 
 from django.db import transaction
@@ -14,6 +14,8 @@ from cohorts.sorting import sorted_distinct
 from events import file_of_ids
 from events.tables import Hints, InvalidTable, Understood
 from events.tables.packing import size_of
+from people import profile_files, profiles
+from people.profile_files import Fields, Found, Reading
 
 # Seconds to wait for a refresh of the same cohort.
 WAIT = 60.0
@@ -37,13 +39,24 @@ def check_source(cohort: Cohort, kind: SourceKind) -> None:
         )
 
 
+def check_not_held(cohort: Cohort) -> None:
+    """Raise VersionHeld before anything of a file is kept that a refresh would refuse."""
+    if cohort.held_number:
+        raise refresh.VersionHeld(
+            f"Version {cohort.held_number} of {cohort.key} is held: approve or refuse it first."
+        )
+
+
 class Imported(NamedTuple):
-    """What became of a file: `ids` are distinct; `suspicious` as `Suspicions.as_json` gives them."""
+    """What became of a file: `ids` are distinct; `suspicious` as `Suspicions.as_json` gives them; `people`:
+    what it said of them, if that was kept, and `changed`: how many values were new."""
 
     version: CohortVersion
     ids: int
     understood: Understood
     suspicious: list[dict[str, Any]]
+    people: Found | None = None
+    changed: int = 0
 
 
 def import_file(
@@ -56,14 +69,19 @@ def import_file(
     hints: Hints | None = None,
     refuse_suspicious: bool = False,
     replace_held: bool = False,
+    fields: Fields | None = None,
+    by: str = "",
     progress: Progress = lambda fraction: None,
 ) -> Imported:
     """Bring the ids of a file into a cohort.
 
-    `mode`: an UploadMode. `name`: what the person calls the file. `progress` is told a fraction from
-    0 to 1. Raises InvalidTable, with nothing changed, or refresh.RefreshError; among these WrongSource.
+    `mode`: an UploadMode. `name`: what the person calls the file. `fields`: further columns that are kept as
+    fields of these people's profiles, in the name of `by`. `progress` is told a fraction from 0 to 1. Raises
+    InvalidTable, with nothing changed, profiles.Refused, or refresh.RefreshError; among these WrongSource.
     """
     check_source(cohort, SourceKind.UPLOAD)
+    if fields and not replace_held:
+        check_not_held(cohort)
     total = size_of(file) or 1
     with file_of_ids.opened(file, name=name, hints=hints) as opened:
 
@@ -72,7 +90,8 @@ def import_file(
 
         blocks = opened.blocks(refuse_suspicious=refuse_suspicious, step=step)
         counted = _Counted(sorted_distinct(blocks))
-        ids = chain.from_iterable(counted)
+        keeping = Keeping(file, fields, hints or Hints(), name=name, by=by)
+        ids = chain.from_iterable(keeping.before(iter(counted)))
         expected = max(1, cohort.size)
 
         def compared(users: int) -> None:
@@ -87,7 +106,34 @@ def import_file(
             version = refresh.amend(
                 cohort.pk, add=add, remove=remove, source=source, wait=WAIT, progress=compared
             )
-        return Imported(version, counted.count, opened.understood, opened.suspicions.as_json())
+        found = opened.suspicions.as_json()
+        return Imported(version, counted.count, opened.understood, found, keeping.found, keeping.changed)
+
+
+class Keeping:
+    """Keeps further columns of a file of members as fields of people's profiles.
+
+    It does so when all ids are read and right, and before there is a version: a sync that follows the version
+    knows people by what the file says of them.
+    """
+
+    def __init__(self, file: IO[bytes], fields: Fields | None, hints: Hints, *, name: str, by: str) -> None:
+        self.file, self.fields, self.hints, self.name, self.by = file, fields, hints, name, by
+        self.found: Found | None = None
+        self.changed = 0
+
+    def before(self, blocks: Iterator[Sequence[str]]) -> Iterator[Sequence[str]]:
+        """Return the blocks, once the columns are kept. Raises InvalidTable and profiles.Refused."""
+        if self.fields is None:
+            return blocks
+        first = list(islice(blocks, 1))  # all of them are read by then
+        self.file.seek(0)
+        reading = Reading(self.fields.mapped, self.hints, self.fields.skip_invalid)
+        kept, self.found = profile_files.import_file(
+            self.fields.workspace, self.file, reading, name=self.name, by=self.by
+        )
+        self.changed = kept.changed
+        return chain(first, blocks)
 
 
 def import_upload(upload: Upload) -> bool:
@@ -116,6 +162,8 @@ def import_upload(upload: Upload) -> bool:
                 hints=upload.hints(),
                 refuse_suspicious=upload.refuse_suspicious,
                 source=_in_words(upload),
+                fields=upload.kept_fields(),
+                by=upload.created_by.get_username() if upload.created_by else "",
                 progress=renew,
             )
     except refresh.CohortBusy:
@@ -124,7 +172,7 @@ def import_upload(upload: Upload) -> bool:
     except FileNotFoundError:
         Upload.objects.fail(upload.pk, attempt, error="The stored file is gone. Upload it again.")
         return False
-    except (InvalidTable, refresh.RefreshError, OSError) as error:
+    except (InvalidTable, profiles.Refused, refresh.RefreshError, OSError) as error:
         Upload.objects.fail(upload.pk, attempt, error=str(error))
         return False
     except Exception as error:  # noqa: BLE001  # the edge of a run: the next upload must not wait for this one
@@ -133,6 +181,8 @@ def import_upload(upload: Upload) -> bool:
         Upload.objects.fail(upload.pk, attempt, error=said)
         return False
     found = {"understood": imported.understood.sentence(), "suspicious": imported.suspicious}
+    if imported.people:
+        found["said_of_people"] = profile_files.in_a_sentence(imported.people, imported.changed)
     version = imported.version.number
     if Upload.objects.finish(upload.pk, attempt, ids=imported.ids, version=version, **found):
         upload.file.delete(save=False)

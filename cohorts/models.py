@@ -18,6 +18,7 @@ from cohorts.scheduled import Scheduled
 from events.tables import Hints
 from events.user_ids import UserIdField
 from events.workspace_folders import DEFAULT_WORKSPACE
+from people.profile_files import Fields, Mapped
 
 CLAIM_TIME = timedelta(seconds=120)
 
@@ -396,6 +397,9 @@ class Upload(models.Model):
     # What the person said about the file, but for the column: fields of Hints by name.
     said = models.JSONField(default=dict)
     refuse_suspicious = models.BooleanField(default=False)
+    # Columns that are kept as fields of people's profiles, see `kept`; {}: none.
+    fields = models.JSONField(default=dict)
+    said_of_people = models.TextField(blank=True, help_text="What became of these, in a sentence.")
     understood = models.TextField(blank=True, help_text="How the file was read, in a sentence.")
     suspicious = models.JSONField(default=list, help_text="Kinds of odd ids, with counts and samples.")
     state = models.CharField(max_length=20, choices=UploadState, default=UploadState.WAITING)
@@ -429,6 +433,16 @@ class Upload(models.Model):
 
     def hints(self) -> Hints:
         return Hints(column=self.column, **self.said)
+
+    @staticmethod
+    def kept(fields: Fields | None) -> dict[str, Any]:
+        """Return the columns as an upload keeps them."""
+        return fields._asdict() if fields else {}
+
+    def kept_fields(self) -> Fields | None:
+        if not self.fields:
+            return None
+        return Fields(**self.fields | {"mapped": [Mapped(*one) for one in self.fields["mapped"]]})
 
 
 class PreviewQuerySet(models.QuerySet["Preview"]):

@@ -34,8 +34,10 @@ from cohorts.definitions import parse
 from cohorts.explain import explain
 from cohorts.models import Cohort, Upload
 from cohorts.schedule import InvalidSchedule
-from cohorts.upload_form import LOOKED_AT, LookForm, UploadForm
+from cohorts.upload_form import UploadForm
+from events.table_forms import LOOKED_AT
 from events.user_ids import InvalidUserId, check_user_id
+from people.column_forms import ColumnsLookForm
 
 if TYPE_CHECKING:
     from pagekit.overview import OverviewAdmin
@@ -76,7 +78,8 @@ def upload(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBa
     except importing.WrongSource as error:
         messages.error(request, str(error))
         return _to(cohort)
-    form = UploadForm(cohort, request.POST or None, request.FILES or None)
+    may_keep = request.user.has_perm("people.add_profileimport")
+    form = UploadForm(cohort, request.POST or None, request.FILES or None, may_keep=may_keep)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         stored = Upload.objects.create(
@@ -87,6 +90,7 @@ def upload(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBa
             column=data["column"],
             said=form.said(),
             refuse_suspicious=data["refuse_suspicious"],
+            fields=Upload.kept(form.kept_fields()),
             created_by_id=request.user.pk,
         )
         return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, stored.pk]))
@@ -95,10 +99,10 @@ def upload(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBa
 
 def upload_look(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
     """A part of the upload's page: what the file that was chosen is, before it is sent."""
-    form = LookForm(request.POST, request.FILES)
+    form = ColumnsLookForm(request.POST, request.FILES)
     if not form.is_valid() or (form.cleaned_data["file"].size or 0) > LOOKED_AT:
         return HttpResponse("The beginning of a file is missing.", status=400)
-    return TemplateResponse(request, "cohorts/upload_look.html", form.look())
+    return TemplateResponse(request, "pagekit/upload_look.html", form.look())
 
 
 def upload_state(admin: Admin, request: HttpRequest, cohort: Cohort, upload_id: int) -> HttpResponseBase:

@@ -115,11 +115,23 @@ class SuspiciousSerializer(serializers.Serializer[Any]):
     samples = serializers.ListField(child=serializers.CharField(), help_text="Up to three of them.")
 
 
+class KeptOfPeopleSerializer(serializers.Serializer[Any]):
+    users = serializers.IntegerField(help_text="Rows that say something of a user.")
+    values = serializers.DictField(child=serializers.IntegerField(), help_text="By field.")
+    hashed = serializers.DictField(child=serializers.IntegerField(), help_text="Taken as hashes, by field.")
+    skipped = serializers.IntegerField(help_text="Values that were passed over.")
+    skipped_first = serializers.ListField(child=serializers.CharField())
+    changed = serializers.IntegerField(help_text="Values that are other than before.")
+
+
 class ReplacedSerializer(VersionSerializer):
     suspicious = SuspiciousSerializer(many=True, read_only=True)
+    profiles = KeptOfPeopleSerializer(
+        read_only=True, required=False, help_text="Of further columns, with `map`."
+    )
 
     class Meta(VersionSerializer.Meta):
-        fields = [*VersionSerializer.Meta.fields, "suspicious"]
+        fields = [*VersionSerializer.Meta.fields, "suspicious", "profiles"]
         read_only_fields = fields
 
 

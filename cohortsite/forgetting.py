@@ -21,7 +21,8 @@ from cohorts import refresh
 from events.engine_errors import EngineError
 from events.models import KEPT, EventUpload
 from people.erasing import forget_suppressions
-from people.models import Erasure, ErasureState, Tombstone
+from people.models import Erasure, ErasureState, ProfileImport, Tombstone
+from people.profile_imports import forget_files
 from people.scrubbing import Scrubber
 from receiving import erase as receiving_erase
 from syncs import erase as syncs_erase
@@ -108,10 +109,13 @@ def _held(user_id: str) -> dict[str, object]:
 
 
 def _uploaded() -> list[str]:
-    """Return what files of events that were not imported yet keep an erasure waiting for."""
+    """Return what files of events and of profiles that were not imported yet keep an erasure waiting for."""
+    waits = []
     if EventUpload.objects.filter(state__in=KEPT).exists():
-        return ["Uploaded files of events are not imported; they may name them: import or discard them."]
-    return []
+        waits.append("Uploaded files of events are not imported; they may name them: import or discard them.")
+    if ProfileImport.objects.open().exists():
+        waits.append("Uploaded files of profiles wait to be imported; they may name them.")
+    return waits
 
 
 def _scrub_uploads(user_id: str) -> int:
@@ -180,5 +184,6 @@ PARTS: dict[str, Part] = {
     "received": lambda user_id: dict(receiving_erase.erase(user_id)),
     "events": _events,
     "log of the admin": _admin_log,
+    "files of profiles": lambda user_id: {"failed": forget_files()},
     "suppressed people": lambda user_id: dict(forget_suppressions(user_id)),
 }

@@ -35,6 +35,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         "People",
         (
             (
+                "Profiles",
+                "badge",
+                "admin:people_profileimport_changelist",
+                "people.view_profileimport",
+            ),
+            (
                 "Suppressed people",
                 "block",
                 "admin:people_suppression_changelist",

@@ -19,6 +19,7 @@ from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
 from cohortsite import announcing, forgetting, heartbeat, silence
 from events import arrivals
+from people.profile_imports import import_waiting as import_profiles
 from receiving.search import run_searches
 from syncs import alerts, comparing, due, reporting, suppressing
 from syncs.delivery.slots import POLL, SLOTS, Report, Slots
@@ -106,6 +107,10 @@ def look_after(stop: threading.Event) -> None:
     """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
     suppressing.take_effect()
     forgetting.go_on()
+    for profiles in import_profiles():
+        log.info("profiles of %s: %s: %s", profiles.workspace, profiles, profiles.get_state_display())
+        if stop.is_set():
+            return
     for upload in import_waiting():
         log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
         if stop.is_set():

@@ -17,7 +17,7 @@ class IdsFile:
         self.understood: Understood = table.understood
         self.column = table.column_of_ids()
         self.suspicions = suspicions
-        self._table = table
+        self.table = table
 
     def blocks(
         self, *, refuse_suspicious: bool = False, step: Callable[[], None] = lambda: None
@@ -27,7 +27,7 @@ class IdsFile:
         Raises InvalidTable, at the latest after the last block.
         """
         found = False
-        for block in self._table.blocks(self.column):
+        for block in self.table.blocks(self.column):
             if not block.ids:
                 continue
             found = True
@@ -40,7 +40,7 @@ class IdsFile:
 
     def look(self) -> None:
         """Check the first block of the file alone. Raises InvalidTable."""
-        blocks = self._table.blocks(self.column)
+        blocks = self.table.blocks(self.column)
         first = next(blocks, None)
         if first and first.ids:
             self._checked(first)

@@ -20,7 +20,10 @@ from people.erasing import ask, certificate_of
 from people.forms import ErasureForm, SuppressForm
 from people.identifiers import InvalidIdentifier, Kind, digests_of
 from people.models import Erasure, Suppression
+from people.profile_admin import ProfileImportAdmin
 from people.suppression import Entry, InvalidEntry
+
+__all__ = ["ErasureAdmin", "ProfileImportAdmin", "SuppressionAdmin"]
 
 
 class StateFilter(admin.SimpleListFilter):

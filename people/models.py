@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import secrets
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from events.user_ids import UserIdField
@@ -127,23 +130,96 @@ class Erasure(models.Model):
         return f"Erasure {self.pk}"
 
 
+class ImportState(models.TextChoices):
+    WAITING = "waiting", "Waiting for the worker"
+    IMPORTING = "importing", "Importing"
+    DONE = "done", "Imported"
+    FAILED = "failed", "Failed"
+
+
+# Without a sign of life for so long, an import is another worker's.
+CLAIM_TIME = timedelta(minutes=2)
+
+
+class ProfileImportQuerySet(models.QuerySet["ProfileImport"]):
+    """Each method but `open` is one conditional UPDATE and returns whether it found its row."""
+
+    def open(self) -> ProfileImportQuerySet:
+        return self.filter(state__in=[ImportState.WAITING, ImportState.IMPORTING])
+
+    def start(self, pk: int) -> bool:
+        """Claim an import that waits, or whose worker died."""
+        left_behind = Q(state=ImportState.IMPORTING, claim_until__lt=Now())
+        return (
+            self.filter(Q(state=ImportState.WAITING) | left_behind, pk=pk).update(
+                state=ImportState.IMPORTING,
+                attempts=F("attempts") + 1,
+                claim_until=Now() + CLAIM_TIME,
+                percent=0,
+                error="",
+            )
+            == 1
+        )
+
+    def renew(self, pk: int, attempt: int, *, percent: int) -> bool:
+        return self._claimed(pk, attempt).update(claim_until=Now() + CLAIM_TIME, percent=percent) == 1
+
+    def end(self, pk: int, attempt: int, state: ImportState, **values: Any) -> bool:
+        return (
+            self._claimed(pk, attempt).update(state=state, finished_at=Now(), claim_until=None, **values) == 1
+        )
+
+    def try_again(self, pk: int) -> bool:
+        failed = self.filter(pk=pk, state=ImportState.FAILED).exclude(file="")
+        return failed.update(state=ImportState.WAITING, error="", finished_at=None) == 1
+
+    def _claimed(self, pk: int, attempt: int) -> ProfileImportQuerySet:
+        return self.filter(pk=pk, attempts=attempt, state=ImportState.IMPORTING)
+
+
+def import_path(one: ProfileImport, filename: str) -> str:
+    """Where a file is stored: a name of ours, since a person's file name may be anything."""
+    return f"profiles/{secrets.token_hex(16)}"
+
+
 class ProfileImport(models.Model):
-    """A file that said what people are known by: what came of it, and who brought it."""
+    """A file that said what people are known by: what came of it, and who brought it.
+
+    One that was given in the browser waits for the worker, with its `file`; of all others this is the record.
+    """
 
     workspace = models.CharField(max_length=50)
-    source = models.CharField(max_length=300, help_text="The name of the file.")
-    columns = models.JSONField(default=dict, help_text="Column by field.")
+    source = models.CharField("file", max_length=300, help_text="The name of the file.")
+    columns = models.JSONField(default=list, help_text="Each field, its type and its column.")
+    file = models.FileField(upload_to=import_path, max_length=300, blank=True)
+    # What the person said about the file: fields of Hints by name.
+    said = models.JSONField(default=dict)
+    skip_invalid = models.BooleanField(default=False)
+    state = models.CharField(max_length=20, choices=ImportState, default=ImportState.WAITING)
+    percent = models.PositiveSmallIntegerField(default=0)
+    error = models.TextField(blank=True, help_text="Why it failed.")
     created_by = models.CharField(max_length=150, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    users = models.PositiveBigIntegerField(default=0, help_text="Rows with a user id.")
+    finished_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    claim_until = models.DateTimeField(null=True)
+    users = models.PositiveBigIntegerField(default=0, help_text="Rows that say something of a user.")
     changed = models.PositiveBigIntegerField(default=0, help_text="Values that are other than before.")
     hashed = models.PositiveBigIntegerField(default=0, help_text="Addresses and numbers taken as hashes.")
     skipped = models.PositiveBigIntegerField(default=0, help_text="Values that were passed over.")
+
+    objects: ClassVar[models.Manager[ProfileImport]] = ProfileImportQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
         verbose_name = "import of profiles"
         verbose_name_plural = "imports of profiles"
+        indexes = [
+            # The worker's question: what waits?
+            models.Index(
+                fields=["id"], condition=Q(state__in=["waiting", "importing"]), name="profile_import_open"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.source

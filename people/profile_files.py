@@ -1,5 +1,6 @@
 """Files that say what people are known by: which column is which field, and what came of it."""
 
+from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,15 +11,18 @@ from typing import IO, Any, NamedTuple
 from django.utils import timezone
 
 from events.tables import Hints, InvalidTable, Page, Table, Understood, open_table
+from events.tables.headings import plain
+from events.tables.packing import size_of
 from events.user_ids import InvalidUserId, check_user_id
 from people import profiles
-from people.models import ProfileImport
+from people.models import ImportState, ProfileImport
 from people.profiles import TYPES, InvalidValue, Said, check_name, is_hashed, read_text, type_of
 
 # Users whose values are written at a time.
 PAGE = 2_000
 # Of values that are none, this many are shown.
 SHOWN = 5
+MOST_MAPPED = 100
 LATER = timedelta(microseconds=1)
 
 
@@ -41,6 +45,53 @@ def mapped_of(text: str) -> Mapped:
     return Mapped(check_name(name), kind, column)
 
 
+def mapped_argument(text: str) -> Mapped:
+    """Return what a command's --map says. Raises ArgumentTypeError."""
+    try:
+        return mapped_of(text)
+    except InvalidValue as error:
+        raise ArgumentTypeError(f"{text!r} {error}") from None
+
+
+def mapped_lines(text: str) -> list[Mapped]:
+    """Return what lines such as `email=E-Mail` say. Raises InvalidValue."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > MOST_MAPPED:
+        raise InvalidValue(f"There are more than {MOST_MAPPED} lines.")
+    found = []
+    for line in lines:
+        try:
+            found.append(mapped_of(line))
+        except InvalidValue as error:
+            raise InvalidValue(f"{line[:80]!r} {error}.") from None
+    return found
+
+
+# Headings, as headings.plain writes them, that say what their column is.
+SUGGESTED = {
+    "email": ("email", "emails", "mail", "emailaddress", "useremail", "customeremail"),
+    "phone": ("phone", "phonenumber", "tel", "telephone", "mobile", "mobilephone", "telefon", "phonee164"),
+}
+
+
+def suggested(columns: Sequence[str], ids: int) -> list[Mapped]:
+    """Return the fields that headings name: of each the first column, but for the one of the user ids."""
+    found: dict[str, Mapped] = {}
+    for index, column in enumerate(columns):
+        for name, words in SUGGESTED.items():
+            if index != ids and plain(column) in words:
+                found.setdefault(name, Mapped(name, type_of(name), column))
+    return list(found.values())
+
+
+class Fields(NamedTuple):
+    """Columns of a file that are kept as fields of people's profiles; how, see Reading."""
+
+    workspace: str
+    mapped: Sequence[Mapped]
+    skip_invalid: bool = False
+
+
 @dataclass
 class Found:
     """What a file holds."""
@@ -58,13 +109,16 @@ class Found:
             self.sentences.append(sentence)
 
     def as_json(self) -> dict[str, Any]:
+        return self.of_people() | {"understood": self.understood.as_json()}
+
+    def of_people(self) -> dict[str, Any]:
+        """Return what it holds, without what the file is."""
         return {
             "users": self.users,
             "values": dict(self.values),
             "hashed": dict(self.hashed),
             "skipped": self.skipped,
             "skipped_first": self.sentences,
-            "understood": self.understood.as_json(),
         }
 
 
@@ -77,14 +131,17 @@ class Reading:
     skip_invalid: bool = False
 
 
-def look(file: IO[bytes], reading: Reading, *, name: str = "") -> Found:
-    """Read a whole file and say what is in it; nothing is kept.
+def look(
+    file: IO[bytes], reading: Reading, *, name: str = "", step: Callable[[], None] = lambda: None
+) -> Found:
+    """Read a whole file and say what is in it; nothing is kept. `step` is called now and then.
 
     Raises InvalidTable, among these for a value that is none, unless such values are to be skipped.
     """
     with _opened(file, name, reading) as (table, found):
         for _ in _people(table, found, reading, timezone.now()):
-            pass
+            if found.users % PAGE == 0:
+                step()
     return found
 
 
@@ -95,14 +152,47 @@ def import_file(
     *,
     name: str = "",
     by: str = "",
-    step: Callable[[int], None] = lambda users: None,
 ) -> tuple[ProfileImport, Found]:
-    """Keep what a file says of people, of whom later rows are later words.
+    """Keep what a file says of people, as `keep_file`; it is on the list of imports."""
+    found, changed = keep_file(workspace, file, reading, name=name)
+    kept = ProfileImport.objects.create(
+        workspace=workspace,
+        source=name[:300],
+        columns=[list(one) for one in reading.mapped],
+        created_by=by,
+        state=ImportState.DONE,
+        finished_at=timezone.now(),
+        **numbers_of(found, changed),
+    )
+    return kept, found
+
+
+def numbers_of(found: Found, changed: int) -> dict[str, Any]:
+    """Return what the list of imports has of a file that was kept: no value of a person's is among it."""
+    return {
+        "users": found.users,
+        "changed": changed,
+        "hashed": found.hashed.total(),
+        "skipped": found.skipped,
+    }
+
+
+def keep_file(
+    workspace: str,
+    file: IO[bytes],
+    reading: Reading,
+    *,
+    name: str = "",
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> tuple[Found, int]:
+    """Keep what a file says of people, of whom later rows are later words; return how many values are new.
 
     The file is read twice, so that what is wrong is found before anything is kept. Raises InvalidTable as
     `look`, and profiles.Refused. Killed in between, it has kept a part: the same file again does the rest.
+    `progress` is told a fraction from 0 to 1.
     """
-    rows = look(file, reading, name=name).users
+    size = size_of(file) or 1
+    rows = look(file, reading, name=name, step=lambda: progress(min(1.0, file.tell() / size) / 2)).users
     file.seek(0)
     # No row is of a later time than now.
     began, changed = timezone.now() - rows * LATER, 0
@@ -112,20 +202,19 @@ def import_file(
             page.append(said)
             if len(page) == PAGE:
                 changed += profiles.write(workspace, page)
-                step(found.users)
+                progress(0.5 + found.users / rows / 2)
                 page = []
         changed += profiles.write(workspace, page)
-    kept = ProfileImport.objects.create(
-        workspace=workspace,
-        source=name[:300],
-        columns={one.field: one.column for one in reading.mapped},
-        created_by=by,
-        users=found.users,
-        changed=changed,
-        hashed=found.hashed.total(),
-        skipped=found.skipped,
-    )
-    return kept, found
+    return found, changed
+
+
+def in_a_sentence(found: Found, changed: int | None) -> str:
+    """Say what a file holds, without anybody's value. `changed`: how many are new; None: none was kept."""
+    fields = ", ".join(f"{number:,} of {name}" for name, number in found.values.items()) or "none"
+    said = f"Profiles: values {fields}"
+    said += "" if changed is None else f"; {changed:,} other than before"
+    said += f"; {found.hashed.total():,} taken as hashes" if found.hashed.total() else ""
+    return said + (f"; {found.skipped:,} passed over" if found.skipped else "") + "."
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from django.utils import timezone
 from cohortsite import roles, tokens
 from cohortsite.models import ApiToken
 from events.models import EventUpload
+from people.models import ProfileImport
 from receiving.keys import create_key
 from receiving.models import Workspace
 from syncs.choices import RejectionKind, RunState
@@ -35,6 +36,7 @@ OPERATOR_ACTIONS = {
     *(f"admin/destinations/destination/1/do/{name}/" for name in ("pause", "resume")),
     *(f"admin/cohorts/cohort/1/do/{name}/" for name in ("approve", "refuse", "calculate")),
     *(f"admin/events/eventupload/1/do/{name}/" for name in ("import", "discard")),
+    "admin/people/profileimport/1/do/again/",
 }
 
 
@@ -93,6 +95,7 @@ def site(settings):
     workspace = Workspace.objects.create(pk=1, slug="partner")
     create_key(workspace, name="k")
     EventUpload.objects.create(pk=1, key="k", name="a.csv", state="looked", look={"file": "a.csv"})
+    ProfileImport.objects.create(pk=1, workspace="shop", source="a.csv", state="failed", file="a")
     return sync
 
 
@@ -177,7 +180,8 @@ def test_an_operator_does_the_actions_and_configures_nothing(site):
         assert client.get(f"/{url}").status_code == expected, url
         # Of what the site of this test has none: nothing there.
         assert administrator.get(f"/{url}").status_code in (200, 404), url
-    added = {f"admin/{model}/add/" for model in ("people/suppression", "events/eventupload")}
+    uploads = ("people/suppression", "people/profileimport", "events/eventupload")
+    added = {f"admin/{model}/add/" for model in uploads}
     for url in added:
         assert client.get(f"/{url}").status_code == 200
     for url in set(admin_urls()) - added:

@@ -16,6 +16,9 @@ from events import file_of_ids
 from events.tables import Hints, InvalidTable, Unsure
 from events.tables.suspicious import in_words
 from events.tables.understood import ENCODINGS, KINDS, SEPARATOR_NAMES
+from people import profile_files, profiles
+from people.profile_files import Fields, Reading, mapped_argument
+from people.profiles import Refused
 
 # The options that settle what a file leaves open, by the field of Hints.
 SETTLED_BY = {
@@ -55,6 +58,21 @@ class Command(BaseCommand):
             "--refuse-suspicious", action="store_true", help="refuse ids such as null, 8.2E+17 or #N/A"
         )
         parser.add_argument(
+            "--map",
+            action="append",
+            default=[],
+            type=mapped_argument,
+            metavar="FIELD=COLUMN",
+            help="keep a further column as a field of these people's profiles: email=E-Mail; "
+            "consent:boolean='May we write?'. See import_profiles",
+        )
+        parser.add_argument(
+            "--workspace", default="", help="whose profiles, with --map; default: that of the cohort's events"
+        )
+        parser.add_argument(
+            "--skip-invalid", action="store_true", help="with --map: pass over values that are none"
+        )
+        parser.add_argument(
             "--dry-run",
             action="store_true",
             help="say what the file is, and what is odd in it; import nothing",
@@ -68,6 +86,7 @@ class Command(BaseCommand):
         cohort = Cohort.objects.filter(key=key).first()
         if cohort is None:
             raise CommandError(f"There is no cohort {key!r}.", returncode=2)
+        options["fields"] = _fields(cohort, options)
         try:
             with file.open("rb") as stream:
                 if options["dry_run"]:
@@ -76,26 +95,36 @@ class Command(BaseCommand):
                 imported = _imported(cohort, stream, file.name, options)
         except Unsure as error:
             raise CommandError(f"{error} {SETTLED_BY[error.asks]}") from None
-        except (InvalidTable, RefreshError, OSError) as error:
+        except (InvalidTable, Refused, RefreshError, OSError) as error:
             raise CommandError(str(error)) from None
         self._say(cohort, imported, as_json=options["json"])
         if imported.version.state == VersionState.HELD:
             raise CommandError(f"Held for approval: {imported.version.reason}")
+        if imported.people and imported.people.skipped:
+            raise SystemExit(3)
 
     def _look(self, stream: IO[bytes], name: str, options: dict[str, Any]) -> None:
         """Read the whole file, and say what it is: nothing is imported."""
         with file_of_ids.opened(stream, name=name, hints=_hints(options)) as opened:
             ids = sum(map(len, opened.blocks(refuse_suspicious=options["refuse_suspicious"])))
+        people = None
+        if fields := options["fields"]:
+            stream.seek(0)
+            reading = Reading(fields.mapped, _hints(options), fields.skip_invalid)
+            people = profile_files.look(stream, reading, name=name)
         known, column = opened.understood, opened.understood.columns[opened.column]
         suspicious = opened.suspicions.as_json()
         if options["json"]:
             said = {**known.as_json(), "column": column, "ids": ids, "suspicious": suspicious}
+            said |= {"profiles": people.of_people()} if people else {}
             self.stdout.write(json.dumps(said))
             return
         self.stdout.write(f"{known.sentence()}.\nUser ids: {column}, {ids:,} of them.")
         for row in known.rows:
             self.stdout.write("    " + " | ".join(cell[:50] for cell in row))
         self.stdout.write(_odd(suspicious))
+        if people:
+            self.stdout.write(profile_files.in_a_sentence(people, None))
 
     def _say(self, cohort: Cohort, imported: Imported, *, as_json: bool) -> None:
         version = imported.version
@@ -103,6 +132,8 @@ class Command(BaseCommand):
             said: dict[str, Any] = {"cohort": cohort.key, "version": version.number, "state": version.state}
             said |= {"ids": imported.ids, "size": version.size}
             said |= {"entered": version.entered, "left": version.left, "suspicious": imported.suspicious}
+            if imported.people:
+                said |= {"profiles": imported.people.of_people() | {"changed": imported.changed}}
             self.stdout.write(json.dumps(said | {"understood": imported.understood.as_json()}))
             return
         self.stdout.write(
@@ -112,6 +143,8 @@ class Command(BaseCommand):
         )
         if imported.suspicious:
             self.stdout.write(_odd(imported.suspicious))
+        if imported.people:
+            self.stdout.write(profile_files.in_a_sentence(imported.people, imported.changed))
 
 
 def _imported(cohort: Cohort, stream: IO[bytes], name: str, options: dict[str, Any]) -> Imported:
@@ -128,8 +161,20 @@ def _imported(cohort: Cohort, stream: IO[bytes], name: str, options: dict[str, A
             refuse_suspicious=options["refuse_suspicious"],
             source=f"{mode}: {name}",
             replace_held=options["replace_held"],
+            fields=options["fields"],
             progress=lambda fraction: bar.update(task, completed=fraction),
         )
+
+
+def _fields(cohort: Cohort, options: dict[str, Any]) -> Fields | None:
+    if not options["map"]:
+        return None
+    workspace = options["workspace"] or cohort.events_workspace
+    known = profiles.store().workspaces()
+    if workspace not in known:
+        there = f"Say --workspace with one of {', '.join(known)}." if known else "There is none yet."
+        raise CommandError(f"There is no workspace {workspace!r}. {there}", returncode=2)
+    return Fields(workspace, options["map"], options["skip_invalid"])
 
 
 def _hints(options: dict[str, Any]) -> Hints:

@@ -10,6 +10,7 @@ from cohorts import asked
 from cohorts.models import Cohort
 from cohortsite import announcing, forgetting, silence
 from events import arrivals
+from people.models import ProfileImport
 from syncs import alerts, reporting, suppressing
 from syncs.choices import DRIVABLE_RUNS
 from syncs.due import drivable_destinations, start_due
@@ -21,8 +22,8 @@ class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
         "Take in events that have arrived, calculate the cohorts and run the syncs whose time has come, "
-        "and what was left open; take suppressed people out, go on with erasures, announce versions, alert. "
-        "For cron; safe to start twice."
+        "and what was left open; import files of profiles, take suppressed people out, go on with erasures, "
+        "announce versions, alert. For cron; safe to start twice."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,6 +32,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         problems = [] if arrivals.take_in_all() else ["Events that have arrived could not be taken in."]
         problems += _calculate_due()
+        _import_profiles()
         suppressing.take_effect()
         alerts.tell_changes(timezone.now())
         start_due(timezone.now())
@@ -61,6 +63,15 @@ class Command(BaseCommand):
         for problem in problems:
             self.stderr.write(problem)
         sys.exit(1 if problems else reporting.exit_code(runs))
+
+
+def _import_profiles() -> None:
+    if not ProfileImport.objects.open().exists():
+        return
+    from people.profile_imports import import_waiting  # here: it imports what reads tables
+
+    for _ in import_waiting():
+        pass
 
 
 def _compare(stopping: Callable[[], bool]) -> None:

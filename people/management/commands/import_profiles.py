@@ -1,5 +1,5 @@
 import json
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from events.tables import Hints, InvalidTable, Unsure
 from events.tables.understood import ENCODINGS, KINDS, SEPARATOR_NAMES
 from people import profiles
-from people.profile_files import Found, Mapped, Reading, import_file, look, mapped_of
+from people.profile_files import Found, Reading, import_file, look, mapped_argument
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             "--map",
             action="append",
             required=True,
-            type=_mapped,
+            type=mapped_argument,
             metavar="FIELD=COLUMN",
             help="email=E-Mail; consent:boolean='May we write?'. Types: "
             f"{', '.join(profiles.TYPES)}; email and phone are known by their names. Two columns of one "
@@ -83,10 +83,3 @@ def in_words(found: Found, changed: int | None) -> str:
         lines.append(f"{found.skipped:,} values were passed over. {' '.join(found.sentences)}")
     lines.append("Nothing was kept." if changed is None else f"{changed:,} values are other than before.")
     return "\n".join(lines)
-
-
-def _mapped(text: str) -> Mapped:
-    try:
-        return mapped_of(text)
-    except profiles.InvalidValue as error:
-        raise ArgumentTypeError(f"{text!r} {error}") from None
