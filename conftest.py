@@ -1,10 +1,13 @@
-"""For all tests: a SQLite database in a file, as people run it."""
+"""For all tests: a SQLite database in a file, as people run it; tables that are emptied at little cost."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
+from django.test import TransactionTestCase
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,39 @@ def django_db_modify_db_settings(
         folder = TemporaryDirectory(dir=memory if memory.is_dir() else None)
         request.addfinalizer(folder.cleanup)
         database["TEST"]["NAME"] = f"{folder.name}/test.sqlite3"
+
+
+# What migrations make of the models alone: no test changes it.
+OF_THE_MODELS = {"django_migrations", "django_content_type", "auth_permission"}
+# Bytes of a table on PostgreSQL from which it is truncated; of a smaller one, rows are quicker deleted.
+LARGE = 1_000_000
+
+
+def _empty_tables(case: TransactionTestCase) -> None:
+    """Delete all rows after a test that commits, in place of Django's flush.
+
+    That one truncates each table, a second in all on PostgreSQL, and makes every permission anew.
+    """
+    tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
+    sizes = dict.fromkeys(tables - OF_THE_MODELS, 1)
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relkind = 'r'")
+            sizes = {table: size for table, size in cursor.fetchall() if table in sizes and size}
+        else:
+            cursor.execute("PRAGMA defer_foreign_keys = ON")
+        quoted = connection.ops.quote_name
+        if large := [quoted(table) for table, size in sizes.items() if size >= LARGE]:
+            cursor.execute(f"TRUNCATE {', '.join(large)} CASCADE")
+        for table in [table for table, size in sizes.items() if size < LARGE]:
+            cursor.execute(f"DELETE FROM {quoted(table)}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_are_emptied_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", _empty_tables)
+        yield
 
 
 @pytest.fixture
