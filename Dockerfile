@@ -3,11 +3,12 @@
 #   docker build -t cohort-sync .
 #   docker run … cohort-sync                                  the site, on port 8000
 #   docker run … cohort-sync python manage.py sync_worker     the worker
+#   docker run … cohort-sync celery -A cohortsite worker      a worker on a broker
 # Its file system may be read-only: what is written goes to /data (a volume) and /tmp. See docs/deploying.md.
 
 FROM python:3.12-slim-bookworm AS libraries
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements.txt /requirements.txt
+COPY requirements-machines.txt /requirements.txt
 RUN python -m venv /venv && /venv/bin/pip install --require-hashes -r /requirements.txt
 
 FROM python:3.12-slim-bookworm

@@ -3,11 +3,12 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -164,12 +165,42 @@ def in_order(cohorts: Iterable[Cohort]) -> list[Cohort]:
     return [calculated[key] for key in order if key in calculated]
 
 
-def calculate_due(now: datetime) -> list[Cohort]:
-    """Calculate the cohorts whose time has come, all as of one instant; of several processes, one does it."""
+def find_due(now: datetime) -> QuerySet[Cohort]:
+    """Return the cohorts whose time has come, those that follow what is received among them."""
     for changed in following.following(now):
         # Of several processes that see the change, one finds it due.
         Cohort.objects.filter(pk=changed.pk, next_due_at=changed.next_due_at).update(next_due_at=now)
-    due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
+    return Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
+
+
+def due_together(now: datetime) -> list[list[str]]:
+    """Return the keys of the cohorts that are due, in groups that several workers may calculate at once.
+
+    Of one group are those that share events, since a condition that they share is then computed once, and
+    those of which one names the other, since these have an order.
+    """
+    groups: list[tuple[set[str], list[str]]] = []
+    for cohort in find_due(now):
+        shares = {f"cohort {key}" for key in {cohort.key, *references_of(cohort.definition)}}
+        if cohort.source_kind == SourceKind.BEHAVIORAL:
+            shares.add(f"events {cohort.events_workspace}")
+        keys = [cohort.key]
+        for group in [group for group in groups if group[0] & shares]:
+            groups.remove(group)
+            shares |= group[0]
+            keys = group[1] + keys
+        groups.append((shares, keys))
+    return [sorted(keys) for _, keys in groups]
+
+
+def calculate_due(now: datetime, *, among: Collection[str] | None = None) -> list[Cohort]:
+    """Calculate the cohorts whose time has come, all as of one instant; of several processes, one does it.
+
+    `among`: keys of cohorts, to leave all others to somebody else.
+    """
+    due = find_due(now)
+    if among is not None:
+        due = due.filter(key__in=among)
     mine: dict[str, datetime | None] = {}
     cohorts = []
     for cohort in due:

@@ -6,6 +6,7 @@ or the scheme: a probe calls a container by an address that is in nobody's ALLOW
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
@@ -40,17 +41,22 @@ def livez() -> JsonResponse:
 def healthz() -> JsonResponse:
     """Answer 200 when the database can be reached and all migrations are applied, else 503.
 
-    Work that waits while there is no worker is said, and is no 503: this process can do its own work, and
-    a load balancer that takes it away would mend nothing.
+    Work that waits while there is no worker or no broker is said, and is no 503: this process can do its own
+    work, and a load balancer that takes it away would mend nothing.
     """
     database, pending = _look()
     healthy = database and pending == 0
-    waits = silence.waiting_for_worker(timezone.now()) if healthy else ""
+    now = timezone.now()
+    waits = silence.waiting_for_worker(now) if healthy else ""
+    away = silence.broker_away(now) if healthy else ""
+    worker = "no broker" if away else "no worker" if waits else "ok"
     content: dict[str, object] = {
-        "status": ("no worker" if waits else "ok") if healthy else "unhealthy",
+        "status": worker if healthy else "unhealthy",
         "database": "ok" if database else "unreachable",
         "pending_migrations": pending,
     }
+    if settings.CELERY_BROKER_URL and healthy:
+        content["broker"] = "unreachable" if away else "ok"
     if waits:
         content["waiting_for_a_worker"] = waits
     return _reply(content, 200 if healthy else 503)

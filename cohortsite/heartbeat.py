@@ -1,7 +1,7 @@
 """A worker says now and then that it is there, in the cache, where the pages and `/healthz` look."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.core.cache import cache
 from django.utils import timezone
@@ -13,8 +13,15 @@ KEY = "sync_worker"
 
 def beat(stop: threading.Event) -> None:
     """Say that a worker is there, and wait until it is time to say so again."""
-    cache.set(KEY, timezone.now().timestamp(), timeout=None)
+    say()
     stop.wait(EVERY)
+
+
+def say() -> None:
+    """Say that a worker is there, unless one said so just now."""
+    last = last_beat()
+    if last is None or timezone.now() - last > timedelta(seconds=EVERY / 2):
+        cache.set(KEY, timezone.now().timestamp(), timeout=None)
 
 
 def last_beat() -> datetime | None:

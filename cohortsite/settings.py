@@ -163,6 +163,12 @@ EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
 # Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
 QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 
+# --- Workers -------------------------------------------------------------------------------
+# Empty: sync_worker or cron. Otherwise redis://… or amqp://…, which Celery's workers and beat use.
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
+# What is older is deleted by the workers, once a day; 0: whoever calls prune_history says so.
+PRUNE_DAYS = env.int("PRUNE_DAYS", default=0)
+
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.
 FIELD_KEYS = env.list("FIELD_KEYS", default=[])

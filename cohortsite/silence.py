@@ -18,7 +18,8 @@ from django.utils import timezone
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions import DefinitionError, parse
 from cohorts.models import Cohort, Upload
-from cohortsite.heartbeat import last_beat
+from cohortsite import broker
+from cohortsite.heartbeat import EVERY, last_beat
 from events.arrivals import oldest_arrival
 from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
@@ -32,6 +33,8 @@ from syncs.status.attention import GRACE
 
 # A worker gives a sign of life each 10 seconds.
 DEAD = timedelta(seconds=120)
+# After so long without one it is asked whether the broker is away.
+QUIET = timedelta(seconds=3 * EVERY)
 # What waits for a worker so long is not just about to be taken.
 WAITS = timedelta(seconds=60)
 # Events that came by HTTP are taken in within seconds.
@@ -57,7 +60,7 @@ class Worry:
     sentence: str
 
 
-KINDS = ("worker", "spool", "upload", "source", "window")
+KINDS = ("broker", "worker", "spool", "upload", "source", "window")
 
 
 def worries(now: datetime) -> list[Worry]:
@@ -120,11 +123,24 @@ def _waiting(now: datetime) -> str:
     return ", ".join(f"{number:,} {word}{'s' * (number != 1)}" for number, word in found if number)
 
 
+def broker_away(now: datetime) -> str:
+    """Return why the broker of the workers cannot be used, or ''. Not asked while they give signs of life."""
+    if not settings.CELERY_BROKER_URL:
+        return ""
+    beat = last_beat()
+    return "" if beat is not None and now - beat < QUIET else broker.why_away()
+
+
 def _worker(now: datetime) -> Iterator[Worry]:
+    if away := broker_away(now):
+        said = f"The broker that CELERY_BROKER_URL names cannot be used: {away.rstrip('.')}."
+        yield Worry("broker", "broker", f"{said} What waits is kept, and is done when it is back.")
+        return
     beat = last_beat()
     if not _lives(beat, now) and (waits := _waiting(now)):
         since = f"The last sign of a worker was {ago(beat, now)}" if beat else "There is no worker"
-        remedy = "Start sync_worker, or let cron call sync_due."
+        celery = "Start celery -A cohortsite worker, for the queue due, too, and celery -A cohortsite beat."
+        remedy = celery if settings.CELERY_BROKER_URL else "Start sync_worker, or let cron call sync_due."
         yield Worry("worker", "worker", f"{since}, and there wait: {waits}. {remedy}")
 
 

@@ -9,9 +9,11 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
 
+from django.conf import settings
+from django.core.cache import cache
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
@@ -19,11 +21,14 @@ from cohorts import calculate, previewing, remove
 from cohorts.importing import import_waiting
 from cohortsite import announcing, forgetting, heartbeat, silence
 from events import arrivals
-from people.profile_imports import import_waiting as import_profiles
+from people.profile_imports import import_waiting as profiles_waiting
+from receiving.prune import prune as prune_receiving
 from receiving.search import run_searches
 from syncs import alerts, comparing, due, reporting, suppressing
+from syncs.delivery.ended import Ended
 from syncs.delivery.slots import POLL, SLOTS, Report, Slots
 from syncs.models import Run
+from syncs.prune import prune as prune_history
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +36,8 @@ Task = Callable[[threading.Event], None]
 # How often it is said that the database is away, and when it was said last.
 SAY_EVERY = 60.0
 _said_away: dict[str, float] = {}
+# Seconds between two prunings, and between two looks whether it is time.
+PRUNE_EVERY, PRUNE_LOOK = timedelta(days=1).total_seconds(), 60.0
 
 
 def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda runs: None) -> None:
@@ -58,9 +65,8 @@ def work(*, stop: threading.Event, slots: int = SLOTS, report: Report = lambda r
 def _turn(driving: Slots, logged: dict[int, datetime]) -> None:
     """Say how drivers ended, make the runs that are due, and begin to drive what nobody drives."""
     for destination, ended in driving.reap().items():
-        about = {"destination": destination}
-        log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
-        logged[destination] = _log_ended(destination, logged[destination])
+        log_driven(destination, ended)
+        logged[destination] = log_ended(destination, logged[destination])
     due.start_due(timezone.now())
     driving.fill(due.undriven(due.drivable_destinations()))
 
@@ -93,7 +99,12 @@ def _again_and_again(stop: threading.Event, task: Task) -> None:
     connection.close()
 
 
-def _log_ended(destination: int, since: datetime) -> datetime:
+def log_driven(destination: int, ended: Ended) -> None:
+    about = {"destination": destination}
+    log.info("destination %s: %s %s", destination, ended.how.value, ended.reason, extra=about)
+
+
+def log_ended(destination: int, since: datetime) -> datetime:
     """Log a destination's runs that ended after `since`; return when the last of them did."""
     ended = Run.objects.filter(sync__destination=destination, finished_at__gt=since).order_by("finished_at")
     for run in ended.select_related("sync__cohort", "sync__destination"):
@@ -103,22 +114,42 @@ def _log_ended(destination: int, since: datetime) -> datetime:
     return since
 
 
-def look_after(stop: threading.Event) -> None:
-    """Look after what takes little time: files that wait, members whose cohort is gone, alerts."""
-    suppressing.take_effect()
-    forgetting.go_on()
-    for profiles in import_profiles():
+def import_profiles(stop: threading.Event) -> None:
+    """Import the files of profiles that people gave in the browser."""
+    for profiles in profiles_waiting():
         log.info("profiles of %s: %s: %s", profiles.workspace, profiles, profiles.get_state_display())
         if stop.is_set():
             return
-    for upload in import_waiting():
+
+
+def import_members(stop: threading.Event, cohort_keys: Collection[str] = ()) -> None:
+    """Import the files that people gave cohorts: of these cohorts, or of all."""
+    for upload in import_waiting(cohort_keys):
         log.info("%s: %s: %s", upload.cohort.key, upload.original_name, upload.get_state_display())
         if stop.is_set():
             return
+
+
+def keep_house(stop: threading.Event) -> None:
+    """Look after what takes little time: suppression, erasures, members whose cohort is gone, alerts."""
+    suppressing.take_effect()
+    forgetting.go_on()
     remove.drain(seconds=POLL)
     alerts.tell_changes(timezone.now())
     alerts.send_waiting(timezone.now())
     announcing.announce_published(timezone.now())
+
+
+def prune(stop: threading.Event) -> None:
+    prune_if_due()
+    stop.wait(PRUNE_LOOK)
+
+
+def prune_if_due() -> None:
+    """Once a day delete the history that is older than PRUNE_DAYS, if that is set."""
+    if settings.PRUNE_DAYS and cache.add("worker.pruned", 1, timeout=PRUNE_EVERY):
+        pruned = prune_history(before=timezone.now() - timedelta(days=settings.PRUNE_DAYS))
+        log.info("pruned: %s; receiving: %s", pruned, prune_receiving())
 
 
 def calculate_due(stop: threading.Event) -> None:
@@ -153,6 +184,6 @@ def tell_of_silence(stop: threading.Event) -> None:
 
 
 TASKS: tuple[Task, ...] = (
-    *(heartbeat.beat, look_after, calculate_due, preview),
-    *(search_requests, compare, tell_of_silence),
+    *(heartbeat.beat, import_members, import_profiles, keep_house, calculate_due),
+    *(preview, search_requests, compare, tell_of_silence, prune),
 )

@@ -6,7 +6,7 @@ at some folders, and DuckDB is not even loaded.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from events.engine_errors import EngineError
 from events.models import EventFile, EventUpload
@@ -15,13 +15,13 @@ from events.workspace_folders import Folders, Refused, workspaces
 log = logging.getLogger(__name__)
 
 
-def take_in_all(stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Take in what has arrived for each workspace; return whether all went well.
+def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[str] | None = None) -> bool:
+    """Take in what has arrived for each workspace, or for those of `among`; return whether all went well.
 
     What fails for one workspace is logged, and keeps no other from its events: it is tried again next time.
     """
     well = True
-    for workspace in workspaces():
+    for workspace in workspaces() if among is None else among:
         if stopped():
             break
         try:

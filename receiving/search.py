@@ -61,14 +61,15 @@ def run_searches(stopping: Callable[[], bool] = lambda: False) -> int:
     return done
 
 
-def _waiting() -> QuerySet[BodySearch]:
+def waiting_searches() -> QuerySet[BodySearch]:
+    """Return the searches that wait, or whose worker gives no sign any more."""
     stale = Q(state=BodySearch.State.RUNNING, beat_at__lt=timezone.now() - STALE)
     return BodySearch.objects.filter(Q(state=BodySearch.State.WAITING) | stale)
 
 
 def _claim() -> BodySearch | None:
-    for search in _waiting().order_by("pk"):
-        taken = _waiting().filter(pk=search.pk)
+    for search in waiting_searches().order_by("pk"):
+        taken = waiting_searches().filter(pk=search.pk)
         if taken.update(state=BodySearch.State.RUNNING, beat_at=timezone.now()):
             return search
     return None

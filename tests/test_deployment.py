@@ -11,6 +11,7 @@ import yaml
 from django.core.management import get_commands
 
 from cohortsite.metrics import SiteCollector
+from tests.brokers import tasks_on
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -43,6 +44,11 @@ def commands() -> list[list[str]]:
     return [command for command in [*(it.get("command") for it in ours().values()), *kubernetes] if command]
 
 
+def test_the_queues_of_celery_are_described():
+    page = (ROOT / "docs/machines.md").read_text()
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, re.M)) == set(tasks_on("memory://").app.amqp.queues)
+
+
 def is_in_image(name: str) -> bool:
     """Whether .dockerignore lets a file in; the last line that fits decides, as Docker has it."""
     let_in = True
@@ -73,16 +79,19 @@ def test_each_variable_is_one_that_the_program_knows():
 
 def test_each_command_exists():
     there = get_commands()
-    assert len(commands()) == 5
+    assert len(commands()) == 7
     for command in commands():
-        assert command[:2] == ["python", "manage.py"]
-        assert command[2] in there
+        if command[0] == "celery":
+            assert command[:3] == ["celery", "-A", "cohortsite"] and command[3] in ("worker", "beat")
+        else:
+            assert command[:2] == ["python", "manage.py"]
+            assert command[2] in there
 
 
 def test_the_image_has_the_program_and_nothing_else():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     kept = [name for name in listed.stdout.splitlines() if is_in_image(name)]
-    for needed in ("manage.py", "gunicorn.conf.py", "requirements.txt", "cohortsite/settings.py"):
+    for needed in ("manage.py", "gunicorn.conf.py", "requirements-machines.txt", "cohortsite/settings.py"):
         assert needed in kept
     apps = {path.parent.name for path in ROOT.glob("*/apps.py")}
     assert apps <= {name.split("/")[0] for name in kept}

@@ -67,7 +67,7 @@ def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None
     assert (health.status_code, health.json()["status"]) == (200, "no worker")
     assert health.json()["waiting_for_a_worker"] == "1 run"
     found = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
-    assert found == {"worker": 1, "spool": 0, "upload": 0, "source": 0, "window": 0}
+    assert found == {"broker": 0, "worker": 1, "spool": 0, "upload": 0, "source": 0, "window": 0}
 
 
 def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:

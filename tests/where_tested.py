@@ -17,7 +17,14 @@ APPS = ("pagekit", "events", "people", "cohorts", "destinations", "syncs", "rece
 # What Django finds by its name, and what only lists others: nobody imports it, whatever uses the app runs it.
 BY_NAME = ("apps", "urls", "wsgi", "account_urls", "models", "admin", "settings", "__main__")
 # Django calls these when it starts, and their tests ask Django.
-NAMED = {"events.checks": "events/tests/test_admin.py", "cohorts.checks": "cohorts/tests/test_query.py"}
+NAMED = {
+    "events.checks": "events/tests/test_admin.py",
+    "cohorts.checks": "cohorts/tests/test_query.py",
+    "cohortsite.checks": "cohortsite/tests/test_broker.py",
+    # Imported only where a broker is set.
+    "cohortsite.celery": "cohortsite/tests/test_tasks.py",
+    "cohortsite.tasks": "cohortsite/tests/test_tasks.py",
+}
 
 
 def name_of(path: Path) -> str:

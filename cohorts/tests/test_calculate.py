@@ -271,6 +271,23 @@ def test_due_cohorts_are_calculated_once_as_of_one_instant_and_in_order() -> Non
     assert calculate.calculate_due(AS_OF) == []
 
 
+def test_due_cohorts_that_share_nothing_may_be_calculated_by_several_workers() -> None:
+    due = {"next_due_at": AS_OF}
+    query = {"source_kind": SourceKind.QUERY, "query_database": "w", "query_sql": "SELECT 1"}
+    for key in ("alone", "also-alone"):
+        Cohort.objects.create(key=key, name=key, **query, **due)
+    behavioral("carts", CARTED, **due)
+    behavioral("carts-too", CARTED, **due)
+    # Names one of another workspace, so that all three groups become one.
+    behavioral("elsewhere", {"cohort": "carts"}, events_workspace="other", **due)
+    behavioral("of-a-query", {"cohort": "also-alone"}, events_workspace="third", **due)
+    behavioral("not-yet", CARTED, next_due_at=AS_OF + timedelta(minutes=1))
+    groups = calculate.due_together(AS_OF)
+    assert sorted(groups) == [["alone"], ["also-alone", "of-a-query"], ["carts", "carts-too", "elsewhere"]]
+    assert {cohort.key for cohort in calculate.calculate_due(AS_OF, among=["carts"])} == {"carts"}
+    assert sorted(calculate.due_together(AS_OF))[2] == ["carts-too", "elsewhere"]
+
+
 def test_a_worker_that_dies_while_it_calculates_what_was_due_once__leaves_it_due(monkeypatch) -> None:
     did("u1", "cart")
     once = behavioral(

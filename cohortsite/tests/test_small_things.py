@@ -135,8 +135,8 @@ def test_the_worker_logs_each_run_once_with_its_ids(sync, lines):
     began = timezone.now()
     run = Run.objects.create(sync=sync, trigger="person", from_version=0, to_version=1, state="running")
     Run.objects.end(run.pk, RunState.FAILED, reason='It said "no".\nTwice.')
-    since = worker._log_ended(sync.destination_id, began.replace(year=2020))
-    assert worker._log_ended(sync.destination_id, since) == since
+    since = worker.log_ended(sync.destination_id, began.replace(year=2020))
+    assert worker.log_ended(sync.destination_id, since) == since
     (line,) = lines
     assert {name: line[name] for name in ("run", "sync", "destination", "state", "level", "logger")} == {
         "run": run.pk, "sync": "buyers:acme", "destination": sync.destination_id, "state": "failed",

@@ -1,0 +1,32 @@
+"""Mistakes in the settings of the project, told at start."""
+
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+BROKERS = ("redis", "rediss", "valkey", "valkeys", "amqp", "amqps", "memory")
+INSTALL = "Install the libraries of requirements-machines.txt."
+
+
+@register("settings")
+def check_broker(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    url = settings.CELERY_BROKER_URL
+    if not url:
+        return []
+    if urlsplit(url).scheme not in BROKERS:
+        hint = "redis://:PASSWORD@HOST:6379/0 or amqp://USER:PASSWORD@HOST/VHOST; empty: sync_worker or cron."
+        return [Error("CELERY_BROKER_URL names no broker that is known.", hint=hint, id="cohortsite.E001")]
+    if find_spec("celery") is None:
+        return [Error("CELERY_BROKER_URL is set, and Celery is missing.", hint=INSTALL, id="cohortsite.E002")]
+    return []
+
+
+@register("settings")
+def check_pruning(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    if settings.PRUNE_DAYS >= 0:
+        return []
+    hint = "Days that the history stays, or 0 for ever."
+    return [Error(f"PRUNE_DAYS is {settings.PRUNE_DAYS}.", hint=hint, id="cohortsite.E003")]
