@@ -31,6 +31,7 @@ ABOUT = (
     ("/admin/people/suppression/", "people", "suppressed-people"),
     ("/admin/people/erasure/", "people", "forgetting-a-person"),
     ("/admin/people/", "people", ""),
+    ("/admin/retention/", "operations", "retention"),
     ("/admin/where/", "people", "what-is-known-of-a-person"),
     ("/admin/events/correction/", "behavioral", "correcting-what-came-in"),
     ("/admin/events/", "behavioral", "events-in"),

@@ -27,9 +27,12 @@ from cohorts.models import Cohort, CohortVersion, Upload
 from cohortsite import silence
 from cohortsite.dashboard import LATEST_BATCHES, MOST_REJECTED, latencies
 from cohortsite.heartbeat import last_beat
+from cohortsite.retention import database_bytes
 from cohortsite.tokens import TokenAuthentication
 from destinations.models import Destination
+from events.models import EventFile, FileState
 from events.store import Folders, workspaces
+from people.models import ProfileImport
 from receiving.models import RequestLog
 from syncs.choices import OPEN_RUNS, RejectionKind, RunState
 from syncs.models import Rejection, Run, Sync, Try
@@ -86,6 +89,14 @@ class SiteCollector(Collector):
         yield from waiting()
         yield heartbeat(now)
         yield from silences(now)
+        yield from stored()
+
+
+def stored() -> Iterator[GaugeMetricFamily]:
+    """Tell of what grows: see the page Retention."""
+    yield gauge("database_bytes", "Size of the database.", [("", database_bytes())])
+    events = EventFile.objects.exclude(state=FileState.RETIRED).aggregate(size=Sum("size"))["size"]
+    yield gauge("events_bytes", "Size of the files of events that count.", [("", events or 0)])
 
 
 def runs(now: datetime) -> Iterator[GaugeMetricFamily]:
@@ -236,7 +247,7 @@ def waiting() -> Iterator[GaugeMetricFamily]:
     files = [path for workspace in workspaces() for path in _spooled(workspace)]
     sizes = [size for path in files if (size := _size(path)) is not None]
     yield gauge("spool_bytes", "Events that wait to be put into files.", [("", sum(sizes))])
-    uploads = Upload.objects.filter(state__in=["waiting", "importing"]).count()
+    uploads = Upload.objects.open().count() + ProfileImport.objects.open().count()
     yield gauge("uploads_waiting", "Uploaded files that wait for the worker.", [("", uploads)])
     for kind, name, text in USERS_NOT_RIGHT:
         users = Rejection.objects.open().filter(kind=kind).order_by().values("pk")

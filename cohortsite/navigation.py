@@ -59,6 +59,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "admin:syncs_driver_changelist",
                 "syncs.view_driver",
             ),
+            ("Retention", "auto_delete", "retention", "syncs.view_run"),
         ),
     ),
     (

@@ -152,6 +152,11 @@ EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
 # How long files of events that were merged or corrected stay: longer than the oldest backup of the
 # database that would ever be restored, since it names them. Imports can be undone exactly as long.
 EVENTS_KEEP_DAYS = env.float("EVENTS_KEEP_DAYS", default=7.0)
+# Days that events stay by their own time; 0: all of them.
+EVENTS_HISTORY_DAYS = env.float("EVENTS_HISTORY_DAYS", default=0.0)
+# What `prune_history` keeps: runs, old versions and alerts; and files of uploads that failed.
+HISTORY_DAYS = env.float("HISTORY_DAYS", default=90.0)
+UPLOADS_KEEP_DAYS = env.float("UPLOADS_KEEP_DAYS", default=14.0)
 # A sync that is set back to an older version of its cohort for longer than this needs a person.
 SET_BACK_DAYS = env.float("SET_BACK_DAYS", default=7.0)
 # A preview in the admin is stopped after this time.

@@ -25,6 +25,7 @@ from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
 from events.workspace_folders import workspaces
 from pagekit.times import ago
+from people.models import ImportState, ProfileImport
 from receiving.models import Workspace
 from syncs import alerts
 from syncs.choices import CompareState, RunState
@@ -112,11 +113,12 @@ def _waiting(now: datetime) -> str:
     )
     uploads = Upload.objects.filter(state=UploadState.WAITING, created_at__lt=before)
     of_events = EventUpload.objects.filter(state__in=WORKED_AT, created_at__lt=before)
+    of_profiles = ProfileImport.objects.open().filter(created_at__lt=before)
     comparisons = Comparison.objects.filter(state=CompareState.WAITING, created_at__lt=before)
     due = Cohort.objects.filter(source_kind__in=CALCULATED, next_due_at__lt=now - GRACE)
     found = (
         (pending.count(), "run"),
-        (uploads.count() + of_events.count(), "upload"),
+        (uploads.count() + of_events.count() + of_profiles.count(), "upload"),
         (comparisons.count(), "comparison"),
         (due.count(), "calculation"),
     )
@@ -173,6 +175,9 @@ def _spooled(workspace: str, now: datetime) -> Iterator[Worry]:
 # --- files that were not imported ---------------------------------------------------------------
 
 
+ITS_PAGE = "its page says why."
+
+
 def _uploads(now: datetime) -> Iterator[Worry]:
     """Yield the cohorts whose last file failed, until they get members in another way, or for a week; and
     the workspaces whose last file of events did.
@@ -185,7 +190,8 @@ def _uploads(now: datetime) -> Iterator[Worry]:
             "upload",
             f"upload {upload.cohort.key}",
             f"The file {upload.original_name[:100]} for “{upload.cohort.name}” was not imported: "
-            f"{upload.error[:300]}",
+            # What is said of a field quotes somebody's address or number.
+            + (ITS_PAGE if upload.fields else upload.error[:300]),
         )
     newer = EventUpload.objects.filter(workspace=OuterRef("workspace"), pk__gt=OuterRef("pk"))
     files = EventUpload.objects.filter(~Exists(newer), state=FileState.FAILED, started_at__gt=now - WEEK)
@@ -195,6 +201,16 @@ def _uploads(now: datetime) -> Iterator[Worry]:
             f"file {of_events.workspace}",
             f"The file of events {of_events.name[:100]} for “{of_events.workspace}” was not imported: "
             f"{of_events.said[:300]}",
+        )
+    after = ProfileImport.objects.filter(workspace=OuterRef("workspace"), pk__gt=OuterRef("pk"))
+    profiles = ProfileImport.objects.filter(
+        ~Exists(after), state=ImportState.FAILED, finished_at__gt=now - WEEK
+    )
+    for one in profiles.order_by("-pk")[:SOURCES]:
+        yield Worry(
+            "upload",
+            f"profiles {one.workspace}",
+            f"The file of profiles {one.source[:100]} for “{one.workspace}” was not imported: {ITS_PAGE}",
         )
 
 

@@ -72,15 +72,17 @@ def _repeated(rows: QuerySet[Sync] | QuerySet[Run]) -> list[int]:
     return [version for version in found if version is not None]
 
 
-def _prune_runs(before: datetime) -> int:
-    """Delete runs that ended before a moment, but not a sync's last, nor one that a rejection names."""
+def prunable_runs(before: datetime) -> QuerySet[Run]:
+    """Runs that ended before a moment, but not a sync's last, nor one that a rejection names."""
     later = Run.objects.filter(sync=OuterRef("sync"), pk__gt=OuterRef("pk"))
     named = Rejection.objects.filter(run=OuterRef("pk"))
-    old = Run.objects.filter(Exists(later), ~Exists(named), finished_at__lt=before).exclude(
-        state__in=OPEN_RUNS
-    )
+    ended = Run.objects.filter(finished_at__lt=before).exclude(state__in=OPEN_RUNS)
+    return ended.filter(Exists(later), ~Exists(named))
+
+
+def _prune_runs(before: datetime) -> int:
     gone = 0
-    while page := list(old.exclude(state__in=OPEN_RUNS).order_by("pk").values_list("pk", flat=True)[:RUNS]):
+    while page := list(prunable_runs(before).order_by("pk").values_list("pk", flat=True)[:RUNS]):
         Attempt.objects.filter(batch__run__in=page).delete()
         Batch.objects.filter(run__in=page).delete()
         gone += Run.objects.filter(pk__in=page).delete()[1].get("syncs.Run", 0)

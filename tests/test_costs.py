@@ -37,7 +37,7 @@ CALLS: list[tuple[str, str, Any, int, int]] = [
 ]
 PAGES = {
     # Three of them count what waits for a worker, since there is none here.
-    "/admin/": 27,
+    "/admin/": 29,
     "/admin/cohorts/cohort/": 5,
     "/admin/destinations/destination/": 5,
     "/admin/syncs/sync/": 6,

@@ -21,6 +21,7 @@ from events import spool
 from events.models import CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
 from events.store import Folders
+from people.models import ProfileImport
 from receiving.models import Workspace
 from syncs import alerts
 from syncs.choices import Trigger
@@ -270,15 +271,29 @@ def test_a_file_of_events_that_was_not_imported__is_said_until_another_one_comes
     assert kinds() == []
 
 
+def test_files_that_quote_somebody_are_said_without_it() -> None:
+    failed = {"source": "people.csv", "state": "failed", "error": "email 'ada.example.com' has no @."}
+    ProfileImport.objects.create(workspace="shop", finished_at=timezone.now(), **failed)
+    cohort = world.cohort(["u1"])
+    failed_upload(cohort)
+    Upload.objects.update(fields={"workspace": "shop"}, error="email 'ada.example.com' has no @.")
+    said = [worry.sentence for worry in silence.worries(timezone.now())]
+    assert said[1] == "The file of profiles people.csv for “shop” was not imported: its page says why."
+    assert said[0].endswith("was not imported: its page says why.")
+    ProfileImport.objects.create(workspace="shop", source="better.csv", state="done")
+    assert len(silence.worries(timezone.now())) == 1
+
+
 def test_files_of_events_and_comparisons_wait_for_a_worker_too() -> None:
     cohort = world.cohort(["u1"])
     Comparison.objects.create(
         sync=world.sync(cohort, world.destination("http://127.0.0.1:9")), trigger="person"
     )
     EventUpload.objects.create(key="1", name="x.csv", workspace="shop", by="ann")
+    ProfileImport.objects.create(workspace="shop", source="p.csv")
     assert silence.waiting_for_worker(timezone.now()) == ""
     later = timezone.now() + 2 * silence.WAITS
-    assert silence.waiting_for_worker(later) == "1 upload, 1 comparison"
+    assert silence.waiting_for_worker(later) == "2 uploads, 1 comparison"
 
 
 def test_what_is_too_quiet_about_a_cohort_or_a_workspace__stands_on_its_page() -> None:

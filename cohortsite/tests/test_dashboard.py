@@ -16,9 +16,9 @@ from syncs.models import Batch, Driver, Rejection, Run, Sync
 from tests import world
 
 pytestmark = pytest.mark.django_db
-# Of the page 20; five that count what waits for a worker when there is none, two of files that failed; and
+# Of the page 20; six that count what waits for a worker when there is none, three of files that failed; and
 # four of the session, the user and permissions.
-QUERIES = 20 + 5 + 2 + 4
+QUERIES = 20 + 6 + 3 + 4
 
 
 def page_of(role="viewer"):

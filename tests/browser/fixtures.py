@@ -205,6 +205,7 @@ def addresses(made: Made, person: User) -> dict[str, str]:
         "two-factor login": "/account/two-factor/",
         "two-factor login, set up": "/account/two-factor/on/",
         "where, empty": "/admin/where/",
+        "retention": "/admin/retention/",
         "where": f"/admin/where/?user={LONG_ID}",
         "where, markup": "/admin/where/?user=%3Cimg%20src=x%20onerror=%22document.title='taken'%22%3E",
         "cohort": f"{cohort}/",

@@ -1,0 +1,78 @@
+"""Deleting what is kept no longer, in every app: see docs/operations.md, Retention."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from cohorts.choices import UploadState
+from cohorts.models import Preview, Upload
+from people.models import ImportState, ProfileImport
+from receiving import prune as receiving_prune
+from syncs import prune as syncs_prune
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What went: rows of history, of the partners' side, files of uploads, events."""
+
+    intervals: int
+    runs: int
+    receiving: dict[str, int]
+    uploads: int
+    previews: int
+    events: int
+
+
+def prune(now: datetime, days: float) -> Pruned:
+    """Delete what is kept no longer: history of more than so many days, all else by its setting."""
+    history = syncs_prune.prune(before=now - timedelta(days=days))
+    received = receiving_prune.prune(now)
+    before = now - timedelta(days=settings.UPLOADS_KEEP_DAYS)
+    return Pruned(
+        history.intervals,
+        history.runs,
+        received,
+        _forget_files(rows.filter(created_at__lt=before) for rows in failed_files()),
+        Preview.objects.filter(created_at__lt=before).delete()[0],
+        _forget_events(now),
+    )
+
+
+def failed_files() -> tuple[QuerySet[Upload], QuerySet[ProfileImport]]:
+    """Files that failed are kept to be tried again."""
+    return (
+        Upload.objects.filter(state=UploadState.FAILED).exclude(file=""),
+        ProfileImport.objects.filter(state=ImportState.FAILED).exclude(file=""),
+    )
+
+
+def _forget_files(failed: Iterable[QuerySet[Any]]) -> int:
+    number = 0
+    for rows in failed:
+        for one in rows:
+            one.file.delete(save=True)
+            number += 1
+    return number
+
+
+def _forget_events(now: datetime) -> int:
+    if not settings.EVENTS_HISTORY_DAYS:
+        return 0
+    from events.correct import (  # here: the engine takes long to import
+        NothingToCorrect,
+        Wanted,
+        delete_events,
+    )
+    from events.workspace_folders import workspaces
+
+    wanted, number = Wanted(until=now - timedelta(days=settings.EVENTS_HISTORY_DAYS)), 0
+    for workspace in workspaces():
+        try:
+            number += delete_events(workspace, "EVENTS_HISTORY_DAYS", wanted).events
+        except NothingToCorrect:
+            continue
+    return number
