@@ -1,7 +1,8 @@
 """`./run test`: pytest on SQLite and on PostgreSQL, side by side, and a line for each with its result.
 
 SQLite's tests print as they go, PostgreSQL's when those have ended: each keeps one core busy. What has
-nothing to do with the database (the mark "once") runs with SQLite's alone.
+nothing to do with the database (the mark "once") runs with SQLite's alone, and what needs a browser with
+PostgreSQL's alone, if it is there: so both take about as long.
 
 PostgreSQL is TEST_POSTGRES_URL, or DATABASE_URL if that is one, or user postgres at 127.0.0.1:5432. Its
 server must be there in CI (CI=true); elsewhere the summary says that it was not tested.
@@ -45,10 +46,10 @@ def main(arguments: list[str]) -> int:
     url = postgres_url(os.environ)
     reason = why_unreachable(url)
     with TemporaryFile() as output, ThreadPoolExecutor() as pool:
-        each = ["-m", "not once", *arguments]
-        later = None if reason else pool.submit(run_pytest, "PostgreSQL", url, each, output)
+        mine, its = share(with_postgres=not reason)
+        later = None if reason else pool.submit(run_pytest, "PostgreSQL", url, its + arguments, output)
         print("\n--- Tests on SQLite ---", flush=True)
-        outcomes = [run_pytest("SQLite", "sqlite:///:memory:", arguments)]
+        outcomes = [run_pytest("SQLite", "sqlite:///:memory:", mine + arguments)]
         if later is None:
             outcomes.append(Outcome("PostgreSQL", reason=f"{reason}; {HINT}"))
         else:
@@ -58,6 +59,13 @@ def main(arguments: list[str]) -> int:
             print(output.read().decode(errors="replace"), flush=True)
     print("\n--- Databases ---", *(outcome.line() for outcome in outcomes), sep="\n", flush=True)
     return exit_code(outcomes, in_ci=os.environ.get("CI", "") not in ("", "false", "0"))
+
+
+def share(*, with_postgres: bool) -> tuple[list[str], list[str]]:
+    """Return which tests run on SQLite and which on PostgreSQL, as options of pytest; each runs somewhere."""
+    if not with_postgres:
+        return [], []
+    return ["-m", "not browser"], ["-m", "browser or not once"]
 
 
 def exit_code(outcomes: list[Outcome], *, in_ci: bool) -> int:

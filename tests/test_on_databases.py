@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.on_databases import DEFAULT, Outcome, exit_code, postgres_url, why_unreachable
+from tests.on_databases import DEFAULT, Outcome, exit_code, postgres_url, share, why_unreachable
 
 PASSED, FAILED = Outcome("SQLite", 0), Outcome("SQLite", 1)
 NONE_RAN, ABSENT = Outcome("SQLite", 5), Outcome("PostgreSQL", reason="refused")
@@ -22,6 +22,17 @@ NONE_RAN, ABSENT = Outcome("SQLite", 5), Outcome("PostgreSQL", reason="refused")
 def test_a_missing_database_is_a_failure_in_ci_only(outcomes, at_home, in_ci):
     assert exit_code(outcomes, in_ci=False) == at_home
     assert exit_code(outcomes, in_ci=True) == in_ci
+
+
+def test_every_test_runs_somewhere():
+    assert share(with_postgres=False)[0] == []
+    (_, sqlite), (_, postgres) = share(with_postgres=True)
+    for browser in (True, False):
+        for once in (True, False):
+            marks = {"browser": browser, "once": once}
+            assert eval(sqlite, {}, marks) or eval(postgres, {}, marks)
+    assert not eval(sqlite, {}, {"browser": True, "once": True})
+    assert not eval(postgres, {}, {"browser": False, "once": True})
 
 
 def test_each_database_has_a_line():

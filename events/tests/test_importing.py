@@ -380,6 +380,7 @@ def test_an_archive_that_a_mac_packed_again_is_read(tmp_path: Path, stored: Stor
     assert events_of(stored, path) == [("u1", "buy")]
 
 
+@pytest.mark.once
 def test_events_that_inflate_without_end_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"user_id,event,time\n" + b"\n" * 80_000_000, 1))

@@ -30,7 +30,6 @@ def lists_and_forms(page: Page) -> dict[str, str]:
     return found
 
 
-@pytest.mark.once
 @pytest.mark.timeout(900)
 def test_every_page_is_readable_by_everybody(looked_at):
     """axe, in both themes; no scrolling to the side on a telephone, where targets are large enough too."""
@@ -100,7 +99,6 @@ def press(page: Page, name: str | re.Pattern[str]) -> None:
     page.get_by_role("button", name=name).first.press("Enter")
 
 
-@pytest.mark.once
 def test_what_opens_is_readable_by_everybody_too(looked_at):
     """The panel of filters, the menu of the person, an open select, the menu on a telephone."""
     page, made = looked_at
