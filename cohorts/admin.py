@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,14 +14,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 from unfold.decorators import display
 
-from cohorts import building, owner, pages, refresh, remove
+from cohorts import building, owner, pages, refresh, remove, tags
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions import DefinitionError, parse
 from cohorts.definitions.vocabulary import vocabulary
 from cohorts.forms import CohortForm
 from cohorts.models import Cohort, CohortVersion, Upload
+from cohorts.overlap_page import go_to_overlap, overlap_page
 from cohorts.row_actions import ACTIONS, PAGES
 from pagekit.actions import Refused
 from pagekit.overview import OverviewAdmin
@@ -41,6 +44,7 @@ TONES = {
     "failed": "danger",
     "new": "default",
     "changed": "info",
+    "closed": "default",
     "ready": "success",
 }
 
@@ -56,6 +60,8 @@ def state_of(cohort: Cohort) -> tuple[str, str]:
         return "failed", "Last upload failed"
     if cohort.calculation_error:
         return "failed", "Last calculation failed"
+    if outside := refresh.outside_of_window(cohort, timezone.now()):
+        return "closed", "Active window is over" if "ended" in outside else "Not active yet"
     if cohort.version == 0:
         return "new", "Not calculated yet"
     if cohort.source_kind == SourceKind.BEHAVIORAL and made_from(cohort) not in (None, cohort.definition):
@@ -89,6 +95,30 @@ class NeedFilter(admin.SimpleListFilter):
         return queryset.filter(self.QUERIES[chosen][1]) if chosen in self.QUERIES else queryset
 
 
+class TagFilter(admin.SimpleListFilter):
+    title = parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        lists = Cohort.objects.exclude(tags=[]).values_list("tags", flat=True)
+        return [(tag, tag) for tag in tags.all_tags(lists)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Cohort]) -> QuerySet[Cohort]:
+        chosen = self.value()
+        return queryset.filter(tags.tagged(chosen)) if chosen else queryset
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    title = parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        owners = Cohort.objects.exclude(owner="").order_by("owner").values_list("owner", flat=True)
+        return [(name, name) for name in owners.distinct()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Cohort]) -> QuerySet[Cohort]:
+        chosen = self.value()
+        return queryset.filter(owner=chosen) if chosen else queryset
+
+
 @admin.register(Cohort)
 class CohortAdmin(OverviewAdmin):
     overview_template = "cohorts/overview.html"
@@ -97,13 +127,14 @@ class CohortAdmin(OverviewAdmin):
     row_pages = PAGES
     refusals = (Refused, refresh.RefreshError)
     list_display = ["name", "key", "source_kind", "show_size", "show_version", "published_at", "show_state"]
-    list_filter = [NeedFilter, "source_kind"]
-    search_fields = ["name", "key"]
+    list_filter = [NeedFilter, "source_kind", TagFilter, OwnerFilter]
+    search_fields = ["name", "key", "description", "tags", "owner"]
     ordering = ["name"]
+    actions = ["overlap"]
     change_form_outer_after_template = "cohorts/datalists.html"
     form = CohortForm
     fieldsets = [
-        (None, {"fields": ["name", "key", "description", "source_kind"]}),
+        (None, {"fields": ["name", "key", "description", "tags", "owner", "source_kind"]}),
         (
             "Who belongs to it",
             {
@@ -116,6 +147,13 @@ class CohortAdmin(OverviewAdmin):
         (
             "When it is calculated",
             {"fields": [*Cohort.SCHEDULE_FIELDS, "refresh_before_sync"]},
+        ),
+        (
+            "Active window",
+            {
+                "fields": ["active_from", "active_to", "when_over"],
+                "description": "For a cohort that is wanted for a time: a campaign, a test.",
+            },
         ),
         (
             "Hold a refresh for a person",
@@ -163,7 +201,7 @@ class CohortAdmin(OverviewAdmin):
     def save_model(self, request: HttpRequest, obj: Cohort, form: Any, change: bool) -> None:
         """Save only what the form is about: a refresh writes the same row."""
         fields = [name for name in form.fields if name in form.cleaned_data]
-        if not change or set(Cohort.SCHEDULE_FIELDS) & set(form.changed_data):
+        if not change or set(Cohort.DUE_FIELDS) & set(form.changed_data):
             obj.reschedule(timezone.now())
             fields.append("next_due_at")
         obj.save(update_fields=fields if change else None)
@@ -182,7 +220,7 @@ class CohortAdmin(OverviewAdmin):
         copied = self.get_object(request, given.pop("copy", ""))
         if copied is None or not self.has_view_permission(request, copied):
             return given
-        fields = [name for _, options in self.fieldsets for name in options["fields"]]
+        fields = [name for _, options in self.fieldsets for name in options["fields"]]  # type: ignore[index]
         values = model_to_dict(copied, fields)
         return values | {"name": f"Copy of {copied.name}"[:200], "key": f"{copied.key[:45]}-copy"} | given
 
@@ -199,6 +237,10 @@ class CohortAdmin(OverviewAdmin):
         actions: dict[str, Any] = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+    @admin.action(description="Show how they overlap", permissions=["view"])
+    def overlap(self, request: HttpRequest, queryset: QuerySet[Cohort]) -> HttpResponse | None:
+        return go_to_overlap(self, request, queryset)
 
     @display(description="Users", ordering="size")
     def show_size(self, cohort: Cohort) -> str:
@@ -250,6 +292,11 @@ class CohortAdmin(OverviewAdmin):
             return path(route, building.asked(self, view, methods or ["GET"]), name=f"cohorts_{name}")
 
         mine = [
+            path(
+                "overlap/",
+                self.admin_site.admin_view(require_GET(partial(overlap_page, self))),
+                name="cohorts_overlap",
+            ),
             on("check/", building.check, "check", "POST"),
             on("names/", building.names, "names"),
             on("values/", building.values, "values"),

@@ -28,6 +28,7 @@ from cohorts.serializers import (
     MembersPageSerializer,
     ReplacedSerializer,
     ReplaceSerializer,
+    TagText,
     VersionSerializer,
 )
 from cohorts.sorting import sorted_distinct
@@ -91,6 +92,11 @@ class CohortViewSet(
     lookup_field = "key"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
     action_permissions = {"calculate": MAY_CALCULATE}
+    filters = {
+        "tag": ("tags__icontains", TagText(max_length=40, help_text="Cohorts that have this tag.")),
+        "owner": ("owner", serializers.CharField(max_length=150)),
+        "source_kind": ("source_kind", serializers.ChoiceField(SourceKind.choices)),
+    }
 
     def perform_destroy(self, instance: Cohort) -> None:
         try:
@@ -115,7 +121,10 @@ class CohortViewSet(
         calculation.
         """
         cohort = self.get_object()
-        asked_at = asked.ask(cohort)
+        try:
+            asked_at = asked.ask(cohort)
+        except refresh.OutsideWindow as error:
+            raise _conflict(error) from None
         if asked_at is None:
             raise Conflict(
                 importing.WrongSource(f"{cohort.key} is not calculated: its members are given to it."),
@@ -425,4 +434,6 @@ def _answer(write: Callable[[], CohortVersion], suspicions: Suspicions | None = 
 def _conflict(error: refresh.RefreshError) -> Conflict:
     if isinstance(error, refresh.VersionHeld):
         return Conflict(error, "held", retry_after=300)
+    if isinstance(error, refresh.OutsideWindow):
+        return Conflict(error, "outside_window")
     return Conflict(error, "busy", retry_after=5)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from cohorts import following
+from cohorts import following, refresh, window
 from cohorts.choices import CALCULATED, CalculationState, VersionState
 from cohorts.models import Cohort, CohortVersion
 
@@ -41,9 +41,12 @@ class Calculation:
 def ask(cohort: Cohort) -> datetime | None:
     """Let the worker calculate the cohort now, and return the instant; None when it is not calculated at all.
 
-    Its schedule goes on afterwards. Asking twice before the worker comes makes one calculation.
+    Its schedule goes on afterwards. Asking twice before the worker comes makes one calculation. Raises
+    OutsideWindow.
     """
     now = timezone.now()
+    if said := refresh.outside_of_window(cohort, now):
+        raise refresh.OutsideWindow(said)
     asked = Cohort.objects.filter(pk=cohort.pk, source_kind__in=CALCULATED).update(next_due_at=now)
     return now if asked else None
 
@@ -73,5 +76,5 @@ def was_calculated_since(cohort: Cohort, since: datetime) -> bool:
 
 def any_due(now: datetime) -> bool:
     """Say whether there is a cohort to calculate: by its time, by request, or by what it follows."""
-    due = Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
+    due = Cohort.objects.filter(window.is_open(now), next_due_at__lte=now, source_kind__in=CALCULATED)
     return due.exists() or bool(following.following(now))

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from cohorts import asked, behavioral, following, members, query, received, refresh
+from cohorts import asked, behavioral, following, members, query, received, refresh, window
 from cohorts.choices import CALCULATED, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
 from cohorts.models import Cohort, CohortVersion
@@ -66,6 +66,8 @@ def calculate(
     `rounds`: from `together`, of the same instant. Raises one of FAILURES, which is kept with the cohort,
     too; nothing is published then.
     """
+    if said := refresh.outside_of_window(cohort, timezone.now()):
+        raise refresh.OutsideWindow(said)  # nothing failed: it is as it was configured
     instant = as_of or timezone.now()
     follows = cohort.source_kind == SourceKind.RECEIVED
 
@@ -124,7 +126,8 @@ def bring_up_to_date(cohort: Cohort, since: datetime) -> None:
     for one in chain:
         # Two destinations of this process that want it at once get it calculated once.
         with _locks[one.pk]:
-            if not asked.was_calculated_since(one, since):
+            outside = refresh.outside_of_window(one, timezone.now())
+            if not outside and not asked.was_calculated_since(one, since):
                 try_calculate(one, wait=WAIT)
 
 
@@ -170,7 +173,7 @@ def find_due(now: datetime) -> QuerySet[Cohort]:
     for changed in following.following(now):
         # Of several processes that see the change, one finds it due.
         Cohort.objects.filter(pk=changed.pk, next_due_at=changed.next_due_at).update(next_due_at=now)
-    return Cohort.objects.filter(next_due_at__lte=now, source_kind__in=CALCULATED)
+    return Cohort.objects.filter(window.is_open(now), next_due_at__lte=now, source_kind__in=CALCULATED)
 
 
 def due_together(now: datetime) -> list[list[str]]:
@@ -205,7 +208,7 @@ def calculate_due(now: datetime, *, among: Collection[str] | None = None) -> lis
     cohorts = []
     for cohort in due:
         try:
-            next_due_at = cohort.schedule().next_after(now)
+            next_due_at = cohort.due_after(now)
         except InvalidSchedule as error:  # a zone that the system no longer knows
             if cohort.calculation_error != error.message:
                 _note(cohort, error.message)

@@ -15,6 +15,13 @@ class SourceKind(TextChoices):
 CALCULATED = [SourceKind.BEHAVIORAL, SourceKind.QUERY, SourceKind.RECEIVED]
 
 
+class WhenOver(TextChoices):
+    """What becomes of a cohort at the end of its active window."""
+
+    EMPTY = "empty", "It is emptied"
+    LEAVE = "leave", "It stays as it is"
+
+
 class VersionState(TextChoices):
     CALCULATING = "calculating", "Calculating"
     PUBLISHED = "published", "Published"

@@ -7,7 +7,7 @@ has come for a moment, the cohort is due.
 import time
 from datetime import datetime, timedelta
 
-from cohorts import received
+from cohorts import received, window
 from cohorts.choices import ScheduleKind, SourceKind
 from cohorts.models import Cohort
 
@@ -31,7 +31,10 @@ class _Look:
 def following(now: datetime) -> list[Cohort]:
     """Return the cohorts that follow what is received, and whose source has changed and rests now."""
     cohorts = Cohort.objects.filter(
-        source_kind=SourceKind.RECEIVED, schedule_kind=ScheduleKind.CHANGES, held_number=None
+        window.is_open(now),
+        source_kind=SourceKind.RECEIVED,
+        schedule_kind=ScheduleKind.CHANGES,
+        held_number=None,
     )
     if received.offer is None or not cohorts.exists():
         return []

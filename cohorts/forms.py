@@ -18,10 +18,11 @@ from unfold.widgets import (
 )
 
 from cohorts import received
-from cohorts.choices import SourceKind
+from cohorts.choices import SourceKind, WhenOver
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from cohorts.sources import USE_QUERY, sets_query
+from cohorts.tags import TagsField
 from events.workspace_folders import workspaces
 
 NO_RIGHT = "You may not set or change a query: that takes the right “{}”."
@@ -83,6 +84,12 @@ class CohortForm(ScheduledForm):
     received_workspaces: Sequence[str] = ()
     received_lists: Sequence[tuple[str, str, str]] = ()
 
+    tags = TagsField(
+        required=False,
+        max_length=1000,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "placeholder": "spring, paid-media"}),
+        help_text="Words to find it by, and to send its alerts by; with commas between.",
+    )
     definition = DefinitionField(
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "cs-json"}),
@@ -122,11 +129,20 @@ class CohortForm(ScheduledForm):
         model = Cohort
         # The admin adds the others: these are declared here.
         fields: ClassVar[list[str]] = [
-            *("definition", "query_database", "received_workspace", "received_list", "received_trait"),
+            *(
+                "tags",
+                "definition",
+                "query_database",
+                "received_workspace",
+                "received_list",
+                "received_trait",
+            ),
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "when_over" in self.fields:
+            self.fields["when_over"].required = False  # who does not say it gets the default
         if "query_database" in self.fields:
             known = dict.fromkeys([*sorted(settings.QUERY_DATABASES), self.instance.query_database])
             choices = [("", "Select a database"), *((name, name) for name in known if name)]
@@ -146,6 +162,7 @@ class CohortForm(ScheduledForm):
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data
+        data["when_over"] = data.get("when_over") or WhenOver.EMPTY
         for name, (kind, empty) in SOURCE_FIELDS.items():
             if name in data and data.get("source_kind") != kind:
                 data[name] = empty

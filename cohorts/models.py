@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -13,8 +14,9 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from cohorts import owner, sources
-from cohorts.choices import PreviewState, SourceKind, UploadMode, UploadState, VersionState
+from cohorts.choices import PreviewState, SourceKind, UploadMode, UploadState, VersionState, WhenOver
 from cohorts.scheduled import Scheduled
+from cohorts.tags import check_tags
 from events.tables import Hints
 from events.user_ids import UserIdField
 from events.workspace_folders import DEFAULT_WORKSPACE
@@ -99,12 +101,15 @@ class Cohort(Scheduled):
 
     # What people configure, wherever they do: form, file, REST API; and what the history of changes records.
     CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
-        *("key", "name", "description", "source_kind", "definition", "events_workspace"),
+        *("key", "name", "description", "tags", "owner", "source_kind", "definition", "events_workspace"),
         *("query_database", "query_sql"),
         *("received_workspace", "received_list", "received_trait", "received_equals", "refresh_before_sync"),
         *Scheduled.SCHEDULE_FIELDS,
         *("hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"),
+        *("active_from", "active_to", "when_over"),
     )
+    # Of these it is made when a cohort is due next.
+    DUE_FIELDS: ClassVar[tuple[str, ...]] = (*Scheduled.SCHEDULE_FIELDS, "active_from", "active_to")
 
     key = models.SlugField(
         max_length=100,
@@ -118,6 +123,15 @@ class Cohort(Scheduled):
         help_text="What partners see. A sync that has run keeps the name it began with.",
     )
     description = models.TextField(blank=True, help_text="For your colleagues; no partner sees it.")
+    tags = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[check_tags],
+        help_text="Words to find it by, and to send its alerts by: spring, paid-media.",
+    )
+    owner = models.CharField(
+        max_length=150, blank=True, help_text="Who answers for it: a user here, a team, an e-mail address."
+    )
     source_kind = models.CharField(
         "source",
         max_length=20,
@@ -200,6 +214,25 @@ class Cohort(Scheduled):
         help_text="The same, as a number of users. Empty: no such limit.",
     )
 
+    active_from = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Before this time it is not calculated and takes no members. Empty: it always is active.",
+    )
+    active_to = models.DateTimeField(
+        "active until",
+        null=True,
+        blank=True,
+        help_text="From this time on it is not calculated and takes no members. Empty: without end.",
+    )
+    when_over = models.CharField(
+        "then",
+        max_length=10,
+        choices=WhenOver,
+        default=WhenOver.EMPTY,
+        help_text="What becomes of it at the end. Emptied: the next run of each sync empties the partner.",
+    )
+
     version = models.PositiveIntegerField(default=0, editable=False)
     size = models.PositiveBigIntegerField(default=0, editable=False)
     published_at = models.DateTimeField(null=True, editable=False)
@@ -251,6 +284,12 @@ class Cohort(Scheduled):
     def clean(self) -> None:
         super().clean()
         sources.check(self)
+        if self.active_from and self.active_to and self.active_from >= self.active_to:
+            raise ValidationError({"active_to": "The window ends before it begins: name a later end."})
+
+    def due_after(self, now: datetime) -> datetime | None:
+        found = super().due_after(max(now, self.active_from) if self.active_from else now)
+        return None if found and self.active_to and found >= self.active_to else found
 
 
 class CohortVersion(models.Model):

@@ -24,6 +24,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from cohorts import members, owner
 from cohorts.choices import VersionState
@@ -58,6 +59,10 @@ class CohortBusy(RefreshError):
 
 class VersionHeld(RefreshError):
     """A held version waits for a person; further refreshes wait for them."""
+
+
+class OutsideWindow(RefreshError):
+    """The cohort's active window has not begun, or is over."""
 
 
 class ClaimLost(RefreshError):
@@ -176,7 +181,7 @@ def replace(
     """
     incoming = _ascending(user_ids)
     first = next(incoming, ())
-    with _claimed(cohort_id, source, replace_held=replace_held, wait=wait) as claim:
+    with _claimed(cohort_id, source, replace_held=replace_held, wait=wait, within_window=True) as claim:
         CohortVersion.objects.filter(pk=claim.version.pk).update(definition=definition, as_of=as_of)
         stored = members.pages_of_version(cohort_id, claim.cohort.version)
         sieve = _Sieve(claim)
@@ -204,13 +209,38 @@ def amend(
     """
     joining, leaving = _ascending(add), _ascending(remove)
     first = next(joining, ()), next(leaving, ())
-    with _claimed(cohort_id, source, replace_held=False, wait=wait) as claim:
+    with _claimed(cohort_id, source, replace_held=False, wait=wait, within_window=True) as claim:
         sieve = _Sieve(claim)
         moves = _named_moves(claim.cohort, sieve, chain([first[0]], joining), chain([first[1]], leaving))
         with _relaxed():
             seen = _write_all(claim, moves, progress)
             sieve.write(progress, seen)
         return _finish(claim, guarded=False)
+
+
+def empty(cohort_id: int, *, source: str, decided_by: str, wait: float = 0.0) -> CohortVersion:
+    """Let everybody leave, whatever is held or would hold it. Raises RefreshError."""
+    with _claimed(cohort_id, source, replace_held=True, wait=wait) as claim:
+        stored = members.pages_of_version(cohort_id, claim.cohort.version)
+        sieve = _Sieve(claim)
+        with _relaxed():
+            seen = _write_all(claim, _moves(stored, sieve.passed(iter(()))), _nobody_watches)
+            sieve.write(_nobody_watches, seen)
+        return _finish(claim, guarded=False, decided_by=decided_by, suppressions=claim.suppressions)
+
+
+def _nobody_watches(users: int) -> None:
+    """Progress that is shown to nobody."""
+
+
+def outside_of_window(cohort: Cohort, now: datetime) -> str:
+    """Return why the cohort is not calculated and takes no members now; '' within its active window."""
+    if cohort.active_from and now < cohort.active_from:
+        return f"The active window of {cohort.key} begins at {cohort.active_from:%Y-%m-%d %H:%M} UTC."
+    if cohort.active_to and now >= cohort.active_to:
+        ended = f"The active window of {cohort.key} ended at {cohort.active_to:%Y-%m-%d %H:%M} UTC"
+        return f"{ended}: set a later end."
+    return ""
 
 
 def apply_suppressions(cohort_id: int, *, wait: float = 0.0) -> CohortVersion | None:
@@ -302,8 +332,13 @@ def _decided(cohort_id: int, number: int) -> Generator[tuple[Cohort, CohortVersi
 
 
 @contextmanager
-def _claimed(cohort_id: int, source: str, *, replace_held: bool, wait: float) -> Generator[Claim]:
+def _claimed(
+    cohort_id: int, source: str, *, replace_held: bool, wait: float, within_window: bool = False
+) -> Generator[Claim]:
     cohort = _take_claim(cohort_id, wait=wait)
+    if within_window and (said := outside_of_window(cohort, timezone.now())):
+        Cohort.every.release_claim(cohort_id, cohort.claim_fence)
+        raise OutsideWindow(said)
     version = CohortVersion(cohort=cohort, number=cohort.last_number, source=_clean(source))
     claim = Claim(cohort, cohort.last_number, cohort.claim_fence, version, held_back=cohort.held_back)
     try:

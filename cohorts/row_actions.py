@@ -18,7 +18,11 @@ MAY_DECIDE = "cohorts.change_cohortversion"
 
 
 def _calculate(cohort: Cohort, by: str) -> str:
-    if not asked.ask(cohort):
+    try:
+        made = asked.ask(cohort)
+    except refresh.OutsideWindow as error:
+        raise Refused(str(error)) from None
+    if not made:
         raise Refused("This cohort is not calculated: its members are given to it.")
     return "The worker calculates the cohort now; load the page again to see the result."
 

@@ -49,7 +49,11 @@ class Scheduled(models.Model):
 
     def reschedule(self, now: datetime) -> None:
         """Set the next due time from the schedule; call it before saving a row whose schedule changed."""
-        self.next_due_at = self.schedule().next_after(now)
+        self.next_due_at = self.due_after(now)
+
+    def due_after(self, now: datetime) -> datetime | None:
+        """Return when the schedule names it next; raises schedule.InvalidSchedule."""
+        return self.schedule().next_after(now)
 
     def come_due(self, next_due_at: datetime | None) -> bool:
         """Take this row's due time, and set the next; of several processes that try, one succeeds."""

@@ -1,5 +1,6 @@
 """Cohorts and versions as JSON, for the REST API."""
 
+import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,6 +11,7 @@ from rest_framework import exceptions, serializers
 from cohorts.choices import CalculationState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.sources import USE_QUERY, sets_query
+from cohorts.tags import TAG
 
 
 class CohortSerializer(serializers.ModelSerializer[Cohort]):
@@ -67,7 +69,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
         """Save what was given, and no more: a refresh writes the same row."""
         self._changed(instance, validated_data)
         fields = list(validated_data)
-        if set(fields) & set(Cohort.SCHEDULE_FIELDS):
+        if set(fields) & set(Cohort.DUE_FIELDS):
             instance.reschedule(timezone.now())
             fields.append("next_due_at")
         instance.save(update_fields=fields)
@@ -84,6 +86,16 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
             raise serializers.ValidationError(
                 {"key": "A cohort with this key already exists."}, code="unique"
             ) from None
+
+
+class TagText(serializers.CharField):
+    """A tag to look for, as it stands in the JSON of those that have it."""
+
+    def to_internal_value(self, data: Any) -> str:
+        tag = super().to_internal_value(data)
+        if not TAG.fullmatch(tag):
+            raise serializers.ValidationError("This is no tag: small letters, digits, “.”, “_” and “-”.")
+        return json.dumps(tag)
 
 
 class VersionSerializer(serializers.ModelSerializer[CohortVersion]):

@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from cohorts.api import CohortViewSet, MembersView
 from cohorts.changes_api import ChangesView
+from cohorts.overlap_api import OverlapView
 
 router = SimpleRouter()
 router.trailing_slash = "/?"
@@ -13,5 +14,6 @@ router.register("cohorts", CohortViewSet)
 urlpatterns = [
     re_path(r"^cohorts/(?P<key>[-a-zA-Z0-9_]+)/members/?$", MembersView.as_view(), name="cohort-members"),
     re_path(r"^cohorts/(?P<key>[-a-zA-Z0-9_]+)/changes/?$", ChangesView.as_view(), name="cohort-changes"),
+    re_path(r"^overlap/?$", OverlapView.as_view(), name="cohort-overlap"),
     path("", include(router.urls)),
 ]

@@ -353,6 +353,10 @@ class _Settling:
         once_at = self._parsed("schedule_once_at", parse_datetime, "a date and a time: 2026-07-01T09:00")
         row.schedule_at = at
         row.schedule_once_at = once_at and _in_zone(once_at, row.timezone)
+        if isinstance(row, Cohort):
+            for name in ("active_from", "active_to"):
+                moment = self._parsed(name, parse_datetime, "a date and a time: 2026-07-01T09:00")
+                setattr(row, name, moment and _in_zone(moment, row.timezone))
 
     def _parsed(self, name: str, parse: Callable[[str], Any], wanted: str) -> Any:
         text = self.values.get(name)
@@ -378,7 +382,7 @@ class _Settling:
         if not isinstance(row, Scheduled):
             return
         archived = isinstance(row, Sync) and row.archived_at is not None
-        if new or archived or {*SCHEDULE.values(), "enabled"} & set(changed):
+        if new or archived or {*SCHEDULE.values(), "active_from", "active_to", "enabled"} & set(changed):
             row.reschedule(timezone.now())
             self.also_save.append("next_due_at")
         if isinstance(row, Sync) and archived:

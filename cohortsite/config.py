@@ -68,6 +68,7 @@ SCHEDULE = {
     "cron": "schedule_cron",
     "timezone": "timezone",
 }
+ACTIVE = {"from": "active_from", "to": "active_to", "then": "when_over"}
 # Which kind of source a field of a cohort belongs to; to add a source, name its fields here and below.
 SOURCE_FIELDS: Mapping[str, str] = {
     "definition": SourceKind.BEHAVIORAL,
@@ -99,8 +100,9 @@ SECTIONS = {
         Cohort,
         names=("key",),
         always=("name", "source_kind"),
-        flat=flat_fields(Cohort, "source_kind", *SOURCE_FIELDS),
+        flat=flat_fields(Cohort, "source_kind", *SOURCE_FIELDS, *ACTIVE.values()),
         groups={
+            "active": ACTIVE,
             "source": {
                 "kind": "source_kind",
                 "definition": "definition",

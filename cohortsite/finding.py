@@ -85,6 +85,7 @@ def _matching(words: str) -> list[Sync]:
 def _cohorts(request: HttpRequest, words: str) -> Iterator[Found]:
     if request.user.has_perm("cohorts.view_cohort"):
         named = Q(name__icontains=words) | Q(key__icontains=words) | Q(description__icontains=words)
+        named |= Q(owner__icontains=words) | Q(tags__icontains=words)
         for cohort in Cohort.objects.filter(named).order_by("name", "pk")[:MOST]:
             yield Found(cohort.name, f"Cohort, {cohort.size:,} users", cohort.get_absolute_url())
 

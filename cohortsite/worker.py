@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from cohorts import calculate, previewing, remove
+from cohorts import calculate, previewing, remove, window
 from cohorts.importing import import_waiting
 from cohortsite import announcing, forgetting, heartbeat, silence
 from events import arrivals
@@ -135,6 +135,8 @@ def keep_house(stop: threading.Event) -> None:
     suppressing.take_effect()
     forgetting.go_on()
     remove.drain(seconds=POLL)
+    for cohort in window.empty_ended(timezone.now()):
+        log.info("%s was emptied: its active window is over.", cohort.key)
     alerts.tell_changes(timezone.now())
     alerts.send_waiting(timezone.now())
     announcing.announce_published(timezone.now())

@@ -137,6 +137,29 @@ def test_a_file_becomes_destinations_cohorts_and_syncs(applied):
     assert [change.action for change in applied] == ["create"] * 10
 
 
+def test_tags_an_owner_and_an_active_window_are_read_and_written():
+    document = changed("cohorts.0.tags", ["spring", "paid"])
+    document["cohorts"][0]["owner"] = "ada"
+    document["cohorts"][0]["active"] = {"from": "2026-03-01T00:00", "to": "tomorrow", "then": "leave"}
+    assert "must be a date and a time" in errors(document)[0]
+    document["cohorts"][0]["active"]["to"] = "2026-04-01T00:00+02:00"
+    apply(document)
+    buyers = Cohort.objects.get(key=document["cohorts"][0]["key"])
+    assert (buyers.tags, buyers.owner, buyers.when_over) == (["spring", "paid"], "ada", "leave")
+    assert buyers.active_from == datetime(2026, 3, 1, tzinfo=UTC)
+    assert buyers.active_to == datetime(2026, 3, 31, 22, tzinfo=UTC)
+    again = export()
+    written = next(one for one in again["cohorts"] if one["key"] == buyers.key)
+    assert written["active"] == {
+        "from": "2026-03-01T00:00:00+00:00",
+        "to": "2026-03-31T22:00:00+00:00",
+        "then": "leave",
+    }
+    assert {change.action for change in apply(again)} == {"none"}
+    document["cohorts"][0]["tags"] = ["No tag"]
+    assert "is no tag" in errors(document)[0]
+
+
 def test_a_sync_is_due_from_then_on(applied):
     due = Sync.objects.get(schedule_kind="daily").next_due_at
     assert due is not None

@@ -196,6 +196,7 @@ def test_an_operator_does_the_actions_and_configures_nothing(site):
 CALLS = {
     # method and address: the least role that may
     ("get", "cohorts"): "viewer",
+    ("get", "overlap"): "viewer",
     ("get", "cohorts/buyers"): "viewer",
     ("get", "cohorts/buyers/members"): "viewer",
     ("get", "cohorts/buyers/changes"): "viewer",

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from cohorts import asked
+from cohorts import asked, window
 from cohorts.models import Cohort
 from cohortsite import announcing, forgetting, silence
 from events import arrivals
@@ -34,6 +34,7 @@ class Command(BaseCommand):
         problems += _calculate_due()
         _import_profiles()
         suppressing.take_effect()
+        window.empty_ended(timezone.now())
         alerts.tell_changes(timezone.now())
         start_due(timezone.now())
         open_runs = Run.objects.filter(
