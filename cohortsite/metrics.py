@@ -34,8 +34,8 @@ from events.models import EventFile, FileState
 from events.store import Folders, workspaces
 from people.models import ProfileImport
 from receiving.models import RequestLog
-from syncs.choices import OPEN_RUNS, RejectionKind, RunState
-from syncs.models import Rejection, Run, Sync, Try
+from syncs.choices import OPEN_RUNS, BatchState, RejectionKind, RunState
+from syncs.models import Batch, Rejection, Run, Sync, Try
 from syncs.status import attention
 from syncs.status.facts import last_runs
 
@@ -81,6 +81,7 @@ class SiteCollector(Collector):
         now = timezone.now()
         yield from runs(now)
         yield destinations(now)
+        yield processing()
         yield from behind(now)
         yield needs(now)
         yield from cohorts(now)
@@ -140,6 +141,11 @@ def destinations(now: datetime) -> GaugeMetricFamily:
         all=Count("pk"),
     )
     return gauge("destinations", "Destinations: all, and those in a state.", states.items(), "state")
+
+
+def processing() -> GaugeMetricFamily:
+    found = Batch.objects.filter(state=BatchState.PROCESSING).count()
+    return gauge("batches_processing", "Batches that partners have accepted, and work on.", [("", found)])
 
 
 def behind(now: datetime) -> Iterator[GaugeMetricFamily]:

@@ -53,12 +53,23 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
         yield "read_places", 'Where does that reply have the members? {"rows": "members", "id": "userId"}'
     if row.read_path and not used.get("read_path", {"list_id"}) & {"list_id", "external_name"}:
         yield "read_path", "$list_id is missing: the partner could not tell which list."
+    yield from _poll_problems(row, used)
     yield from _mapping_problems(row, used)
     yield from _meaningless(row, used)
     yield from _secret_problems(row, used)
     yield from _credential_problems(row)
     yield from _header_problems(row)
     yield from leaks.problems_of(row)
+
+
+def _poll_problems(row: "Destination", used: Used) -> Iterator[Problem]:
+    if bool(row.poll_path) != bool(row.poll_places):
+        text = 'Both say how a request is asked about: /jobs/$job_id, and {"id": "requestId", "state": …}.'
+        yield ("poll_path" if row.poll_places else "poll_places"), text
+    if row.poll_path and "job_id" not in used.get("poll_path", {"job_id"}):
+        yield "poll_path", "$job_id is missing: the partner could not tell which request."
+    if row.poll_path and row.kind == Kind.PROPERTY and row.delivery == Delivery.SINGLE:
+        yield "poll_path", "Asking what became of a request needs many users a request."
 
 
 def _mapping_problems(row: "Destination", used: Used) -> Iterator[Problem]:

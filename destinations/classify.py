@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from destinations import proposals, rules
 from destinations.claims import Claim, claims, counts_failed, is_page
@@ -43,6 +44,7 @@ class Verdict:
     named_users: tuple[str, ...] = ()
     unknown_outcome: bool = False
     list_id: str | None = None
+    job_id: str | None = None
     retry_after: float | None = None
     proposal: Mapping[str, Any] | None = None
     said: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +64,10 @@ class _Answer:
     @property
     def creates(self) -> bool:
         return self.request.operation == Operation.CREATE
+
+    @property
+    def polls(self) -> bool:
+        return self.request.operation == Operation.POLL
 
     @property
     def codes(self) -> list[str]:
@@ -102,10 +108,15 @@ def _decide(answer: _Answer) -> Verdict:
     first = matching[0] if matching else None
     succeeded = 200 <= answer.status < 300
     if succeeded and (first is None or first["then"] in (Then.SUCCESS, Then.USERS_FAILED)):
-        return _success(answer, matching)
+        if answer.polls:
+            return _job(answer, matching)
+        verdict = _success(answer, matching)
+        waits = answer.endpoint.poll_path and answer.request.operation in (Operation.ADD, Operation.REMOVE)
+        settled = first is not None and first["then"] == Then.SUCCESS
+        return _accepted(answer, verdict) if waits and not settled and verdict.error is None else verdict
     if first is not None:
         return _by_rule(first, answer)
-    return _failure(answer)
+    return _poll_failure(answer) if answer.polls else _failure(answer)
 
 
 def _reads(endpoint: Endpoint, status: int) -> bool:
@@ -210,6 +221,54 @@ def _says_otherwise(answer: _Answer, left: Sequence[Claim]) -> Verdict:
     return Verdict(Misconfigured, "says_otherwise", text, unknown_outcome=True, proposal=proposal)
 
 
+# --- a 2xx that only says that the request was accepted -------------------------------------------
+
+
+def _accepted(answer: _Answer, verdict: Verdict) -> Verdict:
+    """Return the id by which the partner is asked what became of the request; nobody is delivered yet."""
+    if verdict.named_users:  # at once: the others are sent again, and asked about
+        return replace(verdict, error=Rejected, unknown_outcome=True)
+    place = str(answer.endpoint.poll_places["id"])
+    job_id = _said_id(answer, place)
+    if job_id is None:
+        text = f"The partner answered {answer.status}, without the id of the request at {place!r}."
+        return Verdict(Misconfigured, "no_job_id", text, unknown_outcome=True)
+    return Verdict(None, job_id=job_id)
+
+
+def _job(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Return what became of an accepted request. With several states, one that failed is a failure."""
+    places = answer.endpoint.poll_places
+    states = list(look(answer.data, places["state"]))
+    failed = [state for state in states if rules.is_equal(state, places.get("failed", []))]
+    if failed:
+        reading = [rule for rule in matching if rule["then"] == Then.USERS_FAILED]
+        named = rules.failed(reading, answer.request.user_ids, answer.data).users
+        word = _head(answer.endpoint, str(failed[0]), rules.CODE_LENGTH)
+        said = _head(answer.endpoint, next(iter(texts(answer.data, MESSAGE_PATHS)), ""), WORDS_LENGTH)
+        text = f"The partner says of the request that it had accepted: {word}" + (
+            f" ({said})." if said else "."
+        )
+        return Verdict(Rejected, "job_failed", text, named, unknown_outcome=True)
+    if states and all(rules.is_equal(state, places["done"]) for state in states):
+        return _success(answer, matching)
+    if states:
+        return Verdict(None, job_id=answer.request.job_id)
+    page = is_page(answer.headers.get("Content-Type") or "", answer.body)
+    what = "with a web page" if page else f"without the state of the request at {places['state']!r}"
+    return Verdict(Misconfigured, "no_job_state", f"The partner answered {answer.status} {what}.")
+
+
+def _poll_failure(answer: _Answer) -> Verdict:
+    """Return what a refusal to say what became of a request means: nothing about its users."""
+    verdict = _failure(answer)
+    if answer.status in (404, 410):
+        return replace(verdict, error=NotFound, named_users=())
+    if verdict.error in (Temporary, Refused):
+        return verdict
+    return replace(verdict, error=Misconfigured, named_users=())
+
+
 def _with_list_id(answer: _Answer) -> Verdict:
     if not answer.creates:
         return Verdict(None)
@@ -296,8 +355,21 @@ def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
 
 def list_id_of(endpoint: Endpoint, headers: Mapping[str, str], data: object) -> str | None:
     """Return the list id that a create call's reply has, or None."""
-    kind, _, name = endpoint.list_id_place.partition(":")
-    said = [headers.get(name)] if kind.lower() == "header" else look(data, endpoint.list_id_place)
+    return _id_at(endpoint.list_id_place, headers, data)
+
+
+def _said_id(answer: _Answer, place: str) -> str | None:
+    """Return the id of an accepted request; of an address (a Location), its last segment."""
+    said = _id_at(place, answer.headers, answer.data)
+    if said and (said.startswith("/") or "://" in said):
+        last = unquote(urlsplit(said).path.rstrip("/").rpartition("/")[2])
+        return last if last and last not in (".", "..") and last.isprintable() else None
+    return said
+
+
+def _id_at(place: str, headers: Mapping[str, str], data: object) -> str | None:
+    kind, _, name = place.partition(":")
+    said = [headers.get(name)] if kind.lower() == "header" else look(data, place)
     for found in said:
         try:
             return check_list_id(found) if isinstance(found, str) else None

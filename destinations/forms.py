@@ -26,6 +26,7 @@ EXAMPLES = {
     "cohort_id": "recent-buyers",
     "external_name": "[Amplitude] Recent buyers: recent-buyers",
     "list_id": "123",
+    "job_id": "id-of-the-request",
     "source_label": "Amplitude",
     "integration_name": "Amplitude Cohort Sync",
     "integration_version": "1.0.0",

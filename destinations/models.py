@@ -316,6 +316,24 @@ class Destination(models.Model):
         '"id": "userId", "by": "cursor", "next": "next", "parameter": "after"}. "by" is cursor, link, '
         "page, offset or none.",
     )
+    poll_path = models.CharField(
+        "call that asks again",
+        max_length=1000,
+        blank=True,
+        validators=[validators.check_path],
+        help_text="Where a partner only accepts a request, and works on it later: asks by GET what became of "
+        "it. /jobs/$job_id",
+    )
+    poll_places = models.JSONField(
+        "what it says",
+        default=dict,
+        blank=True,
+        validators=[validators.check_poll_places],
+        help_text="Where the reply to an add or remove has the id of the request, where the later reply has "
+        'its state, and what states mean: {"id": "requestId", "state": "status", "done": ["SUCCESS"], '
+        '"failed": ["FAILED"]}. Any other state is waited for: "wait" seconds at first (5), then twice as '
+        'long each time, "longest" at most (120), "most" in all (21600).',
+    )
     identify_path = models.CharField(
         max_length=1000,
         default=DEFAULT.identify_path,
@@ -345,7 +363,7 @@ class Destination(models.Model):
         blank=True,
         validators=[validators.check_methods],
         help_text='Other methods than POST: {"add": "PUT", "remove": "DELETE"}. '
-        "Names: create, add, remove, identify, batch.",
+        "Names: create, add, remove, identify, batch, test, poll.",
     )
     value_words = models.JSONField(
         default=dict,
@@ -491,7 +509,7 @@ class Destination(models.Model):
             "find_path",
             "find_places",
         ),
-        *("test_path", "test_proves", "read_path", "read_places"),
+        *("test_path", "test_proves", "read_path", "read_places", "poll_path", "poll_places"),
         *PROPERTY_FIELDS,
         *("methods", "value_words", "body_format", "gzip", "signature", "idempotency_key", "message_ids"),
         *("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline"),

@@ -63,6 +63,7 @@ class Operation(StrEnum):
     REMOVE = "remove"
     TEST = "test"
     READ = "read"
+    POLL = "poll"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Request:
 
     list_id: of a create that needs no request, the list's id. find: the request that looks for the list
     by its name first; `find_name` is that name. asks_token: fetches the token that others carry.
+    job_id: of a POLL, what the partner calls the request that it asks about.
     """
 
     operation: Operation
@@ -84,6 +86,7 @@ class Request:
     find: "Request | None" = None
     find_name: str = ""
     asks_token: bool = False
+    job_id: str = ""
 
 
 def slug(name: str) -> str:
@@ -188,6 +191,20 @@ class Encoder:
         """Return the request that asks who we are (TEST), or for the first page of the members (READ)."""
         method = str(self.endpoint.methods.get(operation.value, "GET"))
         return Request(operation, method, self._url(f"{operation}_path"), self._bodiless(), b"", 0)
+
+    def poll(self, job_id: str, user_ids: Sequence[str]) -> Request:
+        """Return the request that asks what became of an accepted one, which was about these users."""
+        path = self._path("poll_path", self.endpoint.poll_path, self._values | {"job_id": job_id})
+        return Request(
+            Operation.POLL,
+            str(self.endpoint.methods.get("poll", "GET")),
+            self.endpoint.base_url.rstrip("/") + path,
+            self._bodiless(),
+            b"",
+            len(user_ids),
+            user_ids,
+            job_id=job_id,
+        )
 
     def digest(self) -> Request | None:
         """Return the request for a list's count and digest, where the partner has one."""

@@ -15,6 +15,7 @@ from destinations.transport import describe
 from destinations.try_out import operations_of
 
 LIST_ID = "123"
+JOB_ID = "id-of-the-request"
 SECRET_NAMES = re.compile(rf"\$\{{?{templates.SECRET}([a-z][a-z0-9_]*)")
 
 
@@ -39,7 +40,8 @@ def side_by_side(
     """Yield each request that this destination knows, for a user who enters the cohort or leaves it."""
     masked = replace(endpoint, credential="", secrets=dict.fromkeys(_secret_names(endpoint), MASK))
     wanted = list_id or str(endpoint.given_lists.get(cohort_key, "")) or LIST_ID
-    for operation in operations_of(masked):
+    polls = [Operation.POLL] if masked.poll_path else []
+    for operation in (*operations_of(masked), *polls):
         for title, fields, made in _ways(masked, operation):
             yield _show(masked, operation, title, fields, made, user_id, cohort_name, cohort_key, wanted)
 
@@ -49,6 +51,8 @@ def _ways(endpoint: Endpoint, operation: Operation) -> Iterator[tuple[str, tuple
     if operation in (Operation.TEST, Operation.READ):
         title = "The test call" if operation == Operation.TEST else "Reading the members"
         yield title, (f"{operation}_path",), "look"
+    elif operation == Operation.POLL:
+        yield "Asking what became of an accepted request", ("poll_path",), "poll"
     elif operation == Operation.CREATE:
         if endpoint.list_id_from == ListIdFrom.FOUND:
             yield "Looking for the list", ("find_path",), "find"
@@ -91,7 +95,7 @@ def _show(
             list_id=list_id,
         )
         used = {one for text in texts.values() for one in templates.variables(text)}
-        known = encoder.values | {"user_id": user_id, "items": f"[{user_id}]"}
+        known = encoder.values | {"user_id": user_id, "items": f"[{user_id}]", "job_id": JOB_ID}
         known["value"] = json.dumps(endpoint.value_word(operation == Operation.ADD), ensure_ascii=False)
         inputs = {f"${one}": known[one] for one in sorted(used) if one in known}
         request = _request(encoder, operation, made, user_id)
@@ -104,6 +108,8 @@ def _request(encoder: Encoder, operation: Operation, made: str, user_id: str) ->
     match made:
         case "look":
             return encoder.look(operation)
+        case "poll":
+            return encoder.poll(JOB_ID, [user_id])
         case "find":
             return encoder.create([user_id]).find or encoder.create([user_id])
         case "create":

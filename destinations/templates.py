@@ -43,9 +43,10 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "find_path": COMMON,
     "test_path": COMMON,
     "read_path": COMMON | {"list_id"},
+    "poll_path": COMMON | {"list_id", "job_id"},
 }
 # What a partner may not have.
-OPTIONAL = frozenset({"find_path", "test_path", "read_path", "remove_item_template"})
+OPTIONAL = frozenset({"find_path", "test_path", "read_path", "poll_path", "remove_item_template"})
 SECRET = "secret_"
 TRAIT = "trait_"
 # A body that is no object: an array of items, or the empty body `null`.

@@ -242,6 +242,7 @@ class Transport:
             excerpt=excerpt(body, self.endpoint),
             latency=latency,
             list_id=verdict.list_id,
+            job_id=verdict.job_id,
             failed_users=verdict.named_users if verdict.error is None else (),
             said={user: _one_line(words) for user, words in verdict.said.items()},
         )

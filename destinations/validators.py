@@ -118,7 +118,7 @@ def check_place(value: str) -> None:
         raise ValidationError("Write names with dots between them: response.listId.")
 
 
-METHODS = ("create", "add", "remove", "identify", "batch", "test")
+METHODS = ("create", "add", "remove", "identify", "batch", "test", "poll")
 VERBS = ("POST", "PUT", "PATCH", "DELETE", "GET")
 ALGORITHMS = ("sha256", "sha1", "sha512")
 
@@ -197,6 +197,35 @@ def check_read_places(value: Any) -> None:
             check_known(iter((value["digest"],)), "read_path")
         except TemplateError as error:
             raise ValidationError(f"'digest': {error}") from None
+
+
+POLL_WAITS = {"wait": (0.1, 3600), "longest": (1, 86_400), "most": (1, 7 * 86_400)}
+
+
+def check_poll_places(value: Any) -> None:
+    """Where replies have the id and the state of an accepted request, what states mean, and the waits."""
+    _check_object(value, ("id", "state", "done", "failed", *POLL_WAITS))
+    if not value:
+        return
+    for name in ("id", "state", "done"):
+        if not value.get(name):
+            raise ValidationError(f"{name!r} is missing.")
+    for name in ("id", "state"):
+        if not isinstance(value[name], str) or (name == "state" and value[name].startswith("header:")):
+            raise ValidationError(f"{name!r} must be names with dots between them: data.status.")
+        check_place(value[name])
+    words: list[object] = []
+    for name in ("done", "failed"):
+        states = value.get(name, [])
+        if not isinstance(states, list) or any(not isinstance(one, str | bool) for one in states):
+            raise ValidationError(f'{name!r} is a list of states: ["SUCCESS"].')
+        words += states
+    if len({*words}) < len(words):
+        raise ValidationError("A state stands twice in 'done' and 'failed'.")
+    for name, (low, high) in POLL_WAITS.items():
+        seconds = value.get(name, low)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not low <= seconds <= high:
+            raise ValidationError(f"{name!r} must be seconds, {low:g} to {high:,}.")
 
 
 def check_signature(value: Any) -> None:

@@ -47,10 +47,15 @@ DONE_RUNS = [RunState.SUCCEEDED, RunState.PARTIAL]
 
 class BatchState(TextChoices):
     SENDING = "sending", "Sending"
+    PROCESSING = "processing", "Being processed"
     DELIVERED = "delivered", "Delivered"
     NARROWED = "narrowed", "Delivered in parts"
     REJECTED = "rejected", "Rejected"
     UNDELIVERED = "undelivered", "Not delivered"
+
+
+# What a driver has to come back to.
+OPEN_BATCHES = [BatchState.SENDING, BatchState.PROCESSING]
 
 
 class Step(TextChoices):

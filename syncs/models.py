@@ -329,6 +329,9 @@ class Link(models.Model):
         return f"{self.user_id}: {self.key}"
 
 
+NOT_TOLD = "The run ended before the partner had said what became of this request."
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     """Each method is one conditional UPDATE and returns whether it found its row."""
 
@@ -419,10 +422,13 @@ class RunQuerySet(models.QuerySet["Run"]):
         if state == RunState.CANCELLED:
             asked = Concat(Value("Cancelled by "), F("cancelled_by"), Value("."))
             why = Case(When(~Q(cancelled_by=""), then=asked), default=Value(reason))
-        return (
-            self.filter(pk=pk, state__in=among).update(state=state, reason=why, trouble="", finished_at=Now())
-            == 1
-        )
+        mine = self.filter(pk=pk, state__in=among)
+        if mine.update(state=state, reason=why, trouble="", finished_at=Now()) != 1:
+            return False
+        # Nobody asks any more what became of these; the next run begins with whoever moved.
+        not_told = Batch.objects.filter(run=pk, state=BatchState.PROCESSING)
+        not_told.update(state=BatchState.UNDELIVERED, settled_at=Now(), message=NOT_TOLD)
+        return True
 
 
 class Run(models.Model):
@@ -574,6 +580,11 @@ class Batch(models.Model):
     requests = models.PositiveIntegerField(default=0)
     # A request of this batch got no reply, so that the partner may have acted on it.
     unknown_outcome = models.BooleanField(default=False)
+    # By what the partner is asked what became of a request that it has only accepted, since when, and how
+    # often it was asked. Kept when the batch is settled: the partner's support asks for it.
+    job_id = models.CharField(max_length=1024, blank=True)
+    job_since = models.DateTimeField(null=True)
+    job_polls = models.PositiveSmallIntegerField(default=0)
     delivered = models.PositiveIntegerField(default=0)
     status = models.PositiveSmallIntegerField(null=True)
     latency_ms = models.PositiveIntegerField(null=True)
@@ -594,6 +605,8 @@ class Batch(models.Model):
             models.Index(fields=["run"], condition=Q(state="sending"), name="batch_sending"),
             # When a run ends: which requests may the partner still act on?
             models.Index(fields=["run"], condition=Q(unknown_outcome=True), name="batch_unanswered"),
+            # … and which were being processed by the partner?
+            models.Index(fields=["run"], condition=Q(state="processing"), name="batch_processing"),
         ]
 
     def __str__(self) -> str:

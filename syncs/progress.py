@@ -28,6 +28,7 @@ class Progress:
     rate: float | None
     left: float | None
     in_flight: int
+    processing: int
     requests: int
     retries: int
     rejected: int
@@ -59,6 +60,7 @@ class Progress:
             rate=rate,
             left=(planned - done) / rate if planned and rate and state == RunState.RUNNING else None,
             in_flight=run.batches.filter(state=BatchState.SENDING).count() if is_open else 0,
+            processing=run.batches.filter(state=BatchState.PROCESSING).count() if is_open else 0,
             requests=run.requests,
             retries=run.retries,
             rejected=run.rejected,
@@ -79,6 +81,7 @@ class Progress:
             "rate": "–" if self.rate is None else f"{self.rate:,.0f}",
             "left": "–" if self.left is None else span(max(self.left, 0)),
             "in_flight": f"{self.in_flight:,}",
+            "processing": f"{self.processing:,}",
             "requests": f"{self.requests:,}",
             "retries": f"{self.retries:,}",
             "rejected": f"{self.rejected:,}",

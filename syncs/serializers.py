@@ -14,7 +14,7 @@ from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from destinations.models import Destination
 from syncs import held, lifecycle, reporting
-from syncs.choices import ASKED_MODES, OPEN_RUNS, RunMode
+from syncs.choices import ASKED_MODES, OPEN_RUNS, BatchState, RunMode
 from syncs.models import Comparison, Difference, Rejection, Run, Sync, Try
 from syncs.status.facts import facts_of
 from syncs.status.state import State, state_of
@@ -219,6 +219,9 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         help_text="Poll while this is true; then `state` is succeeded, partial, failed or cancelled."
     )
     planned = serializers.SerializerMethodField(help_text="Users to add and remove; null until it is known.")
+    processing = serializers.SerializerMethodField(
+        help_text="Batches that the partner has accepted, and works on; 0 of a run that has ended."
+    )
     failed_tries = TrySerializer(
         source="tries", many=True, read_only=True, help_text="When it failed before it was taken up again."
     )
@@ -246,6 +249,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "undelivered",
             "requests",
             "retries",
+            "processing",
             "trouble",
             "cohort_error",
             "failed_tries",
@@ -260,6 +264,11 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
     def get_is_open(self, run: Run) -> bool:
         return run.state in OPEN_RUNS
+
+    def get_processing(self, run: Run) -> int:
+        if run.state not in OPEN_RUNS:
+            return 0
+        return run.batches.filter(state=BatchState.PROCESSING).count()
 
     def get_planned(self, run: Run) -> int | None:
         return run.planned

@@ -57,6 +57,9 @@ class FakePartner:
         self.names: dict[str, str] = {}
         self.on: dict[str, set[str]] = {}
         self.unknown: set[str] = set()
+        # Requests that were accepted and are worked on: what they say, and how often each was asked about.
+        self.jobs: dict[str, tuple[list[tuple[str, bool]], _Read]] = {}
+        self.asked: dict[str, int] = {}
         self.refused: list[str] = []
         self.calls: list[str] = []
         # Called with each call's name before it is applied; an answer takes the call's place.
@@ -107,6 +110,8 @@ class FakePartner:
             yield _Call("test", methods.get("test", "GET"), endpoint.test_path, None, None)
         if endpoint.read_path:
             yield _Call("read", "GET", endpoint.read_path, None, None)
+        if endpoint.poll_path:
+            yield _Call("poll", methods.get("poll", "GET"), endpoint.poll_path, None, None)
         if digest := endpoint.read_places.get("digest"):
             yield _Call("digest", "GET", digest, None, None)
         if endpoint.kind == Kind.PROPERTY:
@@ -297,6 +302,8 @@ class FakePartner:
             return self._page(read)
         if call.name == "digest":
             return self._digest(read)
+        if call.name == "poll":
+            return self._poll(read.names.get("job_id", ""))
         if call.name == "find":
             name = read.names.get("external_name", "")
             return Answer(200, self._found(name))
@@ -309,14 +316,39 @@ class FakePartner:
             (user, on if on is not None else call.adds if call.adds is not None else value == "True")
             for user, on in read.users
         ]
-        return self._apply(users, read)
+        if self.endpoint.poll_path:
+            return self._accept(users, read)
+        return self._apply(users, read, self.fake.get("failed", {}))
 
-    def _apply(self, users: list[tuple[str, bool]], read: _Read) -> Answer:
+    def _accept(self, users: list[tuple[str, bool]], read: _Read) -> Answer:
+        """Keep a request for later. What it says counts when it is asked about the second time."""
+        if self._held(read) is None:
+            return self._gone()
+        job_id = f"job-{len(self.jobs) + 1}"
+        self.jobs[job_id] = (users, read)
+        return _with_job(self._ok(users), job_id)
+
+    def _poll(self, job_id: str) -> Answer:
+        if job_id not in self.jobs:
+            return Answer(404, {"message": "no such request"})
+        said: Mapping[str, Any] = self.fake["job"]
+        self.asked[job_id] = asked = self.asked.get(job_id, 0) + 1
+        if asked <= said.get("polls", 1):
+            return _with_job(Answer(said["pending"]["status"], said["pending"].get("body")), job_id)
+        users, read = self.jobs[job_id]
+        return _with_job(self._apply(users, read, said["failed"], said["done"]), job_id)
+
+    def _apply(
+        self,
+        users: list[tuple[str, bool]],
+        read: _Read,
+        failure: Mapping[str, Any],
+        done: Mapping[str, Any] | None = None,
+    ) -> Answer:
         held = self._held(read)
         if held is None:
             return self._gone()
         bad = [(index, user) for index, (user, on) in enumerate(users) if on and user in self.unknown]
-        failure: Mapping[str, Any] = self.fake.get("failed", {})
         if bad and not failure:
             return Answer(400, {"message": "a user is not known"})
         if bad and self.fake.get("whole"):  # nobody of a call that names somebody it does not take
@@ -328,7 +360,7 @@ class FakePartner:
                 held.discard(user)
         if bad:
             return Answer(failure["status"], filled_reply(failure["body"], bad, users))
-        return self._ok(users)
+        return Answer(done["status"], filled_reply(done.get("body"), [], users)) if done else self._ok(users)
 
     def _gone(self) -> Answer:
         gone = self.fake.get("unknown_list", {"status": 404, "body": {"error": {"code": "list_not_found"}}})
@@ -336,7 +368,7 @@ class FakePartner:
 
     def _ok(self, users: list[tuple[str, bool]]) -> Answer:
         ok = self.fake.get("ok", {"status": 200, "body": {}})
-        return Answer(ok["status"], filled_reply(ok.get("body"), [], users))
+        return Answer(ok["status"], filled_reply(ok.get("body"), [], users), ok.get("headers", {}))
 
     def _held(self, read: _Read) -> set[str] | None:
         if self.endpoint.kind == Kind.PROPERTY:
@@ -425,6 +457,12 @@ class FakePartner:
             if called == name and list_id in self.lists
         ]
         return _nested(paths["rows"], rows) if paths.get("rows") else rows
+
+
+def _with_job(answer: Answer, job_id: str) -> Answer:
+    body = json.loads(json.dumps(answer.body).replace("$job_id", job_id))
+    headers = {name: value.replace("$job_id", job_id) for name, value in answer.headers.items()}
+    return Answer(answer.status, body, headers)
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from destinations.payloads import Encoder, Operation, Request, external_name
 NAME, KEY, NOW = "Recent buyers", "buyers", 1_795_000_000.0
 USERS = ("u1", "ü 2")
 CREDENTIAL = "the-credential"
+JOB_ID = "job-1"
 ENUMS: dict[str, Any] = {
     "kind": Kind,
     "delivery": Delivery,
@@ -70,6 +71,8 @@ def requests_of(partner: Partner) -> Iterator[tuple[str, Request, Endpoint]]:
     for operation in (Operation.ADD, Operation.REMOVE):
         request = encoder.single(operation, users[0]) if single else encoder.batch(operation, users)
         yield operation.value, request, endpoint
+    if endpoint.poll_path:
+        yield Operation.POLL.value, encoder.poll(JOB_ID, users), endpoint
 
 
 def as_text(request: Request, endpoint: Endpoint) -> str:

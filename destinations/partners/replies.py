@@ -11,11 +11,21 @@ from typing import Any
 from destinations.classify import classify
 from destinations.partners.fake import filled_reply
 from destinations.partners.folder import Partner
-from destinations.partners.golden import requests_of
+from destinations.partners.golden import JOB_ID, requests_of
 from destinations.reading import known_as
 
 Entry = dict[str, Any]
-GENERATED = ("success", "one user failed", "the list is gone", "slow down", "wrong key", "out of order")
+# Replies about an accepted request: the fake's, and whether a user failed in it.
+JOB_REPLIES = {"still processing": ("pending", False), "done": ("done", False), "not done": ("failed", True)}
+GENERATED = (
+    *JOB_REPLIES,
+    "success",
+    "one user failed",
+    "the list is gone",
+    "slow down",
+    "wrong key",
+    "out of order",
+)
 
 
 def generated(partner: Partner) -> Iterator[Entry]:
@@ -25,6 +35,8 @@ def generated(partner: Partner) -> Iterator[Entry]:
     users = [(known(user), True) for user in request.user_ids]
     fake = partner.fake
     yield _reply("success", fake.get("ok", {"status": 200, "body": {}}), [], users)
+    for name, (key, bad) in JOB_REPLIES.items() if endpoint.poll_path else ():
+        yield _reply(name, fake["job"][key], [(0, users[0][0])] if bad else [], users) | {"operation": "poll"}
     if "failed" in fake:
         yield _reply("one user failed", fake["failed"], [(0, users[0][0])], users)
     if "unknown_list" in fake:
@@ -40,6 +52,8 @@ def follows(partner: Partner, entry: Entry) -> dict[str, Any]:
     body = json.dumps(entry["body"]).encode() if entry.get("body") is not None else b""
     found = classify(endpoint, request, entry["status"], entry.get("headers", {}), body)
     failed = list(found.named_users)
+    if found.job_id is not None:
+        return {"asked_again_by": found.job_id}
     if found.error is None:
         return {"delivered": [user for user in request.user_ids if user not in failed], "failed": failed}
     wait = {} if found.retry_after is None else {"wait": found.retry_after}
@@ -58,6 +72,6 @@ def renewed(partner: Partner) -> str:
 def _reply(
     name: str, said: Mapping[str, Any], bad: list[tuple[int, str]], users: list[tuple[str, bool]]
 ) -> Entry:
-    body = filled_reply(said.get("body"), bad, users)
+    body = json.loads(json.dumps(filled_reply(said.get("body"), bad, users)).replace("$job_id", JOB_ID))
     entry: Entry = {"name": name, "operation": "add", "status": said["status"]}
     return entry if body is None else entry | {"body": body}

@@ -14,9 +14,11 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from django.core.exceptions import ValidationError
+from requests.structures import CaseInsensitiveDict
 
+from destinations.classify import classify
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
-from destinations.errors import Misconfigured, Refused
+from destinations.errors import Misconfigured, NotFound, Refused, Rejected, Temporary
 from destinations.models import Destination
 from destinations.payloads import Encoder, Operation, needs_first_user
 from destinations.templates import TemplateError
@@ -177,6 +179,95 @@ def test_a_list_is_made_with_its_first_user_where_a_partner_makes_none_without()
     request = made.create(["u1"])
     assert (request.body, request.user_ids) == (b'{"name":"Buyers","ids":[{"id":"u1"}]}', ["u1"])
     assert needs_first_user(made.endpoint) and not needs_first_user(encoder().endpoint)
+
+
+POLLS = {"poll_path": "/jobs/$job_id?list=$list_id", "poll_places": {"id": "r.id", "state": "r.state"}}
+POLLS["poll_places"] |= {"done": ["OK", True], "failed": ["KO", "PARTLY"]}
+FAILED = {"then": "users_failed", "reason": "no", "message": "No.", "users_place": "bad", "status": 200}
+
+
+def said(operation, status, body, headers=None, **fields):
+    """Return what a reply to an add means, or to the question what became of it."""
+    made = encoder(**{**POLLS, "rules": [{**FAILED, "for": "poll"}], **fields})
+    request = made.poll("a/b", ["u1", "u2"]) if operation == "poll" else made.batch(operation, ["u1", "u2"])
+    return classify(
+        made.endpoint, request, status, CaseInsensitiveDict(headers or {}), json.dumps(body).encode()
+    )
+
+
+def test_a_request_that_is_only_accepted_is_asked_about_by_its_id():
+    request = encoder(**POLLS).poll("a/b ü", ["u1"])
+    assert (request.method, request.body) == ("GET", b"")
+    assert request.url == "https://partner.example/jobs/a%2Fb%20%C3%BC?list=7"
+    assert "Content-Type" not in request.headers
+    assert encoder(**POLLS, methods={"poll": "POST"}).poll("a", []).method == "POST"
+
+
+@pytest.mark.parametrize(
+    ("place", "body", "headers", "job_id"),
+    [
+        ("r.id", {"r": {"id": 17}}, {}, "17"),
+        ("header:Location", {}, {"Location": "/v1/jobs/ab%20c/"}, "ab c"),
+        ("header:location", {}, {"Location": "https://elsewhere.example/jobs/ab?x=1"}, "ab"),
+        ("header:X-Job", {}, {"X-Job": "j"}, "j"),
+    ],
+)
+def test_where_the_id_of_an_accepted_request_stands(place, body, headers, job_id):
+    found = said(Operation.ADD, 202, body, headers, poll_places={**POLLS["poll_places"], "id": place})
+    assert (found.error, found.job_id, found.named_users) == (None, job_id, ())
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "body", "error", "words"),
+    [
+        # An accepted request without an id, or with words of failure, is no delivery.
+        (Operation.ADD, 202, {}, Misconfigured, "without the id of the request at 'r.id'"),
+        (Operation.REMOVE, 200, {"r": {"id": ".."}}, Misconfigured, "without the id"),
+        (Operation.ADD, 202, {"r": {"id": "j"}, "errors": ["no"]}, Misconfigured, '"errors"'),
+        # The later reply.
+        ("poll", 200, {"r": {"state": "KO"}, "message": "too big"}, Rejected, "KO (too big)"),
+        ("poll", 200, {"r": [{"state": "OK"}, {"state": "PARTLY"}]}, Rejected, "PARTLY."),
+        ("poll", 200, {"r": {}}, Misconfigured, "without the state"),
+        ("poll", 200, {"r": {"state": "OK"}, "errors": ["no"]}, Misconfigured, '"errors"'),
+        ("poll", 404, {"invalidUserIds": ["u1"]}, NotFound, "404"),
+        ("poll", 410, {}, NotFound, "410"),
+        ("poll", 400, {"invalidUserIds": ["u1"]}, Misconfigured, "400"),
+        ("poll", 422, {}, Misconfigured, "422"),
+        ("poll", 401, {}, Refused, "credential"),
+        ("poll", 503, {}, Temporary, "503"),
+        ("poll", 303, {}, Misconfigured, "303"),
+    ],
+)
+def test_what_is_no_success_of_an_accepted_request(operation, status, body, error, words):
+    found = said(operation, status, body)
+    assert (found.error, found.job_id, found.named_users) == (error, None, ())
+    assert words in found.message
+
+
+def test_what_becomes_of_an_accepted_request():
+    assert said("poll", 200, {"r": {"state": "QUEUED"}}).job_id == "a/b"
+    assert said("poll", 200, {"r": [{"state": "OK"}, {"state": "QUEUED"}]}).job_id == "a/b"
+    for state in ("OK", True):
+        done = said("poll", 200, {"r": {"state": state}})
+        assert (done.error, done.job_id, done.named_users) == (None, None, ())
+    some = said("poll", 200, {"r": {"state": "OK"}, "bad": ["u2"]})
+    assert (some.error, some.named_users) == (None, ("u2",))
+    named = said("poll", 200, {"r": {"state": "PARTLY"}, "bad": ["u2"]})
+    assert (named.error, named.named_users) == (Rejected, ("u2",))
+
+
+def test_only_rules_for_it_are_about_the_later_reply():
+    """One that forgives a 404 of a remove, say, must not make a lost request a delivery."""
+    forgives = [{"status": 404, "then": "success", "reason": "gone", "message": "Gone."}]
+    assert said("poll", 404, {}, rules=forgives).error is NotFound
+    assert said(Operation.REMOVE, 404, {}, rules=forgives).error is None
+    asked = [{**forgives[0], "for": "poll", "code": "done"}]
+    assert said("poll", 404, {"code": "done"}, rules=asked).error is None
+    at_once = [{"status": 200, "then": "success", "at": "r.now", "reason": "now", "message": "At once."}]
+    assert said(Operation.ADD, 200, {"r": {"now": True}}, rules=at_once).job_id is None
+    named = [{**FAILED, "status": "2xx"}]
+    first = said(Operation.ADD, 202, {"r": {"id": "j"}, "bad": ["u1"]}, rules=named)
+    assert (first.error, first.named_users) == (Rejected, ("u1",))
 
 
 def test_a_form_stays_below_the_byte_limit():
@@ -385,6 +476,12 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"add_template": '{"ids": "$items", "k": "${secret_k|hex}"}'}, "a secret takes one of"),
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
+        ({"poll_path": "/jobs/$job_id"}, "Both say how a request is asked about"),
+        ({"poll_places": {"id": "i", "state": "s", "done": ["x"]}}, "Both say how a request is asked about"),
+        (
+            {"poll_path": "/jobs", "poll_places": {"id": "i", "state": "s", "done": ["x"]}},
+            "could not tell which request",
+        ),
         ({"body_format": "csv"}, 'write "$items" alone'),
         ({"body_format": "ndjson"}, 'write "$items" alone'),
         (

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from destinations import errors
-from destinations.classify import classify
+from destinations.classify import Verdict, classify
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom, to_json
 from destinations.partners.fake import FakePartner
-from destinations.payloads import Encoder, Operation
+from destinations.payloads import Encoder, Operation, Request
 from destinations.reading import known_as
 
 IDS = st.text(alphabet="abzZ059 _-.$/\\\"'{}|&?=%#+:@é日😀", min_size=1, max_size=12).filter(
@@ -74,6 +74,24 @@ def partners(draw):
     fake = {"ok": {"status": 200, "body": {}}, "failed": {"status": status, "body": DIALECTS[dialect][1]}}
     # Who says in a 2xx that some failed has taken the others; who says that it all failed, nobody perhaps.
     fake |= {"whole": True} if status >= 400 or (whole and dialect == "flag") else {}
+    # One that only accepts a request says by its words of later who failed.
+    polls = delivery == Delivery.BATCH and draw(st.booleans())
+    poll_places: dict[str, object] = {}
+    if polls:
+        poll_places = {"id": "d.job", "state": "d.state", "done": ["done", True], "failed": ["failed"]}
+        rules = [{**rule, "for": "poll"} for rule in rules]
+        state = "failed" if fake.get("whole") else draw(st.sampled_from(["done", True]))
+        says = fake["failed"]["body"]
+        failed = {**says, "d": {**says.get("d", {}), "state": state}}
+        fake |= {
+            "ok": {"status": draw(st.sampled_from([200, 202])), "body": {"d": {"job": "$job_id"}}},
+            "job": {
+                "pending": {"status": 200, "body": {"d": {"state": "working"}}},
+                "done": {"status": 200, "body": {"d": {"state": draw(st.sampled_from(["done", True]))}}},
+                "failed": {"status": 200, "body": failed},
+                "polls": draw(st.integers(0, 2)),
+            },
+        }
     formats = [BodyFormat.JSON]
     if frame == "$items" and delivery == Delivery.BATCH:
         formats += [BodyFormat.NDJSON]
@@ -104,6 +122,8 @@ def partners(draw):
         value_words=draw(st.sampled_from([{}, {"in": "1", "out": ""}, {"in": 1, "out": None}])),
         body_format=draw(st.sampled_from(formats)),
         gzip=draw(st.booleans()),
+        poll_path="/jobs/$job_id?x=1" if polls else "",
+        poll_places=poll_places,
         rules=rules,
     )
     return endpoint, fake
@@ -127,14 +147,9 @@ class Sender:
     def _send(self, operation: Operation, users: tuple[str, ...]) -> None:
         encoder = self.encoder
         request = encoder.single(operation, users[0]) if self.single else encoder.batch(operation, users)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if auth := self.endpoint.auth():
-            headers[auth[0].lower()] = auth[1]
-        target = request.url.removeprefix("https://partner.example")
-        answer = self.partner.answer(request.method, target, headers, request.body)
-        assert not self.partner.refused, (self.partner.refused, request)
-        body = b"" if answer.body is None else json.dumps(answer.body).encode()
-        found = classify(self.endpoint, request, answer.status, {}, body)
+        found = self._ask(request)
+        while found.job_id is not None:
+            found = self._ask(encoder.poll(found.job_id, users))
         failed = set(found.named_users)
         if found.error is None:
             self.delivered |= set(users) - failed
@@ -144,6 +159,16 @@ class Sender:
             for part in parts:
                 if part:
                     self._send(operation, part)
+
+    def _ask(self, request: Request) -> Verdict:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if auth := self.endpoint.auth():
+            headers[auth[0].lower()] = auth[1]
+        target = request.url.removeprefix("https://partner.example")
+        answer = self.partner.answer(request.method, target, headers, request.body)
+        assert not self.partner.refused, (self.partner.refused, request)
+        body = b"" if answer.body is None else json.dumps(answer.body).encode()
+        return classify(self.endpoint, request, answer.status, {}, body)
 
 
 EXAMPLES = int(os.environ.get("LANGUAGE_EXAMPLES", "150"))

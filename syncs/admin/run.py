@@ -272,6 +272,7 @@ class RunAdmin(HistoryAdmin):
         return {
             "run": run,
             "progress": progress,
+            "polls": bool(run.sync.destination.poll_path),
             "words": progress.words(),
             "trigger": trigger_words(run),
             "began": columns.when(run.started_at, now),
@@ -323,6 +324,7 @@ class RunAdmin(HistoryAdmin):
             "more": max(batch.attempts.count() - BATCHES, 0),
             "ids": (batch.user_ids or [])[:BATCHES],
             "settled": columns.when(batch.settled_at),
+            "accepted": columns.when(batch.job_since),
             "pair": columns.pair(run.sync),
             "back": columns.run_url(run.pk),
         }

@@ -13,11 +13,11 @@ from django.db.models import Max
 
 from destinations.endpoint import Kind
 from destinations.payloads import Operation
-from syncs.choices import BatchState, RunMode, Step
+from syncs.choices import OPEN_BATCHES, BatchState, RunMode, Step
 from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun
 from syncs.delivery.narrow import Narrowing
-from syncs.delivery.work import CreateList, SendUsers, Work
+from syncs.delivery.work import CreateList, Job, SendUsers, Work
 from syncs.models import Batch, Rejection
 from syncs.plan import Plan
 
@@ -124,19 +124,32 @@ class Feed:
     def _resumed(self) -> Iterator[Work]:
         """Batches that were being sent when an earlier driver stopped: sent again, whole.
 
-        The partner may have got them: for users who are rejected this time, that is kept in mind.
+        The partner may have got them: for users who are rejected this time, that is kept in mind. About one
+        that the partner had accepted, it is only asked what became of it.
         """
         if self.active.is_new:
             return
-        sending = self.run.batches.filter(state=BatchState.SENDING).exclude(step=Step.CREATE)
+        sending = self.run.batches.filter(state__in=OPEN_BATCHES).exclude(step=Step.CREATE)
         for batch in sending.order_by("number"):
             users = batch.user_ids or list(self.users_of(batch))
             if not users:  # all were rejected since
                 continue
-            batch.unknown_outcome = True
+            job = self._job(batch, users)
+            batch.unknown_outcome |= job is None
             retried = rejections.among(self.run.sync_id, users) if batch.user_ids else {}
             users = self.active.known(Step(batch.step), users)
-            yield self._send(batch, users, retried, stored=True)
+            work = self._send(batch, users, retried, stored=True)
+            work.job = job
+            yield work
+
+    def _job(self, batch: Batch, users: list[str]) -> Job | None:
+        """Return what the partner works on for a batch, if it is known to be about just these users."""
+        if batch.state != BatchState.PROCESSING:
+            return None
+        batch.state = BatchState.SENDING
+        if not self.active.endpoint.poll_path or len(users) != batch.size or not batch.job_since:
+            return None
+        return Job(batch.job_id, batch.job_since.timestamp(), batch.job_polls)
 
     def _retries(self) -> Iterator[Work]:
         for step, due in rejections.due(self.run, self.plan, forget=self.forgotten.extend):

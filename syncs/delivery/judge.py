@@ -1,7 +1,9 @@
 """What a thread brought back: judged by `outcomes`, and done here. All writes join the next transaction."""
 
 import random
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 
@@ -24,7 +26,7 @@ from syncs.delivery.ended import Ending
 from syncs.delivery.outbox import Outbox
 from syncs.delivery.outcomes import Facts, Outcome
 from syncs.delivery.queues import Queues
-from syncs.delivery.work import Canary, CreateList, SendUsers, Work
+from syncs.delivery.work import Canary, CreateList, Job, SendUsers, Work
 from syncs.models import Attempt, Driver, Rejection, Run, Sync
 
 HEAD = 512
@@ -68,11 +70,14 @@ class Judge:
 
     def unblock(self) -> None:
         """Nothing is in flight or ready: find a way on for batches that wait for a sign of the partner."""
-        for work in self.queues.spent:
-            work.spent_at = self.accepted
-        self._try_spent_in_parts()
+        if not self.queues.processing:  # one that is through gives a sign
+            for work in self.queues.spent:
+                work.spent_at = self.accepted
+            self._try_spent_in_parts()
+        waiting = {work.active for work in self.queues.processing}
         for active in {work.active.run.pk: work.active for work in self.queues.unproven}.values():
-            self._doubt(active)
+            if active not in waiting:  # what the partner works on may prove it well
+                self._doubt(active)
 
     def facts(self, active: ActiveRun) -> Facts:
         """Return what decisions about a run go by."""
@@ -101,6 +106,8 @@ class Judge:
             accepted_in_all=self.accepted,
             chance=random.random(),
             scale=float(settings.RETRY_TIME_SCALE),
+            polling=self.endpoint.poll_places,
+            now=time.time(),
         )
 
     def apply(self, work: Work, outcome: Outcome) -> None:
@@ -121,6 +128,13 @@ class Judge:
                 active.run.trouble = self.row.next_reason = active.last_message
                 self.queues.hold(wait)
                 self.queues.ready.append(work)
+            case outcomes.Await(job_id, wait):
+                self._await(work, job_id, wait)
+            case outcomes.JobLost(then, message):
+                work.batch.unknown_outcome = True
+                work.batch.message = active.last_message = message
+                self._end_job(work)
+                self.apply(work, then)
             case outcomes.Park(wait, reason):
                 self.ending.park(wait, reason)
             case outcomes.RetriesSpent(opens):
@@ -172,9 +186,12 @@ class Judge:
 
     def _accepted(self, work: Work, reply: Reply) -> None:
         """Learn from a success: the partner is alive, and, of users, takes some."""
+        if reply.job_id is not None:  # that a request was let in shows nothing: nobody is taken yet
+            return
         self.accepted += 1
         self.breaker.alive()
         self._try_spent_in_parts()
+        self._end_job(work)
         active = work.active
         if isinstance(work, CreateList):
             active.run.sync.list_id = reply.list_id
@@ -222,6 +239,29 @@ class Judge:
             work.narrowing.give_up(work.error or Temporary("The retries were spent.", code="spent"))
             self._go_on(work)
 
+    # --- what the partner works on ----------------------------------------------------------
+
+    def _await(self, work: Work, job_id: str, wait: float) -> None:
+        """Ask the partner later; of a batch that was accepted whole, its row says that, for any driver."""
+        batch, job = work.batch, work.job
+        if job is None:
+            job = work.job = Job(job_id, time.time())
+            work.request = None
+            batch.job_id, batch.job_polls = job_id, 0
+            batch.job_since = datetime.fromtimestamp(job.since, UTC)
+        else:
+            job.polls = batch.job_polls = min(job.polls + 1, 32_767)
+        job.due = time.monotonic() + wait
+        batch.state = BatchState.PROCESSING if work.is_whole else BatchState.SENDING
+        self.outbox.batch(batch)
+        self.queues.processing.append(work)
+
+    def _end_job(self, work: Work) -> None:
+        """The partner is through with it, or knows nothing of it: what is next is sent."""
+        if work.job:
+            work.job = work.request = None
+            work.batch.state = BatchState.SENDING
+
     # --- what becomes of a batch ------------------------------------------------------------
 
     def _go_on(self, work: SendUsers) -> None:
@@ -260,6 +300,7 @@ class Judge:
         active.refused += 1
         active.only_404 &= isinstance(error, NotFound)
         active.all_at_fault += outcomes.leaves_nobody(work, error)
+        self._end_job(work)
         work.narrowing.reject(error, error.named_users, alone=alone)
         self._go_on(work)
         self.outbox.batch(work.batch)
@@ -273,6 +314,7 @@ class Judge:
 
     def _halve(self, work: SendUsers, error: DeliveryError) -> None:
         """Send no more than half of the piece at a time, to this destination from now on."""
+        self._end_job(work)
         row, size = self.row, (len(work.piece) + 1) // 2
         row.learned_size = min(row.learned_size or size, size)
         for feed in self.queues.feeds:

@@ -41,6 +41,8 @@ LOOK_EVERY = 0.5
 LOOKS_RARER = 8.0
 RECOVER_AFTER = 60.0
 
+PROCESSING = "The partner works on requests that it has accepted, and is asked again what became of them."
+
 T = TypeVar("T")
 
 
@@ -127,6 +129,7 @@ class Loop:
     def _choose(self) -> list[Work]:
         """Take as many works as there are free threads; new ones get their row in the next transaction."""
         chosen: list[Work] = []
+        self.queues.wake()
         threads = 1 if self.breaker.is_open else self.endpoint.threads
         while len(self.queues.under_way) < threads and not self.ending and self.queues.held_for <= 0:
             work = self.queues.take()
@@ -168,7 +171,8 @@ class Loop:
         """Wait for a reply, the gate, a stop or the next look; judge all replies that are there."""
         wait = LOOK_EVERY
         if not self.queues.under_way:
-            wait = min(max(self.queues.held_for, 0), LOOK_EVERY) if self.queues.has_more else LOOK_EVERY
+            nothing_for = max(self.queues.held_for, self.queues.due_in, 0)
+            wait = min(nothing_for, LOOK_EVERY) if self.queues.has_more else LOOK_EVERY
             if wait and self._rest(partial(self.stop.wait, wait)):
                 return
             wait = 0
@@ -200,6 +204,8 @@ class Loop:
         if not self.ending and not (queues.ready or queues.ahead):
             if work := queues.from_feeds():
                 queues.ahead.append(work)
+            elif queues.may_leave and queues.due_in > SHORT_WAIT:
+                self.ending.park(queues.due_in, PROCESSING)
             else:
                 self.judge.unblock()
                 self.admission.finish_done()

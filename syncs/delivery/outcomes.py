@@ -5,7 +5,9 @@ which users are refused and nobody is accepted. None of them changes what it is 
 outcome says. One that may need somebody to be asked (a query) says what follows if there is nobody.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from destinations import retry
 from destinations.errors import (
@@ -19,7 +21,7 @@ from destinations.errors import (
 )
 from destinations.reply import Reply
 from syncs.delivery.breaker import SPENT_IN_A_ROW
-from syncs.delivery.work import Canary, CreateList, SendUsers, Work
+from syncs.delivery.work import Canary, CreateList, Job, SendUsers, Work
 
 # After so many refusals in a row, somebody whom the partner holds is asked for.
 REFUSALS = 20
@@ -29,6 +31,10 @@ ALONE_AFTER = 4
 ALL_AT_FAULT = 14
 # One witness proves nothing, who may be unknown since yesterday: so many are asked.
 WITNESSES = 5
+
+# Seconds until an accepted request is asked about, the longest that this wait grows to, and for how long in
+# all it is asked about. What a destination says otherwise, it says in `poll_places`.
+POLL_WAIT, POLL_LONGEST, POLL_MOST = 5.0, 120.0, 6 * 3600.0
 
 SECOND_LIST = "A create call got no answer before: a second list of this name may exist at the partner."
 EVERYBODY_FAILED = "The partner answered with success and named every user as failed."
@@ -66,6 +72,9 @@ class Facts:
     breaker_open: bool = False
     spent_in_a_row: int = 0
     accepted_in_all: int = 0
+    # How an accepted request is asked about (`Endpoint.poll_places`), and the time, in Unix seconds.
+    polling: Mapping[str, Any] = field(default_factory=dict)
+    now: float = 0.0
     # Where in its range a wait is drawn, from 0 to 1; and what all waits are multiplied with.
     chance: float = 0.0
     scale: float = 1.0
@@ -108,6 +117,22 @@ class Park(Outcome):
 
     wait: float
     reason: str
+
+
+@dataclass(frozen=True)
+class Await(Outcome):
+    """The partner has accepted the request, and works on it: it is asked by this id in `wait` seconds."""
+
+    job_id: str
+    wait: float
+
+
+@dataclass(frozen=True)
+class JobLost(Outcome):
+    """What became of an accepted request is not known, and nobody will say: `then`, it is sent anew."""
+
+    then: Outcome
+    message: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -219,9 +244,13 @@ def decide(work: Work, reply: Reply | DeliveryError, facts: Facts) -> Outcome:
     if isinstance(reply, Reply):
         if isinstance(work, CreateList):
             return ListMade(SECOND_LIST if work.batch.unknown_outcome else "")
+        if reply.job_id is not None:
+            return NOTHING if facts.is_over else _await(work, reply.job_id, reply.retry_after, facts)
         return TAKEN
     if facts.is_over:
         return NOTHING
+    if work.job and not isinstance(reply, Rejected | TooLarge):
+        return _not_told(work, work.job, reply, facts)
     if isinstance(reply, Temporary):
         return _later(work, reply, facts)
     if isinstance(work, Canary):
@@ -259,7 +288,7 @@ def is_outcome_unknown(work: Work, reply: Reply | DeliveryError) -> bool:
     Only a refusal is certain: one who says "later" may have taken the users all the same. Of a list that is
     to be made, people are told; there, only what is likely counts.
     """
-    if isinstance(reply, Reply):
+    if isinstance(reply, Reply) or (work.job and not isinstance(reply, Rejected)):
         return False
     later = isinstance(reply, Temporary) and not isinstance(work, CreateList)
     return later or reply.unknown_outcome
@@ -311,6 +340,33 @@ def in_doubt(facts: Facts) -> Outcome:
         return Ask(NOTHING)
     # Who was refused before says nothing about the partner by being refused again.
     return Ask(LeaveRetries() if facts.only_refused_before else _refuses_everybody(facts))
+
+
+def _await(work: Work, job_id: str, asked: float | None, facts: Facts) -> Outcome:
+    """The partner is not through with a request: ask it again, a while later each time, but not for ever."""
+    polling, job = facts.polling, work.job
+    most = polling.get("most", POLL_MOST) * facts.scale
+    if job and facts.now - job.since >= most:
+        text = f"The partner was not through with a request that it had accepted {most:,.0f} seconds before."
+        return _lost(work, text, facts)
+    polls = min(job.polls if job else 0, 30)
+    wait = min(polling.get("wait", POLL_WAIT) * 2**polls, polling.get("longest", POLL_LONGEST))
+    return Await(job_id, max(wait, asked or 0.0) * facts.scale)
+
+
+def _not_told(work: Work, job: Job, error: DeliveryError, facts: Facts) -> Outcome:
+    """The partner does not say what became of a request: it is asked again, unless it never will."""
+    if isinstance(error, Temporary):
+        return _await(work, job.id, error.retry_after, facts)
+    if isinstance(error, NotFound):
+        return _lost(
+            work, f"The partner knows nothing of a request that it had accepted. {error.message}", facts
+        )
+    return _set_up_wrong(error)
+
+
+def _lost(work: Work, text: str, facts: Facts) -> Outcome:
+    return JobLost(_later(work, Temporary(text, code="job_lost", unknown_outcome=True), facts), text)
 
 
 def _later(work: Work, error: Temporary, facts: Facts) -> Outcome:

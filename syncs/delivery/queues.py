@@ -11,6 +11,8 @@ from syncs.delivery.work import Canary, SendUsers, Work
 
 # Requests of a run that are under way at once while nobody was accepted in it.
 UNPROVEN = 4
+# Requests of a run that a partner works on at once, at most: what is planned meanwhile is in memory.
+MOST_JOBS = 100
 
 
 class Queues:
@@ -28,6 +30,8 @@ class Queues:
         self.ahead: deque[Work] = deque()
         # With a thread: chosen, or sent and not answered.
         self.under_way: set[Work] = set()
+        # Accepted by the partner, which works on them: asked again when they are due.
+        self.processing: list[Work] = []
         # Retries spent; waiting for a sign that the partner is alive.
         self.spent: list[SendUsers] = []
         # Users were refused before anybody was accepted in the run: perhaps the partner refuses everybody.
@@ -61,10 +65,30 @@ class Queues:
         """Whether another batch of a run may set out. Until somebody was accepted, few do, and each refusal
         is looked into before the next one: a partner that refuses everybody is asked little.
         """
+        jobs = sum(work.active is active for work in self.processing)
         if active.accepted:
-            return True
-        under_way = self.requests_of(active)
+            return jobs < MOST_JOBS
+        under_way = self.requests_of(active) + jobs
         return under_way < UNPROVEN and not (active.refused and under_way)
+
+    @property
+    def due_in(self) -> float:
+        """Return in how many seconds the partner is asked about a request again; 0 if about none."""
+        return min((work.job.due for work in self.processing if work.job), default=0.0) - time.monotonic()
+
+    def wake(self) -> None:
+        """Have the partner asked about what is due."""
+        now = time.monotonic()
+        for work in [work for work in self.processing if work.job and work.job.due <= now]:
+            self.processing.remove(work)
+            self.ready.append(work)
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether all that is given out is processed by the partner, and another driver can go on with it."""
+        others = self.under_way or self.ready or self.ahead or self.spent or self.unproven
+        jobs = self.processing
+        return bool(jobs) and not others and all(isinstance(one, SendUsers) and one.is_whole for one in jobs)
 
     # --- what is next -----------------------------------------------------------------------
 
@@ -106,7 +130,7 @@ class Queues:
 
     def works_of(self, active: ActiveRun) -> Iterator[Work]:
         """Yield what was given out of a run and is not settled; a batch that waits for a canary by that."""
-        every = chain(self.under_way, self.ready, self.ahead, self.spent, self.unproven)
+        every = chain(self.under_way, self.ready, self.ahead, self.processing, self.spent, self.unproven)
         return (work for work in every if work.active is active)
 
     def is_busy(self, active: ActiveRun) -> bool:
@@ -119,7 +143,8 @@ class Queues:
     def is_asking(self, active: ActiveRun) -> bool:
         """Whether a canary of the run is not back: nothing else of it is sent until then."""
         return any(
-            isinstance(work, Canary) and work.active is active for work in chain(self.under_way, self.ready)
+            isinstance(work, Canary) and work.active is active
+            for work in chain(self.under_way, self.ready, self.processing)
         )
 
     def is_done(self, feed: Feed) -> bool:
@@ -135,6 +160,7 @@ class Queues:
         """A run ends: nothing of it waits for a sign of the partner any more."""
         self.unproven = [work for work in self.unproven if work.active is not active]
         self.spent = [work for work in self.spent if work.active is not active]
+        self.processing = [work for work in self.processing if work.active is not active]
 
     def leave_out(self, active: ActiveRun) -> list[Work]:
         """Take out what of a run waits for its turn or for somebody to be accepted; return what has a row."""

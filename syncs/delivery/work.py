@@ -14,6 +14,18 @@ from syncs.delivery.narrow import Narrowing
 from syncs.models import Batch, Rejection
 
 
+@dataclass
+class Job:
+    """A request that the partner has accepted and works on. `since` is in Unix seconds, `due` is of
+    `time.monotonic`: when it is asked next what became of it.
+    """
+
+    id: str
+    since: float
+    polls: int = 0
+    due: float = 0.0
+
+
 @dataclass(eq=False)
 class Work:
     batch: Batch
@@ -24,6 +36,8 @@ class Work:
     error: DeliveryError | None = field(default=None, kw_only=True)
     # Encoded ahead of time, away from the sending threads.
     request: Request | None = field(default=None, kw_only=True)
+    # The piece was accepted: the next request asks what became of it.
+    job: Job | None = field(default=None, kw_only=True)
 
     @property
     def piece(self) -> list[str]:
@@ -37,9 +51,16 @@ class Work:
 
     def encode(self) -> Request:
         """Return the request for what is to be sent next."""
-        if self.request is None:
+        if self.request is None and self.job:
+            self.request = self.active.encoder.poll(self.job.id, self.piece)
+        elif self.request is None:
             self.request = self.active.encode(Step(self.batch.step), self.piece)
         return self.request
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the piece is all of its batch: only then is its row enough to go on with a job."""
+        return len(self.piece) == self.batch.size
 
 
 @dataclass(eq=False)

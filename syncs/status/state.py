@@ -41,6 +41,7 @@ RUN_TONES = {
 }
 BATCH_TONES = {
     BatchState.SENDING: Tone.BUSY,
+    BatchState.PROCESSING: Tone.BUSY,
     BatchState.DELIVERED: Tone.GOOD,
     BatchState.NARROWED: Tone.CARE,
     BatchState.REJECTED: Tone.BAD,

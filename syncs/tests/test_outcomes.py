@@ -27,11 +27,13 @@ from syncs.delivery.outcomes import (
     NOTHING,
     TAKEN,
     Ask,
+    Await,
     AwaitProof,
     CanaryFailed,
     Facts,
     FailRun,
     Halve,
+    JobLost,
     LeaveOut,
     LeaveRetries,
     ListMade,
@@ -52,7 +54,7 @@ from syncs.delivery.outcomes import (
     in_doubt,
     is_outcome_unknown,
 )
-from syncs.delivery.work import Canary, CreateList, SendUsers, Work
+from syncs.delivery.work import Canary, CreateList, Job, SendUsers, Work
 from syncs.models import Batch, Rejection
 
 USERS = ["u1", "u2", "u3", "u4"]
@@ -64,6 +66,10 @@ DOWN = Temporary("The partner answered 503.", code="http_503")
 UNKNOWN = Rejected("The partner answered 400.", code="http_400")
 BIG = TooLarge("The partner answered 413.", code="http_413")
 BARE = NotFound("The partner answered 404.", code="http_404")
+
+
+def replace_wait(error: Temporary, seconds: float) -> Temporary:
+    return Temporary(error.message, code=error.code, retry_after=seconds)
 
 
 def create(candidates: list[str] | None = None, **more: Any) -> CreateList:
@@ -233,6 +239,61 @@ def test_what_follows_from_a_reply(work: Work, reply, facts, outcome):
 def test_a_list_that_is_made_with_nobody_is_for_a_person():
     assert set_up_wrong(decide(create(["u5"]), UNKNOWN, Facts()))
     assert set_up_wrong(decide(create(), UNKNOWN, Facts()))
+
+
+WORKING = Reply(202, None, "application/json", "{}", 0.1, job_id="j")
+AT = 1_000_000.0
+
+
+def job(polls: int = 0, *, age: float = 10.0, **more: Any) -> SendUsers:
+    return send(job=Job("j", AT - age, polls), **more)
+
+
+POLLING = Facts(now=AT, polling={"wait": 5, "longest": 60, "most": 100})
+
+
+@pytest.mark.parametrize(
+    ("work", "reply", "facts", "outcome"),
+    [
+        (send(), WORKING, POLLING, Await("j", 5)),
+        (send(), replace(WORKING, retry_after=30.0), POLLING, Await("j", 30.0)),
+        (send(), WORKING, replace(POLLING, is_over=True), NOTHING),
+        (send(), WORKING, Facts(now=AT), Await("j", 5.0)),
+        (job(0), WORKING, POLLING, Await("j", 5)),
+        (job(3), WORKING, POLLING, Await("j", 40)),
+        (job(4), WORKING, POLLING, Await("j", 60)),
+        (job(30_000), WORKING, POLLING, Await("j", 60)),
+        (job(3, age=9), WORKING, replace(POLLING, scale=0.1), Await("j", 4.0)),
+        (job(age=99), WORKING, POLLING, Await("j", 5)),
+        (job(age=100), WORKING, POLLING, JobLost(Retry(1.0))),
+        (job(age=5 * 3600), WORKING, Facts(now=AT), Await("j", 5.0)),
+        (job(age=6 * 3600), WORKING, Facts(now=AT), JobLost(Retry(1.0))),
+        (job(1), DOWN, POLLING, Await("j", 10)),
+        (job(1), replace_wait(DOWN, 50.0), POLLING, Await("j", 50.0)),
+        (job(age=100), DOWN, POLLING, JobLost(Retry(1.0))),
+        (job(), BARE, POLLING, JobLost(Retry(1.0))),
+        (job(tries=8), BARE, POLLING, JobLost(RetriesSpent(opens=False))),
+        (job(), DOWN, replace(POLLING, is_over=True), NOTHING),
+        (job(), OK, POLLING, TAKEN),
+        (job(), UNKNOWN, POLLING, Refuse(UNKNOWN, alone=False, doubt=False)),
+        (job(), BIG, POLLING, Halve(BIG)),
+    ],
+)
+def test_what_follows_from_what_is_said_of_an_accepted_request(work: Work, reply, facts, outcome):
+    assert decide(work, as_named(work, reply), facts) == outcome
+
+
+@pytest.mark.parametrize(
+    "error", [Refused("No.", code="http_401"), Misconfigured("No.", code="no_job_state")]
+)
+def test_a_partner_that_cannot_be_asked_is_for_a_person(error):
+    assert set_up_wrong(decide(job(), error, POLLING))
+
+
+def test_a_question_that_fails_leaves_the_request_as_it_was():
+    assert is_outcome_unknown(send(), DOWN)
+    assert not is_outcome_unknown(job(), DOWN) and not is_outcome_unknown(job(), BARE)
+    assert is_outcome_unknown(job(), Rejected("No.", code="job_failed", unknown_outcome=True))
 
 
 def test_a_bare_404_asks_whether_the_list_is_there__and_else_is_about_users():

@@ -86,6 +86,8 @@ class Command(BaseCommand):
                 result["members_on_first_page"] = outcome.members
             if outcome.error:
                 result["note"] = f"{outcome.error} The credential was accepted."
+            elif outcome.reply and outcome.reply.job_id:
+                result["job_id"] = outcome.reply.job_id
             elif outcome.reply and outcome.reply.list_id:
                 result["list_id"] = outcome.reply.list_id
         result["ok"] = True
