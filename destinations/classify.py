@@ -249,7 +249,7 @@ def _job(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
         text = f"The partner says of the request that it had accepted: {word}" + (
             f" ({said})." if said else "."
         )
-        return Verdict(Rejected, "job_failed", text, named, unknown_outcome=True)
+        return Verdict(Rejected, "job_failed", text, named)
     if states and all(rules.is_equal(state, places["done"]) for state in states):
         return _success(answer, matching)
     if states:

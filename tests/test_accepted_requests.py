@@ -80,7 +80,7 @@ def assert_told(run, client):
     assert page.count("Being processed</span>") == 3
     batch = run.batches.get(job_id="job-2")
     page = client.get(f"/admin/syncs/run/{run.pk}/batches/{batch.number}/").content.decode()
-    assert "<bdi class=\"cs-user\">job-2</bdi>" in page and f"asked about {batch.job_polls} time" in page
+    assert '<bdi class="cs-user">job-2</bdi>' in page and f"asked about {batch.job_polls} time" in page
     assert RunSerializer(run).data["processing"] == 3
     assert processing().samples[0].value == 3
 

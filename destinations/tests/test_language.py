@@ -181,8 +181,8 @@ def test_a_list_is_made_with_its_first_user_where_a_partner_makes_none_without()
     assert needs_first_user(made.endpoint) and not needs_first_user(encoder().endpoint)
 
 
-POLLS = {"poll_path": "/jobs/$job_id?list=$list_id", "poll_places": {"id": "r.id", "state": "r.state"}}
-POLLS["poll_places"] |= {"done": ["OK", True], "failed": ["KO", "PARTLY"]}
+PLACES = {"id": "r.id", "state": "r.state", "done": ["OK", True], "failed": ["KO", "PARTLY"]}
+POLLS = {"poll_path": "/jobs/$job_id?list=$list_id", "poll_places": PLACES}
 FAILED = {"then": "users_failed", "reason": "no", "message": "No.", "users_place": "bad", "status": 200}
 
 
@@ -213,7 +213,7 @@ def test_a_request_that_is_only_accepted_is_asked_about_by_its_id():
     ],
 )
 def test_where_the_id_of_an_accepted_request_stands(place, body, headers, job_id):
-    found = said(Operation.ADD, 202, body, headers, poll_places={**POLLS["poll_places"], "id": place})
+    found = said(Operation.ADD, 202, body, headers, poll_places={**PLACES, "id": place})
     assert (found.error, found.job_id, found.named_users) == (None, job_id, ())
 
 
