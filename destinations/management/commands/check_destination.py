@@ -28,7 +28,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="The destination's name, a slug.")
-        parser.add_argument("--send", choices=[*Operation], help="Send one request of this kind.")
+        # Without the id of a request nothing can be asked about one.
+        kinds = [one for one in Operation if one != Operation.POLL]
+        parser.add_argument("--send", choices=kinds, help="Send one request of this kind.")
         parser.add_argument("--user", default=try_out.TEST_USER, help="The user of that request.")
         parser.add_argument("--list-id", default="0", help="The list that add and remove name (default: 0).")
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
