@@ -192,7 +192,7 @@ class DestinationAdmin(OverviewAdmin):
             ("Pace", {"fields": pace}),
             ("Lists", {"fields": LISTS}),
             ("Looking", {"fields": ("test_path", "test_proves", "read_path", "read_places")}),
-            ("Accepted requests", {"fields": ("poll_path", "poll_places")}),
+            ("Accepted requests", {"fields": ("poll_path", "poll_fields")}),
             ("Replies", {"fields": ("rules",)}),
         ]
         if obj and obj.is_paused:

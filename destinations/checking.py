@@ -63,9 +63,9 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
 
 
 def _poll_problems(row: "Destination", used: Used) -> Iterator[Problem]:
-    if bool(row.poll_path) != bool(row.poll_places):
+    if bool(row.poll_path) != bool(row.poll_fields):
         text = 'Both say how a request is asked about: /jobs/$job_id, and {"id": "requestId", "state": …}.'
-        yield ("poll_path" if row.poll_places else "poll_places"), text
+        yield ("poll_path" if row.poll_fields else "poll_fields"), text
     if row.poll_path and "job_id" not in used.get("poll_path", {"job_id"}):
         yield "poll_path", "$job_id is missing: the partner could not tell which request."
     if row.poll_path and row.kind == Kind.PROPERTY and row.delivery == Delivery.SINGLE:

@@ -228,19 +228,19 @@ def _accepted(answer: _Answer, verdict: Verdict) -> Verdict:
     """Return the id by which the partner is asked what became of the request; nobody is delivered yet."""
     if verdict.named_users:  # at once: the others are sent again, and asked about
         return replace(verdict, error=Rejected, unknown_outcome=True)
-    place = str(answer.endpoint.poll_places["id"])
-    job_id = _said_id(answer, place)
+    path = str(answer.endpoint.poll_fields["id"])
+    job_id = _said_id(answer, path)
     if job_id is None:
-        text = f"The partner answered {answer.status}, without the id of the request at {place!r}."
+        text = f"The partner answered {answer.status}, without the id of the request at {path!r}."
         return Verdict(Misconfigured, "no_job_id", text, unknown_outcome=True)
     return Verdict(None, job_id=job_id)
 
 
 def _job(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
     """Return what became of an accepted request. With several states, one that failed is a failure."""
-    places = answer.endpoint.poll_places
-    states = list(look(answer.data, places["state"]))
-    failed = [state for state in states if rules.is_equal(state, places.get("failed", []))]
+    fields = answer.endpoint.poll_fields
+    states = list(look(answer.data, fields["state"]))
+    failed = [state for state in states if rules.is_equal(state, fields.get("failed", []))]
     if failed:
         reading = [rule for rule in matching if rule["then"] == Then.USERS_FAILED]
         named = rules.failed(reading, answer.request.user_ids, answer.data).users
@@ -250,12 +250,12 @@ def _job(answer: _Answer, matching: Sequence[Mapping[str, Any]]) -> Verdict:
             f" ({said})." if said else "."
         )
         return Verdict(Rejected, "job_failed", text, named)
-    if states and all(rules.is_equal(state, places["done"]) for state in states):
+    if states and all(rules.is_equal(state, fields["done"]) for state in states):
         return _success(answer, matching)
     if states:
         return Verdict(None, job_id=answer.request.job_id)
     page = is_page(answer.headers.get("Content-Type") or "", answer.body)
-    what = "with a web page" if page else f"without the state of the request at {places['state']!r}"
+    what = "with a web page" if page else f"without the state of the request at {fields['state']!r}"
     return Verdict(Misconfigured, "no_job_state", f"The partner answered {answer.status} {what}.")
 
 
@@ -358,18 +358,18 @@ def list_id_of(endpoint: Endpoint, headers: Mapping[str, str], data: object) -> 
     return _id_at(endpoint.list_id_place, headers, data)
 
 
-def _said_id(answer: _Answer, place: str) -> str | None:
+def _said_id(answer: _Answer, path: str) -> str | None:
     """Return the id of an accepted request; of an address (a Location), its last segment."""
-    said = _id_at(place, answer.headers, answer.data)
+    said = _id_at(path, answer.headers, answer.data)
     if said and (said.startswith("/") or "://" in said):
         last = unquote(urlsplit(said).path.rstrip("/").rpartition("/")[2])
         return last if last and last not in (".", "..") and last.isprintable() else None
     return said
 
 
-def _id_at(place: str, headers: Mapping[str, str], data: object) -> str | None:
-    kind, _, name = place.partition(":")
-    said = [headers.get(name)] if kind.lower() == "header" else look(data, place)
+def _id_at(path: str, headers: Mapping[str, str], data: object) -> str | None:
+    kind, _, name = path.partition(":")
+    said = [headers.get(name)] if kind.lower() == "header" else look(data, path)
     for found in said:
         try:
             return check_list_id(found) if isinstance(found, str) else None

@@ -115,7 +115,7 @@ class Endpoint:
     read_path: str = ""
     read_places: Mapping[str, Any] = field(default_factory=dict)
     poll_path: str = ""
-    poll_places: Mapping[str, Any] = field(default_factory=dict)
+    poll_fields: Mapping[str, Any] = field(default_factory=dict)
     list_id_place: str = "listId"
     name_template: str = "[$source_label] $cohort_name: $cohort_id"
     slug_names: bool = False

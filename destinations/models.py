@@ -324,11 +324,11 @@ class Destination(models.Model):
         help_text="Where a partner only accepts a request, and works on it later: asks by GET what became of "
         "it. /jobs/$job_id",
     )
-    poll_places = models.JSONField(
+    poll_fields = models.JSONField(
         "what it says",
         default=dict,
         blank=True,
-        validators=[validators.check_poll_places],
+        validators=[validators.check_poll_fields],
         help_text="Where the reply to an add or remove has the id of the request, where the later reply has "
         'its state, and what states mean: {"id": "requestId", "state": "status", "done": ["SUCCESS"], '
         '"failed": ["FAILED"]}. Any other state is waited for: "wait" seconds at first (5), then twice as '
@@ -509,7 +509,7 @@ class Destination(models.Model):
             "find_path",
             "find_places",
         ),
-        *("test_path", "test_proves", "read_path", "read_places", "poll_path", "poll_places"),
+        *("test_path", "test_proves", "read_path", "read_places", "poll_path", "poll_fields"),
         *PROPERTY_FIELDS,
         *("methods", "value_words", "body_format", "gzip", "signature", "idempotency_key", "message_ids"),
         *("batch_size", "threads", "max_bytes", "rate", "connect_timeout", "read_timeout", "deadline"),

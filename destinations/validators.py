@@ -202,7 +202,7 @@ def check_read_places(value: Any) -> None:
 POLL_WAITS = {"wait": (0.1, 3600), "longest": (1, 86_400), "most": (1, 7 * 86_400)}
 
 
-def check_poll_places(value: Any) -> None:
+def check_poll_fields(value: Any) -> None:
     """Where replies have the id and the state of an accepted request, what states mean, and the waits."""
     _check_object(value, ("id", "state", "done", "failed", *POLL_WAITS))
     if not value:

@@ -329,7 +329,7 @@ class Link(models.Model):
         return f"{self.user_id}: {self.key}"
 
 
-NOT_TOLD = "The run ended before the partner had said what became of this request."
+NO_ANSWER = "The run ended before the partner had said what became of this request."
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -426,8 +426,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         if mine.update(state=state, reason=why, trouble="", finished_at=Now()) != 1:
             return False
         # Nobody asks any more what became of these; the next run begins with whoever moved.
-        not_told = Batch.objects.filter(run=pk, state=BatchState.PROCESSING)
-        not_told.update(state=BatchState.UNDELIVERED, settled_at=Now(), message=NOT_TOLD)
+        unanswered = Batch.objects.filter(run=pk, state=BatchState.PROCESSING)
+        unanswered.update(state=BatchState.UNDELIVERED, settled_at=Now(), message=NO_ANSWER)
         return True
 
 

@@ -17,7 +17,7 @@ from syncs.models import Driver
 from syncs.serializers import RunSerializer
 from tests import world
 
-PLACES = {"id": "job", "state": "state", "done": ["done"], "failed": ["failed"]}
+FIELDS = {"id": "job", "state": "state", "done": ["done"], "failed": ["failed"]}
 RULE = {
     "then": "users_failed",
     "reason": "failed",
@@ -46,7 +46,7 @@ def to(server, db):
     made = world.destination(
         server.url,
         poll_path="/jobs/$job_id",
-        poll_places=PLACES,
+        poll_fields=FIELDS,
         rules=[{"status": "2xx", **RULE}],
         batch_size=SIZE,
         threads=2,
@@ -67,12 +67,12 @@ def held(server, sync):
     return server.partner.members(world.name_at_partner(sync))
 
 
-def set_places(to, **more):
-    to.poll_places = {**PLACES, **more}
+def set_fields(to, **more):
+    to.poll_fields = {**FIELDS, **more}
     to.save()
 
 
-def assert_told(run, client):
+def assert_shown(run, client):
     """Page, batch, REST and metrics say that three batches are being processed."""
     run.refresh_from_db()
     page = client.get(f"/admin/syncs/run/{run.pk}/change/?batches=processing").content.decode()
@@ -146,7 +146,7 @@ def test_another_driver_asks_about_what_was_accepted__and_sends_it_not_again(ser
     assert world.go(sync.destination, stop=stop).how == How.STOPPED
     batches = run.batches.exclude(step=Step.CREATE)
     assert {(batch.state, batch.delivered) for batch in batches} == {(BatchState.PROCESSING, 0)}
-    assert_told(run, admin_client)
+    assert_shown(run, admin_client)
     assert held(server, sync) == set()
     server.partner.fake["job"] = JOB
     world.go(sync.destination)
@@ -160,7 +160,7 @@ def test_another_driver_asks_about_what_was_accepted__and_sends_it_not_again(ser
 @pytest.mark.django_db(transaction=True)
 def test_a_long_wait_gives_the_destination_back_until_it_is_over(server, sync, monkeypatch):
     monkeypatch.setattr(loop, "SHORT_WAIT", 0.0)
-    set_places(sync.destination, wait=3600, longest=3600)  # of which a thousandth is waited here
+    set_fields(sync.destination, wait=3600, longest=3600)  # of which a thousandth is waited here
     run = lifecycle.start(sync, trigger="command")
     ended = world.go(sync.destination)
     assert ended.how == How.PARKED and "works on requests" in ended.reason
@@ -186,7 +186,7 @@ def test_a_request_that_is_lost_is_sent_again(server, sync, how):
     if how == "unknown":
         answer = Answer(404, {"message": "no such job"})
     else:
-        set_places(sync.destination, most=1000)  # a second, here
+        set_fields(sync.destination, most=1000)  # a second, here
     server.partner._poll = lambda job_id: answer if job_id in first else ask(job_id)
     run = world.run(sync)
     assert (run.state, run.added) == (RunState.SUCCEEDED, COUNT), run.reason

@@ -24,12 +24,12 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="historicaldestination",
-            name="poll_places",
+            name="poll_fields",
             field=models.JSONField(
                 blank=True,
                 default=dict,
                 help_text='Where the reply to an add or remove has the id of the request, where the later reply has its state, and what states mean: {"id": "requestId", "state": "status", "done": ["SUCCESS"], "failed": ["FAILED"]}. Any other state is waited for: "wait" seconds at first (5), then twice as long each time, "longest" at most (120), "most" in all (21600).',
-                validators=[destinations.validators.check_poll_places],
+                validators=[destinations.validators.check_poll_fields],
                 verbose_name="what it says",
             ),
         ),

@@ -181,8 +181,8 @@ def test_a_list_is_made_with_its_first_user_where_a_partner_makes_none_without()
     assert needs_first_user(made.endpoint) and not needs_first_user(encoder().endpoint)
 
 
-PLACES = {"id": "r.id", "state": "r.state", "done": ["OK", True], "failed": ["KO", "PARTLY"]}
-POLLS = {"poll_path": "/jobs/$job_id?list=$list_id", "poll_places": PLACES}
+FIELDS = {"id": "r.id", "state": "r.state", "done": ["OK", True], "failed": ["KO", "PARTLY"]}
+POLLS = {"poll_path": "/jobs/$job_id?list=$list_id", "poll_fields": FIELDS}
 FAILED = {"then": "users_failed", "reason": "no", "message": "No.", "users_place": "bad", "status": 200}
 
 
@@ -204,7 +204,7 @@ def test_a_request_that_is_only_accepted_is_asked_about_by_its_id():
 
 
 @pytest.mark.parametrize(
-    ("place", "body", "headers", "job_id"),
+    ("path", "body", "headers", "job_id"),
     [
         ("r.id", {"r": {"id": 17}}, {}, "17"),
         ("header:Location", {}, {"Location": "/v1/jobs/ab%20c/"}, "ab c"),
@@ -212,8 +212,8 @@ def test_a_request_that_is_only_accepted_is_asked_about_by_its_id():
         ("header:X-Job", {}, {"X-Job": "j"}, "j"),
     ],
 )
-def test_where_the_id_of_an_accepted_request_stands(place, body, headers, job_id):
-    found = said(Operation.ADD, 202, body, headers, poll_places={**PLACES, "id": place})
+def test_where_the_id_of_an_accepted_request_stands(path, body, headers, job_id):
+    found = said(Operation.ADD, 202, body, headers, poll_fields={**FIELDS, "id": path})
     assert (found.error, found.job_id, found.named_users) == (None, job_id, ())
 
 
@@ -477,9 +477,9 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
         ({"poll_path": "/jobs/$job_id"}, "Both say how a request is asked about"),
-        ({"poll_places": {"id": "i", "state": "s", "done": ["x"]}}, "Both say how a request is asked about"),
+        ({"poll_fields": {"id": "i", "state": "s", "done": ["x"]}}, "Both say how a request is asked about"),
         (
-            {"poll_path": "/jobs", "poll_places": {"id": "i", "state": "s", "done": ["x"]}},
+            {"poll_path": "/jobs", "poll_fields": {"id": "i", "state": "s", "done": ["x"]}},
             "could not tell which request",
         ),
         ({"body_format": "csv"}, 'write "$items" alone'),

@@ -76,9 +76,9 @@ def partners(draw):
     fake |= {"whole": True} if status >= 400 or (whole and dialect == "flag") else {}
     # One that only accepts a request says by its words of later who failed.
     polls = delivery == Delivery.BATCH and draw(st.booleans())
-    poll_places: dict[str, object] = {}
+    poll_fields: dict[str, object] = {}
     if polls:
-        poll_places = {"id": "d.job", "state": "d.state", "done": ["done", True], "failed": ["failed"]}
+        poll_fields = {"id": "d.job", "state": "d.state", "done": ["done", True], "failed": ["failed"]}
         rules = [{**rule, "for": "poll"} for rule in rules]
         state = "failed" if fake.get("whole") else draw(st.sampled_from(["done", True]))
         says = fake["failed"]["body"]
@@ -123,7 +123,7 @@ def partners(draw):
         body_format=draw(st.sampled_from(formats)),
         gzip=draw(st.booleans()),
         poll_path="/jobs/$job_id?x=1" if polls else "",
-        poll_places=poll_places,
+        poll_fields=poll_fields,
         rules=rules,
     )
     return endpoint, fake

@@ -106,7 +106,7 @@ class Judge:
             accepted_in_all=self.accepted,
             chance=random.random(),
             scale=float(settings.RETRY_TIME_SCALE),
-            polling=self.endpoint.poll_places,
+            polling=self.endpoint.poll_fields,
             now=time.time(),
         )
 

@@ -33,7 +33,7 @@ ALL_AT_FAULT = 14
 WITNESSES = 5
 
 # Seconds until an accepted request is asked about, the longest that this wait grows to, and for how long in
-# all it is asked about. What a destination says otherwise, it says in `poll_places`.
+# all it is asked about. What a destination says otherwise, it says in `poll_fields`.
 POLL_WAIT, POLL_LONGEST, POLL_MOST = 5.0, 120.0, 6 * 3600.0
 
 SECOND_LIST = "A create call got no answer before: a second list of this name may exist at the partner."
@@ -72,7 +72,7 @@ class Facts:
     breaker_open: bool = False
     spent_in_a_row: int = 0
     accepted_in_all: int = 0
-    # How an accepted request is asked about (`Endpoint.poll_places`), and the time, in Unix seconds.
+    # How an accepted request is asked about (`Endpoint.poll_fields`), and the time, in Unix seconds.
     polling: Mapping[str, Any] = field(default_factory=dict)
     now: float = 0.0
     # Where in its range a wait is drawn, from 0 to 1; and what all waits are multiplied with.
@@ -250,7 +250,7 @@ def decide(work: Work, reply: Reply | DeliveryError, facts: Facts) -> Outcome:
     if facts.is_over:
         return NOTHING
     if work.job and not isinstance(reply, Rejected | TooLarge):
-        return _not_told(work, work.job, reply, facts)
+        return _unanswered(work, work.job, reply, facts)
     if isinstance(reply, Temporary):
         return _later(work, reply, facts)
     if isinstance(work, Canary):
@@ -354,7 +354,7 @@ def _await(work: Work, job_id: str, asked: float | None, facts: Facts) -> Outcom
     return Await(job_id, max(wait, asked or 0.0) * facts.scale)
 
 
-def _not_told(work: Work, job: Job, error: DeliveryError, facts: Facts) -> Outcome:
+def _unanswered(work: Work, job: Job, error: DeliveryError, facts: Facts) -> Outcome:
     """The partner does not say what became of a request: it is asked again, unless it never will."""
     if isinstance(error, Temporary):
         return _await(work, job.id, error.retry_after, facts)
