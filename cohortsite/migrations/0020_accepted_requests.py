@@ -7,7 +7,7 @@ import destinations.validators
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cohortsite", "0018_csv_and_first_user"),
+        ("cohortsite", "0019_tags_owner_window"),
     ]
 
     operations = [
