@@ -163,7 +163,7 @@ MUTANTS = [
     Mutant(
         "a batch sent again may have arrived before",
         "syncs/delivery/feed.py",
-        "            batch.unknown_outcome = True\n            retried",
+        "            batch.unknown_outcome |= job is None\n            retried",
         "            retried",
     ),
     Mutant(
