@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 from unfold.decorators import display
 
-from cohorts import building, owner, pages, refresh, remove, tags
+from cohorts import building, from_file, owner, pages, refresh, remove, tags
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions import DefinitionError, parse
 from cohorts.definitions.vocabulary import vocabulary
@@ -25,6 +25,7 @@ from cohorts.forms import CohortForm
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.overlap_page import go_to_overlap, overlap_page
 from cohorts.row_actions import ACTIONS, PAGES
+from pagekit import way
 from pagekit.actions import Refused
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
@@ -269,6 +270,8 @@ class CohortAdmin(OverviewAdmin):
         if {"_addanother", "_continue", "_popup"} & set(request.POST):
             response: HttpResponse = super().response_add(request, obj, post_url_continue)
             return response
+        if onwards := way.then(request, cohort=obj.pk):
+            return HttpResponseRedirect(onwards)
         uploads = obj.source_kind == SourceKind.UPLOAD and request.user.has_perm("cohorts.add_upload")
         follows = obj.schedule_kind == ScheduleKind.CHANGES
         said = "It follows its list: its members come in a moment." if follows else "Now give it members."
@@ -299,6 +302,8 @@ class CohortAdmin(OverviewAdmin):
             ),
             on("check/", building.check, "check", "POST"),
             on("names/", building.names, "names"),
+            on("look/", pages.look, "look", "POST"),
+            path("from-file/", from_file.page(self), name="cohorts_from_file"),
             on("values/", building.values, "values"),
             on("definition/", building.definition, "definition"),
             on("previews/", building.preview, "preview", "POST"),

@@ -98,7 +98,11 @@ def upload(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBa
 
 
 def upload_look(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBase:
-    """A part of the upload's page: what the file that was chosen is, before it is sent."""
+    return look(admin, request)
+
+
+def look(admin: Admin, request: HttpRequest) -> HttpResponseBase:
+    """A part of the page: what the file that was chosen is, before it is sent."""
     form = ColumnsLookForm(request.POST, request.FILES)
     if not form.is_valid() or (form.cleaned_data["file"].size or 0) > LOOKED_AT:
         return HttpResponse("The beginning of a file is missing.", status=400)

@@ -94,7 +94,7 @@ def _at(name: str) -> Callable[[Cohort], str]:
 
 def _send_on(cohort: Cohort) -> str:
     follows = "&schedule_kind=changes" if cohort.schedule_kind == ScheduleKind.CHANGES else ""
-    return f"{reverse('admin:syncs_sync_add')}?cohort={cohort.pk}{follows}"
+    return f"{reverse('admin:syncs_sync_new')}?cohort={cohort.pk}{follows}"
 
 
 def _copy(cohort: Cohort) -> str:

@@ -91,6 +91,8 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     context["may_see"] = True
     steps = _steps()
+    if request.user.has_perm("syncs.add_sync"):
+        context["new_url"] = reverse("admin:syncs_sync_new")
     if not all(step["done"] for step in steps):
         context["steps"] = steps
         return context
@@ -118,7 +120,7 @@ def _steps() -> list[dict[str, Any]]:
         {
             "title": "Tie them together",
             "text": "A sync sends one cohort to one destination, by hand or on a schedule.",
-            "url": reverse("admin:syncs_sync_add"),
+            "url": reverse("admin:syncs_sync_new"),
             "done": Sync.objects.exists(),
         },
     ]

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
@@ -23,6 +23,7 @@ from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.side_by_side import side_by_side
 from destinations.transport import describe
+from pagekit import way
 from pagekit.actions import Action, Page, Refused
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
@@ -271,7 +272,9 @@ class DestinationAdmin(OverviewAdmin):
             response: HttpResponse = super().response_add(request, obj, post_url_continue)
             return response
         messages.success(request, "The destination is saved. Send a test request to see whether it answers.")
-        return redirect("admin:destinations_destination_test_request", obj.pk)
+        test = reverse("admin:destinations_destination_test_request", args=[obj.pk])
+        onwards = way.then(request, destination=obj.pk)
+        return redirect(way.by_way_of(test, onwards) if onwards else test)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         context["about"] = SideBySideForm()
@@ -280,6 +283,7 @@ class DestinationAdmin(OverviewAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         preset = request.GET.get("preset", "custom")
         given = {name: request.GET[name] for name in ("name", "title") if name in request.GET}
+        given.setdefault("name", _free_name(preset))
         fields = PRESETS[preset].fields if preset in PRESETS else {}
         return {"preset": preset, **fields, **given}
 
@@ -313,6 +317,7 @@ class DestinationAdmin(OverviewAdmin):
             "title": f"Test request to {destination}",
             "opts": self.opts,
             "destination": destination,
+            "destination_id": str(destination.pk),
             "form": form,
         }
         context |= self._try_out(request, destination, form)
@@ -359,6 +364,13 @@ class DestinationAdmin(OverviewAdmin):
         outcome = try_out.send(endpoint, made)
         self.log_change(request, destination, f"Sent a test request: {values['operation']}.")
         return shown | {"outcome": outcome}
+
+
+def _free_name(slug: str) -> str:
+    """Return a name that no destination has, made of the partner's: one may well keep it."""
+    taken = set(Destination.objects.filter(name__startswith=slug).values_list("name", flat=True))
+    tried = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(taken) + 2))
+    return next(name for name in tried if name not in taken)
 
 
 def _problems_of_templates(form: DestinationForm) -> dict[str, list[str]]:

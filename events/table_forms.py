@@ -87,7 +87,7 @@ class TableForm(HintsForm):
         "id a line, or a table with a column of them.",
     )
     # What is asked for only when a file leaves it open.
-    SELDOM = ("heading", "separator", "encoding", "kind")
+    SELDOM: tuple[str, ...] = ("heading", "separator", "encoding", "kind")
     command = ""
 
     def seldom_fields(self) -> list[Any]:

@@ -118,6 +118,14 @@ def matched(sync: Sync) -> Matched | None:
     return Matched(users, sync.projection.held_back)
 
 
+def matched_of_first(cohort: Cohort, mapping: PeopleMapping, most: int) -> Matched:
+    """Return how many of a cohort's first members would be sendable, before a sync is there."""
+    users = members.in_version_page(cohort.pk, cohort.version, "", most)
+    fields = profiles.store().values_of(mapping.workspace, mapping.fields, users)
+    lacking = sum(not mapping.sendable(user, fields.get(user, {})).identifiers for user in users)
+    return Matched(len(users), lacking)
+
+
 def not_sendable(sync: Sync, limit: int) -> list[tuple[str, str]]:
     """Return the first members who cannot be sent, each with the reason as of now."""
     projection, mapping = sync.projection, sync.destination.mapping

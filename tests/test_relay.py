@@ -337,7 +337,7 @@ def test_from_the_page_of_a_list_to_a_cohort_that_follows_it(key: str, admin_cli
     calculate.calculate_due(later())
     assert members_of(cohort) == {"u1"}
     page = admin_client.get(f"/admin/cohorts/cohort/{cohort.pk}/").content.decode()
-    assert f"/admin/syncs/sync/add/?cohort={cohort.pk}&amp;schedule_kind=changes" in page
+    assert f"/admin/syncs/sync/new/?cohort={cohort.pk}&amp;schedule_kind=changes" in page
 
 
 def test_rest_says_what_is_followed(key: str, admin_client: Any) -> None:

@@ -27,7 +27,7 @@ KEYS = 1
 # Rejected users within one page of a plan, which has a LIMIT itself.
 BOUNDED = "FROM syncs_rejection"
 # Its two selects hold every cohort with its size, and every destination: a person searches them by typing.
-CHOOSES_AMONG_ALL = "/admin/syncs/sync/add/"
+CHOOSES_AMONG_ALL = "/admin/syncs/sync/add/?schedule_kind=manual"
 
 
 def grow(first, last):
@@ -92,7 +92,7 @@ def pages():
         for model, rows in firsts.items():
             if url.startswith(f"admin/{model}/1/"):
                 url = url.replace(f"{model}/1/", f"{model}/{rows.order_by('pk').first().pk}/")
-        found.append(f"/{url}")
+        found.append(CHOOSES_AMONG_ALL if CHOOSES_AMONG_ALL.startswith(f"/{url}?") else f"/{url}")
     return found
 
 

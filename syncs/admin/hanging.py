@@ -43,13 +43,14 @@ def syncs_of(request: HttpRequest, row: Cohort | Destination) -> tuple[str, dict
                 "held": f"{facts[sync.pk].held:,}",
             }
         )
-    add = reverse("admin:syncs_sync_add")
+    add = reverse("admin:syncs_sync_new")
     return "syncs/hanging.html", {
         "rows": rows,
         "title": "Where it goes" if field == "cohort" else "Its syncs",
         "heading": "Destination" if field == "cohort" else "Cohort",
         "all_url": f"{reverse('admin:syncs_sync_changelist')}?{field}__id__exact={row.pk}",
         "more": len(found) > MOST,
+        "add_words": "Send it to a destination" if field == "cohort" else "Send a cohort to it",
         "add_url": f"{add}?{field}={row.pk}" if request.user.has_perm("syncs.add_sync") else "",
     }
 

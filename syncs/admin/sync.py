@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
@@ -21,15 +21,16 @@ from cohorts.choices import VersionState
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort, CohortVersion
 from cohorts.schedule import InvalidSchedule
+from destinations.mapping import PLAIN
 from destinations.models import Destination
-from destinations.payloads import TemplateError
+from destinations.payloads import TemplateError, external_name
 from destinations.secrets import SecretUnreadable
 from pagekit.actions import Page, Refused
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 from people import profiles
 from syncs import held, lifecycle, projecting, rejected_csv, reporting
-from syncs.admin import columns
+from syncs.admin import columns, new_sync
 from syncs.admin.chart import chart_of
 from syncs.admin.forms import LongSelect, SyncForm
 from syncs.admin.sync_actions import ACTIONS, COMPARING, can_go_back
@@ -41,6 +42,7 @@ from syncs.choices import (
     DifferenceKind,
     RunMode,
     RunState,
+    Trigger,
 )
 from syncs.held import moment_of
 from syncs.models import Run, Sync
@@ -60,6 +62,8 @@ SHOWN_USERS = 100
 MOST_COUNTED = 10_000
 # And of users who are not sendable, it lists so many.
 MOST_LISTED = 200
+# Of how many members a page finds out by what the partner would know them.
+MOST_MATCHED = 1_000
 
 
 # The partner holds what the cohort is now; or what its projection is, which is made of that.
@@ -197,10 +201,18 @@ class SyncAdmin(OverviewAdmin):
         "timezone": shown_if(schedule_kind=("once", "daily", "cron")),
     }
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of a new one, what has a good default is folded: below it stands what would be sent."""
+        sets = super().get_fieldsets(request, obj)
+        if obj is not None:
+            return sets
+        return [*sets[:2], *((title, {**options, "classes": ["collapse"]}) for title, options in sets[2:])]
+
     def get_urls(self) -> list[URLPattern]:
         plan = self.admin_site.admin_view(require_POST(self.plan_view))
         return [
             path("plan/", plan, name="syncs_sync_plan"),
+            path("new/", self.admin_site.admin_view(require_safe(self.new_view)), name="syncs_sync_new"),
             *super().get_urls(),
         ]
 
@@ -290,11 +302,37 @@ class SyncAdmin(OverviewAdmin):
         if "_addanother" in request.POST or "_popup" in request.POST:
             response: HttpResponse = super().response_add(request, obj, post_url_continue)
             return response
-        messages.success(request, "The sync is saved. “Run now” sends it for the first time.")
+        if "_start" in request.POST and request.user.has_perm("syncs.run_sync"):
+            self._start(request, obj)
+        else:
+            messages.success(request, "The sync is saved. “Run now” sends it for the first time.")
         return HttpResponseRedirect(columns.sync_url(obj.pk))
+
+    def _start(self, request: HttpRequest, sync: Sync) -> None:
+        try:
+            run = lifecycle.start(sync, trigger=Trigger.PERSON, by=request.user.get_username())
+        except lifecycle.CannotRun as error:
+            messages.warning(request, f"The sync is saved, but not started. {error}")
+        else:
+            self.log_change(request, sync, f"Started run {run.pk}.")
+            messages.success(request, "The sync is saved and started: the worker sends it.")
+
+    def new_view(self, request: HttpRequest) -> HttpResponse:
+        return new_sync.new(self, request)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Begin with who and where, unless the address says something of it."""
+        if request.method == "GET" and not request.GET and self.has_add_permission(request):
+            return HttpResponseRedirect(reverse("admin:syncs_sync_new"))
+        response: HttpResponse = super().add_view(request, form_url, extra_context)
+        return response
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         context["time_zones"] = sorted(timezones())
+        if kwargs.get("obj") is None:
+            context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
+            context |= {"may_start": request.user.has_perm("syncs.run_sync")}
+            context["steps"] = new_sync.steps_of_form(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def about(self, request: HttpRequest, row: Sync) -> dict[str, Any]:
@@ -491,14 +529,34 @@ def _planned(form: SyncForm) -> dict[str, Any]:
     filled = [name for name in form.errors if form.data.get(name) or name not in form.fields]
     context["problems"] += [message for name in filled for message in form.errors[name]]
     context["schedule_words"], context["times"] = columns.schedule_words(sync), _times(sync)
+    if given.get("cohort") and given.get("destination"):
+        context["how"] = _how(given["cohort"], given["destination"])
     if given.get("cohort") and given.get("destination") and given["cohort"].version:
         if sync.pk is None:
             sync = Sync(pk=0, cohort=given["cohort"], destination=given["destination"])
         try:
-            context["preview"] = preview(sync, most=MOST_COUNTED)
-        except (lifecycle.CannotRun, TemplateError, SecretUnreadable) as error:
+            if (mapping := sync.destination.mapping) is not None:
+                context["matched"] = projecting.matched_of_first(given["cohort"], mapping, MOST_MATCHED)
+            else:
+                context["preview"] = preview(sync, most=MOST_COUNTED)
+        except (lifecycle.CannotRun, TemplateError, SecretUnreadable, profiles.Refused) as error:
             context["problems"].append(str(error))
     return context
+
+
+def _how(cohort: Cohort, destination: Destination) -> dict[str, Any]:
+    """Return what the cohort is called there, what people are known by, and what goes along."""
+    mapping = destination.mapping or PLAIN
+    try:
+        name = external_name(destination.endpoint_without_secrets(), cohort.name, cohort.key)
+    except TemplateError as error:
+        name = str(error)
+    return {
+        "name": name,
+        "known_by": ", ".join(one.field.replace("_", " ") for one in mapping.identifiers),
+        "along": ", ".join(one.field for one in mapping.traits),
+        "url": reverse("admin:destinations_destination_change", args=[destination.pk]),
+    }
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -154,7 +154,9 @@ def test_a_new_schedule_begins_in_the_zone_of_the_pages(admin: Client, settings:
     settings.TIME_ZONE = "Europe/Berlin"
     timezone.activate("Europe/Berlin")
     try:
-        form = admin.get(reverse("admin:syncs_sync_add")).context["adminform"].form
+        form = (
+            admin.get(reverse("admin:syncs_sync_add"), {"schedule_kind": "manual"}).context["adminform"].form
+        )
         assert form.initial["timezone"] == timezone.get_current_timezone_name() == "Europe/Berlin"
     finally:
         timezone.deactivate()

@@ -72,10 +72,10 @@ def test_the_plan_is_for_who_may_add_syncs(editor, given):
 
 
 def test_a_new_sync_begins_with_what_there_is_only_one_of(editor, given):
-    initial = editor.get(ADD).context["adminform"].form.initial
+    initial = editor.get(f"{ADD}?schedule_kind=manual").context["adminform"].form.initial
     assert (initial["cohort"], initial["destination"]) == (given["cohort"], given["destination"])
     other = world.cohort()
-    assert "cohort" not in editor.get(ADD).context["adminform"].form.initial
+    assert "cohort" not in editor.get(f"{ADD}?schedule_kind=manual").context["adminform"].form.initial
     assert editor.get(f"{ADD}?cohort={other.pk}").context["adminform"].form.initial["cohort"] == str(other.pk)
 
 

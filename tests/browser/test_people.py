@@ -119,6 +119,10 @@ CHANGES = re.compile(
 # The pages whose whole point is a change, which a viewer is not let in to.
 SHUT = {
     "upload",
+    "new sync",
+    "new sync, where",
+    "new sync, when",
+    "cohort from a file",
     "sync, rename",
     "destination, test",
     "preview",

@@ -79,6 +79,14 @@ shown.addEventListener("input", (event) => {
   select.hidden = !input.value.trim();
 });
 
+// A file that is dropped anywhere on the form is as one that was chosen.
+uploadForm.addEventListener("dragover", (event) => event.preventDefault());
+uploadForm.addEventListener("drop", (event) => {
+  if (!event.dataTransfer.files.length) return;
+  event.preventDefault();
+  uploadForm.elements.file.files = event.dataTransfer.files;
+  uploadForm.elements.file.dispatchEvent(new Event("change", { bubbles: true }));
+});
 uploadForm.addEventListener("change", (event) => {
   if (event.target.closest("[data-field-of], [data-type-of]")) writeLines();
   look({ suggest: event.target === uploadForm.elements.file && Boolean(uploadForm.dataset.choose) });
