@@ -23,7 +23,7 @@ class UploadForm(ColumnsForm):
         help_text="Refuse the file if it holds ids such as null, 8.2E+17 or #N/A. Otherwise they are taken "
         "and counted for you.",
     )
-    PLAIN = ("file", "mode", "column", "refuse_suspicious")
+    PLAIN: tuple[str, ...] = ("file", "mode", "column", "refuse_suspicious")
     command = "import_members"
 
     def __init__(self, cohort: Cohort, *args: Any, **kwargs: Any) -> None:
