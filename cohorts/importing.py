@@ -185,8 +185,19 @@ def import_upload(upload: Upload) -> bool:
         found["said_of_people"] = profile_files.in_a_sentence(imported.people, imported.changed)
     version = imported.version.number
     if Upload.objects.finish(upload.pk, attempt, ids=imported.ids, version=version, **found):
-        upload.file.delete(save=False)
+        _delete_imported(upload.cohort_id)
     return True
+
+
+def _delete_imported(cohort: int) -> None:
+    """Delete the cohort's files that were imported, and those that an earlier import could not delete."""
+    for upload in Upload.objects.filter(cohort=cohort, state=UploadState.DONE).exclude(file=""):
+        try:
+            upload.file.delete(save=False)
+        except OSError as error:
+            logger.warning("The imported file %s was not deleted: %s", upload.file.name, error)
+            return
+        Upload.objects.filter(pk=upload.pk).update(file="")
 
 
 def _started(upload: Upload) -> int | None:

@@ -82,18 +82,22 @@ def upload(admin: Admin, request: HttpRequest, cohort: Cohort) -> HttpResponseBa
     form = UploadForm(cohort, request.POST or None, request.FILES or None, may_keep=may_keep)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
-        stored = Upload.objects.create(
-            cohort=cohort,
-            file=data["file"],
-            original_name=data["file"].name[:255],
-            mode=data["mode"],
-            column=data["column"],
-            said=form.said(),
-            refuse_suspicious=data["refuse_suspicious"],
-            fields=Upload.kept(form.kept_fields()),
-            created_by_id=request.user.pk,
-        )
-        return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, stored.pk]))
+        try:
+            stored = Upload.objects.create(
+                cohort=cohort,
+                file=data["file"],
+                original_name=data["file"].name[:255],
+                mode=data["mode"],
+                column=data["column"],
+                said=form.said(),
+                refuse_suspicious=data["refuse_suspicious"],
+                fields=Upload.kept(form.kept_fields()),
+                created_by_id=request.user.pk,
+            )
+        except OSError as error:
+            form.add_error("file", f"The file could not be stored: {error}")
+        else:
+            return HttpResponseRedirect(reverse("admin:cohorts_upload_state", args=[cohort.pk, stored.pk]))
     return _render(admin, request, cohort, "upload", f"Upload users: {cohort.name}", form=form)
 
 

@@ -44,7 +44,7 @@ def remove(cohort_id: int) -> None:
         except models.RestrictedError as error:
             raise CohortInUse(_who_needs(cohort, error.restricted_objects)) from None
         for file in files:
-            transaction.on_commit(partial(file.delete, save=False))
+            transaction.on_commit(partial(file.delete, save=False), robust=True)
 
 
 def dependants(cohort: Cohort) -> list[Cohort]:

@@ -20,7 +20,14 @@ def check_broker(app_configs: Any, **options: Any) -> list[CheckMessage]:
         hint = "redis://:PASSWORD@HOST:6379/0 or amqp://USER:PASSWORD@HOST/VHOST; empty: sync_worker or cron."
         return [Error("CELERY_BROKER_URL names no broker that is known.", hint=hint, id="cohortsite.E001")]
     if find_spec("celery") is None:
-        return [Error("CELERY_BROKER_URL is set, and Celery is missing.", hint=INSTALL, id="cohortsite.E002")]
+        return [Error("CELERY_BROKER_URL needs Celery.", hint=INSTALL, id="cohortsite.E002")]
+    return []
+
+
+@register("settings")
+def check_files(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    if settings.FILES_URL and find_spec("storages") is None:
+        return [Error("FILES_URL needs django-storages.", hint=INSTALL, id="cohortsite.E004")]
     return []
 
 

@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from cohortsite.files import storage_of
 from receiving.components import COMPONENTS as PARTNERS_COMPONENTS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -185,6 +186,8 @@ RETRY_TIME_SCALE = env.float("RETRY_TIME_SCALE", default=1.0)
 
 # --- Uploads, large bodies ----------------------------------------------------------------
 MEDIA_ROOT = VAR_DIR / "uploads"
+# Empty: there. Otherwise an object store that several machines share: s3://bucket/prefix?endpoint=…
+FILES_URL = env.str("FILES_URL", default="")
 # A receiving workspace sets its own limit; Django's 2.5 MB would refuse 10,000 identifies.
 DATA_UPLOAD_MAX_MEMORY_SIZE = env.int("MAX_BODY_BYTES", default=32 * 1024 * 1024)
 # A file of user ids, in the browser or as the body of a REST call.
@@ -253,7 +256,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns of a directory that is not there yet
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": storage_of(FILES_URL),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 # Pages work straight from a clone, without a collectstatic that somebody forgets after an update.

@@ -25,7 +25,6 @@ from cohorts.models import Cohort, Preview, Upload
 from cohortsite import heartbeat, worker
 from cohortsite.celery import ROUTES, app, stop
 from events import arrivals
-from events.workspace_folders import workspaces
 from people.models import ProfileImport
 from receiving.search import waiting_searches
 from syncs import comparing, due
@@ -97,7 +96,7 @@ def import_profiles(pk: int) -> None:
 @app.task
 def find_arrived() -> None:
     """Send a task for each workspace that has something to take in: this worker's machine has its files."""
-    send((take_in, workspace) for workspace in workspaces() if arrivals.waits(workspace))
+    send((take_in, workspace) for workspace in arrivals.with_arrivals() if arrivals.waits(workspace))
 
 
 @app.task

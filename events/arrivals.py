@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from events.engine_errors import EngineError
-from events.models import EventFile, EventUpload
+from events.models import WORKED_AT, EventFile, EventUpload
 from events.workspace_folders import Folders, Refused, workspaces
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[
     What fails for one workspace is logged, and keeps no other from its events: it is tried again next time.
     """
     well = True
-    for workspace in workspaces() if among is None else among:
+    for workspace in with_arrivals() if among is None else among:
         if stopped():
             break
         try:
@@ -33,6 +33,12 @@ def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[
             log.exception("%s: what has arrived was not taken in.", workspace)
             well = False
     return well
+
+
+def with_arrivals() -> list[str]:
+    """Return the workspaces with a folder here, and those of files that another machine took."""
+    elsewhere = EventUpload.objects.filter(state__in=WORKED_AT).values_list("workspace", flat=True)
+    return sorted({*workspaces(), *elsewhere})
 
 
 def take_in(workspace: str) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from events.dry_run import Look, look
@@ -24,29 +27,52 @@ from events.workspace_folders import Folders, Refused, check_kept_here
 log = logging.getLogger(__name__)
 # Smaller files are looked at while the browser waits.
 AT_ONCE = 4 * 1024 * 1024
+CHUNK = 1024 * 1024
 
 
 def keep(workspace: str, name: str, chunks: Iterable[bytes], **fields: Any) -> EventUpload:
     """Store a file, and look at it at once if it is small. Raises Refused, OSError."""
     check_kept_here()
-    key = uuid.uuid4().hex
-    folder = Folders(workspace).make().uploads / key
-    folder.mkdir(parents=True)
+    upload = EventUpload(workspace=workspace, key=uuid.uuid4().hex, name=name, **fields)
+    Folders(workspace).make()
+    path = _local(upload)
+    path.parent.mkdir(parents=True)
     try:
-        with (folder / name).open("wb") as file:
+        with path.open("wb") as file:
             file.writelines(chunks)
+        size = path.stat().st_size
+        if settings.FILES_URL:
+            with path.open("rb") as file:
+                default_storage.save(_stored(upload), File(file))
+        # From here on a worker of another machine may find it.
+        upload.save()
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(path.parent, ignore_errors=True)
         raise
-    upload = EventUpload.objects.create(workspace=workspace, key=key, name=name, **fields)
-    if path_of(upload).stat().st_size <= AT_ONCE:
+    if size <= AT_ONCE:
         work_at(upload)
         upload.refresh_from_db()
+    elif settings.FILES_URL:
+        shutil.rmtree(path.parent, ignore_errors=True)
     return upload
 
 
 def path_of(upload: EventUpload) -> Path:
+    """Return where the file is on this machine, to which it is brought if need be. Raises OSError."""
+    path = _local(upload)
+    if settings.FILES_URL and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with default_storage.open(_stored(upload)) as stored, path.open("wb") as file:
+            shutil.copyfileobj(stored, file, CHUNK)
+    return path
+
+
+def _local(upload: EventUpload) -> Path:
     return Folders(upload.workspace).uploads / upload.key / upload.name
+
+
+def _stored(upload: EventUpload) -> str:
+    return f"events/{upload.key}"
 
 
 def work_off(workspace: str) -> None:
@@ -73,6 +99,9 @@ def work_at(upload: EventUpload) -> None:
     except Exception as error:  # an upload's edge: the next must not wait for this one
         log.exception("The upload %s failed.", upload)
         end(upload, before, f"Unexpected: {type(error).__name__}. The server's log says more.")
+    finally:
+        if settings.FILES_URL:  # whoever goes on may be on another machine
+            shutil.rmtree(_local(upload).parent, ignore_errors=True)
 
 
 def look_at(upload: EventUpload) -> None:
@@ -110,7 +139,12 @@ def discard(upload: EventUpload) -> bool:
 
 
 def forget_file(upload: EventUpload) -> None:
-    shutil.rmtree(path_of(upload).parent, ignore_errors=True)
+    shutil.rmtree(_local(upload).parent, ignore_errors=True)
+    if settings.FILES_URL:
+        try:
+            default_storage.delete(_stored(upload))
+        except OSError as error:
+            log.warning("The file %s was not deleted: %s", _stored(upload), error)
 
 
 def mapping_of(upload: EventUpload) -> Mapped:

@@ -87,16 +87,20 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
         form = ProfileUploadForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
             data = form.cleaned_data
-            stored = ProfileImport.objects.create(
-                workspace=data["workspace"],
-                source=data["file"].name[:300],
-                columns=[list(one) for one in data["mapped"]],
-                file=data["file"],
-                said=form.said() | {"column": data["column"]},
-                skip_invalid=data["skip_invalid"],
-                created_by=request.user.get_username(),
-            )
-            return HttpResponseRedirect(reverse("admin:people_profileimport_change", args=[stored.pk]))
+            try:
+                stored = ProfileImport.objects.create(
+                    workspace=data["workspace"],
+                    source=data["file"].name[:300],
+                    columns=[list(one) for one in data["mapped"]],
+                    file=data["file"],
+                    said=form.said() | {"column": data["column"]},
+                    skip_invalid=data["skip_invalid"],
+                    created_by=request.user.get_username(),
+                )
+            except OSError as error:
+                form.add_error("file", f"The file could not be stored: {error}")
+            else:
+                return HttpResponseRedirect(reverse("admin:people_profileimport_change", args=[stored.pk]))
         shown = {"opts": self.opts, "title": "Import a file of profiles", "form": form}
         return TemplateResponse(
             request, "people/import_profiles.html", self.admin_site.each_context(request) | shown

@@ -21,7 +21,8 @@ NAMED = {
     "events.checks": "events/tests/test_admin.py",
     "cohorts.checks": "cohorts/tests/test_query.py",
     "cohortsite.checks": "cohortsite/tests/test_broker.py",
-    # Imported only where a broker is set.
+    # Imported only where a broker or a store is set.
+    "cohortsite.s3": "tests/test_object_store.py",
     "cohortsite.celery": "cohortsite/tests/test_tasks.py",
     "cohortsite.tasks": "cohortsite/tests/test_tasks.py",
 }
