@@ -28,16 +28,17 @@ class S3(S3Storage):  # type: ignore[misc]
 
     def get_default_settings(self) -> dict[str, Any]:
         ours = {"max_memory_size": IN_MEMORY, "client_config": CONFIG, "default_acl": None}
-        return super().get_default_settings() | ours | {"file_overwrite": True}  # names are random
+        given: dict[str, Any] = super().get_default_settings()
+        return given | ours | {"file_overwrite": True}  # names are random
 
-    def _open(self, name: str, mode: str = "rb") -> File:
+    def _open(self, name: str, mode: str = "rb") -> "File[bytes]":
         with _said():
-            file = super()._open(name, mode)
+            file: File[bytes] = super()._open(name, mode)
             file.size  # noqa: B018  # asks for it now, and not where nobody expects the network
             file.file  # noqa: B018  # the download, onto the disk
             return file
 
-    def _save(self, name: str, content: File) -> str:
+    def _save(self, name: str, content: "File[bytes]") -> str:
         with _said():
             return str(super()._save(name, content))
 
