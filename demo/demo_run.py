@@ -9,20 +9,25 @@ from datetime import UTC, date, datetime, time, timedelta
 from io import StringIO
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import requests
 from django.core.management import call_command
 
+from cohorts import refresh
 from cohorts.calculate import FAILURES, calculate
 from cohorts.models import Cohort
 from cohortsite.apply import apply
 from cohortsite.config_file import load
+from demo import made_up
 from demo.customers import CLICKS, PURCHASES, bought_recently, lapsed_regulars, left_a_cart
 from destinations.endpoint import Kind
 from destinations.models import Destination
 from events.engine import EngineError
 from events.formats import UnreadableFile
 from events.importing import Mapped, import_file
+from events.tables import InvalidTable
+from people.profiles import Refused
 from receiving.errors import Unauthorized
 from receiving.keys import Credential, create_key, find_key
 from receiving.models import Workspace
@@ -92,6 +97,49 @@ def tell(base_url: str, stop: threading.Event) -> Iterator[Row]:
             runs = _sync(syncs, stop)
             for sync in syncs:
                 yield _compared(Sync.objects.get(pk=sync.pk), [r for r in runs if r.sync_id == sync.pk], key)
+    yield from _made_up(stop, key)
+
+
+def _made_up(stop: threading.Event, key: str) -> Iterator[Row]:
+    """Import people with addresses, send them to a partner that knows people by hashes, and forget one."""
+    began = monotonic()
+    cohort = Cohort.objects.get(key=made_up.COHORT)
+    try:
+        version = made_up.bring(cohort).version
+    except (refresh.RefreshError, InvalidTable, Refused) as error:
+        raise DemoFailed(f"{cohort.name}: {error}") from None
+    cohort.refresh_from_db()
+    seconds, expected = monotonic() - began, {user for user, _, _ in made_up.left()}
+    ours = set(_members_here(cohort))
+    yield Row(
+        f"{cohort.name}, a file with addresses and numbers (version {version.number})",
+        *(version.size, version.entered, version.left),
+        seconds=seconds,
+        equal=ours == expected,
+        difference=_differ(expected, ours),
+    )
+    sync = cohort.syncs.get(archived_at=None)
+    runs = _sync([sync], stop)
+    yield _compared(Sync.objects.get(pk=sync.pk), runs, key, made_up.hashes_of(made_up.left()))
+    yield _forgotten(sync, key)
+
+
+def _forgotten(sync: Sync, key: str) -> Row:
+    began = monotonic()
+    certificate = made_up.forget()
+    sync.refresh_from_db()
+    theirs, expected = set(_members_there(sync, key)), made_up.hashes_of(made_up.left())
+    reply: dict[str, Any] = next(iter(certificate["done"].get("partners", [])), {})
+    said = f"removed by batch {reply['batch']}, {reply['status']}" if "batch" in reply else "not removed yet"
+    gone = made_up.is_gone_here(sync.cohort)
+    difference = _differ(expected, theirs) or ("" if gone else " ".join(certificate["waits_for"]))
+    return Row(
+        f"    {made_up.FORGOTTEN} is forgotten: {said}; certificate {certificate['certificate']}",
+        len(theirs),
+        seconds=monotonic() - began,
+        equal=theirs == expected and gone,
+        difference=difference,
+    )
 
 
 def _set_up(base_url: str) -> str:
@@ -174,9 +222,9 @@ def _mode(sync: Sync) -> str:
     return RunMode.CHANGES if sync.settled_version else RunMode.FULL
 
 
-def _compared(sync: Sync, runs: list[Run], key: str) -> Row:
-    """Say what the runs of a sync did, and whether the partner now has exactly the cohort."""
-    theirs, ours = set(_members_there(sync, key)), set(_members_here(sync.cohort))
+def _compared(sync: Sync, runs: list[Run], key: str, expected: set[str] | None = None) -> Row:
+    """Say what the runs of a sync did, and whether the partner now has exactly the cohort, or `expected`."""
+    theirs, ours = set(_members_there(sync, key)), expected or set(_members_here(sync.cohort))
     difference = _differ(ours, theirs)
     for run in runs:
         if run.state != RunState.SUCCEEDED:

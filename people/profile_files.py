@@ -17,6 +17,7 @@ from events.user_ids import InvalidUserId, check_user_id
 from people import profiles
 from people.models import ImportState, ProfileImport
 from people.profiles import TYPES, InvalidValue, Said, check_name, is_hashed, read_text, type_of
+from people.tombstones import Tombstones
 
 # Users whose values are written at a time.
 PAGE = 2_000
@@ -197,15 +198,21 @@ def keep_file(
     # No row is of a later time than now.
     began, changed = timezone.now() - rows * LATER, 0
     with _opened(file, name, reading) as (table, found):
-        page: list[Said] = []
+        page, tombstones = list[Said](), Tombstones()
         for said in _people(table, found, reading, began):
             page.append(said)
             if len(page) == PAGE:
-                changed += profiles.write(workspace, page)
+                changed += profiles.write(workspace, _not_erased(page, tombstones))
                 progress(0.5 + found.users / rows / 2)
                 page = []
-        changed += profiles.write(workspace, page)
+        changed += profiles.write(workspace, _not_erased(page, tombstones))
     return found, changed
+
+
+def _not_erased(page: Sequence[Said], tombstones: Tombstones) -> list[Said]:
+    """Leave out who was erased: no old file brings them back."""
+    erased = tombstones.among([said.user_id for said in page])
+    return [said for said in page if said.user_id not in erased]
 
 
 def in_a_sentence(found: Found, changed: int | None) -> str:

@@ -7,8 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from events.tables import Hints, InvalidTable
-from people import profiles
-from people.models import ProfileImport
+from people import profiles, tombstones
+from people.models import ProfileImport, Tombstone
 from people.profile_files import Reading, import_file, look, mapped_of
 from people.profiles import InvalidValue, Refused, read_text, read_value
 from receiving.models import RequestLog, UserTrait, Workspace
@@ -152,6 +152,12 @@ def test_what_is_mapped_names_a_field_and_a_column(text):
     with pytest.raises(InvalidValue):
         mapped_of(text)
     assert mapped_of("work:email=E-Mail=2") == ("work", "email", "E-Mail=2")
+
+
+def test_no_old_file_brings_an_erased_person_back(shop):
+    Tombstone.objects.create(digest=tombstones.digest_of("u1"))
+    assert bring(CSV, "plan=Plan")[0].changed == 1
+    assert (known("u1"), known("u2")) == ({}, {"plan": "free"})
 
 
 def test_without_a_workspace_nothing_is_kept():
