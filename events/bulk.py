@@ -1,33 +1,30 @@
-"""Files of events read by DuckDB, a block at a time: plain lines in bulk, the others by the reader of lines.
+"""Rows of a file of events in bulk, by DuckDB: plain ones become events here, the others line by line.
 
-A line is plain when SQL can tell that the reader in Python (importing.py) would make the same event of it.
-Every other line, and a whole block when DuckDB cannot read it, goes to that reader: what is refused, counted
-and stored is the same, and only quicker.
+A row is plain when SQL can tell that the reader of lines (importing.py) would make the same event of it.
+Every other row, and a whole block when DuckDB cannot read it, goes to that reader: what is refused, counted
+and stored is the same, and only quicker. Where rows come from: bulk_csv.py, bulk_json.py, bulk_parquet.py.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import orjson
-
-from events.convert import Connection, listed, quoted
-from events.records import MAX_LINE, MAX_NAME, MAX_PROPERTIES
+from events.convert import Connection, quoted
+from events.devices import PREFIX
+from events.identities import ON_DEVICE
+from events.layout import MAX_COLUMNS
+from events.records import MAX_LINE, MAX_NAME
 from events.times import LATEST, micros
+from events.user_id_rule import MAX_BYTES
 
 BLOCK = 32 * 1024 * 1024
-# In a text of these alone, no two engines differ: no blanks in front, nothing to escape, nothing to fold.
-PLAIN_USER = r"[!-~][ -~]{0,254}"
 PLAIN_TIME = r"\d{4}-\d\d-\d\d[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|\+00|\+00:00)?"
+# Longer rows may be longer than an event may be.
 LONGEST = 100_000
-# In a line of JSON: a number that would be stored otherwise than it is written (a zero at its end, an
-# exponent, many figures, a very small one, -0), and what DuckDB's reader lets pass and ours does not.
-STRANGE = (
-    r"[:,]\s*(-?(\d+\.\d+0\s*[,}]|\d+\.\d{6}|0\.0000|\d{16}|\d{10}\d*\.|\d[0-9.]*[eE]|[nN]a[nN]|[iI]nf)|-0)"
-    r"|,\s*\}"
-)
+# Events with which Mixpanel says who is who (identities.py).
+IDENTITIES = ("$identify", "$create_alias", "$merge")
+NOTHING = "NULL::VARCHAR"
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,42 @@ class Fields:
 
     columns: Mapping[str, str]
     constants: Mapping[str, str]
+
+    @property
+    def used(self) -> set[str]:
+        """The columns that are no properties: a device's is one, too."""
+        return {column for field, column in self.columns.items() if field != "device"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as SQL: a relation with their numbers in the block, `r`, from 0; expressions of their texts, NULL
+    where one is missing; of the time in microseconds, `at`; and of whether all else is plain, `good`."""
+
+    relation: str
+    user: str
+    event: str
+    at: str
+    insert_id: str
+    device: str
+    cells: Mapping[str, str]
+    good: str
+
+
+class Names:
+    """The properties that have a column in what was staged, in the order of their coming."""
+
+    def __init__(self, known: Sequence[str] = ()) -> None:
+        self.known = list(known)
+
+    def fit(self, names: Sequence[str]) -> list[str]:
+        """Return those of the names that have a column, or are given one while there are some."""
+        new = [name for name in dict.fromkeys(names) if name not in self.known]
+        self.known += new[: MAX_COLUMNS - len(self.known)]
+        return [name for name in names if name in self.known]
+
+    def column(self, name: str) -> str:
+        return f"c{self.known.index(name)}"
 
 
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -68,184 +101,108 @@ def is_simple(block: bytes) -> bool:
     return True
 
 
-def raw_lines(connection: Connection, block: bytes, path: Path) -> bool:
-    """Make the table `raw` of a block: r, from 0, and line. Returns whether DuckDB sees the same lines."""
-    path.write_bytes(block)
+def count_lines(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def raw_lines(connection: Connection, path: Path, count: int) -> bool:
+    """Make the table `raw` of a block's file: r, from 0, and line. Returns whether it has `count` lines."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE raw AS SELECT row_number() OVER () - 1 AS r, line FROM "
         f"read_csv({quoted(str(path))}, columns={{'line': 'VARCHAR'}}, delim='\x01', quote='', escape='', "
         "header=false, auto_detect=false, new_line='\\n', parallel=false)"
     )
-    [(count,)] = connection.execute("SELECT count(*) FROM raw").fetchall()
-    return int(count) == block.count(b"\n") + (not block.endswith(b"\n"))
+    return connection.execute("SELECT count(*) FROM raw").fetchall() == [(count,)]
 
 
-# --- JSON lines -----------------------------------------------------------------------------
-
-
-def json_events(keys: Sequence[str], fields: Fields) -> str:
-    """Return SQL for r, u, e, t, i and p of the plain lines of `raw` that have just these keys.
-
-    A line with a number that is not written as it will be stored, or with a list or an object as a property,
-    is not plain; nor is one where a text only looks so.
-    """
-    given = {name: quoted(value) for name, value in fields.constants.items()}
-    wanted = {name: key for name, key in fields.columns.items() if name not in given}
-    types = dict.fromkeys([*wanted.values(), "type"], "JSON")
-    flat = "properties" not in wanted
-    if flat:
-        types |= {key: "VARCHAR" for key in keys if key not in types}
-    else:
-        types[wanted["properties"]] = "MAP(VARCHAR, VARCHAR)"
-    schema = quoted(orjson.dumps(types).decode())
-
-    def column(name: str) -> str:
-        return f's."{wanted[name]}"'
-
-    def text(name: str) -> str:
-        """The field as text; NULL when it is neither a text nor a whole number."""
-        if name not in wanted:
-            return given.get(name, "NULL::VARCHAR")
-        kind = f"json_type({column(name)})"
-        return f"CASE WHEN {kind} IN ('VARCHAR', 'UBIGINT') THEN {column(name)} ->> '$' END"
-
-    conditions = ["coalesce(s.type ->> '$', '') <> 'identify'"]
-    if "event" in wanted:
-        conditions.append(f"json_type({column('event')}) = 'VARCHAR'")
-    if "insert_id" in wanted:
-        kinds = "('VARCHAR', 'UBIGINT', 'NULL')"
-        conditions.append(f"coalesce(json_type({column('insert_id')}) IN {kinds}, true)")
-    if flat:
-        cells = {key: f's."{key}"' for key in keys if key not in wanted.values()}
-        if "type" in cells:
-            cells["type"] = "CASE WHEN json_type(s.type) <> 'NULL' THEN s.type ->> '$' END"
-        entries = ", ".join(f"{{k: {quoted(key)}, v: {cell}}}" for key, cell in cells.items())
-        values = f"[{entries}]::STRUCT(k VARCHAR, v VARCHAR)[]"
-    else:
-        values = f"map_entries({column('properties')})"
-    filtered = f"map_from_entries(list_filter({values}, lambda x: x.{'v' if flat else 'value'} IS NOT NULL))"
-    if flat:
-        properties = filtered
-    else:
-        kept = f"CASE WHEN contains(line, 'null') THEN {filtered} ELSE {column('properties')} END"
-        # A map that is NULL although there is an object had a name twice: it is not plain. Nor is a line
-        # whose properties are null and that has other fields, which are its properties then.
-        key = quoted(f'"{re.escape(wanted["properties"])}"\\s*:\\s*null')
-        none = f"regexp_matches(line, {key})" if set(keys) <= set(wanted.values()) else "false"
-        properties = f"coalesce({kept}, CASE WHEN {none} THEN MAP {{}} END)"
-    objects = 1 if flat else 2
-    lines = (
-        f"SELECT r, line, from_json(line, {schema}) AS s FROM raw WHERE length(line) < {LONGEST} "
-        f"AND NOT contains(line, '\\') AND NOT contains(line, '[') AND json_valid(line) "
-        f"AND length(line) - length(replace(line, '{{', '')) <= {objects} "
-        f"AND NOT regexp_matches(line, {quoted(STRANGE)}) AND json_keys(line) = {listed(keys)}"
-    )
-    seen = (
-        f"SELECT r, {text('user_id')} AS u, {text('event')} AS e, {text('time')} AS moment, "
-        f"{text('insert_id')} AS i, {properties} AS p FROM ({lines}) WHERE {' AND '.join(conditions)}"
-    )
-    longest = "list_max(list_transform(map_keys(p), lambda x: length(x)))"
-    shortest = longest.replace("list_max", "list_min")
-    good = (
-        f"cardinality(p) <= {MAX_PROPERTIES} AND coalesce({longest} <= {MAX_NAME} AND {shortest} > 0, true)"
-    )
-    return plain(seen, "true", "p", good)
-
-
-# --- CSV ------------------------------------------------------------------------------------
-
-
-def csv_events(
-    connection: Connection, block: bytes, path: Path, header: Sequence[str], fields: Fields
-) -> str | None:
-    """Return the same SQL for a block of CSV in which each line is a row; None when that is not so."""
-    count = len(header)
-    if b'"' not in block:
-        cells = [f"cells[{number + 1}]" for number in range(count)]
-        rows = f"(SELECT r, string_split(line, ',') AS cells FROM raw) WHERE len(cells) = {count}"
-    elif is_well_formed(connection, count):
-        cells = [f"c{number}" for number in range(count)]
-        columns = ", ".join(f"'{column}': 'VARCHAR'" for column in cells)
-        rows = (
-            f"(SELECT row_number() OVER () - 1 AS r, * FROM read_csv({quoted(str(path))}, "
-            f"columns={{{columns}}}, delim=',', quote='\"', escape='\"', nullstr='', header=false, "
-            "auto_detect=false, strict_mode=true, null_padding=false, new_line='\\n', parallel=false))"
-        )
-    else:
-        return None
-    names = dict(zip(header, cells, strict=True))
-
-    def text(name: str) -> str:
-        if name in fields.constants:
-            return quoted(fields.constants[name])
-        return f"nullif({names[fields.columns[name]]}, '')" if name in fields.columns else "NULL::VARCHAR"
-
-    used = set(fields.columns.values())
-    entries = ", ".join(f"{{k: {quoted(n)}, v: {cell}}}" for n, cell in names.items() if n not in used)
-    rest = f"list_filter([{entries}]::STRUCT(k VARCHAR, v VARCHAR)[], lambda x: x.v <> '')"
-    longest = " + ".join(f"coalesce(length({cell}), 0)" for cell in cells)
-    selected = (
-        f"SELECT r, {text('user_id')} AS u, {text('event')} AS e, {text('time')} AS moment, "
-        f"{text('insert_id')} AS i, map_from_entries({rest}) AS p, {longest} < {LONGEST} AS told FROM {rows}"
-    )
-    return plain(selected, "told", "p")
-
-
-WELL_FORMED = r'("([^"]|"")*"|[^",]*)(,("([^"]|"")*"|[^",]*)){COMMAS}'
-
-
-def is_well_formed(connection: Connection, columns: int) -> bool:
-    """Whether each line of `raw` is a row of so many columns, quoted as all readers want it."""
-    pattern = quoted(WELL_FORMED.replace("COMMAS", str(columns - 1)))
-    counted = f"SELECT count(*) FROM raw WHERE NOT regexp_full_match(line, {pattern})"
-    return connection.execute(counted).fetchall() == [(0,)]
-
-
-# --- Both -----------------------------------------------------------------------------------
-
-
-def plain(rows: str, good: str, properties: str, after: str = "true") -> str:
-    """Return SQL for the plain ones of rows with r, u, e, moment, i; `after`: what holds of their p."""
-    at = (
-        f"CASE WHEN regexp_full_match(moment, {quoted(PLAIN_TIME)}) THEN epoch_us({seconds_of('moment')}) END"
-    )
-    number = (
-        "CASE WHEN regexp_full_match(moment, '[1-9]\\d{9}') THEN moment::BIGINT * 1000000 "
-        "WHEN regexp_full_match(moment, '[1-9]\\d{12}') THEN moment::BIGINT * 1000 "
-        "WHEN regexp_full_match(moment, '[1-9]\\d{15}') THEN moment::BIGINT END"
-    )
+def moment_of(text: str) -> str:
+    """SQL for the microseconds of a plain time; NULL of any other text."""
     return (
-        f"SELECT r, u, e, t, nullif(i, '') AS i, p FROM (SELECT r, u, e, i, coalesce({at}, {number}) AS t, "
-        f"{properties} AS p, {good} AS good FROM ({rows})) "
-        f"WHERE good AND regexp_full_match(u, {quoted(PLAIN_USER)}) AND length(e) BETWEEN 1 AND {MAX_NAME} "
-        f"AND {after} AND t BETWEEN 0 AND {micros(LATEST) - 1} AND coalesce(length(i) <= {MAX_NAME}, true)"
+        f"CASE WHEN regexp_full_match({text}, {quoted(PLAIN_TIME)}) THEN "
+        f"epoch_us(TRY_CAST({text} AS TIMESTAMP)) "
+        f"WHEN regexp_full_match({text}, '[1-9]\\d{{9}}') THEN {text}::BIGINT * 1000000 "
+        f"WHEN regexp_full_match({text}, '[1-9]\\d{{12}}') THEN {text}::BIGINT * 1000 "
+        f"WHEN regexp_full_match({text}, '[1-9]\\d{{15}}') THEN {text}::BIGINT END"
     )
 
 
-def seconds_of(text: str) -> str:
-    """SQL for the moment of a plain time, which is in UTC."""
-    bare = f"regexp_replace(replace({text}, 'T', ' '), '(Z|\\+00|\\+00:00)$', '')"
-    return f"TRY_CAST({bare} AS TIMESTAMP)"
+def is_id(text: str, most: int = MAX_BYTES) -> str:
+    """SQL for whether a text is a user's id for sure: something in it can be seen, and nothing is odd."""
+    odd = quoted("[\\x00-\\x1f]")
+    return (
+        f"regexp_matches({text}, '[!-~]') AND strlen({text}) <= {most} AND NOT regexp_matches({text}, {odd})"
+    )
 
 
-NOTHING_PLAIN = (
-    "CREATE OR REPLACE TEMP TABLE plain (r BIGINT, u VARCHAR, e VARCHAR, t BIGINT, i VARCHAR, "
-    "p MAP(VARCHAR, VARCHAR))"
-)
+def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
+    """Make the table `plain` of rows: r, u, e, t, i, d (the device of a user's event), a column for each
+    property, and whether it is plain, `good`. Returns how many rows there are."""
+    fitting = set(names.fit(list(rows.cells)))
+    cells = {names.column(name): cell for name, cell in rows.cells.items() if name in fitting}
+    columns = "".join(f", {cell} AS {column}" for column, cell in cells.items())
+    # A row with a property that found no column is for the reader of lines.
+    without = [f"{cell} IS NULL" for name, cell in rows.cells.items() if name not in fitting]
+    good = " AND ".join([rows.good, *without])
+    selected = (
+        f"SELECT r, nullif({rows.user}, '') AS u, nullif({rows.device}, '') AS d, {rows.event} AS e, "
+        f"{rows.at} AS t, nullif({rows.insert_id}, '') AS i, {good} AS good{columns} FROM {rows.relation}"
+    )
+    who = f"CASE WHEN u IS NULL THEN '{PREFIX}' || d ELSE u END"
+    is_good = (
+        f"good AND (u IS NOT NULL OR d IS NOT NULL) AND coalesce({is_id('u')}, true) "
+        f"AND coalesce({is_id('d', MAX_BYTES - 1)}, true) AND length(e) BETWEEN 1 AND {MAX_NAME} "
+        f"AND NOT contains(e, chr(0)) AND e NOT IN {IDENTITIES} "
+        f"AND NOT coalesce(starts_with(u, '{ON_DEVICE}'), false) "
+        f"AND t BETWEEN 0 AND {micros(LATEST) - 1} AND coalesce(length(i) <= {MAX_NAME}, true)"
+    )
+    kept = "".join(f", {column}" for column in cells)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE plain AS SELECT r, {who} AS u, e, t, i, "
+        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good{kept} FROM ({selected})"
+    )
+    return int(connection.execute("SELECT count(*) FROM plain").fetchall()[0][0])
+
+
+def nothing_plain(connection: Connection, count: int) -> None:
+    """Make the table `plain` of a block that is not read in bulk."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE plain AS SELECT r, NULL::VARCHAR AS u, NULL::VARCHAR AS e, "
+        "NULL::BIGINT AS t, NULL::VARCHAR AS i, NULL::VARCHAR AS d, false AS good "
+        f"FROM range({count}) AS all_rows(r)"
+    )
+
+
+def owners(connection: Connection) -> list[tuple[str, str, int]]:
+    """Return what the plain rows say of devices: the device, its user, and the earliest time."""
+    said = "SELECT d, u, min(t) FROM plain WHERE good AND d IS NOT NULL GROUP BY d, u ORDER BY d, u"
+    return [(str(device), str(user), int(at)) for device, user, at in connection.execute(said).fetchall()]
+
+
+def count_anonymous(connection: Connection) -> int:
+    """Count the plain rows that name a device and no user."""
+    counted = f"SELECT count(*) FROM plain WHERE good AND starts_with(u, '{PREFIX}')"
+    return int(connection.execute(counted).fetchall()[0][0])
+
+
 Others = Callable[[Sequence[int]], None]
-STAGED = "{r:'BIGINT', u:'VARCHAR', e:'VARCHAR', t:'BIGINT', i:'VARCHAR', p:'MAP(VARCHAR, VARCHAR)'}"
+LINES = "{r:'BIGINT', u:'VARCHAR', e:'VARCHAR', t:'BIGINT', i:'VARCHAR', p:'MAP(VARCHAR, VARCHAR)'}"
 
 
-def write_part(connection: Connection, total: int, others: Others, lines: Path, target: Path) -> None:
-    """Write a block's events in the order of its lines: those of the table `plain`, and what `others` writes
-    to the file `lines` of the lines that are not there."""
-    left = f"SELECT r FROM range({total}) AS all_lines(r) ANTI JOIN plain USING (r) ORDER BY r"
-    others([int(row[0]) for row in connection.execute(left).fetchall()])
-    rows = "SELECT r, u, e, t, i, p FROM plain"
-    if lines.stat().st_size:
-        rows += (
-            f" UNION ALL SELECT r, u, e, t, i, p FROM read_json({quoted(str(lines))}, columns={STAGED}, "
-            f"format='newline_delimited', maximum_object_size={2 * MAX_LINE})"
-        )
-    ordered = f"SELECT u, e, t, i, p FROM ({rows}) ORDER BY r"
-    connection.execute(f"COPY ({ordered}) TO {quoted(str(target))} (FORMAT parquet)")
+def write_part(connection: Connection, first: int, others: Others, lines: Path, target: Path) -> None:
+    """Write a block's events: the good ones of the table `plain`, and what `others` writes to the file
+    `lines` of the others. `o` is their order in the file; the block's first row is its `first`."""
+    left = connection.execute("SELECT r FROM plain WHERE NOT good ORDER BY r").fetchall()
+    rows = f"SELECT * EXCLUDE (r, d, good), r + {first} AS o FROM plain WHERE good"
+    if left:
+        others([int(row[0]) for row in left])
+        if lines.stat().st_size:
+            rows += f" UNION ALL BY NAME {of_lines(lines, first)}"
+    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} (FORMAT parquet)")
+
+
+def of_lines(lines: Path, first: int) -> str:
+    """SQL for staged lines: their properties stay in one map."""
+    return (
+        f"SELECT u, e, t, i, p, r + {first} AS o FROM read_json({quoted(str(lines))}, columns={LINES}, "
+        f"format='newline_delimited', maximum_object_size={2 * MAX_LINE})"
+    )

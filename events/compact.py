@@ -20,7 +20,7 @@ from events import convert
 from events.convert import Connection, Counted
 from events.custody import check_file, description_path, read_description, read_descriptions
 from events.disk import make_durable
-from events.engine import Limits, connect
+from events.engine import Limits, Progress, connect, watched
 from events.layout import MAX_COLUMNS
 from events.lineage import Lineage
 from events.locks import locked, remove_abandoned
@@ -31,6 +31,8 @@ from events.store import column_numbers, find_unknown
 from events.workspace_folders import Folders
 
 FAN = 8
+# Seconds for which an import that was stopped can go on where it was.
+RESUMABLE = 86_400.0
 
 
 @dataclass
@@ -123,47 +125,47 @@ def prepare(
     origin: str | None = None,
     kinds: Sequence[FileKind] = tuple(FileKind),
     known: Sequence[str] | None = None,
+    names: Sequence[str] = (),
+    progress: Progress = lambda share: None,
 ) -> list[Prepared]:
     """Turn a folder's spool lines into a file for each kind; rows of an import bear its key as `origin`.
 
-    Repeats of what is in the files `known`, all that are listed by default, are left out. The caller is
-    `working` on the workspace.
+    Repeats of what is in the files `known`, all that are listed by default, are left out. `names` are the
+    properties that have a column in an import's staged files. The caller is `working` on the workspace.
     """
     if known is None:
         known = usable(workspace, folders, FileKind.EVENTS)
     prepared = []
-    for kind, make in ((FileKind.EVENTS, prepare_events), (FileKind.TRAITS, prepare_traits)):
-        paths = convert.staged(sources, kind.value)
-        if paths and kind in kinds:
+    for kind in kinds:
+        if paths := convert.staged(sources, kind.value):
+            target = folders.temp / file_name(batch, kind)
             with connect(limits(), folders.temp) as connection:
-                target = folders.temp / file_name(batch, kind)
-                prepared.append(make(connection, workspace, paths, target, origin, known))
+                if kind == FileKind.EVENTS:
+                    with watched(connection, progress):
+                        spooled = convert.load_events(connection, paths, names)
+                        prepared.append(prepare_events(connection, workspace, spooled, target, origin, known))
+                else:
+                    prepared.append(prepare_traits(connection, paths, target, origin))
     return [p for p in prepared if p.written.rows or p.repeats]
 
 
 def prepare_events(
     connection: Connection,
     workspace: str,
-    sources: Sequence[Path],
+    spooled: convert.Spooled,
     target: Path,
     origin: str | None,
     known: Sequence[str],
 ) -> Prepared:
-    convert.load_events(connection, sources)
-    repeats = convert.drop_repeats(connection, known)
-    counts = convert.count_events(connection)
+    left, repeats = convert.drop_repeats(connection, spooled, known)
+    counts = convert.count_events(connection, left)
     numbers = number_properties(workspace, counts)
-    written = convert.write_events(connection, numbers, counts, target, origin)
+    written = convert.write_events(connection, left, numbers, counts, target, origin)
     return Prepared(FileKind.EVENTS, target.name, written, counts, repeats)
 
 
 def prepare_traits(
-    connection: Connection,
-    workspace: str,
-    sources: Sequence[Path],
-    target: Path,
-    origin: str | None,
-    known: Sequence[str],
+    connection: Connection, sources: Sequence[Path], target: Path, origin: str | None
 ) -> Prepared:
     convert.load_traits(connection, sources)
     counts = convert.count_traits(connection)
@@ -260,7 +262,7 @@ def clean(workspace: str, folders: Folders) -> None:
     of the workspace is damaged or missing, what it was made of stays, too.
     """
     remove_abandoned(folders.temp)
-    remove_abandoned(folders.staging)
+    remove_abandoned(folders.staging, RESUMABLE)
     for path in folders.temp.glob("*.parquet"):
         path.unlink()
     find_unknown(folders, workspace)

@@ -5,8 +5,8 @@ The steps of a conversion share a connection: `load`, `drop_repeats`, `count`, `
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -15,7 +15,7 @@ from events.devices import OF_DEVICES, OF_OWNERS, ONLY_OWNERS, PREFIX, USERS, la
 from events.disk import make_durable
 from events.layout import NUMBER_PATTERN, column_stem
 from events.records import MAX_LINE
-from events.times import EPOCH
+from events.times import from_micros
 
 Connection = duckdb.DuckDBPyConnection
 # Rows are pruned by row group: smaller ones prune better, larger ones have fewer footers to read.
@@ -36,6 +36,16 @@ class Counted:
     booleans: int
     last_seen: datetime
 
+    def plus(self, other: "Counted") -> "Counted":
+        """Return the counts of this property in both."""
+        return replace(
+            self,
+            count=self.count + other.count,
+            numbers=self.numbers + other.numbers,
+            booleans=self.booleans + other.booleans,
+            last_seen=max(self.last_seen, other.last_seen),
+        )
+
 
 @dataclass(frozen=True)
 class Written:
@@ -43,10 +53,44 @@ class Written:
     columns: tuple[str, ...]
 
 
-def load_events(connection: Connection, sources: Sequence[Path]) -> None:
-    load(
-        connection, sources, "{u:'VARCHAR', e:'VARCHAR', t:'BIGINT', i:'VARCHAR', p:'MAP(VARCHAR, VARCHAR)'}"
-    )
+@dataclass(frozen=True)
+class Spooled:
+    """Events that are to be published: a relation with `o`, their order, u, e, t and i. Their properties are
+    in `columns`, by their names, or, of rows that were read one by one, in the map p, if it is `mapped`."""
+
+    relation: str
+    columns: Mapping[str, str]
+    mapped: bool
+
+    def value(self, name: str) -> str:
+        """SQL for the text of a property; NULL when it is missing."""
+        found = [self.columns[name]] if name in self.columns else []
+        found += [f"p[{quoted(name)}]"] if self.mapped else []
+        return f"coalesce({', '.join(found)})" if len(found) > 1 else "".join(found) or "NULL::VARCHAR"
+
+    def all_values(self) -> str:
+        """SQL for the map of all properties of an event."""
+        pairs = ", ".join(f"{{k: {quoted(name)}, v: {column}}}" for name, column in self.columns.items())
+        made = f"map_from_entries(list_filter([{pairs}], lambda x: x.v IS NOT NULL))"
+        made = made if self.columns else "MAP([]::VARCHAR[], []::VARCHAR[])"
+        return f"coalesce(p, {made})" if self.mapped else made
+
+
+EVENTS = "{u:'VARCHAR', e:'VARCHAR', t:'BIGINT', i:'VARCHAR', p:'MAP(VARCHAR, VARCHAR)'}"
+
+
+def load_events(connection: Connection, sources: Sequence[Path], names: Sequence[str] = ()) -> Spooled:
+    """Return the events of spool files, as the table `spooled`, or of an import's staged files, as they lie:
+    `names` are the properties of their columns."""
+    parts = [str(path) for path in sources if path.suffix == ".parquet"]
+    if not parts:
+        load(connection, sources, EVENTS)
+        return Spooled("spooled", {}, mapped=True)
+    rows = f"read_parquet({listed(parts)}, union_by_name=true)"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW spooled AS SELECT * FROM {rows}")
+    present = {str(row[0]) for row in connection.execute("DESCRIBE spooled").fetchall()}
+    columns = {name: f"c{number}" for number, name in enumerate(names) if f"c{number}" in present}
+    return Spooled("spooled", columns, "p" in present)
 
 
 def load_traits(connection: Connection, sources: Sequence[Path]) -> None:
@@ -55,24 +99,37 @@ def load_traits(connection: Connection, sources: Sequence[Path]) -> None:
 
 def load(connection: Connection, sources: Sequence[Path], columns: str) -> None:
     """Read spool files into the table `spooled`. A last line cut off by a crash was never acknowledged."""
-    rows = spool_rows(sources, columns, ", ".join(re.findall(r"(\w+):", columns)))
-    connection.execute(f"CREATE OR REPLACE TABLE spooled AS SELECT * FROM {rows}")
+    names = ", ".join(re.findall(r"(\w+):", columns))
+    rows = f"SELECT row_number() OVER () AS o, {names} FROM {spool_rows(sources, columns, names)}"
+    connection.execute(f"CREATE OR REPLACE TABLE spooled AS {rows}")
 
 
-def drop_repeats(connection: Connection, files: Sequence[str]) -> int:
-    """Keep the earliest of the events with one user and insert id, unless it is in `files` already."""
-    before = count_rows(connection)
+def drop_repeats(connection: Connection, spooled: Spooled, files: Sequence[str]) -> tuple[Spooled, int]:
+    """Keep the earliest of the events with one user and insert id, unless it is in `files` already. Returns
+    the events that are left, and how many are not."""
+    rows = f"{spooled.relation} WHERE i IS NOT NULL"
+    if connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchall() == []:
+        return spooled, 0
+    # Ids whose hash is one event's alone are not compared: that would keep all of them in memory.
     connection.execute(
-        "DELETE FROM spooled WHERE i IS NOT NULL AND rowid NOT IN ("
-        "SELECT arg_min(rowid, {t: t, r: rowid}) FROM spooled WHERE i IS NOT NULL GROUP BY u, i)"
+        "CREATE OR REPLACE TEMP TABLE suspects AS "
+        f"SELECT hash(u, i) AS h FROM {rows} GROUP BY h HAVING count(*) > 1"
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE repeats AS SELECT o FROM (SELECT o, row_number() OVER "
+        f"(PARTITION BY u, i ORDER BY t, o) AS n FROM {rows} AND hash(u, i) IN (FROM suspects)) WHERE n > 1"
     )
     if files:
         connection.execute(
-            "DELETE FROM spooled USING (SELECT user_id, insert_id FROM read_parquet($1, union_by_name=true) "
-            "WHERE insert_id IS NOT NULL) AS known WHERE u = known.user_id AND i = known.insert_id",
+            f"INSERT INTO repeats SELECT o FROM {rows} AND (u, i) IN (SELECT (user_id, insert_id) "
+            "FROM read_parquet($1, union_by_name=true) WHERE insert_id IS NOT NULL)",
             [list(files)],
         )
-    return before - count_rows(connection)
+    [(count,)] = connection.execute("SELECT count(DISTINCT o) FROM repeats").fetchall()
+    if not count:
+        return spooled, 0
+    left = f"(SELECT * FROM {spooled.relation} WHERE o NOT IN (FROM repeats))"
+    return replace(spooled, relation=left), int(count)
 
 
 # Of what is stored: the events that come again with what `load_ids` has loaded.
@@ -124,14 +181,30 @@ def spool_rows(sources: Sequence[Path], columns: str, names: str) -> str:
     return f"({' UNION ALL '.join(found)})"
 
 
-def count_rows(connection: Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM spooled").fetchall()[0][0])
-
-
-def count_events(connection: Connection) -> list[Counted]:
+def count_events(connection: Connection, spooled: Spooled) -> list[Counted]:
     """Count events, and each event's properties by type, for the catalogue and for the columns."""
-    events = "SELECT e, NULL, count(*), 0, 0, max(t) FROM spooled GROUP BY e"
-    return counted(connection, f"{events} UNION ALL {properties('e')} ORDER BY ALL")
+    parts = ["count(*)", "max(t)"]
+    for column in spooled.columns.values():
+        parts += [
+            f"count({column})",
+            f"count(*) FILTER (WHERE {numeric(column)})",
+            f"count(*) FILTER (WHERE {column} IN {BOOLEAN})",
+            f"max(t) FILTER (WHERE {column} IS NOT NULL)",
+        ]
+    rows = f"SELECT e, {', '.join(parts)} FROM {spooled.relation} GROUP BY e"
+    found: dict[tuple[str, str], Counted] = {}
+    events = []
+    for event, count, last, *values in connection.execute(rows).fetchall():
+        events.append(Counted(event, None, count, 0, 0, from_micros(last)))
+        for index, name in enumerate(spooled.columns):
+            present, numbers, booleans, seen = values[4 * index : 4 * index + 4]
+            if present:
+                found[event, name] = Counted(event, name, present, numbers, booleans, from_micros(seen))
+    if spooled.mapped:
+        for one in counted(connection, f"{properties('e', spooled.relation)}"):
+            key = one.event, str(one.property)
+            found[key] = found[key].plus(one) if key in found else one
+    return sorted([*events, *found.values()], key=lambda one: (one.event, one.property or ""))
 
 
 def count_users(connection: Connection) -> int:
@@ -146,29 +219,28 @@ def count_traits(connection: Connection) -> list[Counted]:
     )
 
 
-def properties(event: str) -> str:
+def properties(event: str, relation: str = "spooled") -> str:
     return (
         f"SELECT e, v.key, count(*), count(*) FILTER (WHERE {numeric('v.value')}), "
         f"count(*) FILTER (WHERE v.value IN {BOOLEAN}), max(t) "
-        f"FROM (SELECT {event} AS e, t, unnest(map_entries(p)) AS v FROM spooled) GROUP BY e, v.key"
+        f"FROM (SELECT {event} AS e, t, unnest(map_entries(p)) AS v FROM {relation}) GROUP BY e, v.key"
     )
 
 
 def counted(connection: Connection, sql: str) -> list[Counted]:
     rows = connection.execute(sql).fetchall()
-    return [
-        Counted(e, p, n, nums, bools, EPOCH + timedelta(microseconds=t)) for e, p, n, nums, bools, t in rows
-    ]
+    return [Counted(e, p, n, nums, bools, from_micros(t)) for e, p, n, nums, bools, t in rows]
 
 
 def write_events(
     connection: Connection,
+    spooled: Spooled,
     numbers: Mapping[str, int],
     counts: Sequence[Counted],
     target: Path,
     origin: str | None = None,
 ) -> Written:
-    """Write `spooled`, sorted, to the file `target`; safe on disk when it returns.
+    """Write the events, sorted, to the file `target`; safe on disk when it returns.
 
     `numbers` gives the properties that have columns: only those that occur here get one. `origin` is the
     import that the rows are of.
@@ -177,21 +249,23 @@ def write_events(
     for c in counts:
         if c.property is not None:
             seen[c.property] += c.numbers
-    columns = {}
+    # What follows from other columns is not carried through the sort.
+    texts, columns = {}, {}
     for name in sorted(seen.keys() & numbers.keys(), key=lambda name: numbers[name]):
-        stem, value = column_stem(numbers[name], name), f"p[{quoted(name)}]"
-        columns[f"s{stem}"] = value
+        stem = column_stem(numbers[name], name)
+        columns[f"s{stem}"] = f'"s{stem}"'
+        texts[f"s{stem}"] = spooled.value(name)
         if seen[name]:
-            columns[f"n{stem}"] = number(value)
+            columns[f"n{stem}"] = number(f'"s{stem}"')
     if seen.keys() - numbers.keys():
-        columns["rest"] = "p"
-    selected = marked(origin) + "".join(f', {value} AS "{column}"' for column, value in columns.items())
-    rows = copy(
-        connection,
-        f"SELECT e AS event, u AS user_id, make_timestamp(t) AS time, i AS insert_id{selected} "
-        "FROM spooled ORDER BY event, user_id, time, insert_id",
-        target,
+        texts["rest"], columns["rest"] = spooled.all_values(), "rest"
+    carried = "".join(f', {value} AS "{column}"' for column, value in texts.items())
+    ordered = (
+        f"SELECT e AS event, u AS user_id, make_timestamp(t) AS time, i AS insert_id{carried} "
+        f"FROM {spooled.relation} ORDER BY event, user_id, time, insert_id"
     )
+    selected = marked(origin) + "".join(f', {value} AS "{column}"' for column, value in columns.items())
+    rows = copy(connection, f"SELECT event, user_id, time, insert_id{selected} FROM ({ordered})", target)
     return Written(rows, (*columns, *of_devices(connection, target)))
 
 

@@ -16,6 +16,8 @@ from events.engine_errors import TooLarge as TooLarge
 from events.engine_errors import Unreadable as Unreadable
 from events.locks import own_folder
 
+Progress = Callable[[float], None]
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -61,6 +63,25 @@ def configuration(limits: Limits, folder: str) -> dict[str, str | bool | int | f
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
+
+
+@contextmanager
+def watched(connection: duckdb.DuckDBPyConnection, progress: Progress) -> Iterator[None]:
+    """Say how far the queries of a connection are: from 0 to 1 in each of them."""
+    connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            progress(max(0.0, connection.query_progress()) / 100)
+
+    watcher = threading.Thread(target=watch, name="query-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 @contextmanager

@@ -202,15 +202,16 @@ def header_of(reader: Iterator[list[str]], where: str) -> list[str]:
     return header
 
 
-def parquet_lines(path: Path, progress: Progress) -> Iterator[bytes]:
-    """Rows as blocks of lines of JSON, as `parquet` reads them."""
+def parquet_lines(path: Path, first: int, progress: Progress) -> Iterator[bytes]:
+    """Rows, from the row `first` on, as blocks of lines of JSON, as `parquet` reads them."""
     size = path.stat().st_size
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         counted = connection.execute("SELECT count(*) FROM read_parquet($1)", [str(path)])
         [(total,)] = counted.fetchall()
-        result = connection.execute(f"SELECT r::VARCHAR FROM ({rows_as_json(connection, path)})")
-        done = 0
+        rows = rows_as_json(connection, path, first, total)
+        result = connection.execute(f"SELECT r::VARCHAR FROM ({rows})")
+        done = first
         while batch := result.fetchmany(PARQUET_ROWS):
             yield b"".join([row.encode() + b"\n" for (row,) in batch])
             done += len(batch)
@@ -229,22 +230,37 @@ def parquet(path: Path) -> Iterator[Record | Bad]:
                 yield parsed(f"row {number:,}", row)
 
 
-def rows_as_json(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+def rows_as_json(
+    connection: duckdb.DuckDBPyConnection, path: Path, first: int = 0, count: int | None = None
+) -> str:
     """Return SQL for a Parquet file's rows as JSON objects, r, with its columns' own names: DuckDB takes
-    `Amount` and `amount` for one, and calls the second `amount_1`."""
+    `Amount` and `amount` for one, and calls the second `amount_1`. `count` of them from the row `first`
+    on, or all."""
     file = quoted(str(path))
-    found = connection.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({file})")
-    schema = iter(found.fetchall())
-    names = [skip_children(next(schema), schema) for _ in range(next(schema)[1])]
+    names = column_names(connection, path)
     kinds = [row[1] for row in connection.execute(f"DESCRIBE FROM read_parquet({file})").fetchall()]
+    rows = f"read_parquet({file})"
+    if count is not None:
+        number = "file_row_number"
+        chosen = f"{number} >= {first} AND {number} < {first + count}"
+        rows = f"(SELECT * EXCLUDE ({number}) FROM read_parquet({file}, {number} = true) WHERE {chosen})"
     if len({name.lower() for name in names}) == len(names) and "BLOB" not in kinds:
-        return f"SELECT to_json(t) AS r FROM read_parquet({file}) AS t"
+        return f"SELECT to_json(t) AS r FROM {rows} AS t"
     # Some writers mark no column as text. What is none is an object, and so no user's id.
     as_text = "CASE WHEN {0} IS NOT NULL THEN coalesce(to_json(TRY(decode({0}))), {{hex: hex({0})}}) END"
     values = [as_text.format(f"c{n}") if kind == "BLOB" else f"c{n}" for n, kind in enumerate(kinds)]
     pairs = ", ".join(f"{quoted(name)}, {value}" for name, value in zip(names, values, strict=True))
     columns = ", ".join(f"c{number}" for number in range(len(names)))
-    return f"SELECT json_object({pairs}) AS r FROM read_parquet({file}) AS t({columns})"
+    return f"SELECT json_object({pairs}) AS r FROM {rows} AS t({columns})"
+
+
+def column_names(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns, as they are written there."""
+    found = connection.execute(
+        f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({quoted(str(path))})"
+    )
+    schema = iter(found.fetchall())
+    return [skip_children(next(schema), schema) for _ in range(next(schema)[1])]
 
 
 def skip_children(entry: tuple[str, int], schema: Iterator[tuple[str, int]]) -> str:

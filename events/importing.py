@@ -18,13 +18,14 @@ from events.bulk import Fields
 from events.correct import Rows, TakenOut, of_imports, publication_of, standing_import, take_out
 from events.formats import Bad, Progress, Record, UnreadableFile
 from events.identities import DEVICES, device_in, flat, said_by
-from events.locks import own_folder
+from events.locks import kept_folder
 from events.models import FileKind, ImportedFile
 from events.publish import Publication, working
 from events.records import InvalidRecord, event_line, micros_of, owner_line, traits_line
 from events.site import check_site
-from events.staging import Reader, stage
+from events.staging import FORMAT, Reader, stage
 from events.tables.headings import OF_EVENTS, is_known
+from events.times import from_micros
 from events.workspace_folders import Folders, check_kept_here
 
 # What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
@@ -156,16 +157,36 @@ def import_file(
     about = Origin(uuid.uuid4().hex, digest, source[:100], by[:150])
     check_site()
     folders = Folders(workspace).make()
-    with own_folder(folders.staging) as staging:
-        stage(path, staging, folders.temp, reader_of(mapped, imported), progress)
+    followed = Followed(path.stat().st_size, progress)
+    with kept_folder(folders.staging, f"{digest[:40]}-{FORMAT}") as staging:
+        names = stage(path, staging, folders.temp, reader_of(mapped, imported), followed.reading)
         if (imported.bad_lines or imported.anonymous) and not convert.has_rows(staging):
             devices = f"{imported.anonymous:,} lines say something of devices without a user."
             why = imported.problems[0] if imported.problems else devices
             raise UnreadableFile(f"{path.name}: no line can be used. {why}")
         with working(workspace):
-            publish(workspace, folders, staging, imported, about, replaces or Replaces())
+            publish(workspace, folders, staging, names, imported, about, replaces or Replaces(), followed)
     imported.key = about.key
     return imported
+
+
+class Followed:
+    """Progress of an import, in bytes of its file: reading is half of it, sorting and writing the other."""
+
+    def __init__(self, size: int, progress: Progress) -> None:
+        self.size, self.progress, self.shown = size, progress, 0
+
+    def reading(self, done: int) -> None:
+        self.show(done // 2)
+
+    def writing(self, share: float) -> None:
+        self.show(self.size // 2 + int(self.size / 2 * share))
+
+    def show(self, done: int) -> None:
+        """One query follows another: what is shown never goes back."""
+        if done > self.shown:
+            self.shown = done
+            self.progress(done)
 
 
 def digest_of(path: Path, mapped: Mapped) -> str:
@@ -190,7 +211,10 @@ def reader_of(mapped: Mapped, imported: Imported) -> Reader:
         except InvalidRecord as error:
             imported.bad(record.position, str(error))
 
-    return Reader(take, lambda names: bulk_fields(mapped, names))
+    def owner(device: str, user_id: str, at: int) -> bytes:
+        return owners.line(device, user_id, from_micros(at))
+
+    return Reader(take, lambda names: bulk_fields(mapped, names), owner, imported)
 
 
 def bulk_fields(mapped: Mapped, names: Sequence[str]) -> Fields | None:
@@ -201,10 +225,10 @@ def bulk_fields(mapped: Mapped, names: Sequence[str]) -> Fields | None:
         else [g for g in GUESSES[field] if g in names]
         for field in GUESSES
     }
+    guesses["device"] = [name for name in DEVICES if name in names and name not in guesses["user_id"]]
     unclear = any(len(found) > 1 or not set(found) <= set(names) for found in guesses.values())
     if (
         mapped.traits
-        or set(DEVICES) & set(names)
         or unclear
         or guesses["traits"]
         or "event_type" in names
@@ -306,16 +330,21 @@ def publish(
     workspace: str,
     folders: Folders,
     staging: Path,
+    names: Sequence[str],
     imported: Imported,
     about: Origin,
     replaces: Replaces,
+    followed: "Followed",
 ) -> None:
     """List the file's events, its users' properties and its content, in one publication; what it replaces
     goes in the same."""
     rows = replaces.rows(workspace, staging, about.source)
     taken = take_out(workspace, folders, rows, replaces.imports) if rows else TakenOut()
     known = taken.files(workspace, folders, FileKind.EVENTS) if rows else None
-    prepared = compact.prepare(workspace, folders, staging, about.key, about.key, known=known)
+    prepared = compact.prepare(
+        workspace, folders, staging, about.key, about.key,
+        known=known, names=names, progress=followed.writing,
+    )  # fmt: skip
     events = [p for p in prepared if p.kind == FileKind.EVENTS]
     imported.rows, imported.repeats = sum(p.written.rows for p in events), sum(p.repeats for p in events)
     imported.users, imported.replaced = sum(p.users for p in prepared), taken.events

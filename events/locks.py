@@ -44,10 +44,29 @@ def own_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_abandoned(root: Path) -> None:
-    """Remove the folders of pieces of work whose process died."""
+@contextmanager
+def kept_folder(root: Path, name: str) -> Iterator[Path]:
+    """Have the folder of this name for a piece of work, as another process that died in it left it. Removed
+    afterwards, unless the process is stopped. While another process has it, it is one of our own."""
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / LOCK, wait=False) as mine:
+        if mine:
+            try:
+                yield folder
+            except Exception:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+    with own_folder(root) as folder:
+        yield folder
+
+
+def remove_abandoned(root: Path, after: float = ABANDONED_AFTER) -> None:
+    """Remove the folders of pieces of work whose process died more than `after` seconds ago."""
     for folder in root.iterdir():
-        if not folder.is_dir() or time.time() - folder.stat().st_mtime < ABANDONED_AFTER:
+        if not folder.is_dir() or time.time() - folder.stat().st_mtime < after:
             continue
         with locked(folder / LOCK, wait=False) as held:
             if held:

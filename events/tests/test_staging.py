@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events import bulk, convert
-from events.formats import UnreadableFile, read
+from events import bulk, convert, staging
+from events.devices import PREFIX, SAID
+from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, reader_of
-from events.staging import stage, stage_lines
+from events.staging import stage
 
 pytestmark = pytest.mark.once
 
@@ -30,10 +31,11 @@ VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8),
     st.sampled_from([
         1.5, 10.0, 0.05, 1e-7, 100.25, -0.0, 1e22, 0.00001, "true", "null", "-1", 'a"b', "a,b", "a\nb", "\\",
-        "[", "{x", [1, 2], {"a": 1}, [], "3.50", "://x", "\x01", "\ud800", "nan",
+        "[", "{x", [1, 2], {"a": 1}, [], "3.50", "://x", "\x01", "\ud800", "nan", ["a b", "c", 0], [1.5, "x"],
+            [None], "[1]", "1e5", 2**63, 10**18, ",}", [[1]], 0.1, -0.001, "inf",
     ]),
 )  # fmt: skip
-NAMES = st.sampled_from(["a", "b", "", "Ünï", "x" * 256, "a b", "null", "type"])
+NAMES = st.sampled_from(["a", "b", "", "Ünï", "x" * 256, "a b", "null", "type", "A", "time", "distinct_id"])
 EVENTS = st.one_of(st.sampled_from(["play", "buy", "", " ", "é" * 255, "é" * 256, None, 3]))
 
 
@@ -45,21 +47,36 @@ def understood(path: Path, mapped: Mapped, *, in_bulk: bool) -> tuple[Any, ...]:
         folder, temp = Path(name) / "staging", Path(name) / "temp"
         folder.mkdir()
         temp.mkdir()
+        blocks = staging.blocks
         try:
-            if in_bulk:
-                stage(path, folder, temp, reader, lambda done: None)
-            else:
-                with (folder / "traits-0.jsonl").open("wb") as traits:
-                    stage_lines(read(path), folder / "events-0.jsonl", reader, traits)
+            if not in_bulk:
+                staging.blocks = lambda *_: None
+            names = stage(path, folder, temp, reader, lambda done: None)
         except UnreadableFile as error:
             return ("unreadable", str(error))
+        finally:
+            staging.blocks = blocks
         events = []
         if paths := convert.staged(folder, "events"):
             with duckdb.connect() as connection:
-                convert.load_events(connection, paths)
-                events = connection.execute("SELECT u, e, t, i, p FROM spooled ORDER BY rowid").fetchall()
-        users = [json.loads(line)["p"] for line in (folder / "traits-0.jsonl").read_bytes().splitlines()]
-        return events, users, imported.bad_lines, imported.problems
+                spooled = convert.load_events(connection, paths, names)
+                rows = f"SELECT u, e, t, i, {spooled.all_values()} FROM {spooled.relation} ORDER BY o"
+                events = connection.execute(rows).fetchall()
+        said = (folder / "traits-0.jsonl").read_bytes().splitlines()
+        return events, traits_of(said), imported.bad_lines, imported.anonymous, imported.problems
+
+
+def traits_of(lines: list[bytes]) -> list[Any]:
+    """Return what is said of users, and of a device the earliest of what is said: the rest has no effect."""
+    users: list[Any] = []
+    owners: dict[tuple[str, str], int] = {}
+    for line in map(json.loads, lines):
+        if line["u"].startswith(PREFIX):
+            key = line["u"], line["p"][SAID]
+            owners[key] = min(line["t"], owners.get(key, line["t"]))
+        else:
+            users.append(line["p"])
+    return [users, owners]
 
 
 def same(path: Path, mapped: Mapped | None = None) -> None:
@@ -79,16 +96,24 @@ RECORDS = st.fixed_dictionaries(
         "type": st.sampled_from(["track", "identify", None, 3]),
         "a": VALUES,
         "traits": st.just({"plan": "pro"}),
+        "device_id": st.sampled_from(["d1", "d2", "", None, 7, "\u00a0", "d" * 1024, 1.5]),
+        "userId": st.just("u2"),
     },
 )
 START = '{"user_id":"u","event":"e","time":"2024-05-01T00:00:00Z","properties":'
 ODD = [
     "", "", "", "{broken\n", "\n", "[1]\n", START + '{"a":1,"a":2}}\n', START + '{"a":1.50,"b":1e3,}}\n',
-    START + '{"a":NaN}}\n', START + '{"a":1.50}}\n', START + '{"a":1e400}}\n',
+    START + '{"a":NaN}}\n', START + '{"a":1.50}}\n', START + '{"a":1e400}}\n', START + '{"a":[1,]}}\n',
+    START + '{"a":1 , }}\n', START + '{"a":null,"a":1}}\n', START + '{"a":1,"a":null}}\n', START + '{"a":-0}}\n',
+    START + '{"a":1}} {}\n', START + 'null,"x":1}\n', START + '[]}\n', START + '"text"}\n', START + '{"a":{"b":null}}}\n',
+    START + '{"time":"x","distinct_id":"y"}}\n', START + '{"a":1},"type":"alias"}\n',
+    '{"user_id":"$device:1","event":"e","time":"2024-05-01T00:00:00Z"}\n',
+    '{"distinct_id":"$device:1","event":"e","time":"2024-05-01T00:00:00Z"}\n',
+    '{"user_id":"u","event":"$merge","time":"2024-05-01T00:00:00Z","properties":{"$distinct_ids":["$device:1","u"]}}\n',
 ]  # fmt: skip
 HEADERS = [
     "user_id,event,time,a,b", "userId,event,timestamp,insert_id,b", "user_id,event,time,properties,b",
-    '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
+    "user_id,event,time,device_id,b", "distinct_id,event,time,a,A", '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
 ]  # fmt: skip
 WHOLE = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -130,7 +155,7 @@ def test_other_fields_of_a_line_whose_properties_are_null_are_the_properties(
 
 CELLS = st.sampled_from([
     "u1", "play", "2024-05-01T10:00:00Z", "", '"a"', '"a,b"', '"a""b"', 'a"b', '"a"b', '"a\nb"', "x" * 300,
-    "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""',
+    "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""', "$device:7", "$merge",
 ])  # fmt: skip
 ROWS = st.one_of(
     st.tuples(st.just("u1"), st.just("play"), st.just("2024-05-01T10:00:00Z"), CELLS, CELLS).map(",".join),
@@ -184,7 +209,7 @@ def test_plain_lines_are_read_in_bulk(tmp_path: Path, monkeypatch: pytest.Monkey
         connection.execute(f"COPY (FROM read_json('{path}')) TO '{tmp_path / 'a.parquet'}'")
     monkeypatch.setattr("events.importing.stage_record", None)
     for name, count in (("a.jsonl", 1), ("a.csv", 2), ("a.parquet", 1)):
-        events, _, bad, _ = understood(tmp_path / name, Mapped(), in_bulk=True)
+        events, _, bad, *_ = understood(tmp_path / name, Mapped(), in_bulk=True)
         assert (len(events), bad) == (count, 0)
 
 
