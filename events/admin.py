@@ -111,7 +111,7 @@ class ImportedFileAdmin(EventsAdmin):
 
 
 def _bring(upload: EventUpload, by: str) -> str:
-    if not EventUpload.objects.turn(upload.pk, UploadState.LOOKED, UploadState.IMPORTING):
+    if not uploads.confirm(upload):
         raise actions.Refused("It does not wait for you any more.")
     return "The worker imports it. You may leave this page."
 
@@ -126,6 +126,8 @@ def _what_comes(upload: EventUpload) -> str:
     found = uploads.look_of(upload)
     assert found is not None
     replaced = ", and take the place of those with the same insert ids" if upload.replaces_repeats else ""
+    if upload.replaces_import:
+        replaced += f", and take the place of all that the import {upload.replaces_import[:12]} brought"
     return (
         f"{found.rows:,} events and {found.users:,} users' properties come into the workspace "
         f"{upload.workspace}{replaced}; {found.bad_lines:,} lines are left out as bad. The import can be "
@@ -182,19 +184,15 @@ class EventUploadAdmin(EventsAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = EventUploadForm(request.POST or None, request.FILES or None)
+        form = EventUploadForm(
+            request.POST or None,
+            request.FILES or None,
+            initial=request.GET.dict(),
+            may_replace=bool(request.user.has_perm("events.delete_importedfile")),
+        )
         if request.method == "POST" and form.is_valid():
-            data = form.cleaned_data
             try:
-                kept = uploads.keep(
-                    data["workspace"],
-                    data["file"].name,
-                    data["file"].chunks(),
-                    source=data["source"],
-                    mapped=form.mapped(),
-                    replaces_repeats=data["replaces_repeats"],
-                    by=request.user.get_username(),
-                )
+                kept = form.keep(request.user.get_username())
             except FAILURES as error:
                 form.add_error("file", str(error))
             else:

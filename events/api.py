@@ -1,17 +1,21 @@
 """The REST API of events: imports and their undoing, corrections."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, mixins, serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from events import uploads
 from events.correct import NothingToCorrect, Wanted, delete_events, delete_people, undo_import
 from events.engine import EngineError
+from events.forms import EventUploadForm
 from events.merges import UnknownDevice, decide, find_devices
-from events.models import Correction, ImportedFile
+from events.models import Correction, EventUpload, ImportedFile
 from events.records import InvalidRecord
 from events.store import DEFAULT_WORKSPACE
 from events.workspace_folders import Folders, Refused
@@ -91,6 +95,88 @@ class DeviceQuerySerializer(serializers.Serializer[Any]):
     workspace = serializers.SlugField(default=DEFAULT_WORKSPACE, max_length=50)
     device = serializers.CharField(required=False, max_length=1023, trim_whitespace=False)
     user_id = serializers.CharField(required=False, max_length=1024, trim_whitespace=False)
+
+
+class EventUploadSerializer(serializers.ModelSerializer[EventUpload]):
+    """`look` is what was understood: what comes in when the upload is imported, bad lines, columns."""
+
+    class Meta:
+        model = EventUpload
+        fields = [
+            "id", "workspace", "name", "source", "mapped", "replaces_repeats", "replaces_import", "state",
+            "percent", "look", "said", "import_key", "by", "created_at",
+        ]  # fmt: skip
+
+
+class NewUploadSerializer(serializers.Serializer[Any]):
+    """A file of events, and what its columns are where that is not plain."""
+
+    file = serializers.FileField(allow_empty_file=True)
+    workspace = serializers.SlugField(default=DEFAULT_WORKSPACE, max_length=50)
+    source = serializers.CharField(default="", max_length=100)  # type: ignore[assignment]  # a field's name
+    replaces_repeats = serializers.BooleanField(
+        default=False, help_text="Take the place of events with the same users and insert ids."
+    )
+    replaces_import = serializers.CharField(
+        default="", max_length=32, allow_blank=True, help_text="The key of an import: what it brought goes."
+    )
+    traits = serializers.BooleanField(default=False, help_text="It holds users' properties, no events.")
+    user_id = serializers.CharField(default="", max_length=255, help_text="The column of the user id.")
+    event = serializers.CharField(default="", max_length=255, help_text="The column of the event's name.")
+    event_name = serializers.CharField(default="", max_length=255, help_text="Every line is this event.")
+    time = serializers.CharField(default="", max_length=255, help_text="The column of the time.")
+
+
+class EventUploadViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    viewsets.GenericViewSet[EventUpload],
+):
+    """Files of events, as in the browser: sent, looked at, and imported by the worker when that is confirmed.
+    Whoever may send a file may discard it."""
+
+    queryset = EventUpload.objects.order_by("-pk")
+    serializer_class = EventUploadSerializer
+    action_permissions: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("create", "bring", "destroy"), "events.add_eventupload"
+    )
+    parser_classes = [MultiPartParser]
+    filters = {"workspace": ("workspace", serializers.SlugField(help_text="Uploads into this workspace."))}
+
+    @extend_schema(
+        summary="Send a file of events",
+        request={"multipart/form-data": NewUploadSerializer},
+        responses={201: EventUploadSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        """It is looked at: at once if it is small, otherwise by the worker. Nothing is imported before
+        that is confirmed. To replace an import takes the permission to undo it."""
+        said = {"workspace": DEFAULT_WORKSPACE, **request.POST.dict()}
+        may_replace = request.user.has_perm("events.delete_importedfile")
+        if said.get("replaces_import") and not may_replace:
+            raise exceptions.PermissionDenied("Who may not undo an import replaces none.")
+        form = EventUploadForm(said, request.FILES, may_replace=may_replace)
+        if not form.is_valid():
+            raise exceptions.ValidationError({name: list(map(str, e)) for name, e in form.errors.items()})
+        upload = _done(lambda: form.keep(_who(request)))
+        return Response(EventUploadSerializer(upload).data, status.HTTP_201_CREATED)
+
+    @extend_schema(summary="Import an upload", request=None, responses={202: EventUploadSerializer})
+    @action(detail=True, methods=["post"], url_path="import")
+    def bring(self, request: Request, **names: Any) -> Response:
+        """The worker imports it; `state` and `percent` say how far it is."""
+        upload = self.get_object()
+        if not uploads.confirm(upload):
+            raise Conflict("It does not wait to be imported.")
+        upload.refresh_from_db()
+        return Response(EventUploadSerializer(upload).data, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(summary="Discard an upload that was not imported", responses={204: None})
+    def destroy(self, request: Request, *arguments: Any, **names: Any) -> Response:
+        if not uploads.discard(self.get_object()):
+            raise Conflict("It does not wait to be imported.")
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ImportViewSet(

@@ -43,16 +43,18 @@ class Fields:
 @dataclass(frozen=True)
 class Rows:
     """Rows as SQL: a relation with their numbers in the block, `r`, from 0; expressions of their texts, NULL
-    where one is missing; of the time in microseconds, `at`; and of whether all else is plain, `good`."""
+    where one is missing; of whether all else is plain, `good`; and of the time in microseconds, `at`, when
+    `moment` is not its text."""
 
     relation: str
     user: str
     event: str
-    at: str
+    moment: str
     insert_id: str
     device: str
     cells: Mapping[str, str]
     good: str
+    at: str = ""
 
 
 class Names:
@@ -95,24 +97,22 @@ def is_simple(block: bytes) -> bool:
     ):
         return False
     try:
-        block.decode()
+        return block.isascii() or bool(block.decode())
     except UnicodeDecodeError:
         return False
-    return True
 
 
 def count_lines(block: bytes) -> int:
     return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
-def raw_lines(connection: Connection, path: Path, count: int) -> bool:
-    """Make the table `raw` of a block's file: r, from 0, and line. Returns whether it has `count` lines."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE raw AS SELECT row_number() OVER () - 1 AS r, line FROM "
+def raw_lines(path: Path) -> str:
+    """SQL for the lines of a block's file: r, from 0, and line."""
+    return (
+        "(SELECT row_number() OVER () - 1 AS r, line FROM "
         f"read_csv({quoted(str(path))}, columns={{'line': 'VARCHAR'}}, delim='\x01', quote='', escape='', "
-        "header=false, auto_detect=false, new_line='\\n', parallel=false)"
+        "header=false, auto_detect=false, new_line='\\n', parallel=false))"
     )
-    return connection.execute("SELECT count(*) FROM raw").fetchall() == [(count,)]
 
 
 def moment_of(text: str) -> str:
@@ -145,8 +145,10 @@ def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     good = " AND ".join([rows.good, *without])
     selected = (
         f"SELECT r, nullif({rows.user}, '') AS u, nullif({rows.device}, '') AS d, {rows.event} AS e, "
-        f"{rows.at} AS t, nullif({rows.insert_id}, '') AS i, {good} AS good{columns} FROM {rows.relation}"
+        f"{rows.at or rows.moment} AS m, nullif({rows.insert_id}, '') AS i, {good} AS good{columns} "
+        f"FROM {rows.relation}"
     )
+    timed = f"SELECT *, {'m' if rows.at else moment_of('m')} AS t FROM ({selected})"
     who = f"CASE WHEN u IS NULL THEN '{PREFIX}' || d ELSE u END"
     is_good = (
         f"good AND (u IS NOT NULL OR d IS NOT NULL) AND coalesce({is_id('u')}, true) "
@@ -158,7 +160,7 @@ def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     kept = "".join(f", {column}" for column in cells)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE plain AS SELECT r, {who} AS u, e, t, i, "
-        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good{kept} FROM ({selected})"
+        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good{kept} FROM ({timed})"
     )
     return int(connection.execute("SELECT count(*) FROM plain").fetchall()[0][0])
 

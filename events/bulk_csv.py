@@ -3,27 +3,26 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from events.bulk import LONGEST, NOTHING, Fields, Rows, moment_of, raw_lines
+from events.bulk import LONGEST, NOTHING, Fields, Rows, raw_lines
 from events.convert import Connection, quoted
 
 WELL_FORMED = r'("([^"]|"")*"|[^",]*)(,("([^"]|"")*"|[^",]*)){COMMAS}'
 
 
 def csv_rows(
-    connection: Connection, block: bytes, path: Path, count: int, header: Sequence[str], fields: Fields
+    connection: Connection, block: bytes, path: Path, header: Sequence[str], fields: Fields
 ) -> Iterator[Rows]:
     """Yield ways to read a block, which is the file `path`, too, the quickest first. The first that finds
-    `count` rows is right; there is none when a line is not a row."""
+    as many rows as there are lines is right; there is none when a line is not a row."""
     columns = [f"c{number}" for number in range(len(header))]
     cells = [f"nullif({column}, '')" for column in columns]
     if b'"' not in block:
         yield rows_of(reading(path, columns, ""), header, cells, fields)
-        if raw_lines(connection, path, count):
-            # Lines with more or fewer columns: they alone are not plain.
-            split = "(SELECT r, string_split(line, ',') AS cells FROM raw)"
-            cells = [f"nullif(cells[{number + 1}], '')" for number in range(len(header))]
-            yield rows_of(split, header, cells, fields, f"len(cells) = {len(header)}")
-    elif raw_lines(connection, path, count) and is_well_formed(connection, len(header)):
+        # Lines with more or fewer columns: they alone are not plain.
+        split = f"(SELECT r, string_split(line, ',') AS cells FROM {raw_lines(path)})"
+        cells = [f"nullif(cells[{number + 1}], '')" for number in range(len(header))]
+        yield rows_of(split, header, cells, fields, f"len(cells) = {len(header)}")
+    elif is_well_formed(connection, path, len(header)):
         yield rows_of(reading(path, columns, '"'), header, cells, fields)
 
 
@@ -42,7 +41,7 @@ def rows_of(
         relation=relation,
         user=text("user_id"),
         event=text("event"),
-        at=moment_of(text("time")),
+        moment=text("time"),
         insert_id=text("insert_id"),
         device=text("device"),
         cells={name: cell for name, cell in named.items() if name not in fields.used},
@@ -60,8 +59,8 @@ def reading(path: Path, columns: Sequence[str], quote: str) -> str:
     )
 
 
-def is_well_formed(connection: Connection, columns: int) -> bool:
-    """Whether each line of `raw` is a row of so many columns, quoted as all readers want it."""
+def is_well_formed(connection: Connection, path: Path, columns: int) -> bool:
+    """Whether each line is a row of so many columns, quoted as all readers want it."""
     pattern = quoted(WELL_FORMED.replace("COMMAS", str(columns - 1)))
-    counted = f"SELECT count(*) FROM raw WHERE NOT regexp_full_match(line, {pattern})"
+    counted = f"SELECT count(*) FROM {raw_lines(path)} WHERE NOT regexp_full_match(line, {pattern})"
     return connection.execute(counted).fetchall() == [(0,)]

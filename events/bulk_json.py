@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from events.bulk import LONGEST, NOTHING, Fields, Rows, moment_of, raw_lines
-from events.convert import Connection, listed, quoted
+from events.bulk import LONGEST, NOTHING, Fields, Rows, raw_lines
+from events.convert import listed, quoted
 from events.records import MAX_NAME
 
 # So many of a block's lines are looked at for their keys.
@@ -91,11 +91,11 @@ def is_nameable(key: str) -> bool:
     return 0 < len(key) <= MAX_NAME and key.isprintable() and not set(key) & set("\"\\'*")
 
 
-def json_rows(connection: Connection, path: Path, count: int, shapes: Shapes) -> Iterator[Rows]:
-    """Yield the rows of a block, which is the file `path`, if the engine finds `count` lines."""
+def json_rows(path: Path, shapes: Shapes) -> Iterator[Rows]:
+    """Yield the rows of a block, which is the file `path`, when they can be told in SQL."""
     given = {field: quoted(value) for field, value in shapes.fields.constants.items()}
     columns = {field: key for field, key in shapes.fields.columns.items() if field not in given}
-    if not all(map(is_nameable, columns.values())) or not raw_lines(connection, path, count):
+    if not all(map(is_nameable, columns.values())):
         return
     schema, cells = schema_of(shapes, [columns[field] for field in KINDS if field in columns])
     # The properties' texts; a field that is a property, too, is the device.
@@ -125,10 +125,13 @@ def json_rows(connection: Connection, path: Path, count: int, shapes: Shapes) ->
     ]
     schema_text = quoted(orjson.dumps(schema).decode())
     yield Rows(
-        relation=f"(SELECT r, line, TRY(from_json(line, {schema_text})) AS s FROM raw)",
+        relation=(
+            f"(SELECT r, line, TRY(from_json(line, {schema_text})) AS s, {keys_in(shapes)} "
+            f"FROM {raw_lines(path)})"
+        ),
         user=text("user_id"),
         event=text("event"),
-        at=moment_of(text("time")),
+        moment=text("time"),
         insert_id=text("insert_id"),
         device=text("device"),
         cells=texts,
@@ -157,31 +160,39 @@ def unlike(names: Sequence[str], taken: Sequence[str]) -> list[str]:
     return [name for name in names if found[name.casefold()] == name]
 
 
+def keys_in(shapes: Shapes) -> str:
+    """SQL for the keys of a line, `k`, and of the properties within, `pk`; NULL when it is no JSON."""
+    inner = f", TRY(json_keys(line, {quoted(path_of(shapes))})) AS pk" if shapes.within is not None else ""
+    return f"TRY(json_keys(line)) AS k{inner}"
+
+
+def path_of(shapes: Shapes) -> str:
+    return "$" if shapes.within is None else f"$.{identifier(shapes.within)}"
+
+
 def has_known_keys(shapes: Shapes, schema: Mapping[str, Any], cells: Mapping[str, str]) -> str:
     """SQL for whether a line has no other keys than were read, and none twice."""
     if shapes.within is None:
-        return just_these("$", [column(name) for name in schema])
-    shaped = f"json_keys(line) IN ({', '.join(map(listed, shapes.keys))})"
+        return just_these("k", {name: column(name) for name in schema})
+    shaped = f"k IN ({', '.join(map(listed, shapes.keys))})"
     # Without properties, all other fields of a line are its properties.
     bare = [keys for keys in shapes.keys if set(keys) <= shapes.fields.used]
-    nothing = f"json_keys(line) IN ({', '.join(map(listed, bare))})" if bare else "false"
-    path = f"$.{identifier(shapes.within)}"
+    nothing = f"k IN ({', '.join(map(listed, bare))})" if bare else "false"
+    path = path_of(shapes)
     kind = f"coalesce(json_type(line, {quoted(path)}), 'NULL')"
     return (
-        f"{shaped} AND CASE WHEN len(json_keys(line, {quoted(path)})) > 0 "
-        f"THEN {just_these(path, list(cells.values()))} "
+        f"{shaped} AND CASE WHEN len(pk) > 0 THEN {just_these('pk', cells)} "
         f"ELSE {kind} = 'OBJECT' OR ({kind} = 'NULL' AND {nothing}) END"
     )
 
 
-def just_these(path: str, values: Sequence[str]) -> str:
-    """SQL for whether the keys of an object are those of the values that were read of it, and of nulls."""
-    keys, text = f"json_keys(line, {quoted(path)})", f"json_extract(line, {quoted(path)})::VARCHAR"
-    present = " + ".join(["0", *(f"({value} IS NOT NULL)::INT" for value in values)])
-    nulls = f"(strlen({text}) - strlen(replace({text}, '\":null', ''))) // 6"
+def just_these(keys: str, values: Mapping[str, str]) -> str:
+    """SQL for whether the keys of an object are those of the values that were read of it, or of nulls."""
+    present = " + ".join(["0", *(f"({value} IS NOT NULL)::INT" for value in values.values())])
+    known = f"list_has_all({listed(list(values))}::VARCHAR[], {keys})"
     return (
-        f"CASE WHEN contains(line, 'null') THEN len(list_distinct({keys})) = len({keys}) "
-        f"AND len({keys}) = {present} + {nulls} ELSE len({keys}) = {present} END"
+        f"CASE WHEN contains(line, 'null') THEN {known} AND len(list_distinct({keys})) = len({keys}) "
+        f"ELSE len({keys}) = {present} END"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from events.bulk import LONGEST, NOTHING, Fields, Rows, moment_of
+from events.bulk import LONGEST, NOTHING, Fields, Rows
 from events.convert import Connection, quoted
 
 WHOLE = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT".split())  # noqa: SIM905
@@ -57,7 +57,7 @@ def parquet_rows(table: Table, fields: Fields, first: int, count: int) -> Rows |
             return quoted(fields.constants[field])
         return f"{identifier(columns[field])}::VARCHAR" if field in columns else NOTHING
 
-    at = moment_of(text("time"))
+    at = ""
     if "time" in columns and (kind := table.kinds[columns["time"]]) not in WHOLE | {"VARCHAR"}:
         if kind not in MOMENTS:
             return None
@@ -79,6 +79,7 @@ def parquet_rows(table: Table, fields: Fields, first: int, count: int) -> Rows |
         ),
         user=text("user_id"),
         event=text("event"),
+        moment=NOTHING if at else text("time"),
         at=at,
         insert_id=text("insert_id"),
         device=text("device"),
@@ -89,7 +90,7 @@ def parquet_rows(table: Table, fields: Fields, first: int, count: int) -> Rows |
 
 def cell_of(column: str, kind: str) -> tuple[str, str]:
     """Return SQL of a value as text, and of when it is the text that is stored."""
-    if kind in {"FLOAT", "DOUBLE"} or (kind.startswith("DECIMAL") and not kind.endswith(",0)")):
+    if kind in {"FLOAT", "DOUBLE"} or kind.startswith("DECIMAL"):
         # Outside of this some numbers are written with an exponent.
         number = f"{column}::DOUBLE"
         return f"{number}::VARCHAR", f"coalesce({number} = 0 OR abs({number}) BETWEEN 1e-3 AND 1e15, true)"

@@ -56,11 +56,13 @@ class Written:
 @dataclass(frozen=True)
 class Spooled:
     """Events that are to be published: a relation with `o`, their order, u, e, t and i. Their properties are
-    in `columns`, by their names, or, of rows that were read one by one, in the map p, if it is `mapped`."""
+    in `columns`, by their names, or, of rows that were read one by one, in the map p, if it is `mapped`;
+    `has_ids`: some have an insert id."""
 
     relation: str
     columns: Mapping[str, str]
     mapped: bool
+    has_ids: bool = True
 
     def value(self, name: str) -> str:
         """SQL for the text of a property; NULL when it is missing."""
@@ -90,7 +92,8 @@ def load_events(connection: Connection, sources: Sequence[Path], names: Sequence
     connection.execute(f"CREATE OR REPLACE TEMP VIEW spooled AS SELECT * FROM {rows}")
     present = {str(row[0]) for row in connection.execute("DESCRIBE spooled").fetchall()}
     columns = {name: f"c{number}" for number, name in enumerate(names) if f"c{number}" in present}
-    return Spooled("spooled", columns, "p" in present)
+    ids = connection.execute("SELECT 1 FROM spooled WHERE i IS NOT NULL LIMIT 1").fetchall()
+    return Spooled("spooled", columns, "p" in present, bool(ids))
 
 
 def load_traits(connection: Connection, sources: Sequence[Path]) -> None:
@@ -107,9 +110,9 @@ def load(connection: Connection, sources: Sequence[Path], columns: str) -> None:
 def drop_repeats(connection: Connection, spooled: Spooled, files: Sequence[str]) -> tuple[Spooled, int]:
     """Keep the earliest of the events with one user and insert id, unless it is in `files` already. Returns
     the events that are left, and how many are not."""
-    rows = f"{spooled.relation} WHERE i IS NOT NULL"
-    if connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchall() == []:
+    if not spooled.has_ids:
         return spooled, 0
+    rows = f"{spooled.relation} WHERE i IS NOT NULL"
     # Ids whose hash is one event's alone are not compared: that would keep all of them in memory.
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE suspects AS "
@@ -172,7 +175,7 @@ def spool_rows(sources: Sequence[Path], columns: str, names: str) -> str:
     parts = [str(path) for path in sources if path.suffix == ".parquet"]
     lines = listed([str(path) for path in sources if path.suffix != ".parquet"])
     longest = 2 * MAX_LINE
-    found = [f"SELECT {names} FROM read_parquet({listed(parts)})"] if parts else []
+    found = [f"SELECT {names} FROM read_parquet({listed(parts)}, union_by_name=true)"] if parts else []
     if len(parts) < len(sources):
         found.append(
             f"SELECT {names} FROM read_json({lines}, format='newline_delimited', columns={columns}, "
@@ -260,12 +263,15 @@ def write_events(
     if seen.keys() - numbers.keys():
         texts["rest"], columns["rest"] = spooled.all_values(), "rest"
     carried = "".join(f', {value} AS "{column}"' for column, value in texts.items())
+    insert_id, by_id = "NULL::VARCHAR AS insert_id", ""
+    if spooled.has_ids:
+        carried, insert_id, by_id = f", i AS insert_id{carried}", "insert_id", ", insert_id"
     ordered = (
-        f"SELECT e AS event, u AS user_id, make_timestamp(t) AS time, i AS insert_id{carried} "
-        f"FROM {spooled.relation} ORDER BY event, user_id, time, insert_id"
+        f"SELECT e AS event, u AS user_id, make_timestamp(t) AS time{carried} "
+        f"FROM {spooled.relation} ORDER BY event, user_id, time{by_id}"
     )
     selected = marked(origin) + "".join(f', {value} AS "{column}"' for column, value in columns.items())
-    rows = copy(connection, f"SELECT event, user_id, time, insert_id{selected} FROM ({ordered})", target)
+    rows = copy(connection, f"SELECT event, user_id, time, {insert_id}{selected} FROM ({ordered})", target)
     return Written(rows, (*columns, *of_devices(connection, target)))
 
 

@@ -22,6 +22,7 @@ from events.convert import Connection, Written, listed, quoted
 from events.custody import check_file, read_description
 from events.devices import USERS
 from events.engine import EngineError, connect
+from events.locks import remove_abandoned
 from events.merges import devices_of
 from events.models import EventFile, FileKind, FileState, ImportedFile, sentence_of
 from events.publish import Prepared, Publication, publish, working
@@ -197,6 +198,8 @@ def correct(
         publish(workspace, folders, publication_of(workspace, folders, taken, what, by, undone))
         if forget:
             remove_soon(workspace, folders, rows)
+            # What a stopped import left to go on with may hold anybody's lines.
+            remove_abandoned(folders.staging, 1.0)
     return Corrected(what, taken.events, taken.traits)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 from django.conf import settings
+from django.db import connections
 
 from events.engine_errors import EngineError as EngineError
 from events.engine_errors import MissingTable as MissingTable
@@ -72,8 +73,11 @@ def watched(connection: duckdb.DuckDBPyConnection, progress: Progress) -> Iterat
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.5):
-            progress(max(0.0, connection.query_progress()) / 100)
+        try:
+            while not done.wait(0.5):
+                progress(max(0.0, connection.query_progress()) / 100)
+        finally:
+            connections.close_all()  # of this thread: a progress may be kept in the database
 
     watcher = threading.Thread(target=watch, name="query-progress", daemon=True)
     watcher.start()

@@ -13,8 +13,9 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from events.correct import Wanted
-from events.models import ImportedFile
+from events import uploads
+from events.correct import NothingToCorrect, Wanted, find_import
+from events.models import EventUpload, ImportedFile
 from events.workspace_folders import DEFAULT_WORKSPACE, Folders
 
 
@@ -54,6 +55,11 @@ class EventUploadForm(WorkspaceForm):
         widget=UnfoldBooleanWidget,
         help_text="Otherwise those that are there already are left out of the file.",
     )
+    replaces_import = text(
+        "The key of an import, or how it begins: what it brought goes when this file comes, in one step.",
+        max_length=32,
+        label="Replace the import",
+    )
     traits = forms.BooleanField(
         required=False, label="It holds users' properties, no events", widget=UnfoldBooleanWidget
     )
@@ -62,6 +68,20 @@ class EventUploadForm(WorkspaceForm):
     event_name = text("If no column tells it: every line is this event.", label="Name of the event")
     time = text("Empty: found by its usual names.", label="Column of the time")
     field_order = ["file", "workspace", "source"]
+
+    def __init__(self, *arguments: Any, may_replace: bool = False, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if not may_replace:  # who may not undo an import replaces none
+            del self.fields["replaces_import"]
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if data.get("replaces_import") and data.get("workspace"):
+            try:
+                data["replaces_import"] = find_import(data["workspace"], data["replaces_import"])
+            except NothingToCorrect as error:
+                self.add_error("replaces_import", str(error))
+        return data
 
     def clean_file(self) -> "UploadedFile[bytes]":
         file: UploadedFile[bytes] = self.cleaned_data["file"]
@@ -79,6 +99,20 @@ class EventUploadForm(WorkspaceForm):
         columns = {name: data[name] for name in ("user_id", "event", "time") if data[name]}
         constants = {"event": data["event_name"]} if data["event_name"] else {}
         return {"columns": columns, "constants": constants, "traits": data["traits"]}
+
+    def keep(self, by: str) -> EventUpload:
+        """Store the file, to be looked at. Raises Refused, OSError."""
+        data = self.cleaned_data
+        return uploads.keep(
+            data["workspace"],
+            data["file"].name,
+            data["file"].chunks(),
+            source=data["source"],
+            mapped=self.mapped(),
+            replaces_repeats=data["replaces_repeats"],
+            replaces_import=data.get("replaces_import", ""),
+            by=by,
+        )
 
 
 class DeletionForm(KnownWorkspaceForm):

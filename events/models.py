@@ -236,6 +236,9 @@ class EventUpload(models.Model):
     source = models.CharField(max_length=100, blank=True)
     mapped = models.JSONField(default=dict, help_text="How its columns become fields.")
     replaces_repeats = models.BooleanField(default=False)
+    replaces_import = models.CharField(
+        max_length=32, blank=True, help_text="The key of the import that it takes the place of."
+    )
     state = models.CharField(max_length=10, choices=UploadState, default=UploadState.LOOKING)
     percent = models.PositiveSmallIntegerField(default=0)
     look = models.JSONField(default=dict, help_text="What was understood.")

@@ -273,7 +273,7 @@ def json_blocks(found: Positioned, what: str, reader: Reader, state: State) -> I
         ) -> Iterator[Rows]:
             if bulk.is_simple(data) and (shapes := shapes_of(data, reader.fields)):
                 path.write_bytes(data)
-                yield from json_rows(connection, path, count, shapes)
+                yield from json_rows(path, shapes)
 
         yield Block(count, position, True, rows, lines)
 
@@ -292,7 +292,7 @@ def csv_blocks(found: Positioned, header: Sequence[str], fields: Fields, state: 
         ) -> Iterator[Rows]:
             if bulk.is_simple(data):
                 path.write_bytes(data)
-                yield from csv_rows(connection, data, path, count, header, fields)
+                yield from csv_rows(connection, data, path, header, fields)
 
         yield Block(count, position, False, rows, lines)
 

@@ -116,7 +116,10 @@ def bring(upload: EventUpload) -> None:
         mapping_of(upload),
         source=upload.source,
         by=upload.by,
-        replaces=Replaces(repeats=upload.replaces_repeats),
+        replaces=Replaces(
+            imports=[upload.replaces_import] if upload.replaces_import else (),
+            repeats=upload.replaces_repeats,
+        ),
         progress=Percent(upload),
     )
     end(upload, UploadState.IMPORTING, sentence_of(imported), imported)
@@ -127,6 +130,11 @@ def end(upload: EventUpload, before: UploadState, said: str, imported: Imported 
     key = imported.key if imported else ""
     if EventUpload.objects.turn(upload.pk, before, after, said=said, import_key=key):
         forget_file(upload)
+
+
+def confirm(upload: EventUpload) -> bool:
+    """Have the worker import an upload. Returns whether it was still waiting for a person."""
+    return EventUpload.objects.turn(upload.pk, UploadState.LOOKED, UploadState.IMPORTING)
 
 
 def discard(upload: EventUpload) -> bool:

@@ -32,10 +32,10 @@ def duckdb_layout(world: World, folder: Path, numbers: Mapping[str, int]) -> Lay
         rows = [dict(e._asdict(), time=e.time.isoformat()) for e in world.events]
         rows = [{**row, "device_id": row.pop("device")} for row in rows]
         (folder / "events.jsonl").write_bytes(b"".join(map(event_line, rows)))
-        convert.load_events(connection, [folder / "events.jsonl"])
+        spooled = convert.load_events(connection, [folder / "events.jsonl"])
         target = folder / "events.parquet"
-        counted = convert.count_events(connection)
-        written = convert.write_events(connection, numbers, counted, target)
+        counted = convert.count_events(connection, spooled)
+        written = convert.write_events(connection, spooled, numbers, counted, target)
         present = frozenset(written.columns)
         counts = {c.event: c.count for c in counted if c.property is None}
         layout = Layout((str(target),), (), numbers, present, "rest" in present, counts)

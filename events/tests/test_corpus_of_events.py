@@ -202,7 +202,7 @@ def test_a_line_is_taken_exactly_or_named__or_the_file_is_refused_with_a_sentenc
     if staged[0] == "unreadable":
         assert staged[1].rstrip().endswith((".", "…", ")")) or ":" in staged[1], made.how
         return
-    taken, users, bad, problems = staged
+    taken, users, bad, problems, *_ = staged
     taken = [(u, e, t, i, dict(p)) for u, e, t, i, p in taken]
     waiting = iter(made.events)
     assert all(any(event == meant for meant in waiting) for event in taken), made.how

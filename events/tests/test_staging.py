@@ -1,7 +1,10 @@
 """What is read in bulk is what the reader of lines reads: the same events and refusals, in the same order."""
 
+import gzip
 import json
+import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events import bulk, convert, staging
+from events.compact import RESUMABLE, compact
+from events.correct import delete_people
 from events.devices import PREFIX, SAID
 from events.formats import UnreadableFile
-from events.importing import Imported, Mapped, reader_of
+from events.importing import Imported, Mapped, import_file, reader_of
+from events.models import ImportedFile
 from events.staging import stage
+from events.store import read_layout
+from events.workspace_folders import Folders
 
 pytestmark = pytest.mark.once
 
@@ -36,6 +44,8 @@ VALUES = st.one_of(
     ]),
 )  # fmt: skip
 NAMES = st.sampled_from(["a", "b", "", "Ünï", "x" * 256, "a b", "null", "type", "A", "time", "distinct_id"])
+# Microseconds since 1970 later than all of TIMES: what has no time is said now, at each reading.
+NOW = 1_750_000_000_000_000
 EVENTS = st.one_of(st.sampled_from(["play", "buy", "", " ", "é" * 255, "é" * 256, None, 3]))
 
 
@@ -63,20 +73,21 @@ def understood(path: Path, mapped: Mapped, *, in_bulk: bool) -> tuple[Any, ...]:
                 rows = f"SELECT u, e, t, i, {spooled.all_values()} FROM {spooled.relation} ORDER BY o"
                 events = connection.execute(rows).fetchall()
         said = (folder / "traits-0.jsonl").read_bytes().splitlines()
-        return events, traits_of(said), imported.bad_lines, imported.anonymous, imported.problems
+        users, owners = traits_of(said)
+        return events, users, imported.bad_lines, imported.problems, owners, imported.anonymous
 
 
-def traits_of(lines: list[bytes]) -> list[Any]:
+def traits_of(lines: list[bytes]) -> tuple[list[Any], Any]:
     """Return what is said of users, and of a device the earliest of what is said: the rest has no effect."""
     users: list[Any] = []
     owners: dict[tuple[str, str], int] = {}
     for line in map(json.loads, lines):
         if line["u"].startswith(PREFIX):
-            key = line["u"], line["p"][SAID]
-            owners[key] = min(line["t"], owners.get(key, line["t"]))
+            key, at = (line["u"], line["p"][SAID]), min(line["t"], NOW)
+            owners[key] = min(at, owners.get(key, at))
         else:
             users.append(line["p"])
-    return [users, owners]
+    return users, owners
 
 
 def same(path: Path, mapped: Mapped | None = None) -> None:
@@ -104,8 +115,9 @@ START = '{"user_id":"u","event":"e","time":"2024-05-01T00:00:00Z","properties":'
 ODD = [
     "", "", "", "{broken\n", "\n", "[1]\n", START + '{"a":1,"a":2}}\n', START + '{"a":1.50,"b":1e3,}}\n',
     START + '{"a":NaN}}\n', START + '{"a":1.50}}\n', START + '{"a":1e400}}\n', START + '{"a":[1,]}}\n',
-    START + '{"a":1 , }}\n', START + '{"a":null,"a":1}}\n', START + '{"a":1,"a":null}}\n', START + '{"a":-0}}\n',
-    START + '{"a":1}} {}\n', START + 'null,"x":1}\n', START + '[]}\n', START + '"text"}\n', START + '{"a":{"b":null}}}\n',
+    START + '{"a":1 , }}\n', START + '{"a":null,"a":1}}\n', START + '{"a":1,"a":null}}\n',
+    START + '{"a":-0}}\n', START + '{"a":1}} {}\n', START + 'null,"x":1}\n', START + '[]}\n',
+    START + '"text"}\n', START + '{"a":{"b":null}}}\n',
     START + '{"time":"x","distinct_id":"y"}}\n', START + '{"a":1},"type":"alias"}\n',
     '{"user_id":"$device:1","event":"e","time":"2024-05-01T00:00:00Z"}\n',
     '{"distinct_id":"$device:1","event":"e","time":"2024-05-01T00:00:00Z"}\n',
@@ -113,7 +125,8 @@ ODD = [
 ]  # fmt: skip
 HEADERS = [
     "user_id,event,time,a,b", "userId,event,timestamp,insert_id,b", "user_id,event,time,properties,b",
-    "user_id,event,time,device_id,b", "distinct_id,event,time,a,A", '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
+    "user_id,event,time,device_id,b", "distinct_id,event,time,a,A",
+    '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
 ]  # fmt: skip
 WHOLE = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -155,7 +168,8 @@ def test_other_fields_of_a_line_whose_properties_are_null_are_the_properties(
 
 CELLS = st.sampled_from([
     "u1", "play", "2024-05-01T10:00:00Z", "", '"a"', '"a,b"', '"a""b"', 'a"b', '"a"b', '"a\nb"', "x" * 300,
-    "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""', "$device:7", "$merge",
+    "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""',
+    "$device:7", "$merge",
 ])  # fmt: skip
 ROWS = st.one_of(
     st.tuples(st.just("u1"), st.just("play"), st.just("2024-05-01T10:00:00Z"), CELLS, CELLS).map(",".join),
@@ -217,3 +231,139 @@ def test_mapped_columns_and_constants(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("who,when,note\nu1,2024-05-01T10:00:00Z,x\n,2024-05-01T10:00:00Z,y\nu2,,z\n")
     same(path, Mapped({"user_id": "who", "time": "when"}, {"event": "it's"}))
+
+
+def test_parquet_of_all_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        columns = [
+            "CASE WHEN i % 7 > 0 THEN 'u' || i END AS user_id",
+            "CASE WHEN i % 5 > 0 THEN 'd' || i % 3 END AS device_id",
+            "CASE WHEN i % 11 = 0 THEN '' ELSE 'a' || chr(i % 40) END AS event",
+            "TIMESTAMP '2024-05-01 12:00:00' + INTERVAL (i) HOUR AS time",
+            "i::FLOAT / 3 AS f",
+            "(i - 30) / 7 * power(10, i % 24 - 8) AS g",
+            "(i / 4)::DECIMAL(15, 4) AS h",
+            "i::DECIMAL(9, 0) AS j",
+            "CASE i WHEN 4 THEN 'nan'::DOUBLE WHEN 5 THEN 'inf'::DOUBLE WHEN 6 THEN -0.0 ELSE i END AS n",
+            "(i * -7)::SMALLINT AS s",
+            "i % 2 = 0 AS even",
+            "DATE '2024-05-01' + i::INT AS day",
+            "CASE i WHEN 9 THEN 'infinity'::TIMESTAMP ELSE TIMESTAMP '2024-05-01 12:00:00.5' END AS at",
+            "TIMESTAMPTZ '2024-05-01 12:00:00+02' AS zoned",
+            "'x' || chr(i % 50) || '\"' AS text",
+            "18446744073709551615::UBIGINT - i::UBIGINT AS big",
+        ]
+        connection.execute("CREATE TABLE rows AS SELECT unnest(range(80))::INT AS i")
+        connection.execute(f"COPY (SELECT {', '.join(columns)} FROM rows) TO '{path}'")
+    same(path)
+    [events, *_] = understood(path, Mapped(), in_bulk=True)
+    assert 0 < len(events) < 80
+
+
+@given(
+    st.one_of(
+        st.tuples(st.lists(st.floats(), min_size=1, max_size=50), st.just("DOUBLE")),
+        st.tuples(st.lists(st.floats(width=32), min_size=1, max_size=50), st.just("FLOAT")),
+    )
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_numbers_of_parquet(tmp_path: Path, made: tuple[list[float], str]) -> None:
+    path, (numbers, kind) = tmp_path / "a.parquet", made
+    with duckdb.connect() as connection:
+        rows = f"SELECT 'u' AS user_id, 'e' AS event, '2024-05-01' AS time, unnest($1)::{kind} AS x"
+        connection.execute(f"COPY ({rows}) TO '{path}'", [numbers])
+    same(path)
+
+
+class Killed(BaseException):
+    """As if the process ended."""
+
+
+FILES = {
+    "a.csv": ("user_id,event,time,n\n", "u{0},e,2024-05-01T10:00:{1:02}Z,{0}\n"),
+    "a.jsonl": ("", '{{"user_id":"u{0}","event":"e","time":"2024-05-01T10:00:{1:02}Z","n":{0}}}\n'),
+    "a.csv.gz": ("user_id,event,time,n\n", "u{0},e,2024-05-01T10:00:{1:02}Z,{0}\n"),
+    "a.tsv": ("user_id\tevent\ttime\tn\n", "u{0}\te\t2024-05-01T10:00:{1:02}Z\t{0}\n"),
+    "a.parquet": ("user_id,event,time,n\n", "u{0},e,2024-05-01T10:00:{1:02}Z,{0}\n"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.django_db
+def test_an_import_that_was_killed_goes_on_where_it_was(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part is staged once, bad lines and devices are counted once, and all of it is imported."""
+    head, line = FILES[name]
+    bad = line.format(99, 0).replace("2024-05-01", "yesterday")
+    text = head + "".join(line.format(number, number % 60) for number in range(40)) + bad
+    path = tmp_path / name
+    path.write_text(text)
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    if name.endswith(".parquet"):
+        (tmp_path / "b.csv").write_text(text)
+        with duckdb.connect() as connection:
+            rows = f"SELECT * FROM read_csv('{tmp_path / 'b.csv'}', all_varchar=true)"
+            connection.execute(f"COPY ({rows}) TO '{path}'")
+    monkeypatch.setattr(bulk, "BLOCK", 300)
+    monkeypatch.setattr(staging, "TABLE_ROWS", 7)
+    monkeypatch.setattr(staging, "LINES", 7)
+    parts: list[int] = []
+    save = staging.Staging.save
+
+    def dying(self: Any, traits: Any, lines: int, position: int) -> None:
+        if len(parts) in (1, 3) and parts[-1] > 0:
+            parts.append(0)
+            raise Killed
+        save(self, traits, lines, position)
+        parts.append(lines)
+
+    monkeypatch.setattr(staging.Staging, "save", dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            import_file("default", path)
+        assert not ImportedFile.objects.exists()
+    imported = import_file("default", path)
+    assert (imported.rows, imported.bad_lines, imported.anonymous) == (40, 1, 0)
+    assert len(imported.problems) == 1
+    assert sum(parts) == 41
+    assert list(Folders("default").staging.iterdir()) == []
+    [file] = read_layout("default").events
+    with duckdb.connect() as connection:
+        written = connection.execute(f"SELECT event, user_id, time FROM '{file}'").fetchall()
+    assert written == sorted(written) and len(written) == 40
+
+
+@pytest.mark.django_db
+def test_what_a_stopped_import_left_goes_after_a_day_or_with_an_erasure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,event,time\nu1,e,2024-05-01\n")
+    import_file("default", path)
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    folders = Folders("default")
+    with monkeypatch.context() as dying:
+        dying.setattr("events.importing.publish", die)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                import_file("default", path, again=True)
+    [left] = folders.staging.iterdir()
+    compact("default")
+    assert left.exists()
+    hours_ago = time.time() - 2 * 3600
+    os.utime(left, (hours_ago, hours_ago))
+    compact("default")
+    assert left.exists()
+    delete_people("default", ["u1"], "ann")
+    assert not left.exists()
+    left.mkdir()
+    os.utime(left, (hours_ago - RESUMABLE, hours_ago - RESUMABLE))
+    compact("default")
+    assert not left.exists()
