@@ -86,7 +86,7 @@ def send(client: APIClient, **more: Any) -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_is_sent_looked_at_and_imported_in_the_place_of_another(key: str) -> None:
+def test_a_file_is_sent_looked_at_and_replaces_an_import(key: str) -> None:
     client = client_of("view_eventupload", "add_eventupload", "delete_importedfile")
     sent = send(client, source="shop", replaces_import=key[:12])
     assert (sent.status_code, sent.json()["state"], sent.json()["look"]["rows"]) == (201, "looked", 2)
