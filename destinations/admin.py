@@ -28,7 +28,7 @@ from pagekit.actions import Action, Page, Refused
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 
-LISTS = ("list_id_from", "list_id_place", "given_lists", "find_path", "find_places")
+LISTS = ("list_id_from", "list_id_place", "given_lists", "replaces_lists", "find_path", "find_places")
 IS_LIST = shown_if(kind="list")
 IS_PROPERTY = shown_if(kind="property")
 
@@ -92,6 +92,8 @@ PAGES = (
         "verified",
         "certify",
         permission=MAY_CHANGE,
+        # Each check adds or removes users, and looks at once.
+        offered=lambda destination: not (destination.replaces_lists or destination.poll_path),
         methods=("GET", "HEAD", "POST"),
         tab=True,
     ),
@@ -391,6 +393,6 @@ def _values(form: TestRequestForm) -> dict[str, Any] | None:
         return form.cleaned_data if form.is_valid() else None
     choices = [Operation(value) for value, _ in form.fields["operation"].choices]  # type: ignore[attr-defined]
     # What needs no list id, and changes least.
-    first = next((one for one in choices if one in (Operation.TEST, Operation.CREATE)), Operation.REMOVE)
+    first = next((one for one in choices if one in (Operation.TEST, Operation.CREATE)), choices[-1])
     form.initial["operation"] = first.value
     return {"operation": first.value, "user_id": form.fields["user_id"].initial}

@@ -53,6 +53,8 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
         yield "read_places", 'Where does that reply have the members? {"rows": "members", "id": "userId"}'
     if row.read_path and not used.get("read_path", {"list_id"}) & {"list_id", "external_name"}:
         yield "read_path", "$list_id is missing: the partner could not tell which list."
+    if row.replaces_lists and row.kind != Kind.LIST:
+        yield "replaces_lists", "A property is kept by each user: there is no list to replace."
     yield from _poll_problems(row, used)
     yield from _mapping_problems(row, used)
     yield from _meaningless(row, used)
@@ -95,7 +97,10 @@ def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
         yield "list_item_template", "$list_id is not known yet when the list is made with its first user."
     if creates and lacks("create_template", *NAMES_COHORT) and lacks("create_path", *NAMES_COHORT):
         yield "create_template", "Use $external_name, or all lists get the same name."
-    for operation in ("add", "remove"):
+    if row.replaces_lists and (row.poll_path or row.batch_size == 1):
+        field = "poll_path" if row.poll_path else "batch_size"
+        yield field, "A whole list travels in one request, whose reply says what became of it."
+    for operation in ("add",) if row.replaces_lists else ("add", "remove"):
         path, template = f"{operation}_path", f"{operation}_template"
         single = row.batch_size == 1
         if not single and any("user_id" in used.get(field, ()) for field in (path, template)):

@@ -108,6 +108,7 @@ class Endpoint:
     signature: Mapping[str, str] = field(default_factory=dict)
     list_id_from: ListIdFrom = ListIdFrom.CREATED
     given_lists: Mapping[str, str] = field(default_factory=dict)
+    replaces_lists: bool = False
     find_path: str = ""
     find_places: Mapping[str, str] = field(default_factory=dict)
     test_path: str = ""

@@ -243,6 +243,8 @@ class TestRequestForm(forms.Form):
             Operation.ADD: "Add the test user to a list",
             Operation.REMOVE: "Remove the test user from a list",
         }
+        if destination.replaces_lists:
+            labels[Operation.ADD] = "Replace a list by the test user alone"
         if destination.kind == Kind.PROPERTY:
             labels[Operation.READ] = "The first page of those who have the test cohort's property"
             labels[Operation.ADD] = "Set the test cohort's property of the test user to true"

@@ -271,6 +271,12 @@ class Destination(models.Model):
         validators=[validators.check_given_lists],
         help_text='For list ids that are written down: {"buyers": "123"}, the cohort\'s key and its list.',
     )
+    replaces_lists = models.BooleanField(
+        "whole lists",
+        default=False,
+        help_text="For a partner that only knows whole lists: a run in which anybody moves sends everybody, "
+        "by the call that adds, in one request. The batch size is the most users that such a list may have.",
+    )
     find_path = models.CharField(
         max_length=1000,
         blank=True,
@@ -506,6 +512,7 @@ class Destination(models.Model):
             "list_id_from",
             "list_id_place",
             "given_lists",
+            "replaces_lists",
             "find_path",
             "find_places",
         ),

@@ -91,7 +91,7 @@ def operations_of(endpoint: "Endpoint | Destination") -> list[Operation]:
     created = endpoint.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND)
     if endpoint.kind == Kind.LIST and created:
         found.append(Operation.CREATE)
-    return [*found, Operation.ADD, Operation.REMOVE]
+    return [*found, Operation.ADD, *([] if endpoint.replaces_lists else [Operation.REMOVE])]
 
 
 def send(endpoint: Endpoint, request: Request) -> Outcome:

@@ -19,7 +19,7 @@ crash: a version's members never change, and a user's Rejection stays while the 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -27,6 +27,7 @@ from itertools import chain
 from django.db import connection
 
 from cohorts import members
+from destinations.endpoint import Endpoint
 from people import suppression
 from syncs.choices import DifferenceKind, RunMode, Step
 from syncs.models import Difference, Rejection, Run
@@ -102,6 +103,26 @@ class Plan:
             yield [user_id for user_id in within if user_id not in out] if out else within
             if len(within) < len(page):
                 return
+
+    def too_long(self, endpoint: Endpoint) -> str:
+        """Return why the whole list cannot be sent at once, where the partner wants that; or ''."""
+        size = 0 if self.mode == RunMode.EMPTY else members.size_of(self.cohort_id, self.target)
+        if not endpoint.replaces_lists or size <= endpoint.batch_size:
+            return ""
+        return (
+            f"The list would have {size:,} users, and this partner, which only knows whole lists, takes "
+            f"{endpoint.batch_size:,} in one request: see the destination's batch size."
+        )
+
+    def everyone(self, tried: Collection[str]) -> Iterator[str]:
+        """Yield all whom the partner shall have after this run, in order; of those who were rejected before,
+        only who is `tried` again.
+        """
+        start: str | None = None if self.mode == RunMode.EMPTY else ""
+        while start is not None:
+            page, start = self._everyone_in_target(start)
+            out = self._rejected(page) - set(tried)
+            yield from (user for user in page if user not in out)
 
     def count(self, step: Step) -> int:
         """Return how many users a step has; of a version as a whole, its recorded size."""

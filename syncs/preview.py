@@ -23,7 +23,8 @@ class Preview:
 
     `held_back`: whom the cohort's source names and who are suppressed; `not_sendable`: members of whom the
     partner knows nothing that it could be sent. `first_request` is the request as it
-    would be sent, the credential masked; '' when there is none.
+    would be sent, the credential masked; '' when there is none. `whole_list`: how many users that request
+    has, where a partner only knows whole lists; None for any other.
     """
 
     sync: str
@@ -40,6 +41,7 @@ class Preview:
     external_name: str
     creates_list: bool
     first_request: str
+    whole_list: int | None
     # Who moved after this version is among the counts, though an earlier run has sent them.
     repeat_from: int | None = None
     at_least: tuple[str, ...] = ()
@@ -92,6 +94,13 @@ def preview(
     removes, first_removes = _counted(plan, Step.REMOVE, most, max(SAMPLE, active.most))
     counts = {"adds": adds, "removes": removes, "retries": _retries(run, plan, most)}
     recorded = {"adds"} if plan.is_recorded(Step.ADD) else set()
+    first = {Step.ADD: first_adds, Step.REMOVE: first_removes}
+    if endpoint.replaces_lists and (first_adds or first_removes):
+        if reason := plan.too_long(endpoint):
+            raise CannotRun(reason)
+        again = rejections.due(run, plan, forget=lambda keys: None)
+        tried = {user for step, found in again if step == Step.ADD for user in found}
+        first = {Step.ADD: list(plan.everyone(tried)), Step.REMOVE: first_removes}
     return Preview(
         sync=str(sync),
         mode=mode,
@@ -104,7 +113,8 @@ def preview(
         sample_removes=first_removes[:SAMPLE],
         external_name=sync.external_name,
         creates_list=creates,
-        first_request=_first_request(active, {Step.ADD: first_adds, Step.REMOVE: first_removes}, creates),
+        first_request=_first_request(active, first, creates),
+        whole_list=len(first[Step.ADD]) if endpoint.replaces_lists and any(first.values()) else None,
         repeat_from=plan.repeat_from,
         at_least=tuple(
             name for name, n in counts.items() if most is not None and n >= most and name not in recorded
@@ -135,6 +145,6 @@ def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: boo
         somebody = active.known(Step.ADD, first[Step.ADD][:1])
         return describe(active.encode(Step.CREATE, somebody), active.endpoint)
     for step, users in first.items():
-        if users:
+        if users or (active.endpoint.replaces_lists and any(first.values())):
             return describe(active.encode(step, active.known(step, users[: active.most])), active.endpoint)
     return ""

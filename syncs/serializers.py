@@ -325,6 +325,10 @@ class PreviewSerializer(serializers.Serializer[Any]):
     external_name = serializers.CharField()
     creates_list = serializers.BooleanField()
     first_request = serializers.CharField(help_text="As it would be sent, the credential masked.")
+    whole_list = serializers.IntegerField(
+        allow_null=True,
+        help_text="Users in that request, where the partner only knows whole lists; null for any other.",
+    )
 
 
 class RejectionSerializer(serializers.ModelSerializer[Rejection]):

@@ -4,6 +4,7 @@ import re
 import threading
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from cohortsite.metrics import processing
@@ -248,6 +249,7 @@ def test_a_run_that_is_cancelled_asks_no_more(server, sync):
     def cancel(name):
         if server.partner.calls.count("poll") == 8:
             lifecycle.cancel(run, by="Ann")
+            connection.close()  # this is the partner's thread
 
     server.partner.fault = cancel
     world.go(sync.destination)

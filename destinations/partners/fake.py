@@ -128,7 +128,8 @@ class FakePartner:
             else:
                 yield _Call("set", method, path, template, None)
             return
-        for name, adds in (("add", True), ("remove", False)):
+        kinds = (("add", True), ("remove", False))
+        for name, adds in kinds[:1] if endpoint.replaces_lists else kinds:
             template = parse_template(getattr(endpoint, f"{name}_template"), f"{name}_template")
             yield _Call(name, methods.get(name, "POST"), getattr(endpoint, f"{name}_path"), template, adds)
         if endpoint.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND):
@@ -239,7 +240,8 @@ class FakePartner:
         if any(name.startswith(JOIN) for name in variable.filters):
             joiner = next(name for name in variable.filters if name.startswith(JOIN)).partition(":")[2] or ","
             value = value.split(joiner) if isinstance(value, str) else None
-        if not isinstance(value, list) or not value or len(value) > self.fake.get("most", 10_000):
+        is_empty = value == [] and not self.endpoint.replaces_lists
+        if not isinstance(value, list) or is_empty or len(value) > self.fake.get("most", 10_000):
             return False
         for one in value:
             row = _Read(dict(read.names))
@@ -309,7 +311,9 @@ class FakePartner:
             return Answer(200, self._found(name))
         if call.name == "create":
             return self._create(read)
-        if not read.users:  # one user a request, named in the path or the body
+        if (
+            not read.users and not self.endpoint.replaces_lists
+        ):  # one user a request, named in the path or the body
             read.users = [(read.names.get("user_id", ""), None)]
         value = read.names.get("value")
         users = [
@@ -353,6 +357,8 @@ class FakePartner:
             return Answer(400, {"message": "a user is not known"})
         if bad and self.fake.get("whole"):  # nobody of a call that names somebody it does not take
             return Answer(failure["status"], filled_reply(failure["body"], bad, users))
+        if self.endpoint.replaces_lists:
+            held.clear()
         for user, on in users:
             if on and user not in self.unknown:
                 held.add(user)

@@ -68,7 +68,7 @@ def requests_of(partner: Partner) -> Iterator[tuple[str, Request, Endpoint]]:
         yield "create", replace(made, find=None), endpoint
     single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
     users = USERS[:1] if endpoint.batch_size == 1 or single else USERS
-    for operation in (Operation.ADD, Operation.REMOVE):
+    for operation in (Operation.ADD,) if endpoint.replaces_lists else (Operation.ADD, Operation.REMOVE):
         request = encoder.single(operation, users[0]) if single else encoder.batch(operation, users)
         yield operation.value, request, endpoint
     if endpoint.poll_path:

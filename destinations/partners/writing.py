@@ -69,6 +69,8 @@ def page_of(partner: Partner) -> str:
     if partner.asked:
         lines += ["## What you need", "", *(f"- {what}" for what in partner.asked), ""]
     lines += ["## Limits", "", f"- {partner.fields.get('batch_size', 1000):,} users a request"]
+    if partner.fields.get("replaces_lists"):
+        lines.append("- Whole lists only: a run in which anybody moves sends everybody, in one request")
     if rate := partner.fields.get("rate"):
         lines.append(f"- {rate:g} requests a second")
     if size := partner.fields.get("max_bytes"):

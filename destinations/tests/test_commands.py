@@ -7,6 +7,7 @@ from django.core.management import CommandError, call_command
 
 from destinations.models import Destination
 from destinations.tests.partner import answer, partner, says
+from tests import world
 
 pytestmark = pytest.mark.django_db
 KEY = "s3cret-key-0123"
@@ -25,6 +26,19 @@ def check(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 def make(url: str, **fields: object) -> None:
     Destination.objects.create(name="acme", base_url=url, credential=KEY, **fields)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"replaces_lists": True},
+        {"poll_path": "/jobs/$job_id", "poll_fields": {"id": "id", "state": "state", "done": ["done"]}},
+    ],
+)
+def test_a_partner_that_cannot_be_looked_at_at_once_is_not_certified(db, more):
+    world.destination("http://127.0.0.1:9", name="later", **more)
+    with pytest.raises(CommandError, match="cannot be certified"):
+        call_command("certify_partner", "later")
 
 
 def test_without_send_it_connects_and_sends_nothing():

@@ -476,6 +476,8 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"add_template": '{"ids": "$items", "k": "${secret_k|hex}"}'}, "a secret takes one of"),
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
+        ({"replaces_lists": True, "batch_size": 1}, "A whole list travels in one request"),
+        ({"replaces_lists": True, "kind": "property"}, "there is no list to replace"),
         ({"poll_path": "/jobs/$job_id"}, "Both say how a request is asked about"),
         ({"poll_fields": {"id": "i", "state": "s", "done": ["x"]}}, "Both say how a request is asked about"),
         (

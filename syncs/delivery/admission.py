@@ -87,6 +87,8 @@ class Admission:
             run.planned_adds, run.planned_removes = plan.count(Step.ADD), plan.count(Step.REMOVE)
         if not agreed and (reason := guard.why_hold(run, plan)):
             return self._hold(run, reason)
+        if reason := plan.too_long(self.endpoint):
+            return self._end_unbegun(run, RunState.FAILED, reason)
         relax_durability(False)
         try:
             with writing():

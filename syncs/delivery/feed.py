@@ -86,6 +86,9 @@ class Feed:
                 return  # nobody is to be there, and the partner makes no list without somebody
             yield self._create(candidates)
             yield BARRIER
+        if self.active.endpoint.replaces_lists:
+            yield from self._replacement()
+            return
         yield from self._resumed()
         yield BARRIER
         for step in (Step.ADD, Step.REMOVE):
@@ -120,6 +123,30 @@ class Feed:
             return CreateList(batch, self.active, candidates)
         begun.unknown_outcome = True
         return CreateList(begun, self.active, candidates, stored=True)
+
+    def _replacement(self) -> Iterator[Work]:
+        """The whole list in one request, if anybody is to be added, removed or tried again.
+
+        One that an earlier driver began is sent again, whole: the target is the same.
+        """
+        due: dict[str, Rejection] = {}
+        left: list[int] = []
+        for step, found in rejections.due(self.run, self.plan, forget=self.forgotten.extend):
+            if step == Step.ADD:
+                due |= found
+            else:  # who is not on the list that is sent is not there any more
+                left += [rejection.pk for rejection in found.values()]
+        begun = self.run.batches.filter(state__in=OPEN_BATCHES).exclude(step=Step.CREATE).first()
+        full = self.run.mode in (RunMode.FULL, RunMode.EMPTY)
+        moved = full or any(next(self.plan.users(step), None) is not None for step in (Step.ADD, Step.REMOVE))
+        if not (begun or due or left or moved):
+            return
+        self.forgotten += left
+        users = list(self.plan.everyone(due))
+        batch = begun or self.active.new_batch(Step.ADD, users, keep_ids=not users)
+        batch.unknown_outcome |= begun is not None
+        known = self.active.known(Step.ADD, users)
+        yield self._send(batch, known, due, stored=begun is not None)
 
     def _resumed(self) -> Iterator[Work]:
         """Batches that were being sent when an earlier driver stopped: sent again, whole.

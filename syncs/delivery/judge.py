@@ -101,6 +101,7 @@ class Judge:
             some_spent=any(work.spent_at is not None for work in unproven),
             only_spent=all(work.spent_at == self.accepted for work in unproven),
             is_list=self.endpoint.kind == Kind.LIST,
+            replaces=self.endpoint.replaces_lists,
             breaker_open=self.breaker.is_open,
             spent_in_a_row=self.breaker.spent_in_a_row,
             accepted_in_all=self.accepted,
@@ -201,7 +202,7 @@ class Judge:
         active.refused = active.all_at_fault = 0
         active.witnesses = []
         if isinstance(work, SendUsers):
-            if work.batch.step == Step.ADD:
+            if work.batch.step == Step.ADD and work.piece:
                 _remember_taken(active, work.piece, reply.failed_users)
             refusal = Rejected(
                 "The partner's reply names this user as failed.", code="users_failed", reply=reply
@@ -274,7 +275,10 @@ class Judge:
         """Write down a batch that is through, with its rejected users."""
         narrowing, batch, run = work.narrowing, work.batch, work.active.run
         batch.delivered = narrowing.delivered
-        if work.counts:
+        if self.endpoint.replaces_lists:  # of those who were there before, nothing is new
+            run.added += max((run.planned_adds or 0) - len(narrowing.rejected), 0)
+            run.removed += run.planned_removes or 0
+        elif work.counts:
             if batch.step == Step.ADD:
                 run.added += narrowing.delivered
             else:
@@ -339,7 +343,9 @@ class Judge:
     def _ask(self, work: Work, ask: outcomes.Ask) -> None:
         """Add somebody again whom the partner certainly holds, changing nothing; else do what follows."""
         active = work.active
-        user = None if ask.once and active.witnesses else self._somebody_delivered(active)
+        # A list that is replaced would become a list of one.
+        nobody = self.endpoint.replaces_lists or (ask.once and active.witnesses)
+        user = None if nobody else self._somebody_delivered(active)
         if user is None:
             self.apply(work, ask.otherwise)
             return

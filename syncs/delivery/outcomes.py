@@ -69,6 +69,7 @@ class Facts:
     only_spent: bool = True
     # The destination.
     is_list: bool = True
+    replaces: bool = False
     breaker_open: bool = False
     spent_in_a_row: int = 0
     accepted_in_all: int = 0
@@ -253,6 +254,8 @@ def decide(work: Work, reply: Reply | DeliveryError, facts: Facts) -> Outcome:
         return _unanswered(work, work.job, reply, facts)
     if isinstance(reply, Temporary):
         return _later(work, reply, facts)
+    if facts.replaces and isinstance(work, SendUsers):
+        return _list_refused(work, reply, facts)
     if isinstance(work, Canary):
         return CanaryFailed(_canary_failed(work, reply, facts))
     if isinstance(work, CreateList) and isinstance(reply, Rejected) and len(work.candidates) > 1:
@@ -378,6 +381,10 @@ def _later(work: Work, error: Temporary, facts: Facts) -> Outcome:
     )
     if decision.action == retry.Action.PARK:
         return Park(decision.wait, f"The partner asked us to wait: {error.message}")
+    if facts.replaces and isinstance(work, SendUsers):
+        # A part of a list is another list: it is sent whole, or not at all.
+        retries = decision.action == retry.Action.RETRY and not facts.breaker_open
+        return Retry(decision.wait) if retries else OpenBreaker(error.message)
     if isinstance(work, SendUsers) and work.narrowing.once:
         return PartFailed((error.retry_after or 0.0) * facts.scale)
     if isinstance(work, Canary) and (facts.breaker_open or facts.some_spent):
@@ -390,6 +397,19 @@ def _later(work: Work, error: Temporary, facts: Facts) -> Outcome:
         return Retry(decision.wait)
     opens = facts.spent_in_a_row + 1 >= SPENT_IN_A_ROW or not isinstance(work, SendUsers)
     return RetriesSpent(opens)
+
+
+def _list_refused(work: SendUsers, error: DeliveryError, facts: Facts) -> Outcome:
+    """A whole list is refused: without those who are named, or not at all. Nobody is looked for in parts."""
+    if isinstance(error, ListGone) or (isinstance(error, NotFound) and not facts.made_list):
+        return _list_gone(facts)
+    if isinstance(error, TooLarge):
+        return FailRun(f"The list is too large for one request of this partner. {error.message}", pause=True)
+    if not isinstance(error, Rejected):
+        return _set_up_wrong(error)
+    if error.named_users and not leaves_nobody(work, error) and facts.refused < REFUSALS:
+        return Refuse(error, alone=False, doubt=False)
+    return FailRun(f"The partner refused the whole list, so nobody is marked as rejected. {error.message}")
 
 
 def _not_found(work: SendUsers, error: NotFound, facts: Facts) -> Outcome:

@@ -241,6 +241,35 @@ def test_a_list_that_is_made_with_nobody_is_for_a_person():
     assert set_up_wrong(decide(create(), UNKNOWN, Facts()))
 
 
+WHOLE = Facts(replaces=True, accepted=1)
+NAMED = Rejected("The partner answered 400.", code="http_400", named_users=["u2"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "facts", "outcome"),
+    [
+        (OK, WHOLE, TAKEN),
+        (DOWN, WHOLE, Retry(1.0)),
+        (DOWN, replace(WHOLE, breaker_open=True), OpenBreaker(DOWN.message)),
+        (NAMED, WHOLE, Refuse(NAMED, alone=False, doubt=False)),
+        (NAMED, replace(WHOLE, accepted=0, refused=19), Refuse(NAMED, alone=False, doubt=False)),
+        (BARE, WHOLE, LOST),
+        (ListGone("Gone.", code="http_410"), WHOLE, LOST),
+    ],
+)
+def test_what_follows_when_a_whole_list_is_sent(reply, facts, outcome):
+    assert decide(send(), reply, facts) == outcome
+
+
+@pytest.mark.parametrize("reply", [UNKNOWN, BIG, NAMED])
+def test_a_whole_list_that_is_refused_is_sent_in_no_parts(reply):
+    facts = replace(WHOLE, refused=20) if reply is NAMED else WHOLE
+    outcome = decide(send(), reply, facts)
+    assert isinstance(outcome, FailRun) and outcome.pause == (reply is BIG)
+    assert decide(send(tries=8), DOWN, WHOLE) == OpenBreaker(DOWN.message)
+    assert set_up_wrong(decide(send(), BARE, replace(WHOLE, made_list=True)))
+
+
 WORKING = Reply(202, None, "application/json", "{}", 0.1, job_id="j")
 AT = 1_000_000.0
 

@@ -15,6 +15,11 @@ from destinations.models import Destination
 from destinations.secrets import SecretUnreadable
 from destinations.validators import check_base_url
 
+NOT_BY_CALLS = (
+    "Each check adds or removes users and looks at once: a partner that only knows whole lists, or works on "
+    "requests later, cannot be certified. Send a test request instead."
+)
+
 
 class Command(BaseCommand):
     requires_system_checks = ("settings",)
@@ -44,7 +49,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print the report as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = certify(_endpoint(options), users=options["user"], seconds=options["seconds"])
+        endpoint = _endpoint(options)
+        if endpoint.replaces_lists or endpoint.poll_path:
+            raise CommandError(NOT_BY_CALLS, returncode=2)
+        report = certify(endpoint, users=options["user"], seconds=options["seconds"])
         if options["html"]:
             try:
                 options["html"].write_text(report.as_html())

@@ -102,6 +102,8 @@ def _show(shown: Preview) -> None:
         f"{shown.adds:,} adds, {shown.removes:,} removes{retries}.{held_back} Nothing was sent.",
         markup=False,
     )
+    if shown.whole_list is not None:
+        console.print(f"  the whole list is sent, in one request: {shown.whole_list:,} users", markup=False)
     for what, sample in (("adds", shown.sample_adds), ("removes", shown.sample_removes)):
         if sample:
             console.print(f"  {what}: {', '.join(sample)}", markup=False)
