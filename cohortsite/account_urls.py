@@ -1,4 +1,4 @@
-"""Of allauth's pages those that we use: no sign-up, no e-mail addresses, no social login."""
+"""Of allauth's pages those that we use: no sign-up, no e-mail addresses. And ours beside them."""
 
 from allauth.account import views as account
 from allauth.mfa.base import views as factor
@@ -8,12 +8,14 @@ from django.conf import settings
 from django.urls import path, re_path
 from django.views.decorators.http import require_POST
 
-from cohortsite.login import in_admin
+from cohortsite import login_link
+from cohortsite.login import in_admin, ways_in
 
 urlpatterns = [
-    path("login/", in_admin(account.login, "Log in"), name="account_login"),
+    path("login/", in_admin(account.login, "Log in", ways_in), name="account_login"),
     # Gives up a login that waits for its code.
     path("logout/", require_POST(account.logout), name="account_logout"),
+    path("link/<str:token>/", in_admin(login_link.page, "Log in by a link"), name="login_link"),
     path("inactive/", in_admin(account.account_inactive, "Account is off"), name="account_inactive"),
     path("confirm/", in_admin(account.reauthenticate, "Confirm"), name="account_reauthenticate"),
     path("two-factor/", in_admin(factor.index, "Two-factor login"), name="mfa_index"),
@@ -36,6 +38,19 @@ urlpatterns = [
         name="mfa_generate_recovery_codes",
     ),
 ]
+if settings.OIDC_SERVER_URL:
+    from cohortsite import oidc
+
+    urlpatterns += [
+        path("oidc/", oidc.login, name="oidc_login"),
+        # allauth asks for the address by this name, and for the server by its own.
+        path(
+            "oidc/callback/",
+            oidc.callback,
+            {"provider_id": settings.OIDC_SERVER_URL},
+            name="openid_connect_callback",
+        ),
+    ]
 if settings.PASSWORD_RESET:
     urlpatterns += [
         path(

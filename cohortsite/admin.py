@@ -3,9 +3,11 @@
 from typing import Any
 
 import allauth.account.admin
-import allauth.mfa.admin  # noqa: F401  (registers its models, which are unregistered below)
+import allauth.mfa.admin
+import allauth.socialaccount.admin  # noqa: F401  (they register models, which are unregistered below)
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -17,7 +19,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from cohortsite import granting, second_factor, silence_panel, tokens
+from cohortsite import granting, oidc, second_factor, silence_panel, tokens
 from cohortsite.forms import ApiTokenForm
 from cohortsite.models import ApiToken
 from pagekit.actions import Action, ActionsAdmin, Page, Refused
@@ -33,12 +35,19 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 admin.site.unregister(Authenticator)
 admin.site.unregister(EmailAddress)
+admin.site.unregister([SocialAccount, SocialApp, SocialToken])
 
 
 def _remove_factor(user: User, by: str) -> str:
     if not second_factor.remove(user):
         raise Refused("There was none any more.")
     return f"{user} logs in by password alone from now on."
+
+
+def _disconnect(user: User, by: str) -> str:
+    if not oidc.disconnect(user):
+        raise Refused("There was none any more.")
+    return f"{user} belongs to no identity any more."
 
 
 @admin.register(User)
@@ -53,6 +62,19 @@ class UserAdmin(DjangoUserAdmin, ActionsAdmin):  # type: ignore[type-arg]
             question="Remove the second factor?",
             consequence="For somebody who has lost both app and recovery codes. Their password alone "
             "opens the account then, until they set it up again. Make sure that it is really they who ask.",
+            permission="auth.change_user",
+            variant="danger",
+        ),
+        Action(
+            "disconnect-identity",
+            "Disconnect identity",
+            "link_off",
+            _disconnect,
+            lambda user: oidc.identity_of(user) is not None,
+            question="Disconnect the identity?",
+            consequence="For when the identity server was replaced, or the account is to be another "
+            "person's. The account stays, with its roles and its history. Whoever logs in next with its "
+            "e-mail address, verified by the identity server, has it.",
             permission="auth.change_user",
             variant="danger",
         ),
@@ -72,8 +94,11 @@ class UserAdmin(DjangoUserAdmin, ActionsAdmin):  # type: ignore[type-arg]
         "last_login",
         "two_factor",
     )
-    readonly_fields = ("second_factor",)
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Two-factor login", {"fields": ("second_factor",)}))
+    readonly_fields = ("second_factor", "identity")
+    fieldsets = (
+        *(DjangoUserAdmin.fieldsets or ()),
+        ("How they log in", {"fields": ("identity", "second_factor")}),
+    )
     add_fieldsets = (
         (None, {"fields": ("username", "usable_password", "password1", "password2")}),
         ("Role", {"fields": ("groups",)}),
@@ -119,6 +144,14 @@ class UserAdmin(DjangoUserAdmin, ActionsAdmin):  # type: ignore[type-arg]
     @display(description="Two-factor", boolean=True)
     def two_factor(self, user: User) -> bool:
         return bool(vars(user)["factor"])
+
+    @admin.display(description="Identity")
+    def identity(self, user: User) -> str:
+        found = oidc.identity_of(user)
+        if found is None:
+            return "None: a password."
+        groups = ", ".join(found.extra_data.get("groups", [])) or "none"
+        return f"{found.uid} at {found.provider}. Groups at the last login: {groups}. Roles follow them."
 
     @admin.display(description="Second factor")
     def second_factor(self, user: User) -> str:

@@ -15,7 +15,7 @@ class CohortsiteConfig(AppConfig):
     def ready(self) -> None:
         """Tie what is received to the cohorts that follow it, and to people: no app knows the other."""
         from cohorts import received
-        from cohortsite import checks  # noqa: F401  (registers them)
+        from cohortsite import checks, login_checks  # noqa: F401  (registers them)
         from people import profiles
         from receiving.offered import Offered
         from receiving.profiles import Profiles

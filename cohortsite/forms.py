@@ -8,7 +8,9 @@ from allauth.account.forms import LoginForm as BaseLoginForm
 from allauth.core import context
 from allauth.mfa.totp.forms import ActivateTOTPForm as BaseActivateTOTPForm
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
+from allauth.socialaccount.models import SocialAccount
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -47,12 +49,17 @@ class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class LoginForm(BaseLoginForm):
-    """Only who may use the admin gets a session."""
+    """Only who may use the admin gets a session, and who has an identity elsewhere gets it there: who was
+    taken out of its groups must not come in by a password."""
 
     def clean(self) -> dict[str, Any]:
+        if not settings.PASSWORD_LOGIN:
+            raise get_adapter().validation_error("no_passwords")
         cleaned: dict[str, Any] = super().clean()
         if self.user and not self.user.is_staff:
             raise get_adapter().validation_error("not_staff")
+        if self.user and settings.OIDC_SERVER_URL and SocialAccount.objects.filter(user=self.user).exists():
+            raise get_adapter().validation_error("by_identity")
         return cleaned
 
 

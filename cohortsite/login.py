@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.utils import get_next_redirect_url
 from allauth.core.internal import ratelimit
 from django.conf import settings
 from django.contrib import admin
@@ -18,6 +19,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import urlencode
 
 # A cookie of who has logged in with a browser, and for how long it is remembered.
 DEVICE = "known_device"
@@ -40,6 +43,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         **DefaultAccountAdapter.error_messages,
         "username_password_mismatch": "The user name or the password is not right.",
         "incorrect_password": "The password is not right.",
+        "no_passwords": "Passwords are switched off here. Use the button above.",
+        "by_identity": "This account logs in by the button above: its password is not asked for here.",
         "not_staff": "This account may not use these pages. Ask an administrator.",
         "too_many_login_attempts": f"Too many tries have failed. Wait {wait_of('login_failed')}, then try "
         "again: until then the right answer is refused, too.",
@@ -93,14 +98,25 @@ def _name(credentials: dict[str, Any]) -> str:
     return str(credentials.get("username", "")).casefold()
 
 
-def in_admin(view: View, title: str) -> View:
-    """Give a view of allauth what the admin's templates need, and a title."""
+def ways_in(request: HttpRequest) -> dict[str, Any]:
+    """What the login page offers: passwords, an identity server, or both."""
+    offered: dict[str, Any] = {"passwords": settings.PASSWORD_LOGIN}
+    if settings.OIDC_SERVER_URL:
+        wanted = get_next_redirect_url(request)
+        query = f"?{urlencode({'next': wanted})}" if wanted else ""
+        offered |= {"identity_url": reverse("oidc_login") + query, "identity_label": settings.OIDC_LABEL}
+    return offered
+
+
+def in_admin(view: View, title: str, more: Callable[[HttpRequest], dict[str, Any]] | None = None) -> View:
+    """Give a view of allauth what the admin's templates need, a title, and what `more` returns."""
 
     @wraps(view)
     def framed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(request, *args, **kwargs)
         if isinstance(response, TemplateResponse):
             context = {**admin.site.each_context(request), "title": title}
+            context |= more(request) if more else {}
             response.context_data = {**context, **(response.context_data or {})}
         return response
 
@@ -113,9 +129,10 @@ def too_many_requests(request: HttpRequest) -> HttpResponseBase:
     return TemplateResponse(request, "429.html", context, status=429).render()
 
 
-def _way_on(
+def way_on(
     request: HttpRequest, status: int, title: str, sentences: list[str], back: str = ""
 ) -> HttpResponseBase:
+    """A page of sentences for who may not be logged in, with a button to go on."""
     context = {**admin.site.each_context(request), "title": title, "sentences": sentences, "back": back}
     return TemplateResponse(request, "way_on.html", context, status=status).render()
 
@@ -127,13 +144,13 @@ def not_allowed(request: HttpRequest, exception: Exception | None = None) -> Htt
         said.append("Ask an administrator for the role that does, or go back to the overview.")
     else:
         said = ["You are not logged in, or not any more. Log in, then come back to this page."]
-    return _way_on(request, 403, "Not allowed", said)
+    return way_on(request, 403, "Not allowed", said)
 
 
 def nothing_there(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
     """urls.py names it handler404."""
     said = ["There is nothing at this address. It may have been deleted, or the address has a slip."]
-    return _way_on(request, 404, "Nothing there", said)
+    return way_on(request, 404, "Nothing there", said)
 
 
 def another_session(request: HttpRequest, reason: str = "") -> HttpResponseBase:
@@ -144,4 +161,4 @@ def another_session(request: HttpRequest, reason: str = "") -> HttpResponseBase:
         "Open the form again, log in if you are asked to, and press “Put it back”: this tab has kept what "
         "you entered, but for passwords, keys and files. Without JavaScript, go back with your browser.",
     ]
-    return _way_on(request, 403, "Please send it again", said, back=request.get_full_path())
+    return way_on(request, 403, "Please send it again", said, back=request.get_full_path())

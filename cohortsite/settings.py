@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
     "pagekit",
     "events",
     "people",
@@ -239,13 +240,25 @@ ACCOUNT_RATE_LIMITS = {
     # Of one person from wherever.
     "login_failed_anywhere": "100/h/key",
 }
+# Logging in by OpenID Connect. The address is part of who somebody is: without what may be written or not.
+OIDC_SERVER_URL = env.str("OIDC_SERVER_URL", default="")
+OIDC_SERVER_URL = OIDC_SERVER_URL.removesuffix("/.well-known/openid-configuration").rstrip("/")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="")
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", default="")
+OIDC_LABEL = env.str("OIDC_LABEL", default="Log in with your organization")
+OIDC_SCOPES = env.list("OIDC_SCOPES", default=["openid", "profile", "email"])
+OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
+OIDC_ROLES = env.json("OIDC_ROLES", default={})
+OIDC_DEFAULT_ROLE = env.str("OIDC_DEFAULT_ROLE", default="")
+PASSWORD_LOGIN = env.bool("PASSWORD_LOGIN", default=True)
+SOCIALACCOUNT_ADAPTER = "cohortsite.oidc.Adapter"
 MFA_ADAPTER = "cohortsite.second_factor.Adapter"
 MFA_FORMS = {"activate_totp": "cohortsite.forms.ActivateTOTPForm"}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_TOTP_ISSUER = "Cohort Sync"
 # Without mail nobody can be sent a link.
-PASSWORD_RESET = "console" not in EMAIL_CONFIG["EMAIL_BACKEND"]
+PASSWORD_RESET = PASSWORD_LOGIN and "console" not in EMAIL_CONFIG["EMAIL_BACKEND"]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
