@@ -21,6 +21,7 @@ from cohorts.schedule import InvalidSchedule
 from cohorts.sources import references_of
 from events import arrivals
 from events.engine import EngineError
+from pagekit import tracing
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ def calculate(
         )
 
     try:
-        version = _follow(cohort, replace) if follows else replace()
+        with tracing.span("calculate", cohort=cohort.pk, source=cohort.source_kind):
+            version = _follow(cohort, replace) if follows else replace()
     except FAILURES as error:
         _note(cohort, str(error))
         raise

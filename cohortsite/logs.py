@@ -4,8 +4,10 @@ import json
 import logging
 from datetime import UTC, datetime
 
+from pagekit import tracing
+
 # What a message is about, where its `extra` says so.
-ABOUT = ("run", "sync", "destination", "state")
+ABOUT = ("run", "sync", "destination", "state", "trace")
 
 
 class JsonFormatter(logging.Formatter):
@@ -16,6 +18,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if trace := tracing.id_in(tracing.current()):
+            said["trace"] = trace
         said |= {name: vars(record)[name] for name in ABOUT if name in vars(record)}
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)

@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "cohortsite.health.probes",
     # First of the rest: what a partner calls is answered there, and meets none of what follows.
     "receiving.middleware.partner_calls",
+    "cohortsite.traced.traced",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -363,6 +364,13 @@ SPECTACULAR_SETTINGS = {
     # Of the partners' calls, which are described without serializers.
     "APPEND_COMPONENTS": PARTNERS_COMPONENTS,
 }
+
+# --- Traces -------------------------------------------------------------------------------
+# Empty: none. OpenTelemetry reads its other OTEL_… variables itself.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", default="cohort-sync")
+# Whether partners are sent the header traceparent.
+TRACEPARENT_TO_PARTNERS = env.bool("TRACEPARENT_TO_PARTNERS", default=False)
 
 # --- Logs ---------------------------------------------------------------------------------
 LOGGING = {

@@ -21,6 +21,7 @@ from cohorts import calculate, previewing, remove, window
 from cohorts.importing import import_waiting
 from cohortsite import announcing, forgetting, heartbeat, silence
 from events import arrivals
+from pagekit import tracing
 from people.profile_imports import import_waiting as profiles_waiting
 from receiving.prune import prune as prune_receiving
 from receiving.search import run_searches
@@ -109,6 +110,8 @@ def log_ended(destination: int, since: datetime) -> datetime:
     ended = Run.objects.filter(sync__destination=destination, finished_at__gt=since).order_by("finished_at")
     for run in ended.select_related("sync__cohort", "sync__destination"):
         about = {"run": run.pk, "sync": str(run.sync), "destination": destination, "state": run.state}
+        if run.traceparent:
+            about["trace"] = tracing.id_in(run.traceparent)
         log.info("%s", reporting.as_text(run), extra=about)
         since = run.finished_at or since
     return since

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from cohorts import asked, owner
 from cohorts.choices import ScheduleKind
 from cohorts.schedule import InvalidSchedule
+from pagekit import tracing
 from syncs.choices import DRIVABLE_RUNS, RunMode, Trigger
 from syncs.lifecycle import CannotRun, start
 from syncs.models import Driver, Run, Sync
@@ -26,11 +27,11 @@ def start_due(now: datetime) -> list[Run]:
             continue
         # In one transaction: a sync that runs once would never run if its time were taken without its run.
         # While it cannot run, its time stays: it runs as soon as it can, and people are told that it is late.
-        with suppress(CannotRun), transaction.atomic():
+        with suppress(CannotRun), tracing.span("schedule", sync=sync.pk), transaction.atomic():
             if sync.come_due(next_due_at):
                 runs.append(start(sync, trigger=Trigger.SCHEDULE))
     for sync in _behind_a_change():
-        with suppress(CannotRun), transaction.atomic():
+        with suppress(CannotRun), tracing.span("schedule", sync=sync.pk), transaction.atomic():
             runs.append(start(sync, trigger=Trigger.SCHEDULE))
     return runs
 

@@ -19,6 +19,7 @@ from cohorts.schedule import InvalidSchedule, Schedule, parse
 from cohorts.scheduled import Scheduled
 from destinations.models import Destination
 from events.user_ids import UserIdField
+from pagekit import tracing
 from syncs.choices import (
     DRIVABLE_RUNS,
     OPEN_COMPARISONS,
@@ -476,6 +477,13 @@ class Run(models.Model):
     cancel_requested = models.BooleanField(default=False)
     cancelled_by = models.CharField(max_length=150, blank=True, help_text="Who asked for it to be cancelled.")
     approved_by = models.CharField(max_length=150, blank=True)
+    traceparent = models.CharField(
+        max_length=55,
+        blank=True,
+        default=tracing.current,
+        db_default="",
+        help_text="W3C Trace Context: what asked for it.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -26,6 +26,7 @@ class Call:
     users: list[str]
     at: float
     applied: bool = False
+    traceparent: str | None = None
 
     @property
     def kind(self) -> str:
@@ -114,8 +115,10 @@ class Partner:
 
     # --- what the handler calls ---
 
-    def answer(self, path: str, body: dict[str, Any], authorization: str) -> tuple[Call, Fault]:
-        call = Call(path, body, authorization, _users(body), time.monotonic())
+    def answer(
+        self, path: str, body: dict[str, Any], authorization: str, traceparent: str | None = None
+    ) -> tuple[Call, Fault]:
+        call = Call(path, body, authorization, _users(body), time.monotonic(), traceparent=traceparent)
         with self.lock:
             self.calls.append(call)
             fault = self.fault(call)
@@ -172,7 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
             if owner.drops_abandoned and self._is_abandoned():
                 self.close_connection = True
                 return
-            _, reply = owner.answer(self.path, body, self.headers.get("Authorization", ""))
+            authorization, trace = self.headers.get("Authorization", ""), self.headers.get("traceparent")
+            _, reply = owner.answer(self.path, body, authorization, trace)
         finally:
             with owner.lock:
                 owner.in_flight -= 1

@@ -6,6 +6,7 @@ from django.db.models import Count, Max, Q
 
 from destinations.endpoint import Delivery, Endpoint, Kind
 from destinations.payloads import Encoder, Operation, Request, needs_first_user, says_more
+from pagekit import tracing
 from syncs import links
 from syncs.choices import BatchState, Step
 from syncs.models import Batch, Run
@@ -19,6 +20,8 @@ class ActiveRun:
 
     def __init__(self, run: Run, endpoint: Endpoint, learned_size: int | None) -> None:
         self.run, self.endpoint = run, endpoint
+        # Of the run as this driver drives it: what its batches are traced under.
+        self.span = tracing.begin("run", parent=run.traceparent, run=run.pk, sync=run.sync_id)
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
         self.says_more = says_more(endpoint)
         self.needs_first_user = needs_first_user(endpoint)

@@ -11,6 +11,7 @@ from cohorts import calculate
 from destinations.endpoint import Endpoint
 from destinations.models import Destination
 from destinations.payloads import TemplateError, external_name
+from pagekit import tracing
 from syncs import due, guard, lifecycle, projecting
 from syncs.choices import DRIVABLE_RUNS, BatchState, RunMode, RunState, Step
 from syncs.delivery import rejections
@@ -40,6 +41,7 @@ class Admission:
         self.queues, self.outbox, self.ending = queues, outbox, ending
         # Calculations of cohorts before their runs, by the run's key.
         self._refreshes: dict[int, Future[object]] = {}
+        self._traced: list[ActiveRun] = []
         self._calculator = ThreadPoolExecutor(1, thread_name_prefix="calculate")
 
     # --- a run comes ------------------------------------------------------------------------
@@ -114,7 +116,9 @@ class Admission:
         if not begun:
             return self._end_unbegun(run, RunState.FAILED, _why_not_begun(sync, self.endpoint, name))
         run = Run.objects.select_related("sync__cohort", "sync__projection").get(pk=run.pk)
-        self.queues.feeds.append(Feed(ActiveRun(run, self.endpoint, self.row.learned_size)))
+        active = ActiveRun(run, self.endpoint, self.row.learned_size)
+        self._traced.append(active)
+        self.queues.feeds.append(Feed(active))
         return True
 
     def _move(self, run: Run) -> bool:
@@ -209,6 +213,7 @@ class Admission:
                 self.outbox.count(feed.run)
                 self.outbox.write(feed.active.ended)
                 self.queues.feeds.remove(feed)
+                self._trace_end(feed.active)
 
     def leave(self, ended: Ended) -> Ended:
         """Give the destination back; its runs go on later."""
@@ -225,7 +230,16 @@ class Admission:
         self._commit(write)
         return ended
 
+    def _trace_end(self, active: ActiveRun) -> None:
+        self._traced.remove(active)
+        if active.span is not None:
+            run = active.run
+            active.span.set_attributes({"added": run.added, "removed": run.removed, "rejected": run.rejected})
+            active.span.end()
+
     def close(self) -> None:
+        for active in list(self._traced):
+            self._trace_end(active)
         self._calculator.shutdown(wait=True, cancel_futures=True)
 
 
@@ -235,10 +249,11 @@ def _refresh(run: Run) -> None:
     Raises CannotProject.
     """
     try:
-        if due.wants_refresh(run):
-            calculate.bring_up_to_date(run.sync.cohort, run.created_at)
-        if projecting.wanted_before(run):
-            projecting.bring_up_to_date(run.sync)
+        with tracing.span("refresh", parent=run.traceparent, run=run.pk):
+            if due.wants_refresh(run):
+                calculate.bring_up_to_date(run.sync.cohort, run.created_at)
+            if projecting.wanted_before(run):
+                projecting.bring_up_to_date(run.sync)
     finally:
         connection.close()
 

@@ -5,11 +5,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from django.conf import settings
 
 from destinations.endpoint import Endpoint
 from destinations.errors import DeliveryError
 from destinations.payloads import Request
 from destinations.transport import Reply, Transport
+from pagekit import tracing
 from syncs.delivery.lease import Lease, NotSent
 from syncs.delivery.work import Work
 
@@ -45,10 +50,23 @@ class Sender:
                 self.stop.wait(min(wait, DEAF))
             if self.lease.remaining() <= self.endpoint.deadline:
                 raise NotSent
-            result = self.transport.send(request)
+            result = self._traced(work, request)
         except Exception as error:  # noqa: BLE001  # a thread's edge: judged by the driver
             result = error
         self.results.put((work, request, result))
+
+    def _traced(self, work: Work, request: Request) -> Reply:
+        batch, run = work.batch, work.active
+        about = {"run": run.run.pk, "batch": batch.number, "step": str(batch.step), "users": request.users}
+        with tracing.span("batch", parent=tracing.of(run.span), **about):
+            address = urlsplit(request.url).hostname or ""
+            with tracing.span(request.method, kind=tracing.CLIENT, server_address=address) as span:
+                if span is not None and settings.TRACEPARENT_TO_PARTNERS:
+                    request = replace(request, headers={**request.headers, "traceparent": tracing.current()})
+                reply = self.transport.send(request)
+                if span is not None:
+                    span.set_attribute("http.response.status_code", reply.status)
+                return reply
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
