@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -57,7 +58,12 @@ class Sender:
 
     def _traced(self, work: Work, request: Request) -> Reply:
         batch, run = work.batch, work.active
-        about = {"run": run.run.pk, "batch": batch.number, "step": str(batch.step), "users": request.users}
+        about: dict[str, Any] = {
+            "run": run.run.pk,
+            "batch": batch.number,
+            "step": str(batch.step),
+            "users": request.users,
+        }
         with tracing.span("batch", parent=tracing.of(run.span), **about):
             address = urlsplit(request.url).hostname or ""
             with tracing.span(request.method, kind=tracing.CLIENT, server_address=address) as span:

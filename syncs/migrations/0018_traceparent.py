@@ -7,7 +7,7 @@ import pagekit.tracing
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("syncs", "0016_repeat"),
+        ("syncs", "0017_accepted_requests"),
     ]
 
     operations = [
