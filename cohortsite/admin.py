@@ -19,7 +19,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from cohortsite import granting, oidc, second_factor, silence_panel, tokens
+from cohortsite import granting, oidc, second_factor, silence, silence_panel, tokens
 from cohortsite.forms import ApiTokenForm
 from cohortsite.models import ApiToken
 from pagekit.actions import Action, ActionsAdmin, Page, Refused
@@ -183,7 +183,7 @@ class ApiTokenAdmin(ModelAdmin):
     """Everybody who may log in makes, sees and revokes their own; who may change users sees them all."""
 
     form = ApiTokenForm
-    list_display = ("name", "prefix", "owner", "state", "last_used_at", "expires_at", "created_at")
+    list_display = ("name", "prefix", "owner", "scope_name", "state", "last_used_at", "expires_at")
     list_display_links = None
     actions = ("revoke_selected",)
     search_fields = ("name", "prefix", "user__username")
@@ -217,7 +217,10 @@ class ApiTokenAdmin(ModelAdmin):
         context = {**self.admin_site.each_context(request), "opts": self.opts, "form": form}
         if request.method == "POST" and form.is_valid():
             stored, text = tokens.create(
-                request.user, form.cleaned_data["name"], expires_at=form.cleaned_data["expires_at"]
+                request.user,
+                form.cleaned_data["name"],
+                scope=form.cleaned_data["scope"],
+                expires_at=form.cleaned_data["expires_at"],
             )
             self.log_addition(request, stored, "Made.")
             context |= {"title": "Your new token", "token": text, "stored": stored}
@@ -229,6 +232,7 @@ class ApiTokenAdmin(ModelAdmin):
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         for token in queryset:
             if ApiToken.objects.revoke(token.pk):
+                silence.look_again()
                 self.log_change(request, token, "Revoked.")
                 messages.success(request, f"{token} is revoked: it is refused from now on.")
             else:
@@ -238,7 +242,14 @@ class ApiTokenAdmin(ModelAdmin):
     def owner(self, token: ApiToken) -> str:
         return token.user.get_username()
 
-    @display(description="State", label={"Active": "success", "Revoked": "danger", "Expired": "warning"})
+    @display(description="Scope", ordering="scope")
+    def scope_name(self, token: ApiToken) -> str:
+        return token.scope
+
+    @display(
+        description="State",
+        label={"Active": "success", "Expires soon": "warning", "Revoked": "danger", "Expired": "danger"},
+    )
     def state(self, token: ApiToken) -> str:
         return token.state
 

@@ -15,25 +15,30 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from cohortsite import tokens
 from cohortsite.models import ApiToken
 from destinations.secrets import Secret
 
-DAYS = {"30": "30 days", "90": "90 days", "365": "A year", "": "It does not expire"}
+DAYS = {"30": "30 days", "90": "90 days", str(tokens.DAYS): "A year", "": "It does not expire"}
 
 
 class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]
     days = forms.ChoiceField(
         label="Expires after",
         choices=list(DAYS.items()),
-        initial="90",
+        initial=str(tokens.DAYS),
+        help_text="The overview says so two weeks before, if it is in use.",
         required=False,
         widget=UnfoldAdminSelectWidget(),
     )
 
     class Meta:
         model = ApiToken
-        fields: ClassVar[tuple[str, ...]] = ("name",)
-        widgets: ClassVar[dict[str, Any]] = {"name": UnfoldAdminTextInputWidget()}
+        fields: ClassVar[tuple[str, ...]] = ("name", "scope")
+        widgets: ClassVar[dict[str, Any]] = {
+            "name": UnfoldAdminTextInputWidget(),
+            "scope": UnfoldAdminSelectWidget(),
+        }
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

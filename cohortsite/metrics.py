@@ -278,7 +278,7 @@ def silences(now: datetime) -> Iterator[GaugeMetricFamily]:
     counted = Counter(worry.kind for worry in silence.worries(now))
     yield gauge(
         "silences",
-        "What nobody says by itself: no worker while work waits, events not taken in, a source gone quiet.",
+        "What nobody says by itself: work without worker, events not taken in, sources gone quiet, …",
         ((kind, counted[kind]) for kind in silence.KINDS),
         "what",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -15,6 +16,9 @@ from cohorts.models import Cohort
 from cohortsite.records import ConfigurationRecords
 from destinations.models import Destination
 from syncs.models import Sync
+
+# So long before its end a token that is in use is talked about.
+EXPIRES_SOON = timedelta(days=14)
 
 # From here and not on the models: they are of apps that share no code of this kind. Beside what people
 # configure it records what they decide about a sync, and of a credential that there is one, of
@@ -32,6 +36,14 @@ for model, configured in {
     )
 
 
+class Scope(models.TextChoices):
+    """What a token may do at most; never more than its owner's roles. roles.within says what each means."""
+
+    READ = "read", "Read: sees what you may see"
+    RUN = "run", "Run: also runs, pauses, approves, uploads and decides, as an operator does"
+    CONFIGURE = "configure", "Configure: everything that you may do"
+
+
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def usable(self) -> ApiTokenQuerySet:
         """Those that are neither revoked nor expired, of users who may use the admin."""
@@ -44,10 +56,11 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
 
 
 class ApiToken(models.Model):
-    """A token that acts as its user. The text is shown once; what is kept is its SHA-256."""
+    """A token that acts as its user, within its scope. The text is shown once; its SHA-256 is kept."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100, help_text="What uses it: airflow, nightly export …")
+    scope = models.CharField(max_length=10, choices=Scope, default=Scope.READ)
     prefix = models.CharField(max_length=12, editable=False)
     sha256 = models.CharField(max_length=64, unique=True, editable=False)
     expires_at = models.DateTimeField(
@@ -70,7 +83,10 @@ class ApiToken(models.Model):
     def state(self) -> str:
         if self.revoked_at:
             return "Revoked"
-        return "Expired" if self.expires_at and self.expires_at <= timezone.now() else "Active"
+        left = self.expires_at - timezone.now() if self.expires_at else None
+        if left is None or left > EXPIRES_SOON:
+            return "Active"
+        return "Expires soon" if left > timedelta() else "Expired"
 
 
 class Announcement(models.Model):

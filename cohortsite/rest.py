@@ -14,6 +14,8 @@ from rest_framework.parsers import BaseParser
 from rest_framework.permissions import DjangoModelPermissions
 from rest_framework.request import Request
 
+from cohortsite.models import ApiToken, Scope
+
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
@@ -33,11 +35,20 @@ class ModelPermissions(DjangoModelPermissions):
         "HEAD": ["%(app_label)s.view_%(model_name)s"],
     }
 
+    message: str | None = None
+
     def has_permission(self, request: Request, view: "APIView") -> bool:
         permission = getattr(view, "action_permissions", {}).get(getattr(view, "action", None))
         if permission is None or request.method == "OPTIONS":
-            return super().has_permission(request, view)
-        return bool(request.user and request.user.is_authenticated and request.user.has_perm(permission))
+            allowed = super().has_permission(request, view)
+        else:
+            allowed = bool(
+                request.user and request.user.is_authenticated and request.user.has_perm(permission)
+            )
+        if isinstance(request.auth, ApiToken) and request.auth.scope != Scope.CONFIGURE:
+            self.message = f"The scope of this token is “{request.auth.scope}”: it, or a role of its owner, "
+            self.message += "does not allow this."
+        return allowed
 
 
 class Page(LimitOffsetPagination):

@@ -39,6 +39,14 @@ def grant(using: str = "default") -> None:
         group.permissions.add(*Permission.objects.using(using).filter(wanted))
 
 
+def within(scope: str, permission: str) -> bool:
+    """Say whether a token of a scope (`models.Scope`) may use a permission that its owner has."""
+    if scope == "configure":
+        return True
+    name = permission.rpartition(".")[2]
+    return name.startswith("view_") or (scope == "run" and permission in OPERATING)
+
+
 def _named(names: tuple[str, ...]) -> Iterator[Q]:
     for name in names:
         label, _, codename = name.partition(".")

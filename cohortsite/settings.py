@@ -354,7 +354,7 @@ SPECTACULAR_SETTINGS = {
         "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"
         "**Tokens.** Send `Authorization: Token cst_…`. Make a personal token in the admin, under "
         "*API tokens*, or with `manage.py create_api_token USER`; it is shown once and kept as a hash. "
-        "A token may do what its user may do.\n\n"
+        "A token may do what its user may do, within its scope: `read`, `run` or `configure`.\n\n"
         "**Errors** have one shape: "
         '`{"error": {"code": "invalid", "message": "…", "field": "schedule_cron"}}`; '
         "`field` is left out when no field is to blame. 400 is a bad request, 401 no or a bad token, 403 not "

@@ -1,4 +1,5 @@
-"""What nobody says by itself: there is no worker, events are not taken in, a source went quiet.
+"""What nobody says by itself: there is no worker, events are not taken in, a source went quiet,
+a token ends.
 
     worries(now)  ─▶ the overview, /healthz, /metrics, and alerts (notified once, and once when it is over)
 
@@ -20,6 +21,7 @@ from cohorts.definitions import DefinitionError, parse
 from cohorts.models import Cohort, Upload
 from cohortsite import broker
 from cohortsite.heartbeat import EVERY, last_beat
+from cohortsite.models import EXPIRES_SOON, ApiToken
 from events.arrivals import oldest_arrival
 from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
@@ -40,13 +42,15 @@ QUIET = timedelta(seconds=3 * EVERY)
 WAITS = timedelta(seconds=60)
 # Events that came by HTTP are taken in within seconds.
 SPOOLED = GRACE
-# Quiet sources are looked for so often: it takes some queries.
+# Quiet sources and tokens that end are looked for so often: it takes some queries.
 LOOK_EVERY = 300
 # Of a source, so many arrivals are learned from, and so few are not enough.
 MOST, FEWEST = 200, 8
 # Cohorts and workspaces that are looked at.
 SOURCES = 50
 WEEK = timedelta(days=7)
+# A token that was used within this time is in use.
+IN_USE = timedelta(days=30)
 # A clock may be wrong by this much.
 AHEAD = timedelta(days=1)
 
@@ -61,7 +65,7 @@ class Worry:
     sentence: str
 
 
-KINDS = ("broker", "worker", "spool", "upload", "source", "window")
+KINDS = ("broker", "worker", "spool", "upload", "source", "window", "token")
 
 
 def worries(now: datetime) -> list[Worry]:
@@ -214,6 +218,31 @@ def _uploads(now: datetime) -> Iterator[Worry]:
         )
 
 
+# --- API tokens that end ------------------------------------------------------------------------
+
+
+def _tokens(now: datetime) -> Iterator[Worry]:
+    """Yield the tokens that end soon, or did within a week, and were in use: scripts stop then."""
+    ending = ApiToken.objects.filter(
+        expires_at__gt=now - WEEK,
+        expires_at__lt=now + EXPIRES_SOON,
+        last_used_at__gt=now - IN_USE,
+        revoked_at=None,
+        user__is_active=True,
+        user__is_staff=True,
+    )
+    for token in ending.select_related("user").order_by("expires_at")[:SOURCES]:
+        assert token.expires_at
+        ends = "expires" if token.expires_at > now else "expired"
+        yield Worry(
+            "token",
+            f"token {token.prefix}… {token.pk}",
+            f"The API token “{token.name}” ({token.prefix}…) of {token.user.get_username()}, which is in "
+            f"use, {ends} on {token.expires_at:%Y-%m-%d %H:%M} UTC. Make another for what uses it, then "
+            "revoke this one.",
+        )
+
+
 # --- sources that went quiet --------------------------------------------------------------------
 
 
@@ -231,12 +260,18 @@ def limit_of(times: Sequence[datetime]) -> timedelta | None:
     return max(3 * longest, timedelta(hours=6) if known >= WEEK else timedelta(days=1))
 
 
+def look_again() -> None:
+    """Look anew for what is looked for once in a while only: somebody has done something about it."""
+    cache.delete("silence.sources")
+
+
 def _sources(now: datetime) -> list[Worry]:
     if not settings.QUIET_SOURCES:
-        return []
+        return [*_tokens(now)]
     found: list[Worry] | None = cache.get("silence.sources")
     if found is None:
-        found = [*_quiet_cohorts(now), *_quiet_workspaces(now), *_outside_windows(now)]
+        quiet = (*_quiet_cohorts(now), *_quiet_workspaces(now), *_outside_windows(now))
+        found = [*quiet, *_tokens(now)]
         cache.set("silence.sources", found, timeout=LOOK_EVERY)
     return found
 

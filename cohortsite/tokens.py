@@ -17,20 +17,26 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from cohortsite.models import ApiToken
+from cohortsite import roles
+from cohortsite.models import ApiToken, Scope
 
 KEYWORD = "Token"
 PREFIX_LENGTH = 10
+# How long a token is good for, in days, unless one says otherwise.
+DAYS = 365
 # Last use is written at most this often: a poll is not to become a write.
 LAST_USED_STEP = timedelta(minutes=1)
 
 
-def create(user: Any, name: str, *, expires_at: datetime | None = None) -> tuple[ApiToken, str]:
+def create(
+    user: Any, name: str, *, scope: Scope = Scope.READ, expires_at: datetime | None = None
+) -> tuple[ApiToken, str]:
     """Return the stored token and its text, which cannot be had again."""
     text = f"cst_{secrets.token_urlsafe(32)}"
     stored = ApiToken.objects.create(
         user=user,
         name=name,
+        scope=scope,
         prefix=text[:PREFIX_LENGTH],
         sha256=_digest(text.encode()),
         expires_at=expires_at,
@@ -54,7 +60,7 @@ class TokenAuthentication(BaseAuthentication):
         if found is None:
             raise AuthenticationFailed("This token is not known, was revoked or has expired.")
         self._used(found)
-        return found.user, found
+        return _limited(found.user, found.scope), found
 
     def authenticate_header(self, request: Request) -> str:
         return KEYWORD
@@ -64,6 +70,17 @@ class TokenAuthentication(BaseAuthentication):
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_STEP)
         if token.last_used_at is None or token.last_used_at < now - LAST_USED_STEP:
             ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+
+
+def _limited(user: Any, scope: str) -> Any:
+    """Return `user` as a token sees them: without the permissions beyond its scope, of superusers too."""
+
+    def has_perm(permission: str, obj: Any = None) -> bool:
+        return roles.within(scope, permission) and type(user).has_perm(user, permission, obj)
+
+    # Whatever asks for permissions, Django's has_perms and DRF included, asks this one.
+    user.has_perm = has_perm
+    return user
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

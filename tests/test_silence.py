@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from cohorts.choices import ScheduleKind, SourceKind, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
-from cohortsite import heartbeat, metrics, silence, silence_panel
+from cohortsite import heartbeat, metrics, silence, silence_panel, tokens
+from cohortsite.models import ApiToken
 from events import spool
 from events.models import CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
@@ -68,7 +69,7 @@ def test_a_run_that_waits_while_there_is_no_worker__is_said_everywhere() -> None
     assert (health.status_code, health.json()["status"]) == (200, "no worker")
     assert health.json()["waiting_for_a_worker"] == "1 run"
     found = {s.labels["what"]: s.value for s in next(iter(metrics.silences(timezone.now()))).samples}
-    assert found == {"broker": 0, "worker": 1, "spool": 0, "upload": 0, "source": 0, "window": 0}
+    assert found == {"broker": 0, "worker": 1, "spool": 0, "upload": 0, "source": 0, "window": 0, "token": 0}
 
 
 def test_with_a_worker_that_lives__a_run_that_waits_is_nothing_to_tell() -> None:
@@ -320,3 +321,33 @@ def test_what_is_too_quiet_about_a_cohort_or_a_workspace__stands_on_its_page() -
         assert "are not taken in yet" in page(row)
     assert "has got no members since" in page(given)
     assert silence_panel.silence_of(HttpRequest(), other) is None and "Look at this" not in page(other)
+
+
+def test_a_token_in_use_that_ends_soon_is_a_worry_until_it_is_revoked() -> None:
+    now = timezone.now()
+    ann = User.objects.create(username="ann", is_staff=True)
+
+    def token(name: str, days: int, used: int | None) -> ApiToken:
+        made, _ = tokens.create(ann, name, expires_at=now + timedelta(days=days))
+        ApiToken.objects.update_or_create(
+            pk=made.pk, defaults={"last_used_at": None if used is None else now - timedelta(days=used)}
+        )
+        return made
+
+    soon, gone = token("airflow", 13, 1), token("dbt", -6, 7)
+    token("later", 15, 1)
+    token("idle", 13, 31)
+    token("never used", 13, None)
+    token("long gone", -8, 9)
+    assert kinds() == ["token", "token"]
+    first, second = (worry.sentence for worry in silence.worries(timezone.now()))
+    assert "The API token “dbt”" in first and "of ann, which is in use, expired on" in first
+    assert "The API token “airflow”" in second and "of ann, which is in use, expires on" in second
+    # The overview of an empty site says how to begin.
+    world.sync(world.cohort(["u1"]), world.destination("http://127.0.0.1:9"))
+    assert "The API token “airflow”" in overview()
+    client = Client()
+    client.force_login(ann)
+    rows = {"action": "revoke_selected", "_selected_action": [soon.pk, gone.pk]}
+    client.post("/admin/cohortsite/apitoken/", rows)
+    assert kinds() == []

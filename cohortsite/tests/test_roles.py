@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from cohortsite import roles, tokens
-from cohortsite.models import ApiToken
+from cohortsite.models import ApiToken, Scope
 from events.models import EventUpload
 from people.models import ProfileImport
 from receiving.keys import create_key
@@ -285,9 +285,39 @@ def test_every_call_of_the_api_is_in_the_table():
     assert found == set(CALLS)
 
 
+def _token(role):
+    return tokens.create(person(role), "t", scope=Scope.CONFIGURE)[1]
+
+
+# Of a token of an administrator: the role that is served alike.
+SCOPES = {Scope.READ: "viewer", Scope.RUN: "operator", Scope.CONFIGURE: "administrator"}
+
+
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("role", ["administrator", "superuser"])
+def test_each_call_of_the_api_by_each_scope(site, role, scope):
+    """The scope of a superuser's token holds as that of any other."""
+    owner = person("administrator")
+    User.objects.filter(pk=owner.pk).update(is_superuser=role == "superuser")
+    headers = {"Authorization": f"Token {tokens.create(owner, 't', scope=scope)[1]}"}
+    client = Client(raise_request_exception=False)
+    for (method, path), least in CALLS.items():
+        reply = getattr(client, method)(
+            f"/api/v1/{path}",
+            data=None if method == "get" else b"[",
+            content_type="application/json",
+            headers=headers,
+        )
+        allowed = RANKS.index(SCOPES[scope]) >= RANKS.index(least)
+        said = f"{scope} {method} {path}: {reply.status_code}"
+        assert (reply.status_code != 403) == allowed and reply.status_code < 500, said
+        if not allowed:
+            assert f"The scope of this token is “{scope}”" in reply.json()["error"]["message"], said
+
+
 @pytest.mark.parametrize("role", RANKS)
 def test_each_call_of_the_api_by_each_role(site, role):
-    headers = {} if role == "anonymous" else {"Authorization": f"Token {tokens.create(person(role), 't')[1]}"}
+    headers = {} if role == "anonymous" else {"Authorization": f"Token {_token(role)}"}
     client = Client(raise_request_exception=False)
     for (method, path), least in CALLS.items():
         reply = getattr(client, method)(

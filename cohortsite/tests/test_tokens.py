@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from cohortsite import tokens
-from cohortsite.models import ApiToken
+from cohortsite.models import ApiToken, Scope
 
 pytestmark = pytest.mark.django_db
 URL = "/api/v1/cohorts"
@@ -71,14 +71,20 @@ def test_last_use_is_written_once_a_minute(ann, django_assert_num_queries):
 def test_a_person_makes_a_token_sees_it_once_and_revokes_it(ann):
     client = Client()
     client.force_login(ann)
-    assert client.post("/admin/cohortsite/apitoken/add/", {"name": "", "days": "30"}).status_code == 200
+    assert (
+        client.post(
+            "/admin/cohortsite/apitoken/add/", {"name": "", "scope": "read", "days": "30"}
+        ).status_code
+        == 200
+    )
     assert not ApiToken.objects.exists()
-    page = client.post("/admin/cohortsite/apitoken/add/", {"name": "airflow", "days": "30"})
+    page = client.post("/admin/cohortsite/apitoken/add/", {"name": "airflow", "scope": "run", "days": "30"})
     text = page.context["token"]
     assert text in page.content.decode()
     assert "no-store" in page.headers["Cache-Control"]
     assert get(text).status_code == 200
     token = ApiToken.objects.get()
+    assert token.scope == Scope.RUN
     assert timedelta(days=29) < token.expires_at - timezone.now() < timedelta(days=31)
     for url in ("/admin/cohortsite/apitoken/", f"/admin/cohortsite/apitoken/{token.pk}/change/"):
         shown = client.get(url).content.decode()
@@ -94,7 +100,13 @@ def test_the_command_prints_a_token(ann):
     out = StringIO()
     call_command("create_api_token", "ann", "--days", "7", stdout=out)
     assert get(out.getvalue().strip()).status_code == 200
-    for wrong in (["bob"], ["ann", "--days", "0"]):
+    assert [made.scope for made in ApiToken.objects.all()] == ["read", "read"]
+    call_command("create_api_token", "ann", "--scope", "configure", "--no-expiry", stdout=StringIO())
+    latest, _, first = ApiToken.objects.all()
+    assert (latest.scope, latest.expires_at) == (Scope.CONFIGURE, None)
+    assert timedelta(days=364) < first.expires_at - timezone.now() <= timedelta(days=365)
+    both = ["ann", "--days", "7", "--no-expiry"]
+    for wrong in (["bob"], ["ann", "--days", "0"], ["ann", "--scope", "all"], both):
         with pytest.raises(CommandError):
             call_command("create_api_token", *wrong)
 
@@ -147,3 +159,20 @@ def test_answers_with_people_in_them_are_kept_by_nobody(ann):
     _, text = tokens.create(ann, "a")
     for reply in (get(text), get("wrong")):
         assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_a_form_makes_a_token_that_reads_for_a_year_unless_one_says_otherwise(ann):
+    client = Client()
+    client.force_login(ann)
+    form = client.get("/admin/cohortsite/apitoken/add/").context["form"]
+    assert (form["scope"].value(), form["days"].value()) == ("read", "365")
+    wrong = client.post("/admin/cohortsite/apitoken/add/", {"name": "x", "scope": "all", "days": "30"})
+    assert wrong.context["form"].errors["scope"] and not ApiToken.objects.exists()
+
+
+@pytest.mark.parametrize(("days", "state"), [
+    (None, "Active"), (15, "Active"), (13, "Expires soon"), (-1, "Expired"),
+])  # fmt: skip
+def test_a_token_says_when_its_end_is_near(ann, days, state):
+    ends = None if days is None else timezone.now() + timedelta(days=days)
+    assert tokens.create(ann, "a", expires_at=ends)[0].state == state
