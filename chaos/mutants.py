@@ -369,7 +369,7 @@ MUTANTS = [
     ),
     Mutant(
         "told: a channel that fails keeps no other from its try",
-        "syncs/alerts.py",
+        "syncs/alerts/by_settings.py",
         "    except (OSError, DeliveryError) as error:\n        return",
         "    except DeliveryError as error:\n        return",
         ("syncs/tests/test_alerts.py",),

@@ -34,21 +34,31 @@ def all_tags(lists: Iterable[list[str]]) -> list[str]:
     return sorted({tag for tags in lists for tag in tags})
 
 
-class TagsField(forms.CharField):
-    """Tags as a person writes them: with blanks or commas between."""
+class WordsField(forms.CharField):
+    """Names as a person writes them: with commas between."""
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> Any:
-        text = (super().to_python(value) or "").lower()
-        return list(dict.fromkeys(one for one in re.split(r"[,\s]+", text) if one))
+        text = super().to_python(value) or ""
+        return list(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
 
     def validate(self, value: Any) -> None:
-        check_tags(value)
+        """Whoever has the names checks them."""
 
     def run_validators(self, value: Any) -> None:
         """Its length was the text's."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool((initial or []) != self.to_python(data or ""))
+
+
+class TagsField(WordsField):
+    """Tags as a person writes them: with blanks or commas between."""
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(re.sub(r"\s+", ",", (value or "").lower()))
+
+    def validate(self, value: Any) -> None:
+        check_tags(value)

@@ -35,8 +35,10 @@ from cohortsite.config import (
 from cohortsite.config_file import InvalidConfig
 from destinations.models import SECRET_NAME, Destination, JsonTextField
 from destinations.secrets import SecretUnreadable
+from syncs.alert_models import GIVE_AGAIN
+from syncs.choices import ChannelKind
 from syncs.lifecycle import CannotRun, reset
-from syncs.models import Sync
+from syncs.models import AlertChannel, Sync
 
 NO_CREDENTIAL = "The configuration file came without a credential: enter it, then resume."
 SIGNS = {"create": "+", "update": "~", "none": "="}
@@ -268,6 +270,8 @@ class _Settling:
             self._credential(self.row)
             self._named_secrets(self.row)
             self._host(self.row)
+        if isinstance(self.row, AlertChannel):
+            self._channel(self.row)
         if isinstance(self.row, Scheduled):
             self._times(self.row)
         if isinstance(self.row, Cohort):
@@ -285,9 +289,38 @@ class _Settling:
     def _unexcused(self, problems: dict[str, list[str]]) -> dict[str, list[str]]:
         """Leave out that a credential is missing which the file does not give: see `_credential`."""
         row = self.row
-        if isinstance(row, Destination) and not row.credential and not self.credential_env:
+        if isinstance(row, Destination | AlertChannel) and not row.credential and not self.credential_env:
             problems.pop("credential", None)
         return problems
+
+    def _channel(self, row: AlertChannel) -> None:
+        """Read its quiet hours, and take its secret from the environment. Without one it is switched off."""
+        for name in ("quiet_from", "quiet_to"):
+            setattr(row, name, self._parsed(name, parse_time, "a time of the day: 22:00"))
+        name = self.credential_env
+        if isinstance(name, str | None) and row.credential_env != (name or ""):
+            row.credential_env = (name or "")[:200]
+            self.also_save.append("credential_env")
+        if name is not None:
+            self._take_credential(row, name)
+            return
+        before = AlertChannel.objects.filter(pk=row.pk).first()
+        if before and row.sends_elsewhere(before):
+            self._error("credential", GIVE_AGAIN)
+        if not row.credential and row.kind != ChannelKind.EMAIL and row.enabled:
+            row.enabled = False
+            self.notes.append("switched off: it has no credential yet (auth.credential_env)")
+
+    def _take_credential(self, row: Destination | AlertChannel, name: object) -> bool:
+        """Take the secret from the environment variable; False, with an error, when there is none."""
+        if not isinstance(name, str) or not (secret := os.environ.get(name, "")):
+            self._error("credential", f"the environment variable {name} is not set.")
+            return False
+        if _differs(row, secret):
+            self.notes.append(f"credential: {'changed' if row.credential else 'set'}")
+            row.credential = secret
+            self.also_save.append("credential")
+        return True
 
     def _host(self, row: Destination) -> None:
         """Refuse to send a stored secret where it never went, unless the file names it again."""
@@ -335,13 +368,8 @@ class _Settling:
                 self.also_save += ["paused_at", "pause_reason"]
                 self.notes.append("paused: it has no credential yet (auth.credential_env)")
             return
-        if not isinstance(name, str) or not (secret := os.environ.get(name, "")):
-            self._error("credential", f"the environment variable {name} is not set.")
+        if not self._take_credential(row, name):
             return
-        if _differs(row, secret):
-            self.notes.append(f"credential: {'changed' if row.credential else 'set'}")
-            row.credential = secret
-            self.also_save.append("credential")
         if row.pause_reason == NO_CREDENTIAL:
             row.paused_at, row.pause_reason = None, ""
             self.also_save += ["paused_at", "pause_reason"]
@@ -417,7 +445,7 @@ class _Settling:
         self.applying.changes.append(Change(what, action, fields, self.notes))
 
 
-def _differs(row: Destination, secret: str) -> bool:
+def _differs(row: Destination | AlertChannel, secret: str) -> bool:
     try:
         return row.credential.reveal() != secret
     except SecretUnreadable:

@@ -28,9 +28,9 @@ from cohorts.models import Cohort
 from destinations.endpoint import to_json
 from destinations.models import Destination, JsonTextField
 from destinations.presets import PRESETS
-from syncs.models import Sync
+from syncs.models import AlertChannel, Sync
 
-Configured = Destination | Cohort | Sync
+Configured = Destination | Cohort | Sync | AlertChannel
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,13 @@ SECTIONS = {
         flat=flat_fields(Sync),
         groups={"schedule": SCHEDULE},
     ),
+    "alert_channels": Section(
+        AlertChannel,
+        names=("name",),
+        always=("kind",),
+        flat=AlertChannel.CONFIG_FIELDS,
+        groups={"auth": {}},
+    ),
 }
 
 
@@ -160,6 +167,8 @@ def _item(section: Section, row: Any) -> dict[str, Any]:
             item.setdefault("auth", {})["credential_env"] = row.credential_env
         if row.secret_envs:
             item["secrets"] = dict(row.secret_envs)
+    if isinstance(row, AlertChannel) and row.credential_env:
+        item["auth"] = {"credential_env": row.credential_env}
     return item
 
 

@@ -15,7 +15,7 @@ from simple_history import register
 from cohorts.models import Cohort
 from cohortsite.records import ConfigurationRecords
 from destinations.models import Destination
-from syncs.models import Sync
+from syncs.models import AlertChannel, Sync
 
 # So long before its end a token that is in use is talked about.
 EXPIRES_SOON = timedelta(days=14)
@@ -26,6 +26,7 @@ EXPIRES_SOON = timedelta(days=14)
 for model, configured in {
     Cohort: Cohort.CONFIG_FIELDS,
     Destination: (*Destination.CONFIG_FIELDS, "credential", "secrets"),
+    AlertChannel: (*AlertChannel.CONFIG_FIELDS, "credential"),
     Sync: (*Sync.CONFIG_FIELDS, "archived_at", "external_name"),
 }.items():
     register(

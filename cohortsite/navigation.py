@@ -54,6 +54,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         (
             ("Alerts", "notifications", "admin:syncs_alert_changelist", "syncs.view_alert"),
             (
+                "Alert channels",
+                "campaign",
+                "admin:syncs_alertchannel_changelist",
+                "syncs.view_alertchannel",
+            ),
+            (
                 "Sending right now",
                 "local_shipping",
                 "admin:syncs_driver_changelist",

@@ -30,6 +30,7 @@ from pagekit.times import ago
 from people.models import ImportState, ProfileImport
 from receiving.models import Workspace
 from syncs import alerts
+from syncs.alert_models import AlertChannel
 from syncs.choices import CompareState, RunState
 from syncs.models import Comparison, Run
 from syncs.status.attention import GRACE
@@ -86,9 +87,13 @@ def about(row: Cohort | Workspace, now: datetime) -> list[str]:
 
 def notes() -> list[str]:
     """Return what is no worry, and better known."""
-    if settings.ALERT_EMAILS or settings.ALERT_WEBHOOK_URL:
+    if (
+        settings.ALERT_EMAILS
+        or settings.ALERT_WEBHOOK_URL
+        or AlertChannel.objects.filter(enabled=True).exists()
+    ):
         return []
-    return ["Nobody is notified by e-mail or webhook when something is wrong: ALERT_EMAILS is not set."]
+    return ["Nobody is notified when something is wrong: add an alert channel under Operations."]
 
 
 def tell() -> None:

@@ -101,6 +101,25 @@ class DifferenceKind(TextChoices):
     FOREIGN = "foreign", "Stranger who cannot be named"
 
 
+class ChannelKind(TextChoices):
+    """A way by which people are told."""
+
+    SLACK = "slack", "Slack"
+    TEAMS = "teams", "Microsoft Teams"
+    PAGERDUTY = "pagerduty", "PagerDuty"
+    EMAIL = "email", "E-mail"
+    WEBHOOK = "webhook", "Signed webhook"
+
+
+class Severity(TextChoices):
+    """How bad it is, in PagerDuty's words; the worst last."""
+
+    INFO = "info", "Everything"
+    WARNING = "warning", "Warnings, and what is worse"
+    ERROR = "error", "Errors, and what is worse"
+    CRITICAL = "critical", "Only what is critical"
+
+
 class AlertKind(TextChoices):
     """What people are notified of, once when it begins and once when it is over."""
 

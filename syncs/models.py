@@ -20,6 +20,8 @@ from cohorts.scheduled import Scheduled
 from destinations.models import Destination
 from events.user_ids import UserIdField
 from pagekit import tracing
+from syncs.alert_models import AlertChannel as AlertChannel
+from syncs.alert_models import AlertDelivery as AlertDelivery
 from syncs.choices import (
     DRIVABLE_RUNS,
     OPEN_COMPARISONS,
@@ -747,6 +749,8 @@ class Alert(models.Model):
     sync = models.ForeignKey(Sync, on_delete=models.CASCADE, related_name="alerts", null=True)
     about = models.CharField(max_length=200, blank=True)
     kind = models.CharField(max_length=20, choices=AlertKind)
+    # What people were notified of before, '' when all was well.
+    was = models.CharField(max_length=20, blank=True)
     sentence = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)

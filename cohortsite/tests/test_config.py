@@ -2,7 +2,7 @@
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
@@ -15,8 +15,10 @@ from cohortsite.config import export
 from cohortsite.config_file import InvalidConfig, dump, load
 from destinations.models import Destination
 from syncs import lifecycle
+from syncs.alert_models import AlertChannel
 from syncs.choices import RunState, Trigger
 from syncs.models import Rejection, Run, Sync
+from tests import world
 
 pytestmark = pytest.mark.django_db
 
@@ -330,7 +332,9 @@ def test_a_mistake_is_reported_with_its_path_and_nothing_is_changed(path, value,
 
 @pytest.mark.parametrize("document", [None, [], "x", 5])
 def test_a_file_that_is_no_mapping_is_refused(document):
-    assert errors(document) == ["The file: must be a mapping of destinations, cohorts, syncs."]
+    assert errors(document) == [
+        "The file: must be a mapping of destinations, cohorts, syncs, alert_channels."
+    ]
 
 
 def test_all_mistakes_are_reported_at_once_and_no_sync_is_blamed_for_its_cohort():
@@ -520,3 +524,34 @@ def test_basic_needs_no_user_name_in_the_file(monkeypatch):
     )
     made = Destination.objects.get(name="acme")
     assert made.endpoint().auth() == ("Authorization", "Basic dXNlcjpwYXNzd29yZC0x") and not made.is_paused
+
+
+# --- alert channels -----------------------------------------------------------------------------
+
+
+def test_a_file_names_the_variable_that_holds_the_secret(monkeypatch):
+    world.destination("https://partner.example", name="acme")
+    item = {
+        "name": "team", "kind": "slack", "least": "error", "destinations": ["acme"],
+        "quiet_from": "22:00", "quiet_to": "07:00", "timezone": "Europe/Berlin", "remind_hours": 4,
+        "auth": {"credential_env": "TEAM_SLACK"},
+    }  # fmt: skip
+    with pytest.raises(InvalidConfig, match="TEAM_SLACK is not set"):
+        apply({"alert_channels": [item]})
+    monkeypatch.setenv("TEAM_SLACK", "https://hooks.slack.com/services/T0/s3cret")
+    assert [change.action for change in apply({"alert_channels": [item]})] == ["create"]
+    made = AlertChannel.objects.get()
+    assert (made.quiet_from, made.credential.reveal()[-6:]) == (time(22), "s3cret")
+    assert export()["alert_channels"] == [item]
+    assert [change.action for change in apply({"alert_channels": [item]})] == ["none"]
+    monkeypatch.setenv("TEAM_SLACK", "https://hooks.slack.com/services/T0/another")
+    [change] = apply({"alert_channels": [item]})
+    assert change.notes == ["credential: changed"]
+    with pytest.raises(InvalidConfig, match="give it again"):
+        apply({"alert_channels": [{"name": "team", "kind": "webhook", "address": "https://evil.example"}]})
+
+
+def test_a_file_without_the_secret_makes_one_that_is_switched_off():
+    [change] = apply({"alert_channels": [{"name": "pager", "kind": "pagerduty"}]})
+    assert change.notes == ["switched off: it has no credential yet (auth.credential_env)"]
+    assert not AlertChannel.objects.get().enabled

@@ -14,14 +14,21 @@ from cohortsite.config import SECTIONS, export
 from cohortsite.records import changes_of
 from destinations.models import Destination
 from destinations.serializers import DestinationSerializer
-from syncs.models import Sync
+from syncs.channels_api import ChannelSerializer
+from syncs.models import AlertChannel, Sync
 from syncs.serializers import SyncSerializer
 from tests import world
 
-SERIALIZERS = {Cohort: CohortSerializer, Destination: DestinationSerializer, Sync: SyncSerializer}
+SERIALIZERS = {
+    Cohort: CohortSerializer,
+    Destination: DestinationSerializer,
+    Sync: SyncSerializer,
+    AlertChannel: ChannelSerializer,
+}
 MODELS = pytest.mark.parametrize("model", list(SERIALIZERS))
 # Secrets are told apart in each of them, and whose address was agreed to is no wish.
 NOT_CONFIGURED = {
+    AlertChannel: {"credential"},
     Destination: {"credential", "secrets", "credential_env", "secret_envs", "accepted_fingerprint"},
 }
 
@@ -84,3 +91,13 @@ def test_what_was_recorded_before_gets_the_workspace_that_the_cohort_has(db):
     migration = import_module("cohortsite.migrations.0007_configured_fields")
     migration.as_they_are(apps, SimpleNamespace(connection=connection))
     assert cohort.history.get().events_workspace == "shop"
+
+
+def test_who_changed_an_alert_channel_is_in_its_history_without_its_secret(db):
+    made = AlertChannel.objects.create(name="a", kind="pagerduty", credential="s3cret")
+    made.least = "critical"
+    made.save(update_fields=["least"])
+    made.save(update_fields=["last_error"])
+    latest, first = changes_of(made)
+    assert [(field.label, field.after) for field in latest.fields] == [("From", "Only what is critical")]
+    assert "s3cret" not in str(first)

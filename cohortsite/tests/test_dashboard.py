@@ -17,8 +17,8 @@ from tests import world
 
 pytestmark = pytest.mark.django_db
 # Of the page 20; six that count what waits for a worker when there is none, three of files that failed; and
-# four of the session, the user and permissions.
-QUERIES = 20 + 6 + 3 + 4
+# four of the session, the user and permissions. One whether anybody is told: there may be alert channels.
+QUERIES = 20 + 6 + 3 + 4 + 1
 
 
 def page_of(role="viewer"):

@@ -20,7 +20,7 @@ from people.models import ProfileImport
 from receiving.keys import create_key
 from receiving.models import Workspace
 from syncs.choices import RejectionKind, RunState
-from syncs.models import Batch, Driver, Rejection, Run, Sync
+from syncs.models import AlertChannel, Batch, Driver, Rejection, Run, Sync
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +83,7 @@ def site(settings):
     cohort = world.cohort(["a", "b"], pk=1, key="buyers")
     destination = world.destination("http://127.0.0.1:9", pk=1, name="acme")
     sync = Sync.objects.create(pk=1, cohort=cohort, destination=destination)
+    AlertChannel.objects.create(pk=1, name="acme", kind="email", address="a@example.com")
     run = Run.objects.create(
         pk=1, sync_id=1, trigger="person", from_version=0, to_version=1, state=RunState.HELD
     )
@@ -228,6 +229,12 @@ CALLS = {
     ("post", "event-corrections"): "administrator",
     ("get", "event-devices"): "viewer",
     ("post", "event-devices"): "administrator",
+    ("get", "alert-channels"): "viewer",
+    ("get", "alert-channels/acme"): "viewer",
+    ("post", "alert-channels"): "administrator",
+    ("patch", "alert-channels/acme"): "administrator",
+    ("delete", "alert-channels/acme"): "administrator",
+    ("post", "alert-channels/acme/test"): "administrator",
     ("get", "destinations"): "viewer",
     ("get", "destinations/acme"): "viewer",
     ("post", "destinations"): "administrator",

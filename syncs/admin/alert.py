@@ -13,6 +13,7 @@ from unfold.decorators import display
 
 from syncs.admin import columns
 from syncs.admin.history import HistoryAdmin
+from syncs.alert_models import AlertDelivery
 from syncs.alerts import TRIES
 from syncs.models import Alert
 from syncs.status.state import Tone
@@ -20,7 +21,7 @@ from syncs.status.state import Tone
 
 @admin.register(Alert)
 class AlertAdmin(HistoryAdmin):
-    list_display = ("begun", "sync_shown", "kind_shown", "sentence", "result", "sent_to")
+    list_display = ("begun", "sync_shown", "kind_shown", "sentence", "result", "to_shown")
     list_filter = (("sync", AutocompleteSelectFilter), ("kind", ChoicesDropdownFilter))
     list_filter_submit = True
     list_fullwidth = True
@@ -29,7 +30,9 @@ class AlertAdmin(HistoryAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         found: QuerySet[Alert] = super().get_queryset(request)
-        return found.select_related("sync__cohort", "sync__destination")
+        return found.select_related("sync__cohort", "sync__destination").prefetch_related(
+            "deliveries__channel"
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -57,6 +60,11 @@ class AlertAdmin(HistoryAdmin):
     def kind_shown(self, alert: Alert) -> str:
         return alert.get_kind_display()
 
+    @display(description="To")
+    def to_shown(self, alert: Alert) -> str:
+        channels = [one.channel.name for one in alert.deliveries.all()]
+        return ", ".join([*([alert.sent_to] if alert.sent_to else []), *channels])
+
     @display(description="Result")
     def result(self, alert: Alert) -> SafeString:
         return columns.label(*result_of(alert))
@@ -64,9 +72,16 @@ class AlertAdmin(HistoryAdmin):
 
 def result_of(alert: Alert) -> tuple[str, Tone, str]:
     """Return whether an alert was sent: label, tone, sentence."""
+    by_channel = _by_channels(list(alert.deliveries.all()))
+    if by_channel and not (alert.sent_to or alert.error):
+        return by_channel
     tries = f"{alert.tries} {'try' if alert.tries == 1 else 'tries'}"
     if alert.sent_at and alert.sent_to == "":
-        return "Nobody notified", Tone.QUIET, "ALERT_EMAILS and ALERT_WEBHOOK_URL name nobody."
+        return (
+            "Nobody notified",
+            Tone.QUIET,
+            "No channel takes it; ALERT_EMAILS and ALERT_WEBHOOK_URL name nobody.",
+        )
     if alert.sent_at:
         return "Sent", Tone.GOOD, "" if alert.tries == 1 else f"After {tries}."
     if alert.tries >= TRIES:
@@ -74,3 +89,15 @@ def result_of(alert: Alert) -> tuple[str, Tone, str]:
     if alert.tries:
         return "Not sent yet", Tone.CARE, f"{tries} so far: {alert.error}"
     return "Waiting", Tone.BUSY, "For the worker."
+
+
+def _by_channels(deliveries: list[AlertDelivery]) -> tuple[str, Tone, str] | None:
+    """Return what became of an alert at the channels that it goes out by; None when there are none."""
+    waiting = [one for one in deliveries if one.sent_at is None]
+    if not waiting:
+        return ("Sent", Tone.GOOD, "") if deliveries else None
+    failing = next((one for one in waiting if one.error), None)
+    if failing is None:
+        return "Waiting", Tone.BUSY, "For others of its kind, or for the end of quiet hours."
+    given_up = failing.tries >= TRIES
+    return ("Not sent" if given_up else "Not sent yet"), (Tone.BAD if given_up else Tone.CARE), failing.error
