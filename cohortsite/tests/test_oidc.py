@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
+from allauth.mfa.totp.internal import auth as totp
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings as site_settings
 from django.contrib.admin.models import LogEntry
@@ -237,6 +238,21 @@ def test_who_is_switched_off_here_stays_out(server, client):
     SocialAccount.objects.all().delete()
     assert "switched off here" in said(enter(server, Client(), "s-13"))
     assert User.objects.count() == 1
+
+
+def test_a_second_factor_is_asked_for_after_the_identity_server_too(server, client):
+    server.tell("s-19", preferred_username="tom", groups=["ops"])
+    enter(server, client, "s-19")
+    page = said(client.get("/account/two-factor/on/"))  # there is no password to be asked for again
+    code = totp.format_hotp_value(
+        totp.hotp_value(
+            re.search(r'id="totp-key">(\w+)<', page)[1], next(totp.yield_hotp_counters_from_time())
+        )
+    )
+    assert client.post("/account/two-factor/on/", {"code": code}).status_code == 302
+    other = Client()
+    assert enter(server, other, "s-19").url.startswith("/account/two-factor/code/")
+    assert other.get("/admin/").status_code == 302
 
 
 def test_an_administrator_sees_the_identity_and_disconnects_it(server, client, admin_client):
