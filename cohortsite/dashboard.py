@@ -261,6 +261,7 @@ NEEDS = {
         "syncs whose cohort is not calculated",
     ),
     attention.Need.COHORT_LATE: ("sync whose cohort is out of date", "syncs whose cohort is out of date"),
+    attention.Need.DIFFERS: ("sync whose partner differs", "syncs whose partners differ"),
     attention.Need.SET_BACK: ("sync set back for days", "syncs set back for days"),
 }
 

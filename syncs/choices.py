@@ -130,5 +130,6 @@ class AlertKind(TextChoices):
     UNATTENDED = "unattended", "Waits for a worker"
     COHORT = "cohort", "Cohort not calculated"
     SILENT = "silent", "Silence"
+    DIFFERS = "differs", "Partner differs"
     SET_BACK = "set_back", "Set back for days"
     RECOVERED = "recovered", "Recovered"

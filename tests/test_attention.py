@@ -17,8 +17,8 @@ from cohorts.models import Cohort
 from cohortsite import dashboard, metrics
 from destinations.models import Destination
 from syncs import alerts
-from syncs.choices import AlertKind, RunMode, RunState
-from syncs.models import Alert, Driver, Run, Sync
+from syncs.choices import AlertKind, CompareState, RunMode, RunState, Trigger
+from syncs.models import Alert, Comparison, Driver, Run, Sync
 from syncs.status import attention
 from syncs.status.attention import RULES, Need, needing, of, with_need
 from syncs.status.facts import facts_of
@@ -72,6 +72,15 @@ def draw(count: int, seed: int, now: datetime) -> None:
             pinned_version=1 if number % 9 < 2 else None,
             pinned_at={0: now - timedelta(days=8), 1: now - hours}.get(number % 9),
         )
+        if number % 7 < 4:  # with the two halves of what a repair may leave
+            Comparison.objects.create(
+                sync=sync,
+                trigger=[Trigger.SCHEDULE, Trigger.PERSON][number % 14 > 10],
+                state=CompareState.DONE,
+                missing=[0, 1][number % 7 < 3],
+                strangers=[0, 2][number % 3 == 0],
+                finished_at=now,
+            )
         states = [chance.choice(ENDED) for _ in range(chance.choice([0, 1, 2]))]
         states = [] if number % 5 == 0 else [*states, chance.choice([*RunState, *[RunState.PENDING] * 3])]
         for state in states:

@@ -58,6 +58,11 @@ def test_a_partner_that_fails_three_calls_in_ten_ends_equal():
     assert figures["failed_on_purpose"] > 20
 
 
+def test_whom_a_partner_has_behind_our_back_is_found_exactly_and_put_right_by_the_difference():
+    code, figures = play("reconcile", "--seeds", 1, "--users", 1500, "--seed", 1)
+    assert code == 0, figures
+
+
 def test_a_driver_that_was_frozen_past_its_lease_writes_nothing():
     code, figures = play("frozen", "--rounds", 2, "--users", 2000, "--seed", 1)
     assert code == 0, figures

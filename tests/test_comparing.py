@@ -1,5 +1,6 @@
 """Read back what a partner has, compare, and put right only what differs: over real HTTP."""
 
+import hashlib
 import json
 import random
 from itertools import chain, repeat
@@ -11,11 +12,15 @@ from django.utils import timezone
 from destinations.partners.fake import Answer, FakePartner
 from destinations.partners.serve import served
 from destinations.presets import PRESETS
-from people import suppression
-from syncs import comparing, due
+from people import profiles, suppression
+from people.profiles import Said
+from receiving.models import Workspace
+from syncs import alerts, comparing, due
 from syncs.choices import CompareState, RunMode, RunState, Trigger
 from syncs.lifecycle import CannotRun, start
 from syncs.models import Comparison, Difference, Run, Sync
+from syncs.status import attention
+from syncs.status.facts import facts_of
 from tests import world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -235,6 +240,58 @@ def test_a_hashing_partner_is_compared_by_its_own_ids_and_no_stranger_is_removed
     assert set(gone) <= held
 
 
+@pytest.fixture
+def projected(server, settings, tmp_path):
+    """A sync to a partner that knows people by hashed addresses, which all but the last have."""
+    settings.EVENTS_DIR = tmp_path / "events"
+    Workspace.objects.create(slug="shop")
+    said = [Said(user, {"email": f"{user}@example.com"}, timezone.now()) for user in world.users(COUNT - 1)]
+    profiles.write("shop", said)
+    by_email = [{"field": "email", "filters": ["email", "sha256"]}]
+    return filled(server, "cohort-sync", identifiers=by_email, profiles_workspace="shop")
+
+
+def hashed(user):
+    return hashlib.sha256(f"{user}@example.com".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_projected_sync_is_compared_and_repaired_by_its_keys(server, projected, seed):
+    chance, held = random.Random(seed), there(server, projected)
+    everybody = {hashed(user) for user in world.users(COUNT - 1)}
+    assert held == everybody
+    assert compared(projected).by_digest
+    taken = set(chance.sample(sorted(held), 7))
+    held -= taken
+    held |= {hashed("stranger"), "by no hash"}
+    done = compared(projected)
+    assert (found(done, "missing"), found(done, "stranger")) == (taken, {hashed("stranger"), "by no hash"})
+    assert (done.expected, done.unknown) == (COUNT - 1, 0)
+    run = put_right(projected, done, remove_strangers=True)
+    assert (run.state, run.added, run.removed) == (RunState.SUCCEEDED, 7, 2)
+    assert held == everybody
+    assert compared(projected).by_digest
+
+
+def test_who_changes_their_address_while_a_projected_list_is_read_is_unknown(server, projected):
+    held, user, pages = there(server, projected), "u0000004", []
+    held.discard(hashed("u0000009"))
+
+    def meanwhile():
+        pages.append(1)
+        if len(pages) == 3:
+            profiles.write("shop", [Said(user, {"email": "new@example.com"}, timezone.now())])
+            assert world.run(Sync.objects.get(pk=projected.pk)).state == RunState.SUCCEEDED
+        return False
+
+    done = comparing.run_one(comparing.ask(projected, trigger=Trigger.PERSON), meanwhile)
+    assert found(done, "missing") == {hashed("u0000009")}
+    assert (done.strangers, done.unknown) == (0, 2), "the old key and the new one"
+    assert put_right(projected, done).added == 1
+    expected = {hashed(one) for one in world.users(COUNT - 1) if one != user}
+    assert held == expected | {hashlib.sha256(b"new@example.com").hexdigest()}
+
+
 def test_what_cannot_be_compared_says_why(server, sync):
     fresh = world.sync(world.cohort(["a"]), sync.destination)
     with pytest.raises(CannotRun, match="holds nobody yet"):
@@ -304,6 +361,38 @@ def test_its_memory_does_not_grow_with_the_list(server, sync, monkeypatch):
     monkeypatch.setattr(sorting, "CHUNK", 50)
     there(server, sync).discard("u0000005")
     assert found(compared(sync), "missing") == {"u0000005"}
+
+
+def test_a_difference_that_a_schedule_finds_needs_a_person_until_it_is_put_right(server, sync):
+    def need():
+        chosen = Sync.objects.filter(pk=sync.pk).select_related("cohort", "destination__driver")
+        [said] = facts_of(chosen, timezone.now()).values()
+        found, by_query = attention.of(said), attention.with_need(chosen, timezone.now()).get().need
+        assert by_query == (found.need if found else "")
+        return found
+
+    def read_back(trigger=Trigger.SCHEDULE):
+        return comparing.run_one(comparing.ask(sync, trigger=trigger))
+
+    there(server, sync).discard("u0000005")
+    there(server, sync).add("x")
+    read_back(Trigger.PERSON)
+    assert need() is None, "whoever asked for it looks at it"
+    done = read_back()
+    assert need().need == "differs"
+    assert "lacked 1 users and had 1 strangers: look at the comparison, and repair it." in need().sentence
+    assert [alert.kind for alert in alerts.tell_changes(timezone.now())] == ["differs"]
+    put_right(sync, done)
+    assert need().need == "differs", "the stranger is still there"
+    put_right(sync, read_back(), remove_strangers=True)
+    assert need() is None
+    assert [alert.kind for alert in alerts.tell_changes(timezone.now())] == ["recovered"]
+    there(server, sync).discard("u0000006")
+    read_back()
+    assert need().need == "differs"
+    there(server, sync).add("u0000006")
+    read_back()
+    assert need() is None
 
 
 def test_the_pages_and_the_rest_api_tell_and_repair(server, sync, admin_client):

@@ -6,7 +6,9 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cohorts import members
@@ -19,7 +21,7 @@ from people.identifiers import Kind
 from people.models import Erasure
 from people.profiles import Said
 from people.suppression import entry_of
-from receiving.models import Workspace
+from receiving.models import Trait, UserTrait, Workspace
 from syncs import lifecycle, links, projecting
 from syncs.choices import RunMode, RunState
 from syncs.models import Batch, Link, Rejection, Sync
@@ -397,3 +399,29 @@ def test_pages_and_a_dry_run_say_who_is_not_sendable_and_why(partner, admin_clie
     assert ">u1<" not in listed
     dry = admin_client.get(f"/admin/syncs/sync/{sync.pk}/dry-run/").content.decode()
     assert "Not sendable" in dry
+
+
+def test_what_a_change_costs_does_not_grow_with_the_cohort(partner):
+    """Statements and written rows after a change of ten addresses, at 300 and at 3,000 members."""
+
+    def cost(count, block):
+        users = world.users(count, first=block)
+        mails(*users)
+        sync = setup(partner, users)
+        run(sync, added=count)
+        # What was written in the last two minutes is looked at twice; this is of long ago.
+        Trait.objects.exclude(watched_at=None).update(watched_at=F("watched_at") - 600_000_000)
+        UserTrait.objects.exclude(changed_at=None).update(changed_at=F("changed_at") - 600_000_000)
+        projecting.bring_up_to_date(Sync.objects.get(pk=sync.pk))
+        say(**{user: {"email": f"new-{user}@example.com"} for user in users[:10]})
+        with CaptureQueriesContext(connection) as caught:
+            projecting.bring_up_to_date(Sync.objects.get(pk=sync.pk))
+        sync.refresh_from_db()
+        version = sync.projection.version
+        written = Member.objects.filter(cohort=sync.projection_id)
+        moved = written.filter(entered_version=version).count(), written.filter(left_version=version).count()
+        links_written = Link.objects.filter(projection_id=sync.projection_id, entered_version=version).count()
+        assert moved == (10, 10) and links_written == 10
+        return len(caught)
+
+    assert cost(300, 0) == cost(3_000, 10_000)

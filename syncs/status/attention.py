@@ -18,6 +18,7 @@ from django.db.models import Case, CharField, OuterRef, Q, QuerySet, Subquery, T
 from cohorts.choices import CALCULATED, ScheduleKind
 from syncs.choices import OPEN_RUNS, UNDRIVEN, AlertKind, RunMode, RunState
 from syncs.models import Run, Sync
+from syncs.status import differing
 from syncs.status.state import LATE, Attention, Facts, because, utc
 
 # What begins this much after its time has missed it; a run that nobody takes up so long has no worker.
@@ -40,6 +41,7 @@ class Need(TextChoices):
     PASSED = "passed", "Its time has passed"
     COHORT_FAILED = "cohort_failed", "Cohort not calculated"
     COHORT_LATE = "cohort_late", "Cohort out of date"
+    DIFFERS = "differs", "Partner differs"
     SET_BACK = "set_back", "Set back for days"
 
 
@@ -90,6 +92,7 @@ def _annotated(syncs: QuerySet[Sync]) -> QuerySet[Sync]:
         last_began=last("started_at"),
         last_again=last("reopened"),
         ended_state=last("state", ended),
+        differs_at=differing.subqueries()["differs_at"],
     )
 
 
@@ -247,6 +250,16 @@ RULES: tuple[Rule, ...] = (
         lambda facts: (
             f"Its cohort was to be calculated at {utc(facts.cohort_due_at)}, and nobody has: "
             "start sync_worker, or call sync_due from cron."
+        ),
+    ),
+    Rule(
+        Need.DIFFERS,
+        AlertKind.DIFFERS,
+        lambda facts: _goes(facts) and facts.differs_at is not None,
+        lambda now: _GOES & Q(differs_at__isnull=False),
+        lambda facts: (
+            f"Read back at {utc(facts.differs_at)}, its partner lacked {facts.differs_missing:,} users and "
+            f"had {facts.differs_strangers:,} strangers: look at the comparison, and repair it."
         ),
     ),
     Rule(

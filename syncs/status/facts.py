@@ -11,6 +11,7 @@ from cohorts.choices import CALCULATED, ScheduleKind
 from cohorts.models import CohortVersion
 from syncs.choices import RejectionKind, RunState
 from syncs.models import Driver, Rejection, Run, Sync
+from syncs.status import differing
 from syncs.status.state import Facts, LastRun, State, state_of
 
 
@@ -55,6 +56,7 @@ def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
             undelivered=_number_of(Rejection.objects.open().filter(kind=RejectionKind.UNDELIVERED)),
             ended_state=Subquery(ended.values("state")[:1]),
             ended_reason=Subquery(ended.values("reason")[:1]),
+            **differing.subqueries(),
             maybe_held=_number_of(
                 Rejection.objects.open().maybe_held().filter(sync__settled_version=0, sync__dirty=False)
             ),
@@ -63,6 +65,7 @@ def _numbers(syncs: QuerySet[Sync]) -> QuerySet[Any, Any]:
             *("pk", "cohort__version", "cohort__size", "settled_version", "dirty", "full_owed", "runs_done"),
             *("projection", "projection__version", "projection__size", "projection__projected_version"),
             *("held", "rejected", "undelivered", "maybe_held", "ended_state", "ended_reason"),
+            *("differs_at", "differs_missing", "differs_strangers"),
         )
     )
     return numbers
@@ -115,6 +118,9 @@ def _facts(sync: Sync, run: Run | None, numbers: dict[str, Any], now: datetime) 
         cohort_error=cohort.calculation_error if calculated else "",
         cohort_failed_at=cohort.calculation_failed_at if calculated else None,
         cohort_due_at=cohort.next_due_at if calculated else None,
+        differs_at=numbers["differs_at"],
+        differs_missing=numbers["differs_missing"] or 0,
+        differs_strangers=numbers["differs_strangers"] or 0,
     )
 
 

@@ -96,6 +96,7 @@ class Facts:
     `failed`: the last run that ended by itself did so by failing, with `failed_reason`.
     `cohort_error`: why the cohort could not be calculated the last time; `cohort_due_at`: when it is to be.
     `maybe_held`: when the partner holds nobody else, those of them who may be there.
+    `differs_at`: when a scheduled comparison found what is not put right yet (differing.py).
     """
 
     now: datetime
@@ -128,6 +129,9 @@ class Facts:
     cohort_error: str = ""
     cohort_failed_at: datetime | None = None
     cohort_due_at: datetime | None = None
+    differs_at: datetime | None = None
+    differs_missing: int = 0
+    differs_strangers: int = 0
 
     @property
     def not_taken(self) -> int:
