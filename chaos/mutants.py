@@ -383,6 +383,13 @@ MUTANTS = [
         ("cohorts/tests/test_refresh.py", "cohorts/tests/test_processes.py"),
     ),
     Mutant(
+        "what undoes a dead refresh checks its claim",
+        "cohorts/refresh.py",
+        "                self.renew()\n                if not page(WRITES):",
+        "                if not page(WRITES):",
+        ("tests/test_projection.py::test_a_refresh_that_lost_its_claim_takes_nothing_of_its_successors",),
+    ),
+    Mutant(
         "no secret in what is kept of a reply",
         "destinations/transport.py",
         'text = endpoint.redact(body[:look_at].decode(errors="replace").replace("\\0", ""))',

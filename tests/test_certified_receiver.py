@@ -37,3 +37,20 @@ def test_a_workspace_of_known_users_names_strangers(receiver):
     assert [f.name for f in report.failed()] == ["add"]
     assert "give it some" in report.failed()[0].what
     assert report.profile.names_bad_users is True
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [
+        # Whom it refuses is named by each call that names them.
+        ({"fault_rejected_percent": 100}, {"add"}),
+        ({"fault_429_percent": 100}, {"create"}),
+        ({"fault_reset_percent": 100}, {"create"}),
+        ({"fault_delay_ms": 2_500}, {"time"}),
+    ],
+    ids=["rejects", "429", "resets", "slow"],
+)
+def test_a_fault_that_a_workspace_is_set_to_is_found_as_that(receiver, fault, wanted):
+    Workspace.objects.update(**fault)
+    report = certify(receiver)
+    assert {f.name for f in report.failed()} - {"keep_alive"} == wanted, report.as_text()

@@ -121,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.25)
         if flaw == "no numbers" and any(not isinstance(user, str) for user in ids):
             return lambda: self.fail(400, "ids are strings")
+        if flaw == "short ids" and any(isinstance(u, str) and len(u.encode()) > 255 for u in ids):
+            return lambda: self.fail(400, "ids are too long")
         if flaw == "ascii only" and any(isinstance(u, str) and not u.isascii() for u in ids):
             return lambda: self.fail(400, "ids are ascii")
         if flaw == "at most 1,000" and len(ids) > 1_000:

@@ -59,6 +59,7 @@ FLAWS = {
     "forgets removes": "remove_again",
     "trims ids": "odd_ids",
     "ascii only": "odd_ids",
+    "short ids": "odd_ids",
     "no numbers": "numbers",
     "at most 1,000": "ten_thousand",
     "deadlocks": "overlapping",
