@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 from unfold.decorators import display
 
@@ -25,10 +26,13 @@ from cohorts.forms import CohortForm
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.overlap_page import go_to_overlap, overlap_page
 from cohorts.row_actions import ACTIONS, PAGES
+from cohorts.sparkline import trends
 from pagekit import way
 from pagekit.actions import Refused
+from pagekit.lists import Column, GlanceAdmin
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
+from pagekit.times import when
 
 # Seconds that a request goes on deleting members; the worker deletes the others.
 DRAIN = 5.0
@@ -121,13 +125,19 @@ class OwnerFilter(admin.SimpleListFilter):
 
 
 @admin.register(Cohort)
-class CohortAdmin(OverviewAdmin):
+class CohortAdmin(OverviewAdmin, GlanceAdmin):
     overview_template = "cohorts/overview.html"
     settings_label = "Definition"
     row_actions = ACTIONS
     row_pages = PAGES
     refusals = (Refused, refresh.RefreshError)
-    list_display = ["name", "key", "source_kind", "show_size", "show_version", "published_at", "show_state"]
+    list_display = (
+        *("name", "key", "source_kind", "show_size", "show_version", "published", "next_calculation"),
+        *("show_state", "owner", "tags_shown"),
+    )
+    list_columns = (Column("trend", "Latest versions", trends, after="show_size"),)
+    hidden_columns = ("source_kind", "show_version", "next_calculation", "owner", "tags_shown")
+    list_fullwidth = True
     list_filter = [NeedFilter, "source_kind", TagFilter, OwnerFilter]
     search_fields = ["name", "key", "description", "tags", "owner"]
     ordering = ["name"]
@@ -246,6 +256,18 @@ class CohortAdmin(OverviewAdmin):
     @display(description="Users", ordering="size")
     def show_size(self, cohort: Cohort) -> str:
         return f"{cohort.size:,}" if cohort.version else "–"
+
+    @display(description="Published", ordering="published_at")
+    def published(self, cohort: Cohort) -> SafeString:
+        return when(cohort.published_at)
+
+    @display(description="Next calculation", ordering="next_due_at")
+    def next_calculation(self, cohort: Cohort) -> SafeString:
+        return when(cohort.next_due_at)
+
+    @display(description="Tags")
+    def tags_shown(self, cohort: Cohort) -> str:
+        return ", ".join(cohort.tags)
 
     @display(description="Version", ordering="version")
     def show_version(self, cohort: Cohort) -> str:

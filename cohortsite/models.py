@@ -103,3 +103,24 @@ class Announcement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.cohort} v{self.version}"
+
+
+class ListView(models.Model):
+    """A person's view of a list: what it is filtered and sorted by, and its columns. Without a name: the
+    columns that they want of it whatever it is filtered by.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="list_views")
+    page = models.CharField(max_length=100)
+    name = models.CharField(max_length=60, blank=True)
+    query = models.CharField(max_length=2000, blank=True)
+    columns = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [
+            # Also the index by which a list finds its person's views.
+            models.UniqueConstraint(fields=["user", "page", "name"], name="list_view_name_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"Columns of {self.page}"

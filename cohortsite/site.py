@@ -9,6 +9,7 @@ from django.utils.functional import cached_property
 from unfold.sites import UnfoldAdminSite
 
 from cohortsite.stale_forms import TellsOfOtherChanges
+from pagekit.lists import GlanceAdmin
 
 # Of a list that is longer, "more than" so many rows are told; page by page one gets behind them.
 MOST = 10_000
@@ -89,7 +90,13 @@ class Site(UnfoldAdminSite):  # type: ignore[misc]
 
         A list with actions tells exactly how many rows "select all" means.
         """
+        if isinstance(admin_class, type) and issubclass(admin_class, GlanceAdmin):
+            # Here: models are not there yet when the site is made.
+            from cohortsite.list_views import KeepsViews
+
+            admin_class = type(admin_class.__name__, (KeepsViews, admin_class), {})
         exact = admin_class is None or admin_class.show_full_result_count or admin_class.actions
+        exact = exact or getattr(admin_class, "bulk", ())
         models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
         if admin_class is not None and all(hasattr(model, "history") for model in models):
             admin_class = type(admin_class.__name__, (TellsOfOtherChanges, admin_class), {})

@@ -1,7 +1,5 @@
 """Destinations in the admin: presets, the form, pause and resume, and the test request."""
 
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
@@ -25,6 +23,8 @@ from destinations.side_by_side import side_by_side
 from destinations.transport import describe
 from pagekit import way
 from pagekit.actions import Action, Page, Refused
+from pagekit.bulk import Bulk, BulkAdmin, ReasonForm
+from pagekit.lists import GlanceAdmin
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 
@@ -124,6 +124,27 @@ ACTIONS = (
 )
 
 
+BULK = (
+    Bulk(
+        "pause_selected",
+        "Pause",
+        lambda destination, by, given: _pause(destination, by, given["reason"]),
+        lambda rows: f"The syncs of these {len(rows)} send nothing until somebody resumes them.",
+        MAY_PAUSE,
+        offered=lambda destination: not destination.is_paused,
+        form=ReasonForm,
+    ),
+    Bulk(
+        "resume_selected",
+        "Resume",
+        lambda destination, by, given: _resume(destination, by),
+        lambda rows: f"The syncs of these {len(rows)} go on at their next turn.",
+        MAY_PAUSE,
+        offered=lambda destination: destination.is_paused,
+    ),
+)
+
+
 class StateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
@@ -138,15 +159,17 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Destination)
-class DestinationAdmin(OverviewAdmin):
+class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
     overview_template = "destinations/overview.html"
     form = DestinationForm
     change_form_template = "destinations/destination.html"
-    list_display = ("label", "kind_label", "host", "state", "has_credential", "updated_at")
+    list_display = ("label", "state", "partner", "kind_label", "host", "has_credential", "updated_at")
+    hidden_columns = ("partner", "kind_label", "has_credential", "updated_at")
+    list_fullwidth = True
     list_display_links = ("label",)
     list_filter = (StateFilter, "kind", "preset")
     search_fields = ("name", "title", "base_url")
-    actions = ("pause_selected", "resume_selected")
+    bulk = BULK
     row_actions = ACTIONS
     row_pages = PAGES
     readonly_fields = ("paused_at", "pause_reason")
@@ -162,10 +185,6 @@ class DestinationAdmin(OverviewAdmin):
 
     class Media:
         js = ("destinations/preset.js", "destinations/side_by_side.js")
-
-    def has_pause_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        """A method and not the permission's name: unfold looks names up in the database at start."""
-        return bool(request.user.has_perm("destinations.pause_destination"))
 
     def get_fieldsets(self, request: HttpRequest, obj: Destination | None = None) -> Any:
         where: tuple[str, ...] = ("base_url", "kind", "delivery")
@@ -234,6 +253,10 @@ class DestinationAdmin(OverviewAdmin):
     def label(self, destination: Destination) -> list[str]:
         return [str(destination), destination.name if destination.title else ""]
 
+    @display(description="Partner", ordering="preset")
+    def partner(self, destination: Destination) -> str:
+        return PRESETS[destination.preset].label if destination.preset in PRESETS else destination.preset
+
     @display(description="Kind", ordering="kind")
     def kind_label(self, destination: Destination) -> str:
         return destination.kind.capitalize()
@@ -294,22 +317,6 @@ class DestinationAdmin(OverviewAdmin):
             obj.save()
         elif columns := form.changed_columns():
             obj.save_fields(columns)
-
-    @admin.action(description="Pause", permissions=["pause"])
-    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
-        self._each(request, queryset, "paused", lambda row, by: _pause(row, by, "Paused from the list"))
-
-    @admin.action(description="Resume", permissions=["pause"])
-    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Destination]) -> None:
-        self._each(request, queryset, "resumed", _resume)
-
-    def _each(self, request: HttpRequest, rows: Any, done: str, perform: Callable[[Any, str], str]) -> None:
-        number = 0
-        for row in rows:
-            with suppress(Refused):
-                self.log_change(request, row, perform(row, request.user.get_username()))
-                number += 1
-        messages.success(request, f"{number} {done}.")
 
     def test_request(self, request: HttpRequest, destination: Destination) -> HttpResponse:
         """Show the request; send it only by POST, when the button to send was pressed."""

@@ -132,7 +132,7 @@ def test_the_pages_ask_the_database_a_fixed_number_of_questions(
         refresh.replace(cohort.pk, [f"u{n}" for n in range(versions)] + [f"v{number}"], source="test")
         make_cohort(f"other{number}")
     for address, most in [
-        (reverse("admin:cohorts_cohort_changelist"), 8),
+        (reverse("admin:cohorts_cohort_changelist"), 11),
         (at("cohort_overview", cohort), 11),
         (at("cohort_settings", cohort), 6),
         (at("versions", cohort), 7),

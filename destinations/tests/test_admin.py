@@ -235,7 +235,10 @@ def test_pause_and_resume_ask_and_are_logged_with_a_name(admin_client, destinati
 def test_pause_and_resume_from_the_list(admin_client, destination, action, paused):
     if not paused:
         Destination.objects.pause(destination.pk, "why")
-    admin_client.post(LIST, {"action": action, "_selected_action": [destination.pk]})
+    chosen = {"action": action, "_selected_action": [destination.pk]}
+    asked = admin_client.post(LIST, chosen).content.decode()
+    assert "The syncs of these 1" in asked and Destination.objects.get().is_paused is not paused
+    admin_client.post(LIST, chosen | {"confirmed": "1", "reason": "why"})
     assert Destination.objects.get().is_paused is paused
 
 

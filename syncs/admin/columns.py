@@ -17,9 +17,11 @@ from syncs.status.state import State
 OWNER_PARTS = 5
 
 
-def label(text: str, tone: str, sentence: str = "") -> SafeString:
-    """Return a coloured label, and the sentence that goes with it."""
+def label(text: str, tone: str, sentence: str = "", *, title: str = "") -> SafeString:
+    """Return a coloured label, and the sentence that goes with it; `title`, where no sentence fits."""
     classes = f"cs-label cs-{tone}"
+    if title:
+        return format_html('<span class="{}" title="{}">{}</span>', classes, title, text)
     if not sentence:
         return format_html('<span class="{}">{}</span>', classes, text)
     return format_html(

@@ -20,6 +20,7 @@ from unfold.decorators import display
 from cohorts import members
 from pagekit.actions import But
 from pagekit.filters import TimeRangeFilter
+from pagekit.lists import GlanceAdmin
 from syncs import lifecycle
 from syncs.admin import columns
 from syncs.admin.history import HistoryAdmin, RunAction
@@ -198,10 +199,13 @@ class FaredFilter(DropdownFilter):
 
 
 @admin.register(Run)
-class RunAdmin(HistoryAdmin):
+class RunAdmin(HistoryAdmin, GlanceAdmin):
     row_actions = ACTIONS
     page_template = "syncs/run.html"
-    list_display = ("name", "sync_shown", "state_shown", "mode", "began", "took", "users_shown", "bad", "who")
+    list_display = (
+        *("name", "sync_shown", "state_shown", "users_shown", "bad", "why", "began", "took", "mode", "who"),
+    )
+    hidden_columns = ("mode",)
     list_filter = (
         ("state", ChoicesDropdownFilter),
         ("mode", ChoicesDropdownFilter),
@@ -241,7 +245,11 @@ class RunAdmin(HistoryAdmin):
 
     @display(description="State", ordering="state")
     def state_shown(self, run: Run) -> SafeString:
-        return columns.label(*run_label(run.state, run.cohort_error), run.reason or run.trouble)
+        return columns.label(*run_label(run.state, run.cohort_error))
+
+    @display(description="Why")
+    def why(self, run: Run) -> str:
+        return run.reason or run.trouble or run.cohort_error
 
     @display(description="Began", ordering="started_at")
     def began(self, run: Run) -> SafeString:

@@ -1,5 +1,6 @@
 """Syncs in the admin: how they stand, their form, and what a person can do to them."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
@@ -26,6 +28,8 @@ from destinations.models import Destination
 from destinations.payloads import TemplateError, external_name
 from destinations.secrets import SecretUnreadable
 from pagekit.actions import Page, Refused
+from pagekit.bulk import BulkAdmin
+from pagekit.lists import Column, GlanceAdmin, GlanceChangeList
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 from people import profiles
@@ -33,7 +37,9 @@ from syncs import held, lifecycle, projecting, rejected_csv, reporting
 from syncs.admin import columns, new_sync
 from syncs.admin.chart import chart_of
 from syncs.admin.forms import LongSelect, SyncForm
+from syncs.admin.glance import trends
 from syncs.admin.sync_actions import ACTIONS, COMPARING, can_go_back
+from syncs.admin.sync_bulk import BULK
 from syncs.choices import (
     ASKED_MODES,
     OPEN_COMPARISONS,
@@ -119,19 +125,18 @@ class StateFilter(DropdownFilter):
         return queryset.filter(self.QUERIES[chosen][1])
 
 
-class SyncChangeList(ChangeList):
+class SyncChangeList(GlanceChangeList):
     """Rows with what their columns tell, in a fixed number of queries."""
 
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        now = timezone.now()
-        facts = facts_of(self.result_list, now)
-        for sync in self.result_list:
+    def fill(self, rows: Sequence[Any]) -> None:
+        facts = facts_of(rows, timezone.now())
+        for sync in rows:
             sync.facts = facts[sync.pk]
+        super().fill(rows)
 
 
 @admin.register(Sync)
-class SyncAdmin(OverviewAdmin):
+class SyncAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
     overview_template = "syncs/overview.html"
     form = SyncForm
     row_actions = ACTIONS
@@ -154,7 +159,10 @@ class SyncAdmin(OverviewAdmin):
     )
     refusals = (Refused, lifecycle.CannotRun)
     change_form_template = "syncs/sync.html"
-    list_display = ("name", "state", "schedule_shown", "next_run", "last_run", "held", "rejected")
+    list_display = (*("name", "state", "why", "held", "rejected", "last_run", "next_run", "schedule_shown"),)
+    list_columns = (Column("trend", "Latest runs", trends, after="why"),)
+    hidden_columns = ("why", "schedule_shown")
+    bulk = BULK
     list_display_links = ("name",)
     list_filter = (
         StateFilter,
@@ -243,7 +251,12 @@ class SyncAdmin(OverviewAdmin):
 
     @display(description="State")
     def state(self, sync: Any) -> SafeString:
-        return columns.state_label(state_of(sync.facts))
+        state = state_of(sync.facts)
+        return columns.label(state.label, state.tone, title=state.sentence)
+
+    @display(description="Why")
+    def why(self, sync: Any) -> SafeString:
+        return format_html('<span class="cs-sentence">{}</span>', state_of(sync.facts).sentence)
 
     @display(description="Schedule", ordering="schedule_kind")
     def schedule_shown(self, sync: Sync) -> str:
