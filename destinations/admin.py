@@ -275,7 +275,7 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
         """Let the preset be chosen first; it then fills the form (without JavaScript, too)."""
         if request.method == "GET" and request.GET.get("preset") not in PRESETS:
             if not self.has_add_permission(request):
-                return redirect("admin:index")
+                raise PermissionDenied
             context = {**self.admin_site.each_context(request), "title": "Add destination"}
             query = request.GET.copy()
             for name in ("preset", "q", "keeps"):
