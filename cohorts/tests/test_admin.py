@@ -136,7 +136,7 @@ def test_the_pages_ask_the_database_a_fixed_number_of_questions(
         (at("cohort_overview", cohort), 11),
         (at("cohort_settings", cohort), 6),
         (at("versions", cohort), 7),
-        (at("cohort_change", cohort), 8),
+        (at("cohort_change", cohort), 10),
         (at("members", cohort), 10),
         (at("difference", cohort), 20),
     ]:
