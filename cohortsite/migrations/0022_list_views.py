@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cohortsite", "0020_accepted_requests"),
+        ("cohortsite", "0021_whole_lists"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
