@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cohortsite", "0022_scopes_of_tokens"),
+        ("cohortsite", "0024_channel_history"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
