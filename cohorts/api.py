@@ -335,7 +335,7 @@ def _fields(request: Request, cohort: Cohort) -> Fields | None:
     except InvalidValue as error:
         raise exceptions.ValidationError({"map": str(error)}) from None
     workspace = request.query_params.get("workspace", cohort.events_workspace)
-    if workspace not in profiles.store().workspaces():
+    if not profiles.store().knows(workspace):
         raise exceptions.ValidationError({"workspace": f"There is no workspace {workspace!r}."})
     return Fields(workspace, mapped, _truth(request, "skip_invalid") or False)
 

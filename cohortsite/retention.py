@@ -3,7 +3,6 @@
 Counts stop at MOST, and each line takes a fixed number of statements, however much there is.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -107,11 +106,8 @@ def _events(now: datetime) -> Iterator[Kept]:
 def _requests(now: datetime) -> Kept:
     """Each workspace has limits of its own; those who have the same days are asked about together."""
     too_old = Q(workspace=None, received_at__lt=now - timedelta(days=receiving_prune.NOBODYS_DAYS))
-    by_days: dict[int, list[int]] = defaultdict(list)
-    for pk, days in Workspace.objects.values_list("pk", "log_days"):
-        by_days[days].append(pk)
-    for days, workspaces in by_days.items():
-        too_old |= Q(workspace__in=workspaces, received_at__lt=now - timedelta(days=days))
+    for days in Workspace.objects.order_by().values_list("log_days", flat=True).distinct():
+        too_old |= Q(workspace__log_days=days, received_at__lt=now - timedelta(days=days))
     latest = RequestLog.objects.order_by("-pk").values("pk")[:MOST]
     found = RequestLog.objects.filter(pk__in=latest).aggregate(
         entries=Count("pk"),

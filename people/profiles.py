@@ -54,7 +54,10 @@ class Store(Protocol):
     """Where profiles are kept, by workspace. Each method raises Refused for a workspace that there is not."""
 
     def workspaces(self) -> list[str]:
-        """Return their names."""
+        """Return their names, to choose one; of very many, the first."""
+
+    def knows(self, workspace: str) -> bool:
+        """Say whether there is a workspace of this name."""
 
     def write(self, workspace: str, said: Sequence[Said]) -> int:
         """Keep what is said, unless a later word is kept already; return how many values are new."""

@@ -21,6 +21,8 @@ LOGGED_AS = "profiles"
 # Microseconds. No write is under way for longer: what was noted since may have become visible only now.
 UNDER_WAY = 120_000_000
 PAGE = 10_000
+# A list to choose from is no longer.
+CHOSEN_FROM = 1_000
 # Changed users are held in memory; of more, all users are looked at.
 MOST = 200_000
 
@@ -29,7 +31,10 @@ class Profiles:
     """What is written goes the way of an identify call: to the event store, then to the traits."""
 
     def workspaces(self) -> list[str]:
-        return list(Workspace.objects.order_by("slug").values_list("slug", flat=True))
+        return list(Workspace.objects.order_by("slug").values_list("slug", flat=True)[:CHOSEN_FROM])
+
+    def knows(self, workspace: str) -> bool:
+        return Workspace.objects.filter(slug=workspace).exists()
 
     def write(self, workspace: str, said: Sequence[Said]) -> int:
         owner = _workspace(workspace)

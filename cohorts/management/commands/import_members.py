@@ -170,8 +170,8 @@ def _fields(cohort: Cohort, options: dict[str, Any]) -> Fields | None:
     if not options["map"]:
         return None
     workspace = options["workspace"] or cohort.events_workspace
-    known = profiles.store().workspaces()
-    if workspace not in known:
+    if not profiles.store().knows(workspace):
+        known = profiles.store().workspaces()
         there = f"Say --workspace with one of {', '.join(known)}." if known else "There is none yet."
         raise CommandError(f"There is no workspace {workspace!r}. {there}", returncode=2)
     return Fields(workspace, options["map"], options["skip_invalid"])

@@ -50,7 +50,7 @@ class Command(BaseCommand):
             sheet=options["sheet"],
         )
         reading = Reading(options["map"], hints, options["skip_invalid"])
-        if workspace not in profiles.store().workspaces():
+        if not profiles.store().knows(workspace):
             raise CommandError(f"There is no workspace {workspace!r}.", returncode=2)
         changed = None
         try:
