@@ -342,6 +342,9 @@ def _goes_on(last: Run, sync: Sync) -> bool:
     # Of a run that sent user ids to a destination that knows people by something else now.
     if sync.projection is None and sync.destination.mapping is not None:
         return False
+    # Of whole lists only the latest counts, and one that was refused would be refused again.
+    if sync.destination.replaces_lists and last.to_version != sync.aim(RunMode.CHANGES)[0]:
+        return False
     begun = sync.dirty and last.from_version == sync.settled_version
     goes_on = last.mode not in (RunMode.EMPTY, RunMode.REPAIR)
     if sync.pinned_version is not None or last.reach:

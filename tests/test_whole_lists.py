@@ -117,6 +117,20 @@ def test_a_list_that_is_refused_is_never_sent_in_part(server, sync, answer, word
 
 
 @pytest.mark.django_db(transaction=True)
+def test_after_a_list_was_refused_the_next_run_sends_the_latest_and_not_that_one_again(server, sync):
+    world.run(sync)
+    world.fill(sync.cohort, world.users(COUNT, first=2))
+    server.partner.fault = lambda name: Answer(400, {"message": "no"})
+    refused = world.run(sync)
+    assert world.run(sync).pk == refused.pk  # nothing is new: the same list, once more
+    server.partner.fault = lambda name: None
+    world.fill(sync.cohort, world.users(COUNT - 5, first=4))
+    run = world.run(sync)
+    assert (run.state, run.pk > refused.pk, sent(server)) == (RunState.SUCCEEDED, True, 4), run.reason
+    assert held(server, sync) == world.wanted(sync) == world.members_at(sync, run.to_version)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_partner_that_is_away_gets_the_whole_list_later(server, sync):
     server.partner.fault = lambda name: Answer(503, None) if name == "add" else None
     run = lifecycle.start(sync, trigger="command")
