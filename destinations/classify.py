@@ -25,6 +25,8 @@ from destinations.rules import CODE_PATHS, USER_PATHS, Then
 from destinations.waits import asked_wait, is_about_pace, is_used_up, retry_after
 
 MESSAGE_PATHS = ("error.message", "message", "detail", "errors.message", "error", "errors")
+# What a message such as "Validation failed" leaves unsaid.
+DETAIL_PATHS = ("details.message", "error.details.message", "errors.message")
 LIST_CODES = frozenset(
     {"list_not_found", "unknown_list", "list_gone", "cohort_not_found", "audience_not_found"}
 )
@@ -348,6 +350,9 @@ def _head(endpoint: Endpoint, text: str, length: int) -> str:
 
 def _sentence(endpoint: Endpoint, status: int, code: str, data: object) -> str:
     words = _head(endpoint, next(iter(texts(data, MESSAGE_PATHS)), ""), WORDS_LENGTH)
+    detail = _head(endpoint, next(iter(texts(data, DETAIL_PATHS)), ""), WORDS_LENGTH)
+    if words and detail not in words:
+        words = detail if words in detail else f"{words} {detail}"
     shown = f"{status}" if code == f"http_{status}" else f"{status} ({code})"
     said = f": {words}" if words and words != code else ""
     return f"The partner answered {shown}{said}" + ("" if said.endswith((".", "!", "?")) else ".")

@@ -101,6 +101,10 @@ def test_code_and_words_of_the_partner_are_passed_on():
     found = verdict(422, {"error": {"code": "bad_ids", "message": "Two ids are bad"}})
     assert found.code == "bad_ids"
     assert found.message == "The partner answered 422 (bad_ids): Two ids are bad."
+    found = verdict(400, {"message": "Invalid.", "details": [{"message": "ids[3] is too long"}]})
+    assert found.message == "The partner answered 400: Invalid. ids[3] is too long."
+    found = verdict(400, {"message": "Too many ids", "details": [{"message": "Too many ids"}]})
+    assert found.message == "The partner answered 400: Too many ids."
     assert verdict(503).code == "http_503"
     assert verdict(503).message == "The partner answered 503."
 
