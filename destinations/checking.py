@@ -180,6 +180,8 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                         f'{{"users": "$items"}} and say in the template of one user: {{"{key}": "$user_id"}}.'
                     ),
                 )
+        if templates.nobody(parsed) is not None and (field != "add_template" or not row.replaces_lists):
+            yield field, "`default` is for a whole list without users: no other request is without one."
         if _holds(parsed, ["$items"]):
             yield field, '"$items" is an array already: write {"users": "$items"}, without brackets.'
         if (twice := _twice(str(getattr(row, field)))) is not None:

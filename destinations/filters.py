@@ -33,16 +33,28 @@ FILTERS: Mapping[str, Filter] = {
 # These make something else than text, and stand alone as a whole value.
 NUMBER = "number"
 JOIN = "join"
+# Who stands on a list without users, where the partner takes no empty one.
+DEFAULT = "default"
+OF_ITEMS = frozenset({JOIN, DEFAULT})
 
 
 def problem_with(name: str) -> str:
     """Return what is wrong with the name of a filter, or ''."""
-    if name in FILTERS or name == NUMBER or name.partition(":")[0] == JOIN:
+    kind, _, argument = name.partition(":")
+    if kind == DEFAULT and not argument:
+        return "Who stands on a list without users? Write ${items|default:nobody}."
+    if name in FILTERS or name == NUMBER or kind in OF_ITEMS:
         return ""
-    known = [*FILTERS, NUMBER, JOIN]
+    known = [*FILTERS, NUMBER, JOIN, DEFAULT]
     close = get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else "."
     return f"There is no filter {name!r}{meant} Known: {', '.join(known)}."
+
+
+def argument(names: tuple[str, ...], kind: str) -> str | None:
+    """Return what stands after the colon of the filter `kind`, None without such a filter."""
+    found = (name.partition(":") for name in names)
+    return next((text for name, _, text in found if name == kind), None)
 
 
 def apply(names: tuple[str, ...], text: str) -> str:

@@ -351,6 +351,7 @@ class _Batch:
         self._values = {**values, "value": word}
         self._items_token = secrets.token_hex(16)
         self._joiner: str | None = None
+        self._nobody: str | None = None
         item, outer, field = self._templates(operation)
         self._slots = _Slots()
         self.parts, self.makes = self._slots.split(orjson.dumps(fill(item, self._resolve, self._whole)))
@@ -402,8 +403,9 @@ class _Batch:
             whole = Variable(variable.name, ("whole",))
             return self._slots.token(whole, lambda user: _raw(traits_of(user).get(name)), bare=True)
         if variable.name == "items":
-            joiner = next((name for name in variable.filters if name.startswith(filters.JOIN)), None)
-            self._joiner = None if joiner is None else (joiner.partition(":")[2] or ",")
+            joiner = filters.argument(variable.filters, filters.JOIN)
+            self._joiner = None if joiner is None else (joiner or ",")
+            self._nobody = filters.argument(variable.filters, filters.DEFAULT)
             return self._items_token
         if filters.NUMBER in variable.filters:
             kept = Variable(variable.name, tuple(n for n in variable.filters if n != filters.NUMBER))
@@ -450,6 +452,8 @@ class _Batch:
         return urlencode(_flat(body)).encode()
 
     def _items(self, user_ids: Sequence[str]) -> bytes:
+        if self._nobody is not None and not user_ids:
+            user_ids = [self._nobody]
         if self._joiner is not None:
             return orjson.dumps(self._joiner.join(self._joined(user_ids)))
         if self._format in LINES:

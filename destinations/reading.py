@@ -101,6 +101,14 @@ def known_as(endpoint: Endpoint) -> Callable[[str], str]:
     return str
 
 
+def nobody_of(endpoint: Endpoint) -> str | None:
+    """Return the id that the partner has on a list without users (`${items|default:…}`); None without one."""
+    if not endpoint.replaces_lists:
+        return None
+    nobody = templates.nobody(templates.parse_template(endpoint.add_template, "add_template"))
+    return None if nobody is None else known_as(endpoint)(nobody)
+
+
 def _fetch(transport: Transport, request: Request, scale: float) -> tuple[Mapping[str, str], bytes]:
     """Ask for a page, as often as a batch is tried."""
     attempt = 1
@@ -121,6 +129,7 @@ class _Pages:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.paths: Mapping[str, Any] = endpoint.read_places
+        self.nobody = nobody_of(endpoint)
         self.by = self.paths.get("by", "none")
         self.number = 0
         self.seen = 0
@@ -142,7 +151,8 @@ class _Pages:
         following = None if done else self._next(request.url, headers, data, page)
         if total is not None and following is None and self.seen < total:
             raise self._wrong(f"says {total:,} members and gives {self.seen:,}")
-        return page, _with_url(request, following) if following else None
+        members = page if self.nobody is None else [user for user in page if user != self.nobody]
+        return members, _with_url(request, following) if following else None
 
     def _check(self, data: object, body: bytes) -> None:
         """Raise for a 2xx that says that it failed; what stands in the rows is about members."""

@@ -3,7 +3,8 @@
 They are substituted once, in the parsed JSON, so that a cohort called `"}, $user_id` stays a name. `$$` is a
 dollar. `${user_id|trim|sha256}` is a variable with filters (see `filters`). Alone, as a whole value:
 "$value" becomes the word for entering or leaving (true or false), "$items" the encoded batch,
-"${items|join:,}" the ids of the batch in one text, "${list_id|number}" a number.
+"${items|join:,}" the ids of the batch in one text, "${items|default:nobody}" the batch or, for a whole list
+without users, one user `nobody`; "${list_id|number}" a number.
 
 `$secret_NAME` is the destination's named secret NAME.
 """
@@ -80,7 +81,9 @@ def parse_variable(match: re.Match[str]) -> Variable | None:
         return Variable(match[2])
     if not match[3]:
         raise TemplateError(f"A lone dollar in {match.string[:80]!r}: write $$ for a dollar.")
-    name, *names = (part if part.startswith(filters.JOIN) else part.strip() for part in match[3].split("|"))
+    name, *names = (
+        part if part.partition(":")[0] in filters.OF_ITEMS else part.strip() for part in match[3].split("|")
+    )
     for one in names:
         if problem := filters.problem_with(one):
             raise TemplateError(problem)
@@ -105,6 +108,12 @@ def alone(text: str) -> Variable | None:
     """Return the variable that is the whole of a text, or None."""
     match = VARIABLE.fullmatch(text)
     return parse_variable(match) if match else None
+
+
+def nobody(template: Any) -> str | None:
+    """Return who stands for nobody in a parsed template: `x` of "${items|default:x}"; None without one."""
+    items = (one for one in map(alone, strings(template)) if one and one.name == "items")
+    return next((filters.argument(one.filters, filters.DEFAULT) for one in items), None)
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -164,10 +173,12 @@ def _check_alone(variable: Variable, text: str) -> None:
         raise TemplateError('"$traits" must stand alone, as a whole value: it is an object.')
     for name in variable.filters:
         kind = name.partition(":")[0]
-        if kind in (filters.JOIN, filters.NUMBER) and str(variable) != text:
+        if kind in filters.OF_ITEMS | {filters.NUMBER} and str(variable) != text:
             raise TemplateError(f'"{variable}" must stand alone, as a whole value.')
-        if (kind == filters.JOIN) != (variable.name == "items"):
-            raise TemplateError(f'"{variable}" makes no sense: `join` is for $items, and nothing else is.')
+        if (kind in filters.OF_ITEMS) != (variable.name == "items"):
+            raise TemplateError(
+                f'"{variable}" makes no sense: `join` and `default` are for $items, and nothing else is.'
+            )
 
 
 def parse_template(text: str, field: str) -> Any:

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
-from destinations.filters import JOIN, NUMBER
+from destinations.filters import JOIN, NUMBER, argument
+from destinations.reading import nobody_of
 from destinations.templates import SECRET, VARIABLE, Variable, alone, parse_template, parse_variable
 
 TOKEN = "fake-token"
@@ -69,6 +70,7 @@ class FakePartner:
         leaver = endpoint.remove_item_template
         self._leaver = parse_template(leaver, item) if leaver else self._item
         self._one = self._item
+        self._nobody = nobody_of(endpoint)
         self._calls = list(self._make_calls())
         for given in endpoint.given_lists.values() if endpoint.list_id_from == ListIdFrom.GIVEN else ():
             self.lists[str(given)] = set()
@@ -237,16 +239,17 @@ class FakePartner:
         return isinstance(value, str) and self._bind(variable.name, value, read)
 
     def _items(self, variable: Variable, value: Any, read: _Read) -> bool:
-        if any(name.startswith(JOIN) for name in variable.filters):
-            joiner = next(name for name in variable.filters if name.startswith(JOIN)).partition(":")[2] or ","
-            value = value.split(joiner) if isinstance(value, str) else None
-        is_empty = value == [] and not self.endpoint.replaces_lists
+        if (joiner := argument(variable.filters, JOIN)) is not None:
+            value = value.split(joiner or ",") if isinstance(value, str) else None
+        is_empty = value == [] and (self._nobody is not None or not self.endpoint.replaces_lists)
         if not isinstance(value, list) or is_empty or len(value) > self.fake.get("most", 10_000):
             return False
         for one in value:
             row = _Read(dict(read.names))
             if not self._fits(self._one, one, row):
                 return False
+            if row.names["user_id"] == self._nobody and len(value) == 1:
+                return True
             on = row.names.get("value")
             read.users.append((row.names["user_id"], None if on is None else on == "True"))
             read.names |= {name: text for name, text in row.names.items() if name not in ("user_id", "value")}
@@ -430,6 +433,8 @@ class FakePartner:
         asked = int(read.names.get("page", str(first)))
         start = (asked - first) * size if by == "page" else asked - first
         ids = sorted(held)[start : start + size]
+        if self._nobody is not None and not held:
+            ids = [self._nobody]
         rows = [_nested(paths["id"], user) if paths.get("id") else user for user in ids]
         body: Any = _nested(paths["rows"], rows) if paths.get("rows") else rows
         if paths.get("total"):

@@ -53,10 +53,24 @@ def body(template, item='"$user_id"', users=("u1", "ü/2"), **fields):
         ('{"at": "$now", "s": "${now_unix|number}"}', '"x"', '{"at":"2027-01-15T08:00:00Z","s":1800000000}'),
         ('{"p": "$items"}', '"/records/${user_id|url}"', '{"p":["/records/u1","/records/%C3%BC%2F2"]}'),
         ('{"p": "$items"}', '"${user_id|upper}"', '{"p":["U1","Ü/2"]}'),
+        ('{"p": "${items|default:no body}"}', '"$user_id"', '{"p":["u1","ü/2"]}'),
     ],
 )
 def test_a_list_body_has_any_shape(template, item, expected):
     assert body(template, item) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "item", "expected"),
+    [
+        ('{"p": "${items|default: x:y }"}', '"$user_id"', '{"p":[" x:y "]}'),
+        ('{"p": "${items|default:x}"}', '{"id": "$user_id"}', '{"p":[{"id":"x"}]}'),
+        ('{"p": "${items|join:,|default:x}"}', '"$user_id"', '{"p":"x"}'),
+        ('{"p": "$items"}', '"$user_id"', '{"p":[]}'),
+    ],
+)
+def test_a_list_without_users_has_whom_the_template_says(template, item, expected):
+    assert body(template, item, users=()) == expected
 
 
 @pytest.mark.parametrize(
@@ -477,6 +491,13 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
         ({"replaces_lists": True, "batch_size": 1}, "A whole list travels in one request"),
+        ({"add_template": '{"ids": "${items|default:x}"}'}, "for a whole list without users"),
+        (
+            {"replaces_lists": True, "create_template": '{"n": "$external_name", "i": "${items|default:x}"}'},
+            "for a whole list without users",
+        ),
+        ({"add_template": '{"ids": "${items|default}"}'}, "Who stands on a list without users?"),
+        ({"add_template": '{"ids": "$items", "k": "${list_id|default:x}"}'}, "are for $items"),
         ({"replaces_lists": True, "kind": "property"}, "there is no list to replace"),
         ({"poll_path": "/jobs/$job_id"}, "Both say how a request is asked about"),
         ({"poll_fields": {"id": "i", "state": "s", "done": ["x"]}}, "Both say how a request is asked about"),
