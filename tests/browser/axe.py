@@ -1,5 +1,7 @@
 """axe-core on an open page: the rules of WCAG 2.0 to 2.2, levels A and AA."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
@@ -19,6 +21,10 @@ SETTLED = """async () => {
     const ending = document.getAnimations().filter(one => one.effect.getComputedTiming().endTime < Infinity);
     await Promise.allSettled(ending.map(one => one.finished));
 }"""
+# The bar that stays at the foot covers whatever lies there just now; scrolled, it covers something else.
+BAR = (
+    "position => document.querySelectorAll('#submit-row').forEach(bar => { bar.style.position = position; })"
+)
 _axe = Axe()
 
 
@@ -28,16 +34,16 @@ def violations(page: Page, *rules: str) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(_axe.axe_script)
     page.evaluate(SETTLED)
+    page.evaluate(BAR, "static")
     options = {"runOnly": only, "resultTypes": ["violations"]}
     found = page.evaluate("options => axe.run(options).then(result => result.violations)", options)
+    page.evaluate(BAR, "")
     return [_line(rule, node) for rule in found for node in rule["nodes"] if not _is_excepted(rule, node)]
 
 
 def everywhere(page: Page) -> list[str]:
     """Return what is wrong on the page in both themes, and on a telephone: it must not scroll there."""
-    found = violations(page)
-    page.emulate_media(color_scheme="dark")
-    found += [f"dark: {line}" for line in violations(page, "color-contrast", "link-in-text-block")]
+    found = violations(page) + in_the_dark(page)
     before = page.viewport_size
     assert before
     page.set_viewport_size(TELEPHONE)
@@ -45,9 +51,24 @@ def everywhere(page: Page) -> list[str]:
     if width > TELEPHONE["width"]:
         found.append(f"{width} pixels wide on a telephone")
     found += [f"telephone: {line}" for line in violations(page, "target-size")]
-    page.emulate_media(color_scheme="light")
     page.set_viewport_size(before)
     return found
+
+
+@contextmanager
+def dark(page: Page) -> Iterator[None]:
+    """Show the page in its dark theme: it asks what the machine prefers when it is loaded, and never again."""
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.documentElement.classList.add('dark')")
+    yield
+    page.evaluate("document.documentElement.classList.remove('dark')")
+    page.emulate_media(color_scheme="light")
+
+
+def in_the_dark(page: Page) -> list[str]:
+    """Return what is wrong of the page's colours in its dark theme."""
+    with dark(page):
+        return [f"dark: {line}" for line in violations(page, "color-contrast", "link-in-text-block")]
 
 
 def _is_excepted(rule: dict[str, Any], node: dict[str, Any]) -> bool:
