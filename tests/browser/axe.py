@@ -57,7 +57,7 @@ def everywhere(page: Page) -> list[str]:
 
 @contextmanager
 def dark(page: Page) -> Iterator[None]:
-    """Show the page in its dark theme: it asks what the machine prefers when it is loaded, and never again."""
+    """Show the page in its dark theme; it asks by itself only when it is loaded."""
     page.emulate_media(color_scheme="dark")
     page.evaluate("document.documentElement.classList.add('dark')")
     yield

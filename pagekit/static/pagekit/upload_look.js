@@ -105,3 +105,5 @@ shown.addEventListener("keydown", (event) => {
   look();
 });
 details?.addEventListener("toggle", () => look());
+// Who was quicker than this script, or came back to the page, has chosen already.
+if (uploadForm.elements.file?.files.length) look({ suggest: Boolean(uploadForm.dataset.choose) });
