@@ -100,11 +100,15 @@ class NeedFilter(admin.SimpleListFilter):
         return queryset.filter(self.QUERIES[chosen][1]) if chosen in self.QUERIES else queryset
 
 
+# A filter that looked at each of very many cohorts would make their list slow.
+LOOKED_AT_FOR_TAGS = 1_000
+
+
 class TagFilter(admin.SimpleListFilter):
     title = parameter_name = "tag"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        lists = Cohort.objects.exclude(tags=[]).values_list("tags", flat=True)
+        lists = Cohort.objects.exclude(tags=[]).values_list("tags", flat=True)[:LOOKED_AT_FOR_TAGS]
         return [(tag, tag) for tag in tags.all_tags(lists)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Cohort]) -> QuerySet[Cohort]:

@@ -36,12 +36,15 @@ CALLS: list[tuple[str, str, Any, int, int]] = [
     ("refused", ADD, {"userIds": [None]}, 400, 2),
 ]
 PAGES = {
-    # Three of them count what waits for a worker, since there is none here.
-    "/admin/": 29,
-    "/admin/cohorts/cohort/": 5,
-    "/admin/destinations/destination/": 5,
-    "/admin/syncs/sync/": 6,
-    "/admin/syncs/run/": 4,
+    # Three of them count what waits for a worker, since there is none here;
+    # one asks whether anybody is alerted.
+    "/admin/": 30,
+    # Of each list, one reads the person's views of it. Of cohorts, two more are for the filters by tag and
+    # owner, two for the trend and where it goes; of destinations and syncs, for health and trends.
+    "/admin/cohorts/cohort/": 10,
+    "/admin/destinations/destination/": 10,
+    "/admin/syncs/sync/": 9,
+    "/admin/syncs/run/": 5,
 }
 
 

@@ -15,6 +15,7 @@ SEVERITIES = {
     AlertKind.FAILING: Severity.ERROR,
     AlertKind.PAUSED: Severity.ERROR,
     AlertKind.MISSED: Severity.ERROR,
+    AlertKind.DIFFERS: Severity.ERROR,
     AlertKind.COHORT: Severity.WARNING,
     AlertKind.HELD: Severity.WARNING,
     AlertKind.SET_BACK: Severity.INFO,
