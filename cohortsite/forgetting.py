@@ -8,6 +8,7 @@ written down after each step, and before the first.
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -26,6 +27,9 @@ from people.profile_imports import forget_files
 from people.scrubbing import Scrubber
 from receiving import erase as receiving_erase
 from syncs import erase as syncs_erase
+from syncs.choices import DRIVABLE_RUNS
+from syncs.models import Run
+from syncs.suppressing import take_effect
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,20 @@ def go_on() -> list[Erasure]:
         if mine.update(next_at=Now() + 10 * AGAIN) and forget(erasure):
             done.append(erasure)
     return done
+
+
+def drive_partners(stop: threading.Event) -> None:
+    """Let partners lose all who wait to be forgotten now, as far as they are neither paused nor away."""
+    from syncs.delivery.slots import drive_runs  # here: no run, nothing to load
+
+    take_effect()
+    people = Erasure.objects.filter(state=ErasureState.WAITING).exclude(user_id="")
+    syncs = {sync.pk for erasure in people for sync, _ in syncs_erase.syncs_of(erasure.user_id)}
+    runs = Run.objects.filter(
+        sync__in=syncs, state__in=DRIVABLE_RUNS, sync__destination__paused_at=None
+    ).select_related("sync__cohort", "sync__destination")
+    if runs:
+        drive_runs(list(runs), stop=stop)
 
 
 def forget(erasure: Erasure) -> bool:

@@ -121,12 +121,12 @@ def _made_up(stop: threading.Event, key: str) -> Iterator[Row]:
     sync = cohort.syncs.get(archived_at=None)
     runs = _sync([sync], stop)
     yield _compared(Sync.objects.get(pk=sync.pk), runs, key, made_up.hashes_of(made_up.left()))
-    yield _forgotten(sync, key)
+    yield _forgotten(sync, key, stop)
 
 
-def _forgotten(sync: Sync, key: str) -> Row:
+def _forgotten(sync: Sync, key: str, stop: threading.Event) -> Row:
     began = monotonic()
-    certificate = made_up.forget()
+    certificate = made_up.forget(stop)
     sync.refresh_from_db()
     theirs, expected = set(_members_there(sync, key)), made_up.hashes_of(made_up.left())
     reply: dict[str, Any] = next(iter(certificate["done"].get("partners", [])), {})

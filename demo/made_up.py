@@ -5,17 +5,17 @@ Their addresses are of a domain that is kept for examples (RFC 2606), their numb
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
-from io import BytesIO, StringIO
+from io import BytesIO
 from typing import Any
-
-from django.core.management import call_command
 
 from cohorts import importing
 from cohorts.choices import UploadMode
 from cohorts.models import Cohort, Member
+from cohortsite import forgetting
 from people import profiles
-from people.erasing import certificate_of
+from people.erasing import ask, certificate_of
 from people.models import Erasure, ErasureState
 from people.profile_files import Fields, mapped_of
 
@@ -68,13 +68,14 @@ def bring(cohort: Cohort) -> importing.Imported:
     )
 
 
-def forget() -> dict[str, Any]:
+def forget(stop: threading.Event) -> dict[str, Any]:
     """Forget one of them, or go on with it; return the certificate."""
-    erasure = erased()
-    if erasure is None or erasure.state == ErasureState.WAITING:
-        users = [FORGOTTEN] if erasure is None else []
-        call_command("forget_user", *users, "--reference", REFERENCE, "--by", "demo", stdout=StringIO())
-        erasure = Erasure.objects.get(reference=REFERENCE)
+    erasure = erased() or ask(FORGOTTEN, by="demo", reference=REFERENCE)
+    if erasure.state == ErasureState.WAITING:
+        # Not by the command: that one would take Ctrl-C for itself.
+        forgetting.drive_partners(stop)
+        erasure.refresh_from_db()
+        forgetting.forget(erasure)
     return certificate_of(erasure)
 
 

@@ -8,11 +8,7 @@ from cohortsite import forgetting
 from people.erasing import ask, certificate_of
 from people.models import Erasure, ErasureState
 from people.suppression import InvalidEntry
-from syncs.choices import DRIVABLE_RUNS
-from syncs.erase import syncs_of
-from syncs.models import Run
 from syncs.stopping import stop_on_signals
-from syncs.suppressing import take_effect
 
 
 class Command(BaseCommand):
@@ -39,25 +35,12 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         waiting = Erasure.objects.filter(state=ErasureState.WAITING)
         erasures = asked or list(waiting.order_by("pk"))
-        self._drive()
+        forgetting.drive_partners(stop_on_signals())
         for erasure in erasures:
             erasure.refresh_from_db()
             if erasure.state == ErasureState.WAITING:
                 forgetting.forget(erasure)
             self.stdout.write(json.dumps(certificate_of(erasure)) if options["json"] else _said(erasure))
-
-    def _drive(self) -> None:
-        """Let partners lose them now, as far as they are neither paused nor away."""
-        from syncs.delivery.slots import drive_runs  # here: no run, nothing to load
-
-        take_effect()
-        people = Erasure.objects.filter(state=ErasureState.WAITING).exclude(user_id="")
-        syncs = {sync.pk for erasure in people for sync, _ in syncs_of(erasure.user_id)}
-        runs = Run.objects.filter(
-            sync__in=syncs, state__in=DRIVABLE_RUNS, sync__destination__paused_at=None
-        ).select_related("sync__cohort", "sync__destination")
-        if runs:
-            drive_runs(list(runs), stop=stop_on_signals())
 
     def _print(self, number: int) -> None:
         erasure = Erasure.objects.filter(pk=number).first()
