@@ -13,6 +13,7 @@ from django.utils import timezone
 from cohorts import calculate
 from cohorts.models import Cohort
 from cohortsite import tokens
+from cohortsite.models import Scope
 from events import arrivals, spool
 from syncs.choices import RunState
 from syncs.models import Run
@@ -46,7 +47,7 @@ def partner():
 def token():
     user = User.objects.create_user("airflow", is_staff=True)
     user.groups.add(Group.objects.get(name="operator"))
-    return tokens.create(user, "a test")[1]
+    return tokens.create(user, "a test", scope=Scope.RUN)[1]
 
 
 @pytest.fixture

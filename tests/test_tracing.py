@@ -15,6 +15,7 @@ from cohorts.choices import ScheduleKind
 from cohortsite import checks as ours
 from cohortsite import tokens, worker
 from cohortsite.logs import JsonFormatter
+from cohortsite.models import Scope
 from events import spool
 from pagekit import tracing
 from syncs import due, lifecycle
@@ -66,7 +67,7 @@ def said(spans):
 
 def call_api(sync, django_user_model, **headers):
     user = django_user_model.objects.create_superuser("ann")
-    token = tokens.create(user, "a test")[1]
+    token = tokens.create(user, "a test", scope=Scope.RUN)[1]
     path = f"/api/v1/syncs/{sync.pk}/runs"
     return Client(headers={"authorization": f"Token {token}", **headers}).post(
         path, {"mode": "changes"}, content_type="application/json"

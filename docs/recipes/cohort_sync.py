@@ -1,7 +1,7 @@
 """Start a sync or a calculation and wait for its end: what the recipes for orchestrators share.
 
 Copy this file next to the one for your orchestrator. It needs `requests`, and a token of the REST API whose
-user is an operator (`manage.py create_api_token USER`).
+user is an operator (`manage.py create_api_token USER --scope run`).
 
 A retry does no harm: asked twice, the site returns the run that is open; and of "changes", the default, a
 second run after one that succeeded sends only who moved since.
