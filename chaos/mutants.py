@@ -67,7 +67,7 @@ MUTANTS = [
     Mutant(
         "what was sent after a request without an answer is sent once more",
         "syncs/models.py",
-        'held["repeat_from"] = _to_repeat(pk, run)',
+        'held["repeat_from"] = _to_repeat(run)',
         'held["repeat_from"] = None',
         (MODEL,),
     ),
@@ -125,7 +125,7 @@ MUTANTS = [
         "syncs/delivery/admission.py",
         "or state == RunState.CANCELLED:\n                then(active.run)",
         "or state == RunState.CANCELLED:\n                "
-        "Sync.objects.settle(active.run.sync_id, version=active.run.to_version)\n                "
+        "Sync.objects.settle(active.run)\n                "
         "then(active.run)",
     ),
     Mutant(

@@ -76,21 +76,22 @@ class SyncQuerySet(models.QuerySet["Sync"]):
             == 1
         )
 
-    def settle(self, pk: int, *, version: int, mode: str = RunMode.CHANGES, run: Run | None = None) -> bool:
-        """The partner now holds exactly this version (but for its rejected users).
+    def settle(self, run: Run) -> bool:
+        """The partner now holds exactly what the run was to bring it (but for its rejected users).
 
         As far as anybody can know: a request of an earlier run that got no answer may be acted on after what
         this run has sent, and undo it. So when there was one within LATE, the next run sends once more what
         this one sent: `repeat_from` is the version where it began.
         """
-        held: dict[str, Any] = {"settled_version": version, "dirty": False, "repeat_from": None}
-        if version and run is not None:
-            held["repeat_from"] = _to_repeat(pk, run)
-        if mode != RunMode.CHANGES:
+        held: dict[str, Any] = {"settled_version": run.to_version, "dirty": False}
+        held["repeat_from"] = _to_repeat(run)
+        if run.mode == RunMode.EMPTY:
+            held["settled_version"], held["repeat_from"] = 0, None
+        if run.mode != RunMode.CHANGES:
             held["full_owed"] = False
-        if mode == RunMode.REPAIR:
+        if run.mode == RunMode.REPAIR:
             held = {}
-        return self.filter(pk=pk).update(runs_done=F("runs_done") + 1, **held) == 1
+        return self.filter(pk=run.sync_id).update(runs_done=F("runs_done") + 1, **held) == 1
 
     def forget(self, pk: int) -> bool:
         """The partner holds nothing: its list is gone, or the destination is another one now."""
@@ -274,7 +275,7 @@ class Sync(Scheduled):
         return self.projection_id or self.cohort_id
 
 
-def _to_repeat(sync_id: int, run: Run) -> Any:
+def _to_repeat(run: Run) -> Any:
     """Return, as part of an UPDATE, the version after which the next run sends once more; or None.
 
     What a run from nobody has sent can be undone by an emptying before it alone, and not under another name.
@@ -282,7 +283,7 @@ def _to_repeat(sync_id: int, run: Run) -> Any:
     """
     unanswered = Batch.objects.filter(
         *(Q(unknown_outcome=True), Q(created_at__gte=timezone.now() - LATE)),
-        run__sync=sync_id,
+        run__sync=run.sync_id,
         run__lt=run.pk,
         step__in=[Step.ADD, Step.REMOVE],
     )

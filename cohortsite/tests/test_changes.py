@@ -60,10 +60,9 @@ def test_what_changes_by_itself_leaves_no_record():
     Destination.objects.pause(sync.destination_id, "x")
     Destination.objects.resume(sync.destination_id)
     Sync.objects.begin(sync.pk, fingerprint="p", external_name="n")
-    Sync.objects.settle(sync.pk, version=1)
+    Sync.objects.settle(lifecycle.start(sync, trigger="person"))
     sync.reschedule(timezone.now())
     sync.save(update_fields=["next_due_at"])
-    lifecycle.start(sync, trigger="person")
     assert [row.history.count() for row in rows] == before
 
 

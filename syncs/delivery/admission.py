@@ -170,12 +170,11 @@ class Admission:
 
     def _finish(self, feed: Feed) -> None:
         run = feed.run
-        version = 0 if run.mode == RunMode.EMPTY else run.to_version
         state = RunState.PARTIAL if run.not_taken else RunState.SUCCEEDED
         reason = f"Users that will be tried again: {run.not_taken}." if run.not_taken else ""
 
         def settle(run: Run) -> None:
-            Sync.objects.settle(run.sync_id, version=version, mode=run.mode, run=run)
+            Sync.objects.settle(run)
             # Only those are left that had nobody to send any more.
             _close_batches(run, BatchState.REJECTED, "All of its users were rejected, and are tried apart.")
             rejections.forget(feed.forgotten)

@@ -94,7 +94,7 @@ def page_while_it_ends(admin_client, before: int):
         asked += 1
         if asked == before:
             Run.objects.end(run.pk, RunState.SUCCEEDED, reason="")
-            Sync.objects.settle(sync.pk, version=1)
+            Sync.objects.settle(run)
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(count):
