@@ -19,17 +19,15 @@ from django.utils import timezone
 
 from cohorts import calculate, previewing, remove, window
 from cohorts.importing import import_waiting
-from cohortsite import announcing, forgetting, heartbeat, silence
+from cohortsite import announcing, forgetting, heartbeat, pruning, silence
 from events import arrivals
 from pagekit import tracing
 from people.profile_imports import import_waiting as profiles_waiting
-from receiving.prune import prune as prune_receiving
 from receiving.search import run_searches
 from syncs import alerts, comparing, due, reporting, suppressing
 from syncs.delivery.ended import Ended
 from syncs.delivery.slots import POLL, SLOTS, Report, Slots
 from syncs.models import Run
-from syncs.prune import prune as prune_history
 
 log = logging.getLogger(__name__)
 
@@ -151,10 +149,9 @@ def prune(stop: threading.Event) -> None:
 
 
 def prune_if_due() -> None:
-    """Once a day delete the history that is older than PRUNE_DAYS, if that is set."""
+    """Once a day delete what is kept no longer, and history older than PRUNE_DAYS, if that is set."""
     if settings.PRUNE_DAYS and cache.add("worker.pruned", 1, timeout=PRUNE_EVERY):
-        pruned = prune_history(before=timezone.now() - timedelta(days=settings.PRUNE_DAYS))
-        log.info("pruned: %s; receiving: %s", pruned, prune_receiving())
+        log.info("%s", pruning.prune(timezone.now(), settings.PRUNE_DAYS))
 
 
 def calculate_due(stop: threading.Event) -> None:

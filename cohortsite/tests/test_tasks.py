@@ -194,8 +194,10 @@ def test_every_task_has_a_queue_and_beat_sends_one_that_is_there(tasks: ModuleTy
     assert {entry["task"] for entry in tasks.app.conf.beat_schedule.values()} <= ours
 
 
-def test_old_history_is_deleted_once_a_day_if_that_is_set(settings: Any) -> None:
+def test_what_is_kept_no_longer_is_deleted_once_a_day_if_that_is_set(settings: Any) -> None:
     cache.clear()
+    failed = ProfileImport.objects.create(workspace="shop", source="a.csv", state="failed", file="gone")
+    ProfileImport.objects.update(created_at=timezone.now() - timedelta(days=40))
     with Partner() as partner:
         sync = world.sync(world.cohort(["u1"]), world.destination(partner.url))
         old = lifecycle.start(sync, trigger=Trigger.PERSON)
@@ -208,6 +210,8 @@ def test_old_history_is_deleted_once_a_day_if_that_is_set(settings: Any) -> None
     settings.PRUNE_DAYS = 30
     worker.prune_if_due()
     assert not Run.objects.filter(pk=old.pk).exists()
+    failed.refresh_from_db()
+    assert not failed.file, "what failed is deleted by its own setting"
     Run.objects.update(finished_at=timezone.now() - timedelta(days=40))
     left = Run.objects.count()
     worker.prune_if_due()
