@@ -6,7 +6,7 @@ from django.db.models import F
 from cohorts import members, refresh
 from cohorts.choices import PreviewState, UploadState
 from cohorts.models import Cohort, CohortVersion, Member, Preview, Upload
-from people.scrubbing import Scrubber
+from people.scrubbing import FORGOTTEN, Scrubber, delete_files
 
 
 def cohorts_of(user_id: str) -> list[Cohort]:
@@ -51,13 +51,10 @@ def erase(user_id: str) -> dict[str, int]:
 
 def _uploads() -> dict[str, int]:
     """Delete the files of uploads that failed, and previews: who is in them is not looked up."""
-    files = 0
-    for upload in Upload.objects.filter(state=UploadState.FAILED).exclude(file=""):
-        upload.file.delete(save=True)
-        files += 1
+    failed = Upload.objects.filter(state=UploadState.FAILED)
+    files = delete_files(failed)
     # An error about a field quotes its value, which may be anybody's.
-    failed = Upload.objects.filter(state=UploadState.FAILED).exclude(fields={})
-    failed.update(error="It failed. What it said of people was erased.")
+    failed.exclude(fields={}).update(error=FORGOTTEN)
     over = [PreviewState.DONE, PreviewState.FAILED]
     return {"files of failed uploads": files, "previews": Preview.objects.filter(state__in=over).delete()[0]}
 

@@ -16,6 +16,7 @@ from events.tables import Hints, InvalidTable, Understood
 from events.tables.packing import size_of
 from people import profile_files, profiles
 from people.profile_files import Fields, Found, Reading
+from people.scrubbing import delete_files
 
 # Seconds to wait for a refresh of the same cohort.
 WAIT = 60.0
@@ -191,13 +192,10 @@ def import_upload(upload: Upload) -> bool:
 
 def _delete_imported(cohort: int) -> None:
     """Delete the cohort's files that were imported, and those that an earlier import could not delete."""
-    for upload in Upload.objects.filter(cohort=cohort, state=UploadState.DONE).exclude(file=""):
-        try:
-            upload.file.delete(save=False)
-        except OSError as error:
-            logger.warning("The imported file %s was not deleted: %s", upload.file.name, error)
-            return
-        Upload.objects.filter(pk=upload.pk).update(file="")
+    try:
+        delete_files(Upload.objects.filter(cohort=cohort, state=UploadState.DONE))
+    except OSError as error:
+        logger.warning("An imported file of the cohort %s was not deleted: %s", cohort, error)
 
 
 def _started(upload: Upload) -> int | None:

@@ -1,9 +1,7 @@
 """Deleting what is kept no longer, in every app: see docs/operations.md, Retention."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -11,6 +9,7 @@ from django.db.models import QuerySet
 from cohorts.choices import UploadState
 from cohorts.models import Preview, Upload
 from people.models import ImportState, ProfileImport
+from people.scrubbing import delete_files
 from receiving import prune as receiving_prune
 from syncs import prune as syncs_prune
 
@@ -36,7 +35,7 @@ def prune(now: datetime, days: float) -> Pruned:
         history.intervals,
         history.runs,
         received,
-        _forget_files(rows.filter(created_at__lt=before) for rows in failed_files()),
+        sum(delete_files(rows.filter(created_at__lt=before)) for rows in failed_files()),
         Preview.objects.filter(created_at__lt=before).delete()[0],
         _forget_events(now),
     )
@@ -48,15 +47,6 @@ def failed_files() -> tuple[QuerySet[Upload], QuerySet[ProfileImport]]:
         Upload.objects.filter(state=UploadState.FAILED).exclude(file=""),
         ProfileImport.objects.filter(state=ImportState.FAILED).exclude(file=""),
     )
-
-
-def _forget_files(failed: Iterable[QuerySet[Any]]) -> int:
-    number = 0
-    for rows in failed:
-        for one in rows:
-            one.file.delete(save=True)
-            number += 1
-    return number
 
 
 def _forget_events(now: datetime) -> int:

@@ -13,6 +13,7 @@ from events.tables import Hints, InvalidTable
 from people import profiles
 from people.models import ImportState, ProfileImport
 from people.profile_files import Mapped, Reading, keep_file, numbers_of
+from people.scrubbing import FORGOTTEN, delete_files
 
 log = logging.getLogger(__name__)
 # Seconds between two notes of how far it is.
@@ -55,9 +56,16 @@ def bring(waiting: ProfileImport) -> bool:
     else:
         numbers = numbers_of(found, changed)
         if ProfileImport.objects.end(waiting.pk, waiting.attempts, ImportState.DONE, percent=100, **numbers):
-            waiting.file.delete(save=False)
-            ProfileImport.objects.filter(pk=waiting.pk).update(file="")
+            delete_imported()
     return True
+
+
+def delete_imported() -> None:
+    """Delete the files that were imported, and those that an earlier import could not delete."""
+    try:
+        delete_files(ProfileImport.objects.filter(state=ImportState.DONE))
+    except OSError as error:
+        log.warning("A file of profiles that was imported was not deleted: %s", error)
 
 
 def reading_of(waiting: ProfileImport) -> Reading:
@@ -86,14 +94,8 @@ class Noted:
             raise Overtaken
 
 
-FORGOTTEN = "It failed. What it said of people was erased."
-
-
 def forget_files() -> int:
     """Delete failed files and what their errors quote, whoever is in them; return how many there were."""
-    failed = ProfileImport.objects.filter(state=ImportState.FAILED).exclude(file="", error=FORGOTTEN)
-    for one in failed:
-        if one.file:
-            one.file.delete(save=False)
-        ProfileImport.objects.filter(pk=one.pk).update(file="", error=FORGOTTEN)
-    return len(failed)
+    failed = ProfileImport.objects.filter(state=ImportState.FAILED)
+    delete_files(failed)
+    return failed.exclude(error=FORGOTTEN).update(error=FORGOTTEN)

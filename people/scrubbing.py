@@ -1,4 +1,4 @@
-"""Taking a user id out of texts that were written about it: messages, excerpts, notes."""
+"""Taking a user id out of texts that were written about it: messages, excerpts, notes; and files away."""
 
 import json
 import re
@@ -8,6 +8,8 @@ from django.db import models
 from django.db.models import Q
 
 GONE = "(erased)"
+# What stands in place of an error that quotes a line of a file.
+FORGOTTEN = "It failed. What it said of people was erased."
 
 
 class Scrubber:
@@ -48,3 +50,14 @@ class Scrubber:
             if any(getattr(row, name) != text for name, text in new.items()):
                 changed += rows.model._default_manager.filter(pk=row.pk).update(**new)
         return changed
+
+
+def delete_files(uploads: "models.QuerySet[Any]") -> int:
+    """Delete the stored files of uploads, which stay; return how many there were. Raises OSError at the first
+    that cannot be deleted: it and those behind it keep theirs."""
+    number = 0
+    for one in uploads.exclude(file=""):
+        one.file.delete(save=False)
+        # The file alone: somebody may be trying it again.
+        number += uploads.model._default_manager.filter(pk=one.pk).update(file="")
+    return number

@@ -4,6 +4,7 @@ from io import StringIO
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db.models.functions import Now
@@ -13,6 +14,7 @@ from people import profile_files, profile_imports, profiles
 from people.models import CLAIM_TIME, ImportState, ProfileImport
 from people.profile_admin import words_of
 from people.profile_files import Mapped, suggested
+from people.scrubbing import FORGOTTEN
 from receiving.models import Workspace
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +97,7 @@ def test_one_that_failed_kept_nothing_and_can_be_tried_again(shop, admin_client)
     assert worked().attempts == 2
     assert profile_imports.forget_files() == 1
     failed.refresh_from_db()
-    assert (failed.file.name, failed.error) == ("", profile_imports.FORGOTTEN)
+    assert (failed.file.name, failed.error) == ("", FORGOTTEN)
     assert profile_imports.forget_files() == 0
 
 
@@ -169,6 +171,22 @@ def test_a_file_that_is_gone_is_said(shop, admin_client):
     waiting = stored(shop, admin_client)
     waiting.file.storage.delete(str(waiting.file.name))
     assert worked().error == "The stored file is gone. Upload it again."
+
+
+def test_a_file_that_cannot_be_deleted_fails_nothing_and_is_deleted_with_the_next(
+    shop, admin_client, monkeypatch
+):
+    def refuse(self, name):
+        raise OSError("The store is away.")
+
+    first = stored(shop, admin_client)
+    with monkeypatch.context() as patched:
+        patched.setattr(FileSystemStorage, "delete", refuse)
+        assert (worked().state, bool(ProfileImport.objects.get().file)) == ("done", True)
+    give(admin_client, mapped="plan=Plan")
+    assert worked().state == "done"
+    assert not ProfileImport.objects.exclude(file="").exists()
+    assert not first.file.storage.exists(str(first.file.name))
 
 
 def test_cron_imports_what_waits(shop, admin_client):
