@@ -25,6 +25,7 @@ PAGE = 2_000
 SHOWN = 5
 MOST_MAPPED = 100
 LATER = timedelta(microseconds=1)
+Progress = Callable[[float], None]
 
 
 class Mapped(NamedTuple):
@@ -135,14 +136,13 @@ class Reading:
 def look(
     file: IO[bytes], reading: Reading, *, name: str = "", step: Callable[[], None] = lambda: None
 ) -> Found:
-    """Read a whole file and say what is in it; nothing is kept. `step` is called now and then.
+    """Read a whole file and say what is in it; nothing is kept. `step` is called for each page of rows.
 
     Raises InvalidTable, among these for a value that is none, unless such values are to be skipped.
     """
     with _opened(file, name, reading) as (table, found):
-        for _ in _people(table, found, reading, timezone.now()):
-            if found.users % PAGE == 0:
-                step()
+        for _ in _people(table, found, reading, timezone.now(), step):
+            pass
     return found
 
 
@@ -153,9 +153,10 @@ def import_file(
     *,
     name: str = "",
     by: str = "",
+    progress: Progress = lambda fraction: None,
 ) -> tuple[ProfileImport, Found]:
     """Keep what a file says of people, as `keep_file`; it is on the list of imports."""
-    found, changed = keep_file(workspace, file, reading, name=name)
+    found, changed = keep_file(workspace, file, reading, name=name, progress=progress)
     kept = ProfileImport.objects.create(
         workspace=workspace,
         source=name[:300],
@@ -184,7 +185,7 @@ def keep_file(
     reading: Reading,
     *,
     name: str = "",
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = lambda fraction: None,
 ) -> tuple[Found, int]:
     """Keep what a file says of people, of whom later rows are later words; return how many values are new.
 
@@ -199,11 +200,15 @@ def keep_file(
     began, changed = timezone.now() - rows * LATER, 0
     with _opened(file, name, reading) as (table, found):
         page, tombstones = list[Said](), Tombstones()
-        for said in _people(table, found, reading, began):
+
+        def tell() -> None:
+            progress(0.5 + found.users / max(1, rows) / 2)
+
+        for said in _people(table, found, reading, began, tell):
             page.append(said)
             if len(page) == PAGE:
                 changed += profiles.write(workspace, _not_erased(page, tombstones))
-                progress(0.5 + found.users / rows / 2)
+                tell()
                 page = []
         changed += profiles.write(workspace, _not_erased(page, tombstones))
     return found, changed
@@ -230,10 +235,13 @@ def _opened(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[Tabl
         yield table, Found(table.understood)
 
 
-def _people(table: Table, found: Found, reading: Reading, began: datetime) -> Iterator[Said]:
+def _people(
+    table: Table, found: Found, reading: Reading, began: datetime, step: Callable[[], None]
+) -> Iterator[Said]:
     ids = table.column_of_ids()
     columns = {one: table.column(one.column) for one in reading.mapped}
     for page in table.pages([ids, *columns.values()]):
+        step()
         for index, row in enumerate(page.rows):
             user_id = _user_of(page, index, row[ids])
             cells = ((one, row[column]) for one, column in columns.items() if row[column].strip())

@@ -13,9 +13,9 @@ from rest_framework.test import APIClient
 from cohorts import erase, importing, members, refresh
 from cohorts.models import Upload
 from cohorts.tests.ids import make_cohort
-from people import profiles
+from people import profile_files, profiles
 from people.models import ProfileImport
-from people.profile_files import Fields, mapped_of
+from people.profile_files import Fields, Reading, mapped_of
 from receiving.models import Workspace
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +72,27 @@ def test_further_columns_of_an_upload_become_fields_before_there_is_a_version(co
     upload.refresh_from_db()
     assert upload.said_of_people == "Profiles: values 1 of email, 2 of plan; 3 other than before."
     assert ProfileImport.objects.get().source == "users.csv"
+
+
+def test_keeping_fields_gives_signs_of_life_all_along(cohort, shop, monkeypatch):
+    monkeypatch.setattr(profile_files, "PAGE", 1)
+    shown = []
+    importing.import_file(
+        *(cohort, BytesIO(PEOPLE)),
+        mode="replace",
+        source="x",
+        fields=fields("plan=Plan"),
+        progress=shown.append,
+    )
+    assert shown == sorted(shown) and {0.375, 0.4375, 0.5} <= set(shown)
+
+
+def test_a_file_that_says_nothing_of_most_people_gives_signs_of_life(shop):
+    shown = []
+    file = BytesIO(b"user_id;Plan\n" + b"".join(b"u%d;\n" % number for number in range(12_000)))
+    reading = Reading([mapped_of("plan=Plan")])
+    found, changed = profile_files.keep_file("shop", file, reading, progress=shown.append)
+    assert (found.users, changed, shown[3:]) == (0, 0, [0.5, 0.5, 0.5])
 
 
 def test_a_file_whose_fields_or_ids_are_wrong_changes_neither(cohort, shop):
