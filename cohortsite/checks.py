@@ -35,7 +35,7 @@ def check_files(app_configs: Any, **options: Any) -> list[CheckMessage]:
 def check_traces(app_configs: Any, **options: Any) -> list[CheckMessage]:
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT and find_spec("opentelemetry") is None:
         what = "OTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry's libraries."
-        return [Error(what, hint=INSTALL, id="cohortsite.E005")]
+        return [Error(what, hint=INSTALL, id="cohortsite.E010")]
     return []
 
 

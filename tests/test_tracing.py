@@ -187,6 +187,6 @@ def test_without_a_collector_there_are_no_traces(partner, django_user_model):
 
 def test_traces_without_their_library_are_reported_at_start(settings, monkeypatch):
     settings.OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:1"
-    assert not [one for one in checks.run_checks(tags=["settings"]) if one.id == "cohortsite.E005"]
+    assert not [one for one in checks.run_checks(tags=["settings"]) if one.id == "cohortsite.E010"]
     monkeypatch.setattr(ours, "find_spec", lambda name: None)
-    assert [message.id for message in ours.check_traces(None)] == ["cohortsite.E005"]
+    assert [message.id for message in ours.check_traces(None)] == ["cohortsite.E010"]
