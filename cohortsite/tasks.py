@@ -158,14 +158,14 @@ def send(found: Iterable[Work]) -> None:
         if not cache.add(mark, 1, timeout=AGAIN):
             continue
         queue = ROUTES[task.__name__]
-        if queue not in lengths:
-            lengths[queue] = length_of(queue)
-        if lengths[queue] < LONGEST:
-            try:
+        try:
+            if queue not in lengths:
+                lengths[queue] = length_of(queue)
+            if lengths[queue] < LONGEST:
                 task.apply_async(about, expires=AGAIN)
-            except Exception:
-                cache.delete(mark)  # as soon as the broker is there again
-                raise
+        except Exception:
+            cache.delete(mark)  # as soon as the broker is there again
+            raise
 
 
 def length_of(queue: str) -> int:

@@ -115,16 +115,17 @@ def test_a_queue_that_nobody_takes_from_does_not_grow_for_ever(tasks: ModuleType
     assert set(lengths(tasks).values()) == {2}
 
 
+@pytest.mark.parametrize("refuses", ["apply_async", "length_of"])
 def test_a_broker_that_went_away_keeps_nothing_from_being_sent_later(
-    tasks: ModuleType, monkeypatch: Any
+    tasks: ModuleType, monkeypatch: Any, refuses: str
 ) -> None:
     uploaded(world.cohort(), "a\n")
 
-    def away(queue: str) -> int:
+    def away(*_: Any, **__: Any) -> int:
         raise OperationalError("connection refused")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.keep_house.__class__, "apply_async", lambda *_, **__: away(""))
+        patch.setattr(tasks if refuses == "length_of" else tasks.keep_house.__class__, refuses, away)
         with pytest.raises(OperationalError):
             tasks.find_due()
     tasks.find_due()
