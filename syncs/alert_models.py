@@ -17,6 +17,7 @@ from destinations.secrets import EncryptedField, SecretUnreadable
 from destinations.validators import check_base_url
 from syncs.choices import ChannelKind, Severity
 
+# So often an alert is sent, by each channel and by the settings, before it is given up.
 TRIES = 8
 GIVE_AGAIN = "The credential would go out to another address than before: give it again."
 

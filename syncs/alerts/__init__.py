@@ -9,8 +9,9 @@ vendors       what Slack, Teams, PagerDuty and a webhook want to be posted
 
 from datetime import datetime
 
+from syncs.alert_models import TRIES
 from syncs.alerts import by_settings, sending
-from syncs.alerts.by_settings import TRIES, recipients
+from syncs.alerts.by_settings import recipients
 from syncs.alerts.posting import post_signed, sign
 from syncs.alerts.telling import tell_changes, tell_of_site
 

@@ -14,10 +14,9 @@ from django.core.mail import send_mail
 from django.utils import timezone
 
 from destinations.errors import DeliveryError
+from syncs.alert_models import TRIES
 from syncs.alerts.posting import post_signed
 from syncs.models import Alert
-
-TRIES = 8
 
 
 def send_by_settings(now: datetime) -> int:
