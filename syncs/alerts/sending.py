@@ -33,18 +33,17 @@ Group = tuple[int, str, str]
 
 def send_by_channels(now: datetime) -> int:
     """Send what waits, remind, and send the weekly summaries; return how many messages went out."""
-    if not AlertChannel.objects.filter(enabled=True).exists():
+    channels = list(AlertChannel.objects.filter(enabled=True))
+    if not channels:
         return 0
-    _remind(now)
+    _remind(channels, now)
     waiting = AlertDelivery.objects.due(now)
     grouped: dict[Group, list[AlertDelivery]] = defaultdict(list)
     related = ("channel", "alert__sync__cohort", "alert__sync__destination")
     for one in waiting.select_related(*related).order_by("pk")[:MOST]:
         grouped[one.channel_id, subject_of(one.alert), one.alert.kind].append(one)
     sent = sum(_send(deliveries, now) for deliveries in grouped.values())
-    return sent + sum(
-        _summary(channel, now) for channel in AlertChannel.objects.filter(enabled=True, weekly=True)
-    )
+    return sent + sum(_summary(channel, now) for channel in channels if channel.weekly)
 
 
 def subject_of(alert: Alert) -> str:
@@ -100,11 +99,25 @@ def message_of(deliveries: list[AlertDelivery], severity: Severity) -> Message:
         first.kind,
         severity,
         first.created_at,
-        key="" if over else _incident(first, first.kind),
+        # What is over by now begins no incident: the message that ends it may have gone out before.
+        key="" if over or not _standing(deliveries) else _incident(first, first.kind),
         over=tuple(_ended(alerts)),
         destination=first.sync.destination.name if first.sync else "",
         syncs=tuple(names),
     )
+
+
+def _standing(deliveries: list[AlertDelivery]) -> bool:
+    """Say whether one of these alerts is still so."""
+    return AlertDelivery.objects.filter(_stands(), pk__in=[one.pk for one in deliveries]).exists()
+
+
+def _stands() -> Q:
+    """Of deliveries: nothing newer was said, and the sync still needs people for this."""
+    newer = Alert.objects.filter(sync=OuterRef("alert__sync"), pk__gt=OuterRef("alert"))
+    newer_of_site = Alert.objects.filter(sync=None, about=OuterRef("alert__about"), pk__gt=OuterRef("alert"))
+    of_sync = Q(~Exists(newer), alert__sync__alerted=F("alert__kind"))
+    return of_sync | Q(~Exists(newer_of_site), alert__sync=None)
 
 
 def _incident(alert: Alert, kind: str) -> str:
@@ -151,15 +164,13 @@ def _by_kind(channel: AlertChannel, message: Message) -> None:
             post(one.url, one.body, secret=credential if channel.kind == ChannelKind.PAGERDUTY else "")
 
 
-def _remind(now: datetime) -> None:
+def _remind(channels: list[AlertChannel], now: datetime) -> None:
     """Let what was sent long ago, and still needs somebody, go out again."""
-    newer = Alert.objects.filter(sync=OuterRef("alert__sync"), pk__gt=OuterRef("alert"))
-    newer_of_site = Alert.objects.filter(sync=None, about=OuterRef("alert__about"), pk__gt=OuterRef("alert"))
-    of_sync = Q(~Exists(newer), alert__sync__alerted=F("alert__kind"))
-    stands = of_sync | Q(~Exists(newer_of_site), alert__sync=None)
-    for channel in AlertChannel.objects.filter(enabled=True, remind_hours__gt=0):
-        long_ago = now - timedelta(hours=channel.remind_hours or 0)
-        notified = channel.deliveries.filter(stands, sent_at__lte=long_ago).exclude(
+    for channel in channels:
+        if not channel.remind_hours:
+            continue
+        long_ago = now - timedelta(hours=channel.remind_hours)
+        notified = channel.deliveries.filter(_stands(), sent_at__lte=long_ago).exclude(
             alert__kind=AlertKind.RECOVERED
         )
         pks = list(notified.values_list("pk", flat=True)[:MOST])

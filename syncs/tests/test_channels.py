@@ -150,6 +150,22 @@ def test_pagerduty_begins_an_incident_and_ends_it_when_the_last_sync_is_well(hoo
     }
 
 
+@pytest.mark.parametrize("of_site", [False, True])
+def test_an_incident_that_is_over_before_pagerduty_heard_of_it_does_not_begin_afterwards(hook, of_site):
+    channel(hook, "pagerduty")
+    those = syncs(1)
+    hook.failing = "/"
+    tell = alerts.tell_of_site
+    tell({"worker": "No worker."}) if of_site else pause(those)
+    assert send() == 0
+    hook.failing = ""
+    tell({}) if of_site else mend(those)
+    # The end goes out, and the beginning when it is tried again.
+    assert send() == 1
+    assert send(timedelta(hours=1)) == 1
+    assert [post.json["event_action"] for post in hook.posts] == ["resolve"]
+
+
 def test_a_webhook_is_signed_with_its_own_secret(hook):
     channel(hook, "webhook")
     pause(syncs(1))
