@@ -184,11 +184,13 @@ def test_a_webhook_is_signed_with_its_own_secret(hook):
 
 def test_mail_goes_to_each_address_and_a_name_begins_no_header(hook, mailoutbox):
     channel(hook, "email", address="a@example.com, b@example.com", credential="")
-    those = syncs(1)
+    those = syncs(2)
+    Destination.objects.update(title="Acme\nBcc: eve@example.com")
     pause(those)
     assert send() == 1
     [mail] = mailoutbox
     assert mail.to == ["a@example.com", "b@example.com"] and "Contract ended" in mail.body
+    assert mail.recipients() == mail.to and "Acme Bcc: eve@example.com" in mail.subject
 
 
 # --- routing, quiet hours, reminders --------------------------------------------------------------
@@ -302,6 +304,7 @@ def test_of_two_processes_one_sends(hook):
     now = timezone.now() + LATER
     pks = list(AlertDelivery.objects.values_list("pk", flat=True))
     assert AlertDelivery.objects.claim(pks, now, now + LATER)
+    assert not AlertDelivery.objects.claim(pks, now, now + LATER)
     assert sending.send_by_channels(now) == 0
 
 
