@@ -26,6 +26,11 @@ class Pruned:
     events: int
 
 
+def history_days() -> float:
+    """Return how many days of history the next pruning leaves: PRUNE_DAYS if set, or HISTORY_DAYS."""
+    return float(settings.PRUNE_DAYS or settings.HISTORY_DAYS)
+
+
 def prune(now: datetime, days: float) -> Pruned:
     """Delete what is kept no longer: history of more than so many days, all else by its setting."""
     history = syncs_prune.prune(before=now - timedelta(days=days))

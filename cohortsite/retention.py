@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from cohorts.choices import VersionState
 from cohorts.models import CohortVersion, Member, Preview, Upload
-from cohortsite.pruning import failed_files
+from cohortsite.pruning import failed_files, history_days
 from events.models import EventFile, EventUpload, FileKind, FileState
 from people.models import ProfileImport, Suppression, Tombstone
 from receiving import prune as receiving_prune
@@ -63,7 +63,7 @@ def kept(now: datetime) -> Iterator[Kept]:
     yield from _events(now)
     yield _requests(now)
     yield _messages(now)
-    yield from _history(now - timedelta(days=settings.HISTORY_DAYS))
+    yield from _history(now - timedelta(days=history_days()))
     yield _uploads(now - timedelta(days=settings.UPLOADS_KEEP_DAYS))
     yield from _people()
     yield _changes()
@@ -138,7 +138,8 @@ def _messages(now: datetime) -> Kept:
 
 
 def _history(before: datetime) -> Iterator[Kept]:
-    rule = f"Kept for {settings.HISTORY_DAYS:g} days (HISTORY_DAYS)"
+    said_by = "PRUNE_DAYS" if settings.PRUNE_DAYS else "HISTORY_DAYS"
+    rule = f"Kept for {history_days():g} days ({said_by})"
     old = _count(syncs_prune.prunable_runs(before))
     yield Kept(
         "Runs and batches",

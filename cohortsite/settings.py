@@ -174,7 +174,7 @@ QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 # --- Workers -------------------------------------------------------------------------------
 # Empty: sync_worker or cron. Otherwise redis://… or amqp://…, which Celery's workers and beat use.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
-# What is older is deleted by the workers, once a day; 0: whoever calls prune_history says so.
+# Workers prune once a day, and this takes the place of HISTORY_DAYS; 0: prune_history alone prunes.
 PRUNE_DAYS = env.int("PRUNE_DAYS", default=0)
 
 # --- Secrets in the database --------------------------------------------------------------

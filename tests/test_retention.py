@@ -95,6 +95,11 @@ def test_it_says_what_there_is_what_the_settings_say_and_what_goes(admin_user, s
     assert (timezone.now() - found["Request log"].oldest).days == LONG_AGO.days
 
 
+def test_where_workers_prune_the_page_says_their_days(settings):
+    settings.PRUNE_DAYS = 30
+    assert by_name()["Alerts"].rule == "Kept for 30 days (PRUNE_DAYS)."
+
+
 def test_what_failed_lately_is_kept_to_be_tried_again(admin_user):
     make(1, admin_user)
     Upload.objects.update(created_at=timezone.now())

@@ -3,11 +3,10 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from cohortsite.pruning import prune
+from cohortsite.pruning import history_days, prune
 from events.engine_errors import EngineError
 
 
@@ -20,11 +19,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--days", type=_days, help="of history to keep (default: HISTORY_DAYS)")
+        parser.add_argument(
+            "--days", type=_days, help="of history to keep (default: PRUNE_DAYS, or HISTORY_DAYS)"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *, days: int | None, **options: Any) -> None:
-        kept = settings.HISTORY_DAYS if days is None else days
+        kept = history_days() if days is None else days
         try:
             pruned = prune(timezone.now(), kept)
         except (EngineError, OSError) as error:
