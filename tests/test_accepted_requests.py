@@ -12,7 +12,7 @@ from destinations.partners.fake import Answer, FakePartner
 from destinations.partners.serve import served
 from syncs import lifecycle
 from syncs.choices import BatchState, RunState, Step
-from syncs.delivery import loop
+from syncs.delivery import loop, outcomes
 from syncs.delivery.ended import How
 from syncs.models import Driver
 from syncs.serializers import RunSerializer
@@ -107,8 +107,27 @@ def test_nobody_is_delivered_before_the_partner_is_through(server, sync):
     assert {batch.job_id for batch in batches} == {"job-1", "job-2", "job-3"}
     for batch in batches:
         assert (batch.state, batch.delivered, batch.requests) == (BatchState.DELIVERED, SIZE, 3)
-        assert batch.job_polls == 1 and batch.job_since < batch.settled_at
+        assert batch.job_polls == 2 and batch.job_since < batch.settled_at
     assert server.partner.calls.count("poll") == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_wait_is_twice_as_long_as_the_one_before(server, sync, monkeypatch):
+    waits, decide = [], outcomes.decide
+
+    def noted(*given):
+        outcome = decide(*given)
+        if isinstance(outcome, outcomes.Await):
+            waits.append(round(outcome.wait * 1000))  # of which a thousandth is waited here
+        return outcome
+
+    monkeypatch.setattr(outcomes, "decide", noted)
+    world.fill(sync.cohort, world.users(SIZE))
+    set_fields(sync.destination, wait=1, longest=6)
+    server.partner.fake["job"] = {**JOB, "polls": 4}
+    run = world.run(sync)
+    assert (run.state, waits) == (RunState.SUCCEEDED, [1, 2, 4, 6, 6])
+    assert run.batches.get(step=Step.ADD).job_polls == 5
 
 
 @pytest.mark.django_db(transaction=True)

@@ -57,6 +57,8 @@ class Judge:
         batch, run = work.batch, work.active.run
         run.requests += 1
         batch.requests += 1
+        if work.job:
+            work.job.polls = batch.job_polls = min(work.job.polls + 1, 32_767)
         self.outbox.count(run)
         result = outcomes.as_named(work, result)
         self._note(work, request, result)
@@ -250,8 +252,6 @@ class Judge:
             work.request = None
             batch.job_id, batch.job_polls = job_id, 0
             batch.job_since = datetime.fromtimestamp(job.since, UTC)
-        else:
-            job.polls = batch.job_polls = min(job.polls + 1, 32_767)
         job.due = time.monotonic() + wait
         batch.state = BatchState.PROCESSING if work.is_whole else BatchState.SENDING
         self.outbox.batch(batch)

@@ -352,8 +352,8 @@ def _await(work: Work, job_id: str, asked: float | None, facts: Facts) -> Outcom
     if job and facts.now - job.since >= most:
         text = f"The partner was not through with a request that it had accepted {most:,.0f} seconds before."
         return _lost(work, text, facts)
-    polls = min(job.polls if job else 0, 30)
-    wait = min(polling.get("wait", POLL_WAIT) * 2**polls, polling.get("longest", POLL_LONGEST))
+    polls, first = min(job.polls if job else 0, 30), polling.get("wait", POLL_WAIT)
+    wait = min(first * 2**polls, max(first, polling.get("longest", POLL_LONGEST)))
     return Await(job_id, max(wait, asked or 0.0) * facts.scale)
 
 
