@@ -429,9 +429,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         mine = self.filter(pk=pk, state__in=among)
         if mine.update(state=state, reason=why, trouble="", finished_at=Now()) != 1:
             return False
-        # Nobody asks any more what became of these; the next run begins with whoever moved.
+        # Nobody asks any more what became of these, on which the partner may act all the same.
         unanswered = Batch.objects.filter(run=pk, state=BatchState.PROCESSING)
-        unanswered.update(state=BatchState.UNDELIVERED, settled_at=Now(), message=NO_ANSWER)
+        unanswered.update(
+            state=BatchState.UNDELIVERED, settled_at=Now(), message=NO_ANSWER, unknown_outcome=True
+        )
         return True
 
 

@@ -279,8 +279,39 @@ def test_a_run_that_is_cancelled_asks_no_more(server, sync):
     # The next run sends whoever moved, and the partner has them once.
     server.partner.fake["job"] = JOB
     server.partner.fault = lambda name: None
+    world.fill(sync.cohort, world.users(COUNT - 1))
     assert world.run(sync).state == RunState.SUCCEEDED
     assert held(server, sync) == world.wanted(sync)
+    # What the partner does of the first run only now is put right by the next one.
+    for job in ("job-1", "job-2", "job-3"):
+        server.partner._poll(job)
+    assert held(server, sync) > world.wanted(sync)
+    assert world.run(sync).repeat_from is not None
+    assert held(server, sync) == world.wanted(sync)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_part_that_is_processed_when_its_run_is_cancelled_may_be_acted_on_later(server, sync):
+    server.partner.unknown = set(world.users(1, first=3))
+    server.partner.fake["job"] = {**JOB, "failed": {"status": 200, "body": {"state": "failed"}}}
+    run = lifecycle.start(sync, trigger="command")
+    since: list[str] = []
+
+    def cancel(name):
+        if server.partner.calls.count("add") < 4:
+            return
+        server.partner.fake["job"]["polls"] = 10_000
+        since.append(name)
+        if since.count("poll") == 6:
+            lifecycle.cancel(run, by="Ann")
+            connection.close()  # this is the partner's thread
+
+    server.partner.fault = cancel
+    world.go(sync.destination)
+    run.refresh_from_db()
+    assert run.state == RunState.CANCELLED
+    part = run.batches.get(job_id="job-4")
+    assert (part.state, part.delivered, part.unknown_outcome) == (BatchState.UNDELIVERED, 0, True)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -197,6 +197,10 @@ class Admission:
         """
         if active.ended:
             return
+        for work in self.queues.works_of(active):
+            if work.job:  # the partner may act on it all the same
+                work.batch.unknown_outcome = True
+                self.outbox.batch(work.batch)
         self.queues.stop_waiting(active)
 
         def write() -> None:
