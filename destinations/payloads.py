@@ -480,17 +480,19 @@ class _Batch:
         """Return how many users, from the start, a body of max_bytes holds: at least 1."""
         if self._form is not None:
             max_bytes //= 3  # bytes that one character may take more in a form
-        if self._format == BodyFormat.CSV:  # the line of names; of each other line, its end
-            max_bytes -= sum(map(len, self.parts)) + 2 * (len(user_ids) + 1)
-        frame = sum(map(len, self.body_parts)) + len("[]") - 1  # one comma less than users
-        fixed = len(self.item("")) + 1 if self.is_plain else 0
+        end = len(",")
+        frame = sum(map(len, self.body_parts)) + len("[]") - end  # one comma less than users
+        if self._format == BodyFormat.CSV:  # the line of names; and lines end by two characters more
+            end += 2
+            frame += sum(map(len, self.parts)) + end
+        fixed = len(self.item("")) + end if self.is_plain else 0
         # Encoding is spared when even the longest escapes would fit.
         longest = frame + len(user_ids) * fixed + sum(map(len, user_ids)) * len(self.makes) * MAX_ESCAPE
         if self.is_plain and longest <= max_bytes:
             return len(user_ids)
         size = frame
         for count, user_id in enumerate(user_ids):
-            size += len(self.item(user_id)) + 1
+            size += len(self.item(user_id)) + end
             if size > max_bytes:
                 return max(count, 1)
         return len(user_ids)
