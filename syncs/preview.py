@@ -95,12 +95,13 @@ def preview(
     counts = {"adds": adds, "removes": removes, "retries": _retries(run, plan, most)}
     recorded = {"adds"} if plan.is_recorded(Step.ADD) else set()
     first = {Step.ADD: first_adds, Step.REMOVE: first_removes}
-    if endpoint.replaces_lists and (first_adds or first_removes):
+    replaces = endpoint.replaces_lists and any(counts.values())
+    if replaces:
         if reason := plan.too_long(endpoint):
             raise CannotRun(reason)
         again = rejections.due(run, plan, forget=lambda keys: None)
         tried = {user for step, found in again if step == Step.ADD for user in found}
-        first = {Step.ADD: list(plan.everyone(tried)), Step.REMOVE: first_removes}
+        first = {Step.ADD: list(plan.everyone(tried))}
     return Preview(
         sync=str(sync),
         mode=mode,
@@ -113,8 +114,8 @@ def preview(
         sample_removes=first_removes[:SAMPLE],
         external_name=sync.external_name,
         creates_list=creates,
-        first_request=_first_request(active, first, creates),
-        whole_list=len(first[Step.ADD]) if endpoint.replaces_lists and any(first.values()) else None,
+        first_request=_first_request(active, first, creates, replaces),
+        whole_list=len(first[Step.ADD]) if replaces else None,
         repeat_from=plan.repeat_from,
         at_least=tuple(
             name for name, n in counts.items() if most is not None and n >= most and name not in recorded
@@ -140,11 +141,11 @@ def _retries(run: Run, plan: Plan, most: int | None) -> int:
     return found
 
 
-def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: bool) -> str:
+def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: bool, replaces: bool) -> str:
     if creates:
         somebody = active.known(Step.ADD, first[Step.ADD][:1])
         return describe(active.encode(Step.CREATE, somebody), active.endpoint)
     for step, users in first.items():
-        if users or (active.endpoint.replaces_lists and any(first.values())):
+        if users or replaces:
             return describe(active.encode(step, active.known(step, users[: active.most])), active.endpoint)
     return ""

@@ -10,7 +10,7 @@ from destinations.partners.serve import served
 from syncs import lifecycle
 from syncs.choices import RunMode, RunState, Step
 from syncs.delivery.ended import How
-from syncs.models import Driver
+from syncs.models import Driver, Rejection
 from syncs.preview import preview
 from tests import world
 
@@ -75,10 +75,18 @@ def test_users_whom_the_reply_names_are_left_out_and_tried_again(server, sync):
     run = world.run(sync)
     assert (run.state, run.added, run.rejected) == (RunState.PARTIAL, COUNT - 2, 2), run.reason
     assert (world.rejected(sync), held(server, sync)) == (bad, world.wanted(sync) - bad)
-    server.partner.unknown = set()
-    world.fill(sync.cohort, world.users(COUNT + 1))
+    # Nobody moved, and these two are tried again: that is the whole list, too.
+    shown = preview(sync)
+    assert (shown.adds, shown.retries, shown.whole_list) == (0, 2, COUNT)
+    assert shown.first_request.count('"u000') == COUNT
+    world.fill(sync.cohort, world.users(COUNT + 5))
     run = world.run(sync)
-    assert (run.state, world.rejected(sync)) == (RunState.SUCCEEDED, set())
+    assert (run.state, run.added, run.rejected) == (RunState.PARTIAL, 5, 2)
+    server.partner.unknown = set()
+    Rejection.objects.retry()
+    world.fill(sync.cohort, world.users(COUNT + 6))
+    run = world.run(sync)
+    assert (run.state, run.added, world.rejected(sync)) == (RunState.SUCCEEDED, 3, set())
     assert held(server, sync) == world.wanted(sync)
 
 

@@ -276,7 +276,8 @@ class Judge:
         narrowing, batch, run = work.narrowing, work.batch, work.active.run
         batch.delivered = narrowing.delivered
         if self.endpoint.replaces_lists:  # of those who were there before, nothing is new
-            run.added += max((run.planned_adds or 0) - len(narrowing.rejected), 0)
+            new = (run.planned_adds or 0) + len(work.retried) - len(narrowing.rejected)
+            run.added += max(min(new, narrowing.delivered), 0)
             run.removed += run.planned_removes or 0
         elif work.counts:
             if batch.step == Step.ADD:
