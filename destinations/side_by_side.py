@@ -59,13 +59,9 @@ def _ways(endpoint: Endpoint, operation: Operation) -> Iterator[tuple[str, tuple
         items = ("list_item_template",) if needs_first_user(endpoint) else ()
         yield "Creating the list", ("create_path", "create_template", *items), "create"
     else:
-        title = (
-            "The whole list"
-            if endpoint.replaces_lists
-            else "A user enters"
-            if operation == Operation.ADD
-            else "A user leaves"
-        )
+        title = "A user enters" if operation == Operation.ADD else "A user leaves"
+        if endpoint.replaces_lists:
+            title = "The whole list"
         item = "item_template" if endpoint.kind == Kind.PROPERTY else "list_item_template"
         if operation == Operation.REMOVE and endpoint.remove_item_template:
             item = "remove_item_template"

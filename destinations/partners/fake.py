@@ -314,9 +314,8 @@ class FakePartner:
             return Answer(200, self._found(name))
         if call.name == "create":
             return self._create(read)
-        if (
-            not read.users and not self.endpoint.replaces_lists
-        ):  # one user a request, named in the path or the body
+        # One user a request, named in the path or the body.
+        if not read.users and not self.endpoint.replaces_lists:
             read.users = [(read.names.get("user_id", ""), None)]
         value = read.names.get("value")
         users = [

@@ -73,7 +73,9 @@ class Queues:
 
     @property
     def due_in(self) -> float:
-        """Return in how many seconds the partner is asked about a request again; 0 if about none."""
+        """Return in how many seconds the partner is asked about a request again; 0 and less: at once, or
+        about none.
+        """
         return min((work.job.due for work in self.processing if work.job), default=0.0) - time.monotonic()
 
     def wake(self) -> None:

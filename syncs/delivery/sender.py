@@ -57,14 +57,14 @@ class Sender:
         self.results.put((work, request, result))
 
     def _traced(self, work: Work, request: Request) -> Reply:
-        batch, run = work.batch, work.active
+        batch, active = work.batch, work.active
         about: dict[str, Any] = {
-            "run": run.run.pk,
+            "run": active.run.pk,
             "batch": batch.number,
             "step": str(batch.step),
             "users": request.users,
         }
-        with tracing.span("batch", parent=tracing.of(run.span), **about):
+        with tracing.span("batch", parent=tracing.of(active.span), **about):
             address = urlsplit(request.url).hostname or ""
             with tracing.span(request.method, kind=tracing.CLIENT, server_address=address) as span:
                 if span is not None and settings.TRACEPARENT_TO_PARTNERS:
