@@ -41,7 +41,7 @@ def check_traces(app_configs: Any, **options: Any) -> list[CheckMessage]:
 
 @register("settings")
 def check_pruning(app_configs: Any, **options: Any) -> list[CheckMessage]:
-    if settings.PRUNE_DAYS >= 0:
+    if settings.HISTORY_DAYS >= 0:
         return []
-    hint = "Days that the history stays, or 0 for ever."
-    return [Error(f"PRUNE_DAYS is {settings.PRUNE_DAYS}.", hint=hint, id="cohortsite.E003")]
+    hint = "Days that the history stays; 0: until prune_history deletes it."
+    return [Error(f"HISTORY_DAYS is {settings.HISTORY_DAYS:g}.", hint=hint, id="cohortsite.E003")]

@@ -8,10 +8,14 @@ from django.db.models import QuerySet
 
 from cohorts.choices import UploadState
 from cohorts.models import Preview, Upload
+from events.engine_errors import EngineError
 from people.models import ImportState, ProfileImport
 from people.scrubbing import delete_files
 from receiving import prune as receiving_prune
 from syncs import prune as syncs_prune
+
+# Of history, for prune_history, where HISTORY_DAYS is not set.
+DAYS = 90.0
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Pruned:
 
 
 def history_days() -> float:
-    """Return how many days of history the next pruning leaves: PRUNE_DAYS if set, or HISTORY_DAYS."""
-    return float(settings.PRUNE_DAYS or settings.HISTORY_DAYS)
+    """Return how many days of history the next pruning leaves."""
+    return float(settings.HISTORY_DAYS or DAYS)
 
 
 def prune(now: datetime, days: float) -> Pruned:
@@ -55,6 +59,7 @@ def failed_files() -> tuple[QuerySet[Upload], QuerySet[ProfileImport]]:
 
 
 def _forget_events(now: datetime) -> int:
+    """Delete events that are too old, of each workspace; one that cannot be corrected raises at the end."""
     if not settings.EVENTS_HISTORY_DAYS:
         return 0
     from events.correct import (  # here: the engine takes long to import
@@ -65,9 +70,14 @@ def _forget_events(now: datetime) -> int:
     from events.workspace_folders import workspaces
 
     wanted, number = Wanted(until=now - timedelta(days=settings.EVENTS_HISTORY_DAYS)), 0
+    failed: Exception | None = None
     for workspace in workspaces():
         try:
             number += delete_events(workspace, "EVENTS_HISTORY_DAYS", wanted).events
         except NothingToCorrect:
             continue
+        except (EngineError, OSError) as error:
+            failed = failed or error
+    if failed:
+        raise failed
     return number

@@ -138,8 +138,7 @@ def _messages(now: datetime) -> Kept:
 
 
 def _history(before: datetime) -> Iterator[Kept]:
-    said_by = "PRUNE_DAYS" if settings.PRUNE_DAYS else "HISTORY_DAYS"
-    rule = f"Kept for {history_days():g} days ({said_by})"
+    rule = f"Kept for {history_days():g} days (HISTORY_DAYS)"
     old = _count(syncs_prune.prunable_runs(before))
     yield Kept(
         "Runs and batches",

@@ -157,8 +157,10 @@ EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
 EVENTS_KEEP_DAYS = env.float("EVENTS_KEEP_DAYS", default=7.0)
 # Days that events stay by their own time; 0: all of them.
 EVENTS_HISTORY_DAYS = env.float("EVENTS_HISTORY_DAYS", default=0.0)
-# What `prune_history` keeps: runs, old versions and alerts; and files of uploads that failed.
-HISTORY_DAYS = env.float("HISTORY_DAYS", default=90.0)
+# Days that runs, old versions and alerts stay. Workers prune once a day if it is set; 0: prune_history alone
+# prunes. PRUNE_DAYS is its older name, and went before it.
+HISTORY_DAYS = env.float("PRUNE_DAYS", default=0.0) or env.float("HISTORY_DAYS", default=0.0)
+# How long files of uploads that failed stay.
 UPLOADS_KEEP_DAYS = env.float("UPLOADS_KEEP_DAYS", default=14.0)
 # A sync that is set back to an older version of its cohort for longer than this needs a person.
 SET_BACK_DAYS = env.float("SET_BACK_DAYS", default=7.0)
@@ -174,8 +176,6 @@ QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 # --- Workers -------------------------------------------------------------------------------
 # Empty: sync_worker or cron. Otherwise redis://… or amqp://…, which Celery's workers and beat use.
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="")
-# Workers prune once a day, and this takes the place of HISTORY_DAYS; 0: prune_history alone prunes.
-PRUNE_DAYS = env.int("PRUNE_DAYS", default=0)
 
 # --- Secrets in the database --------------------------------------------------------------
 # Fernet keys, the first one writes, all of them read.

@@ -6,6 +6,7 @@ starts it.
 """
 
 import logging
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -149,9 +150,11 @@ def prune(stop: threading.Event) -> None:
 
 
 def prune_if_due() -> None:
-    """Once a day delete what is kept no longer, and history older than PRUNE_DAYS, if that is set."""
-    if settings.PRUNE_DAYS and cache.add("worker.pruned", 1, timeout=PRUNE_EVERY):
-        log.info("%s", pruning.prune(timezone.now(), settings.PRUNE_DAYS))
+    """Once a day delete what is kept no longer, if HISTORY_DAYS is set. Each machine does it: events and what
+    was uploaded may lie on the disk of one of them, and of rows the second one finds none."""
+    pruned = f"worker.pruned.{socket.gethostname()}"
+    if settings.HISTORY_DAYS and cache.add(pruned, 1, timeout=PRUNE_EVERY):
+        log.info("%s", pruning.prune(timezone.now(), settings.HISTORY_DAYS))
 
 
 def calculate_due(stop: threading.Event) -> None:

@@ -91,9 +91,12 @@ def _what_goes(imported: ImportedFile) -> str:
 class ImportedFileAdmin(EventsAdmin):
     """Imports stay listed when they are undone."""
 
-    list_display = ["name", "source", "rows", "bad_lines", "imported_at", "by", "undone_at", "workspace"]
+    list_display = [
+        *("name", "show_key", "source", "rows", "bad_lines", "imported_at", "by", "undone_at", "workspace"),
+    ]
     list_filter = ["workspace", ("undone_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "source", "key"]
+    search_help_text = "A file's name, its source, or the key of an import."
     ordering = ["-imported_at"]
     row_actions = (
         Action(
@@ -108,6 +111,11 @@ class ImportedFileAdmin(EventsAdmin):
             variant="danger",
         ),
     )
+
+    @display(description="Key")
+    def show_key(self, imported: ImportedFile) -> str:
+        """As much of it as forms and commands ask for."""
+        return (imported.key or "")[:12]
 
 
 def _bring(upload: EventUpload, by: str) -> str:

@@ -15,7 +15,7 @@ from unfold.widgets import (
 
 from events import uploads
 from events.correct import NothingToCorrect, Wanted, find_import
-from events.models import EventUpload, ImportedFile
+from events.models import EventUpload
 from events.workspace_folders import DEFAULT_WORKSPACE, Folders
 
 
@@ -126,21 +126,20 @@ class DeletionForm(KnownWorkspaceForm):
         max_length=32,
         label="Import",
         widget=UnfoldAdminTextInputWidget,
-        help_text="The key of an import.",
+        help_text="The key of an import, or how it begins.",
     )
     since = forms.SplitDateTimeField(required=False, widget=UnfoldAdminSplitDateTimeWidget)
     until = forms.SplitDateTimeField(
         required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="This moment is not included."
     )
 
-    def clean_import_key(self) -> str:
-        key = str(self.cleaned_data["import_key"])
-        if key and not ImportedFile.objects.filter(key=key).exists():
-            raise forms.ValidationError("There is no import with this key.")
-        return key
-
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data
+        if data.get("import_key") and data.get("workspace"):
+            try:
+                data["import_key"] = find_import(data["workspace"], data["import_key"])
+            except NothingToCorrect as error:
+                self.add_error("import_key", str(error))
         if not self.errors and not any(value for name, value in data.items() if name != "workspace"):
             raise forms.ValidationError("Name an event, a person, an insert id, a time or an import.")
         return data

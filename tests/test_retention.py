@@ -16,7 +16,7 @@ from django.utils import timezone
 from cohorts.models import Preview, Upload
 from cohortsite import pruning, retention
 from events import spool
-from events.models import EventFile
+from events.models import Correction, EventFile
 from people.models import ProfileImport
 from receiving.models import RequestLog, SeenMessage, UserTrait, Workspace
 from syncs.models import Alert, Run
@@ -95,9 +95,10 @@ def test_it_says_what_there_is_what_the_settings_say_and_what_goes(admin_user, s
     assert (timezone.now() - found["Request log"].oldest).days == LONG_AGO.days
 
 
-def test_where_workers_prune_the_page_says_their_days(settings):
-    settings.PRUNE_DAYS = 30
-    assert by_name()["Alerts"].rule == "Kept for 30 days (PRUNE_DAYS)."
+def test_the_page_says_the_days_that_are_set(settings):
+    assert by_name()["Alerts"].rule == "Kept for 90 days (HISTORY_DAYS)."
+    settings.HISTORY_DAYS = 30
+    assert by_name()["Alerts"].rule == "Kept for 30 days (HISTORY_DAYS)."
 
 
 def test_what_failed_lately_is_kept_to_be_tried_again(admin_user):
@@ -162,6 +163,17 @@ def test_events_beyond_their_days_are_deleted(settings):
         call_command("prune_history", "--json", stdout=out)
         assert json.loads(out.getvalue())["events"] == gone
     assert EventFile.objects.live("default", "events").aggregate(rows=Sum("rows"))["rows"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_workspace_that_cannot_be_corrected_keeps_no_other_from_being_pruned(settings):
+    settings.EVENTS_HISTORY_DAYS = 30
+    for workspace in ("acme", "shop"):
+        spool.append(workspace, [{"user_id": "u", "event": "play", "time": "2020-01-01"}])
+    EventFile.objects.create(workspace="acme", kind="events", name="x", rows=1, size=1, state="damaged")
+    with pytest.raises(CommandError, match=r"^All but events was pruned\. "):
+        call_command("prune_history")
+    assert [correction.workspace for correction in Correction.objects.all()] == ["shop"]
 
 
 @pytest.mark.django_db(transaction=True)

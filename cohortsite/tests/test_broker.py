@@ -90,10 +90,10 @@ def test_a_broker_is_not_asked_while_workers_give_signs_of_life(settings: Any) -
     ("values", "ids"),
     [
         ({"CELERY_BROKER_URL": ""}, []),
-        ({"CELERY_BROKER_URL": "redis://h/0", "PRUNE_DAYS": 30}, []),
+        ({"CELERY_BROKER_URL": "redis://h/0", "HISTORY_DAYS": 30}, []),
         ({"CELERY_BROKER_URL": "amqps://u:p@h/v"}, []),
         ({"CELERY_BROKER_URL": "localhost:6379"}, ["cohortsite.E001"]),
-        ({"PRUNE_DAYS": -1}, ["cohortsite.E003"]),
+        ({"HISTORY_DAYS": -1}, ["cohortsite.E003"]),
     ],
 )
 def test_wrong_settings_are_reported_at_start(settings: Any, values: dict[str, Any], ids: list[str]) -> None:

@@ -50,6 +50,10 @@ def imported(tmp_path: Path) -> ImportedFile:
 def test_an_import_is_undone_after_a_question_that_names_numbers_and_stays_listed(
     admin_client: Client, imported: ImportedFile
 ) -> None:
+    assert imported.key
+    listed = admin_client.get("/admin/events/importedfile/", {"q": imported.key[:12]}).content.decode()
+    assert f">{imported.key[:12]}<" in listed.replace(" ", "").replace("\n", "")
+    assert admin_client.get("/admin/events/importedfile/", {"q": "0" * 12}).context["cl"].result_count == 0
     undo = f"/admin/events/importedfile/{imported.pk}/do/undo/"
     asked = admin_client.get(undo).content.decode()
     assert "3 events of 2 users" in asked and ImportedFile.objects.standing("default").exists()
@@ -90,7 +94,7 @@ def test_events_are_deleted_after_a_question_that_names_how_many(
         (said, "There is no such event"),
         ({"workspace": "default"}, "Name an event"),
         ({"workspace": "other", "event": "play"}, "There are no events of a workspace"),
-        ({"workspace": "default", "import_key": "x"}, "There is no import with this key"),
+        ({"workspace": "default", "import_key": "x"}, "begins no imports&#x27; keys"),
     ):
         assert why in admin_client.post(page, wrong).content.decode()
 

@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--days", type=_days, help="of history to keep (default: PRUNE_DAYS, or HISTORY_DAYS)"
+            "--days", type=_days, help="of history to keep (default: HISTORY_DAYS, or 90 where it is not set)"
         )
         parser.add_argument("--json", action="store_true")
 
