@@ -434,6 +434,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         unanswered.update(
             state=BatchState.UNDELIVERED, settled_at=Now(), message=NO_ANSWER, unknown_outcome=True
         )
+        if state == RunState.CANCELLED:
+            # A driver that was killed had these under way; of a failed run, who takes it up again says so.
+            Batch.objects.filter(run=pk, state=BatchState.SENDING).update(unknown_outcome=True)
         return True
 
 

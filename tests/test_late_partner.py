@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from cohorts import prune as cohort_prune
 from people.models import Erasure
-from syncs import prune
-from syncs.choices import RunMode, RunState
+from syncs import lifecycle, prune
+from syncs.choices import BatchState, RunMode, RunState
 from syncs.models import LATE, Batch, Sync
 from tests import world
 from tests.partner import Call, Fault, Partner
@@ -98,6 +98,18 @@ def test_it_is_repeated_once_and_costs_what_moved(sync, partner):
     assert sync.repeat_from == 3
     run = world.run(sync)
     assert (run.repeat_from, run.requests) == (3, 0)
+
+
+def test_what_a_killed_driver_had_under_way_may_be_acted_on__though_nobody_drives_its_run_to_its_end(
+    sync, partner
+):
+    world.fill(sync.cohort, ["ada", "bob", "cyd", "dan"])
+    run = lifecycle.start(Sync.objects.get(pk=sync.pk), trigger="manual")
+    run.batches.create(number=1, step="add", state=BatchState.SENDING, size=1, user_ids=["dan"])
+    lifecycle.cancel(run, by="ada")
+    assert run.batches.get().unknown_outcome
+    leave(sync, "dan")
+    assert sync.repeat_from is not None, "the next run sends once more who moved since"
 
 
 def test_a_request_of_more_than_a_day_ago_is_not_waited_for(sync):
