@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 from unfold.decorators import display
 
-from cohorts import building, from_file, owner, pages, refresh, remove, tags
+from cohorts import building, from_file, naming, owner, pages, refresh, remove, tags
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind, UploadState
 from cohorts.definitions import DefinitionError, parse
 from cohorts.definitions.vocabulary import vocabulary
@@ -27,7 +27,8 @@ from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.overlap_page import go_to_overlap, overlap_page
 from cohorts.row_actions import ACTIONS, PAGES
 from cohorts.sparkline import trends
-from pagekit import way
+from events.models import CatalogueEntry
+from pagekit import panels, way
 from pagekit.actions import Refused
 from pagekit.lists import Column, GlanceAdmin
 from pagekit.overview import OverviewAdmin
@@ -377,3 +378,7 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
             lacking = set()
         gone = [f"{cohort}: {cohort.size:,} users, {cohort.versions.count():,} versions" for cohort in objs]
         return gone, counts, lacking, protected
+
+
+panels.add(Cohort, naming.of_cohort)
+panels.add(CatalogueEntry, naming.of_name)

@@ -22,6 +22,7 @@ from events.catalogue import unknown_events
 from events.convert import quoted
 from events.engine import Limits
 from events.locks import own_folder
+from events.naming import read_names
 from events.store import DEFAULT_WORKSPACE, Folders, read_layout
 
 SAMPLE = 20
@@ -165,10 +166,11 @@ class Source:
     ) -> "Source":
         """Our own files, or the tables at EVENTS_URL. `user` narrows every condition to one user."""
         relations = {key: f"cohort_{n}" for n, key in enumerate(sorted(definition.cohort_keys()), start=1)}
-        temp = Folders(workspace).make().temp
+        temp, names = Folders(workspace).make().temp, read_names(workspace)
         if not settings.EVENTS_URL:
-            return cls(Embedded(engine), DuckDB(read_layout(workspace), relations, user), relations, temp)
+            files = DuckDB(read_layout(workspace), relations, user, names)
+            return cls(Embedded(engine), files, relations, temp)
         database = open_database(settings.EVENTS_URL)
         dialect = {"postgres": PostgreSQL, "clickhouse": ClickHouse}[database.dialect]
         tables = Tables(**settings.EVENTS_TABLES)
-        return cls(database, dialect(tables, relations, user, workspace), relations, temp)
+        return cls(database, dialect(tables, relations, user, workspace, names), relations, temp)

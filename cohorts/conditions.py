@@ -62,7 +62,7 @@ class Conditions:
 
     def named(self, events: Iterable[str]) -> list[exp.Expr]:
         """One name as an equality: the engine prunes files by it."""
-        names = sorted(events)
+        names = sorted({stored for name in events for stored in self.dialect.names.events.stored(name)})
         if len(names) == 1:
             return [self.dialect.event_name().eq(text(names[0]))]
         return [self.dialect.event_name().isin(*names)] if names else []
@@ -72,7 +72,7 @@ class Conditions:
     def user(self, prop: Property) -> exp.Query:
         value = self.dialect.user_text(prop.name)
         number = self.dialect.user_number(prop.name)
-        rows = self.ids(self.dialect.users_with(prop.name))
+        rows = self.ids(self.dialect.users_called(prop.name))
         return rows.where(self.holds(prop.positive, value, number)).distinct()
 
     def of_event(self, prop: Property) -> exp.Expr:

@@ -7,9 +7,11 @@ from django.core.exceptions import ValidationError
 
 from cohorts import received
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind
-from cohorts.definitions import DefinitionError, parse
+from cohorts.definitions import Definition, DefinitionError, parse
+from cohorts.definitions.names import why_not
 from cohorts.references import refresh_order
 from events.engine_errors import EngineError
+from events.naming import read_names
 
 if TYPE_CHECKING:
     from cohorts.models import Cohort
@@ -55,9 +57,11 @@ def check(cohort: "Cohort") -> None:
 
 def _check_definition(cohort: "Cohort") -> None:
     try:
-        keys = parse(cohort.definition).cohort_keys()
+        definition = parse(cohort.definition)
     except DefinitionError as error:
         raise ValidationError({"definition": [f"{at}: {said}" for at, said in error.problems]}) from None
+    _check_names(cohort, definition)
+    keys = definition.cohort_keys()
     others = dict(type(cohort).objects.exclude(pk=cohort.pk).values_list("key", "definition"))
     if unknown := sorted(keys - set(others) - {cohort.key}):
         raise ValidationError({"definition": f"There is no cohort {unknown[0]!r}."})
@@ -66,6 +70,14 @@ def _check_definition(cohort: "Cohort") -> None:
         refresh_order({**references, cohort.key: keys})
     except EngineError as error:
         raise ValidationError({"definition": str(error)}) from None
+
+
+def _check_names(cohort: "Cohort", definition: Definition) -> None:
+    """Refuse names that are not to be used, but not to change something else about a cohort that has one."""
+    asked = (cohort.definition, cohort.events_workspace)
+    kept = type(cohort).objects.filter(pk=cohort.pk).values_list("definition", "events_workspace").first()
+    if kept != asked and (sentences := why_not(definition, read_names(cohort.events_workspace))):
+        raise ValidationError({"definition": sentences})
 
 
 def references_of(definition: object) -> set[str]:

@@ -47,7 +47,7 @@ def _values(definition: Definition, source: Source, name: str) -> exp.Query:
         rows = Conditions(dialect, timezone.now(), definition.zone).counted(asked)
         value = dialect.event_text(name)
     else:
-        rows, value = dialect.users_with(name), dialect.user_text(name)
+        rows, value = dialect.users_called(name), dialect.user_text(name)
     found = rows.select(exp.alias_(value, "v")).limit(MOST_ROWS).subquery("found")
     column = exp.column("v")
     often = exp.alias_(exp.Count(this=exp.Star()), "often")

@@ -7,6 +7,7 @@ A quiet source is a hint, learned from when it brought something before: QUIET_S
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,8 +24,9 @@ from cohortsite import broker
 from cohortsite.heartbeat import EVERY, last_beat
 from cohortsite.models import EXPIRES_SOON, ApiToken
 from events.arrivals import oldest_arrival
-from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
+from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload, NameKind, NameRule
 from events.models import UploadState as FileState
+from events.naming import read_names
 from events.workspace_folders import workspaces
 from pagekit.times import ago
 from people.models import ImportState, ProfileImport
@@ -318,12 +320,7 @@ def _outside_windows(now: datetime) -> Iterator[Worry]:
 
     Only of cohorts that are calculated by themselves: others may be meant as of another time.
     """
-    newest = {
-        (workspace, event): at
-        for workspace, event, at in CatalogueEntry.objects.filter(property_name="")
-        .exclude(event="")
-        .values_list("workspace", "event", "last_seen")
-    }
+    newest = _newest()
     for workspace in sorted({workspace for workspace, _ in newest}):
         latest = max(at for (of, _), at in newest.items() if of == workspace)
         if latest > now + AHEAD:
@@ -336,6 +333,21 @@ def _outside_windows(now: datetime) -> Iterator[Worry]:
             last = f"the last is of {at:%Y-%m-%d}"
             said = f"All events that “{cohort.name}” counts lie before its windows; {last}."
             yield Worry("window", f"window {cohort.key}", said)
+
+
+def _newest() -> dict[tuple[str, str], datetime]:
+    """Return when each event was last, by its workspace and each name that it has and had."""
+    came: dict[str, dict[str, datetime]] = defaultdict(dict)
+    events = CatalogueEntry.objects.filter(property_name="").exclude(event="")
+    for workspace, event, at in events.values_list("workspace", "event", "last_seen"):
+        came[workspace][event] = at
+    renamed = NameRule.objects.filter(kind=NameKind.EVENT).exclude(renamed_to="")
+    for workspace in set(renamed.values_list("workspace", flat=True)) & set(came):
+        names, mine = read_names(workspace).events, came[workspace]
+        for name in {one for pair in names.renamed.items() for one in pair}:
+            if times := [mine[one] for one in names.stored(name) if one in mine]:
+                mine[name] = max(times)
+    return {(workspace, event): at for workspace, mine in came.items() for event, at in mine.items()}
 
 
 def _newest_before_window(

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -25,8 +26,11 @@ from events.models import (
     EventFile,
     EventUpload,
     ImportedFile,
+    NameRule,
     UploadState,
 )
+from events.naming import InvalidName
+from events.naming import decide as decide_name
 from events.records import InvalidRecord
 from events.workspace_folders import Refused
 from pagekit import actions
@@ -34,7 +38,7 @@ from pagekit.actions import Action, ActionsAdmin
 from pagekit.read_only import ReadOnlyAdmin
 
 # What reading and changing files may fail with; each says why in a sentence.
-FAILURES = (EngineError, Refused, OSError, InvalidRecord, actions.Refused)
+FAILURES = (EngineError, Refused, OSError, InvalidRecord, InvalidName, actions.Refused)
 MOST_DEVICES = 200
 
 
@@ -46,15 +50,120 @@ class EventsAdmin(ReadOnlyAdmin, ActionsAdmin):
         return TemplateResponse(request, f"events/{template}.html", shared | context)
 
 
+def _decided(**decision: Any) -> Callable[..., str]:
+    """Make what an action does: decide about the name of a row. The text that it asked for takes the place of
+    the decision's `...`."""
+
+    def perform(entry: CatalogueEntry, by: str, given: str = "") -> str:
+        wanted: dict[str, Any] = {name: given if value is ... else value for name, value in decision.items()}
+        rule = decide_name(entry.workspace, entry.kind, entry.name, by, **wanted)
+        return f"“{entry.name}” is now: {rule.sentence or 'as it came'}".rstrip(".") + "."
+
+    return perform
+
+
+def _rule_of(entry: CatalogueEntry) -> NameRule:
+    known = NameRule.objects.filter(workspace=entry.workspace, kind=entry.kind, name=entry.name)
+    return known.first() or NameRule()
+
+
 @admin.register(CatalogueEntry)
-class CatalogueAdmin(ReadOnlyAdmin):
-    list_display = ["show_event", "show_property", "show_type", "count", "last_seen", "workspace"]
-    list_display_links = None
+class CatalogueAdmin(EventsAdmin):
+    """Names as they came; what people decided about one holds for all definitions."""
+
+    list_display = ["show_event", "show_property", "show_type", "count", "last_seen", "rule", "workspace"]
     list_filter = ["workspace"]
     search_fields = ["event", "property_name"]
     search_help_text = "An event's or a property's name."
     ordering = ["workspace", "event", "property_name"]
     show_full_result_count = False
+    fields = ["show_event", "show_property", "show_type", "count", "last_seen", "rule", "workspace"]
+    row_actions = (
+        Action(
+            "rename",
+            "Rename",
+            "edit",
+            _decided(renamed_to=...),
+            offered=lambda entry: bool(entry.name),
+            question="What is it called from now on?",
+            consequence="In all definitions the old name and the new one mean the same events, or the same "
+            "property, whichever of the two they name. What came in stays as it is.",
+            text="New name",
+            initial=lambda entry: _rule_of(entry).renamed_to,
+            permission="events.add_namerule",
+        ),
+        Action(
+            "as-it-came",
+            "Take the new name back",
+            "undo",
+            _decided(renamed_to=""),
+            offered=lambda entry: bool(_rule_of(entry).renamed_to),
+            permission="events.add_namerule",
+        ),
+        Action(
+            "hide",
+            "Hide",
+            "visibility_off",
+            _decided(hidden=True),
+            offered=lambda entry: bool(entry.name) and not _rule_of(entry).hidden,
+            permission="events.add_namerule",
+        ),
+        Action(
+            "show",
+            "Show",
+            "visibility",
+            _decided(hidden=False),
+            offered=lambda entry: _rule_of(entry).hidden,
+            permission="events.add_namerule",
+        ),
+        Action(
+            "forbid",
+            "Not to be used",
+            "block",
+            _decided(forbidden=...),
+            offered=lambda entry: bool(entry.name) and not _rule_of(entry).forbidden,
+            question="Why is it not to be used?",
+            consequence="Definitions that name it are refused with this reason. Cohorts that name it already "
+            "go on as they are, and say so on their pages.",
+            text="Reason",
+            permission="events.add_namerule",
+        ),
+        Action(
+            "allow",
+            "May be used",
+            "check",
+            _decided(forbidden=""),
+            offered=lambda entry: bool(_rule_of(entry).forbidden),
+            permission="events.add_namerule",
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CatalogueEntry]:
+        """With what was decided about each name, in the one query of a list."""
+        kind = Case(
+            When(property_name="", then=Value("event")),
+            When(event="", then=Value("user_property")),
+            default=Value("property"),
+        )
+        name = Case(When(property_name="", then=F("event")), default=F("property_name"))
+        found = super().get_queryset(request).annotate(of_kind=kind, of_name=name)
+        rules = NameRule.objects.filter(
+            workspace=OuterRef("workspace"), kind=OuterRef("of_kind"), name=OuterRef("of_name")
+        )
+        columns = ("renamed_to", "hidden", "forbidden")
+        shown: QuerySet[CatalogueEntry] = found.annotate(
+            **{f"is_{one}": Subquery(rules.values(one)[:1]) for one in columns}
+        )
+        return shown
+
+    @display(description="Decided")
+    def rule(self, entry: Any) -> str:
+        decided = NameRule(
+            renamed_to=entry.is_renamed_to or "",
+            hidden=bool(entry.is_hidden),
+            forbidden=entry.is_forbidden or "",
+        )
+        return decided.sentence or "—"
 
     @display(description="Event", ordering="event")
     def show_event(self, entry: CatalogueEntry) -> str:

@@ -121,6 +121,12 @@ class PropertyColumn(models.Model):
         return f"{self.workspace}: {self.name}"
 
 
+class NameKind(models.TextChoices):
+    EVENT = "event", "event"
+    PROPERTY = "property", "property of events"
+    USER_PROPERTY = "user_property", "property of users"
+
+
 class CatalogueEntry(models.Model):
     """An event's name (`property_name` empty), an event's property, or a user's (`event` empty)."""
 
@@ -144,11 +150,61 @@ class CatalogueEntry(models.Model):
         return f"{self.event}.{self.property_name}" if self.property_name else self.event
 
     @property
+    def kind(self) -> NameKind:
+        """What its name is the name of."""
+        if not self.property_name:
+            return NameKind.EVENT
+        return NameKind.PROPERTY if self.event else NameKind.USER_PROPERTY
+
+    @property
+    def name(self) -> str:
+        return self.property_name or self.event
+
+    @property
     def type(self) -> str:
         """The type of every value seen: number, boolean, or string when they differ."""
         if self.count and self.numbers == self.count:
             return "number"
         return "boolean" if self.count and self.booleans == self.count else "string"
+
+
+class NameRule(models.Model):
+    """What people decided about a name, for all definitions. What came in keeps the name that it came with;
+    who decided it and when is among the corrections."""
+
+    workspace = models.SlugField(max_length=50)
+    kind = models.CharField(max_length=20, choices=NameKind)
+    name = models.CharField(max_length=255, help_text="As it comes in.")
+    renamed_to = models.CharField(
+        max_length=255, blank=True, help_text="What it is called now; empty: what it came as."
+    )
+    hidden = models.BooleanField(default=False, help_text="Not suggested while one types.")
+    forbidden = models.CharField(
+        max_length=500, blank=True, help_text="Why it is not to be used; empty: it may be."
+    )
+
+    class Meta:
+        verbose_name = "rule of a name"
+        verbose_name_plural = "rules of names"
+        constraints = [
+            # One name cannot be called two things.
+            models.UniqueConstraint(fields=["workspace", "kind", "name"], name="name_rule_once"),
+            models.CheckConstraint(condition=Q(kind__in=NameKind.values), name="name_rule_kind_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def sentence(self) -> str:
+        """What holds of it now: called “b”, hidden; empty when nothing was decided."""
+        return ", ".join(
+            [
+                *([f"called “{self.renamed_to}”"] if self.renamed_to else []),
+                *(["hidden"] if self.hidden else []),
+                *([f"not to be used: {self.forbidden}"] if self.forbidden else []),
+            ]
+        )
 
 
 class ImportedFileQuerySet(models.QuerySet["ImportedFile"]):

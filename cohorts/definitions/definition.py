@@ -1,6 +1,7 @@
 """A whole definition, and the error of a value that is none."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,10 +9,13 @@ from cohorts.definitions.grammar import (
     ALL_TIME,
     CohortReference,
     Condition,
+    Measure,
     More,
     Node,
     Performed,
+    Property,
     Sequence,
+    UserProperty,
     Window,
     conditions,
 )
@@ -54,6 +58,13 @@ class Definition:
                 names.update((*leaf.first.events, *leaf.second.events))
         return names
 
+    def property_names(self) -> set[str]:
+        """Return the properties of events that it asks for, as they are written."""
+        return {n for leaf in self.conditions() if not isinstance(leaf, UserProperty) for n in _asked(leaf)}
+
+    def user_property_names(self) -> set[str]:
+        return {leaf.property.name for leaf in self.conditions() if isinstance(leaf, UserProperty)}
+
     def longest_window(self) -> timedelta | None:
         """Return how far back from its instant the definition looks for events.
 
@@ -67,6 +78,22 @@ class Definition:
         """Return the definition as an English sentence."""
         zone = "" if self.timezone == "UTC" else f" (days in {self.timezone})"
         return f"Users who {phrase(self.where)}{zone}."
+
+
+def _asked(value: object) -> Iterator[str]:
+    """Yield the names of properties in a condition, and in all that it is made of."""
+    if isinstance(value, Property):
+        yield value.name
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _asked(one)
+    elif is_dataclass(value):
+        if isinstance(value, Measure) and value.property:
+            yield value.property
+        if isinstance(value, Sequence) and value.same:
+            yield value.same
+        for field in fields(value):
+            yield from _asked(getattr(value, field.name))
 
 
 def _windows_of(leaf: Condition) -> list[Window]:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from events.names import Names
+
 
 class Path(NamedTuple):
     """`keys` from the property on. With `each`, they lead to a list, of whose elements that is asked."""
@@ -29,6 +31,23 @@ def path_of(name: str) -> Path | None:
     if len(keys) + len(rest) < 2 or not all(map(is_key, [*keys, *rest])):
         return None
     return Path(tuple(keys), tuple(rest))
+
+
+def spellings(name: str, names: Names) -> tuple[str, ...]:
+    """Return all that a name may be in files and tables, the first that has a value counts: what the property
+    is called now, what it was called, and the same with the names of the property that it leads into."""
+    found: list[str] = []
+    for stored in names.stored(name):
+        path = path_of(stored)
+        outer = path.keys[0] if path else stored
+        heads = [head for head in names.stored(outer) if path and head == outer or is_plain(head)]
+        found += [head + stored[len(outer) :] for head in heads] if path else [stored]
+    return tuple(dict.fromkeys(found))
+
+
+def is_plain(text: str) -> bool:
+    """Whether a name can stand in front of what it leads to."""
+    return is_key(text) and "." not in text
 
 
 def is_key(text: str) -> bool:

@@ -1,14 +1,16 @@
 """What a dialect answers, and the query that is made with one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlglot import exp
 
 from cohorts.definitions.flat_list import FLAT_LIST
+from cohorts.definitions.nested import spellings
 from cohorts.dialects.expressions import USER, call, integer, text
+from events.names import AS_THEY_CAME, WorkspaceNames
 
 
 class Dialect(ABC):
@@ -19,10 +21,16 @@ class Dialect(ABC):
     # Whether the engine has SEMI and ANTI JOIN, and they are faster than INTERSECT and EXCEPT.
     semi_joins = False
 
-    def __init__(self, cohorts: Mapping[str, str] | None = None, user: str | None = None) -> None:
+    def __init__(
+        self,
+        cohorts: Mapping[str, str] | None = None,
+        user: str | None = None,
+        names: WorkspaceNames = AS_THEY_CAME,
+    ) -> None:
         """`cohorts` gives, for each key a definition refers to, the relation that holds its ids."""
         self.cohorts = cohorts or {}
         self.user = user
+        self.names = names
 
     # --- Data -------------------------------------------------------------------------------
 
@@ -31,26 +39,49 @@ class Dialect(ABC):
         """All events: a SELECT without columns."""
 
     @abstractmethod
-    def users_with(self, name: str) -> exp.Select:
-        """Users and their property `name`: a SELECT without columns over rows that have `text_of` it."""
+    def users_with(self, names: Sequence[str]) -> exp.Select:
+        """Users and some of their properties: a SELECT without columns over rows that have `users_text`."""
 
     @abstractmethod
     def known_users(self) -> exp.Select:
         """The ids of the users table, one column."""
 
     @abstractmethod
-    def event_text(self, name: str) -> exp.Expr:
-        """A property of an event as text; NULL when missing."""
+    def sent_text(self, name: str) -> exp.Expr:
+        """A property of an event, by the name that it came with, as text; NULL when missing."""
 
     @abstractmethod
-    def event_number(self, name: str) -> exp.Expr:
+    def sent_number(self, name: str) -> exp.Expr:
         """The same as a number; NULL when it is not one."""
 
     @abstractmethod
-    def user_text(self, name: str) -> exp.Expr: ...
+    def users_text(self, name: str, among: Sequence[str]) -> exp.Expr:
+        """A property of the rows of `users_with(*among)`, by the name that it came with."""
 
     @abstractmethod
-    def user_number(self, name: str) -> exp.Expr: ...
+    def users_number(self, name: str, among: Sequence[str]) -> exp.Expr: ...
+
+    def event_text(self, name: str) -> exp.Expr:
+        """A property of an event, whatever it was called when it came."""
+        return first_text(map(self.sent_text, spellings(name, self.names.properties)))
+
+    def event_number(self, name: str) -> exp.Expr:
+        called = spellings(name, self.names.properties)
+        return first_number([(self.sent_text(one), self.sent_number(one)) for one in called])
+
+    def users_called(self, name: str) -> exp.Select:
+        """Users and their property, whatever it was called when it came: see `users_with`."""
+        return self.users_with(spellings(name, self.names.user_properties))
+
+    def user_text(self, name: str) -> exp.Expr:
+        called = spellings(name, self.names.user_properties)
+        return first_text(self.users_text(one, called) for one in called)
+
+    def user_number(self, name: str) -> exp.Expr:
+        called = spellings(name, self.names.user_properties)
+        return first_number(
+            [(self.users_text(one, called), self.users_number(one, called)) for one in called]
+        )
 
     def rows(self, events: tuple[str, ...]) -> int:
         """Roughly how many events of these names there are, of all names if none; 0: not known."""
@@ -160,6 +191,22 @@ class Dialect(ABC):
 
     def sql(self, query: exp.Expr, pretty: bool = False) -> str:
         return query.sql(self.name, pretty=pretty)
+
+
+def first_text(texts: Iterable[exp.Expr]) -> exp.Expr:
+    """The first of them that is there."""
+    found = list(texts)
+    return found[0] if len(found) == 1 else exp.func("COALESCE", *found)
+
+
+def first_number(values: Sequence[tuple[exp.Expr, exp.Expr]]) -> exp.Expr:
+    """The number of the first text that is there, even if it has none."""
+    if len(values) == 1:
+        return values[0][1]
+    found = exp.case()
+    for text_of, number in values:
+        found = found.when(exp.not_(exp.Is(this=text_of, expression=exp.null())), number)
+    return found
 
 
 @dataclass(frozen=True)

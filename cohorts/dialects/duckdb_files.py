@@ -1,6 +1,6 @@
 """DuckDB over our own files."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlglot import exp, parse_one
@@ -11,6 +11,7 @@ from cohorts.dialects.expressions import SEPARATOR, call, integer, text
 from events.devices import USERS, owners_in
 from events.engine import MissingTable
 from events.layout import NUMBER_PATTERN, Layout
+from events.names import AS_THEY_CAME, WorkspaceNames
 
 
 class DuckDB(Dialect):
@@ -20,9 +21,13 @@ class DuckDB(Dialect):
     semi_joins = True
 
     def __init__(
-        self, layout: Layout, cohorts: Mapping[str, str] | None = None, user: str | None = None
+        self,
+        layout: Layout,
+        cohorts: Mapping[str, str] | None = None,
+        user: str | None = None,
+        names: WorkspaceNames = AS_THEY_CAME,
     ) -> None:
-        super().__init__(cohorts, user)
+        super().__init__(cohorts, user, names)
         self.layout = layout
         self.has_events = bool(layout.events)
 
@@ -51,7 +56,8 @@ class DuckDB(Dialect):
 
     def rows(self, events: tuple[str, ...]) -> int:
         counts = self.layout.counts
-        return sum(counts.get(name, 0) for name in events) if events else sum(counts.values())
+        stored = {one for name in events for one in self.names.events.stored(name)}
+        return sum(counts.get(name, 0) for name in stored) if events else sum(counts.values())
 
     def traits(self) -> exp.Select:
         if not self.layout.traits:
@@ -62,10 +68,10 @@ class DuckDB(Dialect):
         rows = self.narrowed(exp.Select().from_(parquet(self.layout.traits)))
         return rows.where(exp.column("user_id") >= text(USERS)) if self.layout.owners else rows
 
-    def users_with(self, name: str) -> exp.Select:
+    def users_with(self, names: Sequence[str]) -> exp.Select:
         """The latest value of each user; of two with one time the greater text, so that all agree.
 
-        `last` is that of the property, `inner` that of the one which the name leads into.
+        `p0`, `p1` … are those of the properties that the names are of and lead into.
         """
         latest = exp.Struct(
             expressions=[
@@ -79,31 +85,29 @@ class DuckDB(Dialect):
             ]
         )
         newest = exp.ArgMax(this=last, expression=latest)
-        path = path_of(name)
-        if path is None:
-            rows = self.traits().select("user_id", exp.alias_(newest, "last"))
-            rows = rows.where(exp.column("name").eq(text(name)))
-        else:
-            rows = self.traits().select("user_id")
-            for alias, of in (("last", name), ("inner", path.keys[0])):
-                named = exp.Filter(
-                    this=newest.copy(), expression=exp.Where(this=exp.column("name").eq(text(of)))
-                )
-                rows = rows.select(exp.alias_(named, f"{alias}_of"))
-            rows = rows.where(exp.column("name").isin(name, path.keys[0]))
+        read = properties_of(names)
+        rows = self.traits().select("user_id")
+        for number, name in enumerate(read):
+            of = exp.Where(this=exp.column("name").eq(text(name)))
+            one = exp.Filter(this=newest.copy(), expression=of) if len(read) > 1 else newest
+            rows = rows.select(exp.alias_(one, f"p{number}"))
+        rows = rows.where(exp.column("name").isin(*read))
         return exp.Select().from_(rows.group_by("user_id").subquery("u"))
 
     def known_users(self) -> exp.Select:
         return self.traits().select("user_id").where(exp.column("name").eq(text("")))
 
-    def user_text(self, name: str) -> exp.Expr:
-        path = path_of(name)
+    def users_text(self, name: str, among: Sequence[str]) -> exp.Expr:
+        read, path = properties_of(among), path_of(name)
+        value = field(f"p{read.index(name)}", "s")
         if path is None:
-            return field("last", "s")
-        return exp.func("COALESCE", field("last_of", "s"), self.inside(field("inner_of", "s"), path))
+            return value
+        return exp.func("COALESCE", value, self.inside(field(f"p{read.index(path.keys[0])}", "s"), path))
 
-    def user_number(self, name: str) -> exp.Expr:
-        return self.number(self.user_text(name)) if path_of(name) else field("last", "n")
+    def users_number(self, name: str, among: Sequence[str]) -> exp.Expr:
+        if path_of(name):
+            return self.number(self.users_text(name, among))
+        return field(f"p{properties_of(among).index(name)}", "n")
 
     def inside(self, value: exp.Expr, path: Path) -> exp.Expr:
         """What a path leads to in a text that is an object, or a list, in JSON."""
@@ -116,7 +120,7 @@ class DuckDB(Dialect):
             found = call("json_extract_string", value.copy(), text(path.inside))
         return exp.case().when(is_json, found)
 
-    def event_text(self, name: str) -> exp.Expr:
+    def sent_text(self, name: str) -> exp.Expr:
         path = path_of(name)
         if path is None:
             return self.stored(name)
@@ -130,15 +134,15 @@ class DuckDB(Dialect):
             return exp.cast(exp.null(), "VARCHAR")
         return call("map_extract_value", exp.column("rest"), text(name))
 
-    def event_number(self, name: str) -> exp.Expr:
+    def sent_number(self, name: str) -> exp.Expr:
         if path_of(name):
-            return self.number(self.event_text(name))
+            return self.number(self.sent_text(name))
         column = self.layout.number_column(name)
         if column:
             return exp.column(column, quoted=True)
         if name in self.layout.columns or not self.layout.has_rest:
             return exp.cast(exp.null(), "DOUBLE")
-        return self.number(self.event_text(name))
+        return self.number(self.sent_text(name))
 
     def number(self, value: exp.Expr) -> exp.Expr:
         numeric = call("regexp_full_match", value.copy(), text(NUMBER_PATTERN))
@@ -189,6 +193,15 @@ class DuckDB(Dialect):
         one = exp.cast(integer(1), "BIGINT")
         mask = exp.BitwiseLeftShift(this=one, expression=exp.paren(day - integer(first)))
         return call("bit_count", call("bit_or", mask))
+
+
+def properties_of(names: Sequence[str]) -> list[str]:
+    """The properties that names are of, and those that they lead into."""
+    found: dict[str, None] = {}
+    for name in names:
+        path = path_of(name)
+        found |= dict.fromkeys([name, path.keys[0]] if path else [name])
+    return list(found)
 
 
 def field(struct: str, name: str) -> exp.Expr:

@@ -1,7 +1,7 @@
 """Events in a database's own tables, with the properties in one JSON column."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -10,6 +10,7 @@ from cohorts.definitions.nested import Path, path_of
 from cohorts.dialects.dialect import Dialect
 from cohorts.dialects.expressions import call, integer, text
 from events.engine import MissingTable
+from events.names import AS_THEY_CAME, WorkspaceNames
 from events.store import DEFAULT_WORKSPACE
 
 
@@ -44,8 +45,9 @@ class TableDialect(Dialect):
         cohorts: Mapping[str, str] | None = None,
         user: str | None = None,
         workspace: str = DEFAULT_WORKSPACE,
+        names: WorkspaceNames = AS_THEY_CAME,
     ) -> None:
-        super().__init__(cohorts, user)
+        super().__init__(cohorts, user, names)
         self.tables = tables or Tables()
         self.workspace = workspace
         if self.tables.workspace is None and workspace != DEFAULT_WORKSPACE:
@@ -134,22 +136,22 @@ class TableDialect(Dialect):
             return rows
         return rows.where(self.column(self.tables.workspace).eq(text(self.workspace)))
 
-    def users_with(self, name: str) -> exp.Select:
+    def users_with(self, names: Sequence[str]) -> exp.Select:
         return self.users()
 
     def known_users(self) -> exp.Select:
         return self.users().select(exp.alias_(self.user_id(), "user_id"))
 
-    def event_text(self, name: str) -> exp.Expr:
+    def sent_text(self, name: str) -> exp.Expr:
         return self.property_text(name)
 
-    def event_number(self, name: str) -> exp.Expr:
+    def sent_number(self, name: str) -> exp.Expr:
         return self.number(self.property_text(name))
 
-    def user_text(self, name: str) -> exp.Expr:
+    def users_text(self, name: str, among: Sequence[str]) -> exp.Expr:
         return self.property_text(name)
 
-    def user_number(self, name: str) -> exp.Expr:
+    def users_number(self, name: str, among: Sequence[str]) -> exp.Expr:
         return self.number(self.property_text(name))
 
 

@@ -19,6 +19,7 @@ from cohorts.tests.strategies import AS_OF, COHORTS
 from events import convert
 from events.devices import DECIDED, OF_OWNERS, ONLY_OWNERS
 from events.layout import Layout
+from events.names import Names, WorkspaceNames
 from events.records import event_line, owner_line, traits_line
 
 TABLES = {key: f"cohort {key}" for key in COHORTS}
@@ -63,6 +64,10 @@ def merges_of(world: World) -> list[Merge]:
     return [*(merge for merge in world.merges if merge.device not in world.decided), *decided]
 
 
+def names_of(world: World) -> WorkspaceNames:
+    return WorkspaceNames(*map(Names, world.renamed))
+
+
 def tables(world: World) -> Tables:
     on_devices = any(event.device for event in world.events)
     return Tables(users=None if world.users is None else "users", merges="merges" if on_devices else None)
@@ -78,7 +83,7 @@ def duckdb_members(
             f'INSERT INTO "cohort {key}" SELECT unnest(from_json($1, \'["VARCHAR"]\'))',
             [json.dumps(sorted(ids))],
         )
-    dialect = DuckDB(layout, {key: f"cohort {key}" for key in world.cohorts})
+    dialect = DuckDB(layout, {key: f"cohort {key}" for key in world.cohorts}, names=names_of(world))
     rows = connection.execute(compile_members(definition, as_of, dialect).sql).fetchall()
     connection.close()
     return [row[0] for row in rows]
@@ -99,6 +104,7 @@ class PostgreSQLEngine:
             self.connection.execute(f'CREATE TEMP TABLE "cohort {key}" (user_id text)')
 
     def fill(self, world: World) -> None:
+        self.names = names_of(world)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 "TRUNCATE events, users, merges, " + ", ".join(f'"cohort {key}"' for key in COHORTS)
@@ -116,7 +122,7 @@ class PostgreSQLEngine:
                 cursor.executemany(f'INSERT INTO "cohort {key}" VALUES (%s)', [(i,) for i in ids])
 
     def members(self, definition: Definition, as_of: datetime, tables: Tables) -> list[str]:
-        dialect = PostgreSQL(tables, TABLES)
+        dialect = PostgreSQL(tables, TABLES, names=self.names)
         rows = self.connection.execute(compile_members(definition, as_of, dialect).sql.encode()).fetchall()
         return [row[0] for row in rows]
 
@@ -149,6 +155,7 @@ class ClickHouseEngine:
             self.run(f"INSERT INTO {table} FORMAT JSONEachRow " + "\n".join(map(json.dumps, rows)))
 
     def fill(self, world: World) -> None:
+        self.names = names_of(world)
         self.insert(
             "events",
             [
@@ -170,6 +177,6 @@ class ClickHouseEngine:
             self.insert(f"`cohort {key}`", [{"user_id": i} for i in ids])
 
     def members(self, definition: Definition, as_of: datetime, tables: Tables) -> list[str]:
-        dialect = ClickHouse(tables, TABLES)
+        dialect = ClickHouse(tables, TABLES, names=self.names)
         answer = self.run(compile_members(definition, as_of, dialect).sql)
         return [json.loads(line)[0] for line in answer.splitlines()]

@@ -54,6 +54,14 @@ class Merge(NamedTuple):
     time: datetime
 
 
+class Renamed(NamedTuple):
+    """What names that came are called now."""
+
+    events: dict[str, str] = {}
+    properties: dict[str, str] = {}
+    user_properties: dict[str, str] = {}
+
+
 class World(NamedTuple):
     """`users` None: there is no users table. `cohorts`: the ids of each. `decided`: whose a device is, by a
     person; "" for nobody's."""
@@ -63,6 +71,13 @@ class World(NamedTuple):
     cohorts: dict[str, set[str]]
     merges: list[Merge] = []
     decided: dict[str, str] = {}
+    renamed: Renamed = Renamed()
+
+
+class Properties(dict[str, Any]):
+    """As they came, with what they are called now."""
+
+    renamed: dict[str, str]
 
 
 class NeedsUsers(Exception):
@@ -73,6 +88,7 @@ NOBODY = "a user without events, traits and cohorts"
 
 
 def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[str]:
+    definition, world = renamed(definition, world.renamed.events), as_renamed(world)
     zone, where = ZoneInfo(definition.get("timezone", "UTC")), definition["where"]
     done: dict[str, list[Event]] = {}
     for event in world.events:
@@ -89,6 +105,38 @@ def members(definition: dict[str, Any], as_of: datetime, world: World) -> set[st
         *(ids for key, ids in world.cohorts.items() if json.dumps({"cohort": key}) in named)
     )
     return {user for user in candidates if is_true(where, user, done.get(user, []), as_of, zone, world)}
+
+
+def renamed(value: Any, events: dict[str, str]) -> Any:
+    """A definition with the names that its events have now."""
+    if isinstance(value, list):
+        return [renamed(one, events) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: renamed(one, events) for key, one in value.items()}
+    if isinstance(named := found.get("event"), list):
+        found["event"] = [events.get(one, one) for one in named]
+    elif named is not None:
+        found["event"] = events.get(named, named)
+    return found
+
+
+def as_renamed(world: World) -> World:
+    def of(properties: dict[str, Any], names: dict[str, str]) -> Properties:
+        found = Properties(properties)
+        found.renamed = names
+        return found
+
+    events, properties, user_properties = world.renamed
+    return world._replace(
+        events=[
+            e._replace(event=events.get(e.event, e.event), properties=of(e.properties, properties))
+            for e in world.events
+        ],
+        users=None
+        if world.users is None
+        else {user: of(traits, user_properties) for user, traits in world.users.items()},
+    )
 
 
 def owner_of(device: str, world: World) -> str:
@@ -290,6 +338,24 @@ def distinct_key(value: Any) -> Any:
 
 
 def value_of(name: str, properties: dict[str, Any]) -> Any:
+    """The first value of all the names that it has or had, and that the property has which it leads into."""
+    names = properties.renamed if isinstance(properties, Properties) else {}
+    for one in called(name, names):
+        outer = re.split(r"\.|\[\]", one)[0]
+        others = [c for c in called(outer, names) if c == outer or re.fullmatch(r'[^."\\\[\]]+', c)]
+        for other in others if outer != one and outer else [one]:
+            value = sent_as(other + one[len(outer) :] if other != one else one, properties)
+            if value is not None:
+                return value
+    return None
+
+
+def called(name: str, names: dict[str, str]) -> list[str]:
+    now = names.get(name, name)
+    return [now, *sorted(old for old in names if names[old] == now)]
+
+
+def sent_as(name: str, properties: dict[str, Any]) -> Any:
     """The property of that name, or what the name leads to: a list of what is in each element of a list."""
     if properties.get(name) is not None:
         return properties[name]

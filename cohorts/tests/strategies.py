@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cohorts.tests.oracle import Event, Merge, World
+from cohorts.tests.oracle import Event, Merge, Renamed, World
 
 # Two changes of clocks in Europe and America lie within the windows: 27 October and 3 November 2024.
 AS_OF = datetime(2024, 11, 5, 10, 30, tzinfo=UTC)
@@ -53,7 +53,7 @@ objects = st.one_of(
         lambda found: {"o": {"l": found}, "l": found}
     ),
 )
-NESTED = ["o.x", "o.y", "l[].x", "o.l[].y"]
+NESTED = ["o.x", "o.y", "l[].x", "o.l[].y", "m.x"]
 properties = st.builds(
     lambda plain, more: {**plain, **more},
     st.dictionaries(st.sampled_from(PROPERTIES), values, max_size=4),
@@ -80,6 +80,20 @@ events = by_users | by_users | on_devices
 merges = st.lists(
     st.builds(Merge, st.sampled_from(DEVICES), st.sampled_from(USERS), st.sampled_from(MERGED_AT)), max_size=4
 )
+
+
+def renames(names: list[str], new: list[str]) -> st.SearchStrategy[dict[str, str]]:
+    """Mostly none. What a name is called is not renamed itself."""
+    drawn = st.dictionaries(st.sampled_from(names), st.sampled_from(new), min_size=1, max_size=2)
+    return st.just({}) | drawn.map(lambda found: {k: v for k, v in found.items() if v not in found})
+
+
+renamed = st.builds(
+    Renamed,
+    renames(NAMES, [*NAMES, "new"]),
+    renames([*PROPERTIES, "o", "l", "o.x"], [*PROPERTIES, "none", "m"]),
+    renames([*PROPERTIES, "o", "l", "o.x"], [*PROPERTIES, "none", "m"]),
+)
 worlds = st.builds(
     World,
     st.lists(events, max_size=25),
@@ -89,6 +103,7 @@ worlds = st.builds(
     st.fixed_dictionaries({key: st.sets(st.sampled_from([*USERS, "stranger"])) for key in COHORTS}),
     merges,
     st.dictionaries(st.sampled_from(DEVICES), st.sampled_from(["", *USERS]), max_size=1),
+    renamed,
 )
 
 
@@ -159,7 +174,7 @@ property_conditions = st.tuples(
 one_of_some = st.lists(property_conditions, min_size=1, max_size=2).map(lambda some: {"any": some})
 asked = st.one_of(property_conditions, property_conditions, one_of_some)
 event_names = st.one_of(
-    st.sampled_from(NAMES), st.just("*"), st.lists(st.sampled_from(NAMES), min_size=1, max_size=2)
+    st.sampled_from([*NAMES, "new"]), st.just("*"), st.lists(st.sampled_from(NAMES), min_size=1, max_size=2)
 )
 
 

@@ -228,6 +228,8 @@ CALLS = {
     ("get", "event-corrections"): "viewer",
     ("post", "event-corrections"): "administrator",
     ("get", "event-devices"): "viewer",
+    ("get", "event-names"): "viewer",
+    ("post", "event-names"): "administrator",
     ("post", "event-devices"): "administrator",
     ("get", "alert-channels"): "viewer",
     ("get", "alert-channels/acme"): "viewer",
