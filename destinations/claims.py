@@ -42,8 +42,8 @@ SUCCESS_COUNTS = _set(
 )
 STATUSES = _set(
     "status state result outcome stat ack statuscode httpstatus httpcode httpstatuscode responsecode "
-    "responsestatus resultcode resultstatus statustext statusmessage requeststatus callstatus apistatus "
-    "operationstatus batchstatus uploadstatus updatestatus syncstatus processingstatus"
+    "responsestatus resultcode resultstatus statustext statusmessage requeststatus subrequeststatus "
+    "callstatus apistatus operationstatus batchstatus uploadstatus updatestatus syncstatus processingstatus"
 )
 CODES = _set("code errno errcode returncode retcode ret rc")
 TYPES = frozenset({"type", "kind", "object", "level", "severity", "typename"})

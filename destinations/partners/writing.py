@@ -60,6 +60,10 @@ def renew(folder: Path) -> list[str]:
         if not where.exists() or where.read_text() != text:
             where.write_text(text)
             changed.append(name)
+    for where in (folder / "requests").glob("*.http"):
+        if (name := f"requests/{where.name}") not in wanted:
+            where.unlink()  # of an operation that the data has no more
+            changed.append(name)
     return changed
 
 

@@ -99,6 +99,7 @@ OTHERWISE: list[object] = [
     {"success": "n"},
     {"wasSuccessful": False},
     {"requestStatus": "FAILED"},
+    {"request_status": "SUCCESS", "users": [{"sub_request_status": "ERROR"}]},
     {"upload_status": "error"},
     {"result": "NG"},
     {"error_cnt": 2},

@@ -28,6 +28,17 @@ def test_a_new_partner_of_an_operator_is_a_preset_without_a_release(tmp_path, se
     assert PRESETS["our-crm"].label == "Our CRM" and "amplitude-list" in PRESETS
 
 
+def test_a_request_of_an_operation_that_the_data_has_no_more_is_taken_out(tmp_path, capsys):
+    call_command("new_partner", "our-crm", "--into", str(tmp_path))
+    folder = tmp_path / "our-crm"
+    data = json.loads((folder / "partner.json").read_text())
+    data["fields"]["list_id_from"] = "given"
+    (folder / "partner.json").write_text(json.dumps(data))
+    call_command("new_partner", "our-crm", "--into", str(tmp_path), "--renew")
+    assert "requests/create.http" in capsys.readouterr().out
+    assert sorted(path.stem for path in (folder / "requests").iterdir()) == ["add", "remove"]
+
+
 def test_a_folder_that_cannot_be_used_says_why(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "partner.json").write_text("{")
