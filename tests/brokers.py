@@ -105,6 +105,7 @@ class Process:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=settings.BASE_DIR,
+                start_new_session=True,
             )
 
     def lines(self) -> list[dict[str, Any]]:
@@ -119,7 +120,9 @@ class Process:
         return self.popen.wait(60)
 
     def kill(self) -> None:
-        self.popen.kill()
+        """Kill it with its children, such as the beat of a worker that has one."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
 

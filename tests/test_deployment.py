@@ -1,11 +1,14 @@
 """What the image and the manifests say is true of the program: names, commands, folders, rights."""
 
+import copy
 import fnmatch
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from django.core.management import get_commands
@@ -18,6 +21,8 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 ITEMS = yaml.safe_load((ROOT / "deploy/kubernetes.yaml").read_text())["items"]
 # Of gunicorn, of Python, and of the image's own: no settings of ours.
 OTHERS = {"FORWARDED_ALLOW_IPS", "POSTGRES_PASSWORD", "PATH", "PYTHONUNBUFFERED"}
+# The oldest release that is not out of support by far, and so what the manifests may use.
+KUBERNETES = "1.32"
 pytestmark = pytest.mark.once
 
 
@@ -79,7 +84,7 @@ def test_each_variable_is_one_that_the_program_knows():
 
 def test_each_command_exists():
     there = get_commands()
-    assert len(commands()) == 7
+    assert len(commands()) == 9
     for command in commands():
         if command[0] == "celery":
             assert command[:3] == ["celery", "-A", "cohortsite"] and command[3] in ("worker", "beat")
@@ -135,6 +140,25 @@ def test_rules_and_dashboard_ask_for_metrics_that_there_are():
     given = {family.name for family in SiteCollector().collect()}
     # A family without a value is left out, so what is given is part of what is written down.
     assert given <= there
+
+
+def test_each_manifest_is_valid_for_kubernetes():
+    for item in ITEMS:
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+
+
+def test_a_manifest_with_a_misspelt_field_is_not_valid():
+    wrong = copy.deepcopy(next(item for item in ITEMS if item["kind"] == "Deployment"))
+    wrong["spec"]["template"]["spec"]["containers"][0]["readOnly"] = True
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, KUBERNETES, strict=True)
+
+
+def test_the_dockerfile_keeps_to_what_hadolint_asks_for():
+    done = subprocess.run(
+        [Path(sys.executable).parent / "hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_nobody_is_served_by_a_pod_that_cannot_work_and_none_is_restarted_for_its_database():

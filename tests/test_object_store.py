@@ -29,7 +29,7 @@ IDS = "".join(f"user-{n:07}\n" for n in range(50_000)).encode()
 def running(tmp_path_factory):
     store = ObjectStore(tmp_path_factory.mktemp("store") / "data")
     yield store
-    store.stop()
+    store.kill()
 
 
 @pytest.fixture
