@@ -24,12 +24,14 @@ from django.views.decorators.http import require_http_methods
 from cohorts import query
 from cohorts.choices import PreviewState, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
+from cohorts.definitions.names import why_not
 from cohorts.models import Cohort, Preview
 from cohorts.previewing import older_events
 from cohorts.sources import USE_QUERY
 from cohorts.suggesting import frequent_values
 from events.catalogue import event_names, event_properties, user_properties
 from events.engine import EngineError
+from events.naming import read_names
 from events.store import DEFAULT_WORKSPACE
 from events.times import EPOCH as EARLIEST
 from events.times import LATEST
@@ -67,6 +69,8 @@ def check(admin: Admin, request: HttpRequest) -> HttpResponseBase:
     known = set(Cohort.objects.filter(key__in=definition.cohort_keys()).values_list("key", flat=True))
     missing = sorted(definition.cohort_keys() - known)
     problems = [("/where", f'There is no cohort "{key}".') for key in missing]
+    names = read_names(request.GET.get("workspace", "").replace("\0", "") or DEFAULT_WORKSPACE)
+    problems += [("/where", said) for said in why_not(definition, names)]
     return JsonResponse({"sentence": definition.sentence(), "problems": problems})
 
 

@@ -4,6 +4,7 @@ No file is rewritten: whatever reads events asks for all the names that one stan
 """
 
 import uuid
+from typing import Any
 
 from django.db import transaction
 
@@ -68,10 +69,13 @@ def decide(
 
 def keep(rule: NameRule, what: str, by: str) -> None:
     """Write what holds of a name now, and who decided it."""
+    key: dict[str, Any] = {"workspace": rule.workspace, "kind": rule.kind, "name": rule.name}
     if rule.sentence:
-        rule.save()
-    elif rule.pk:
-        rule.delete()
+        # Of two who decide about a name at once, the later one decides.
+        values = {"renamed_to": rule.renamed_to, "hidden": rule.hidden, "forbidden": rule.forbidden}
+        NameRule.objects.update_or_create(**key, defaults=values)
+    else:
+        NameRule.objects.filter(**key).delete()
     Correction.objects.create(
         workspace=rule.workspace, key=uuid.uuid4().hex, what=what[:1000].rstrip("."), by=by[:150]
     )

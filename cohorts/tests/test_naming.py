@@ -196,6 +196,18 @@ def test_a_cohort_that_names_it_already_goes_on_says_so_and_can_be_changed_elsew
     assert "not to be used: Sent twice." in shown and f'href="/admin/cohorts/cohort/{made.pk}/"' in shown
 
 
+def test_the_form_says_what_is_not_to_be_used_while_one_types(admin_client: Client) -> None:
+    decide("default", NameKind.EVENT, "play", "anna", forbidden="Sent twice.")
+    body = json.dumps({"version": 1, "where": {"performed": {"event": "play"}}})
+
+    def problems(query: str) -> Any:
+        url = f"/admin/cohorts/cohort/check/{query}"
+        return admin_client.post(url, body, content_type="application/json").json()["problems"]
+
+    assert problems("") == [["/where", "The event “play” is not to be used: Sent twice."]]
+    assert problems("?workspace=shop") == []
+
+
 def test_the_command_says_what_holds_and_refuses_what_makes_no_sense() -> None:
     out = StringIO()
     call_command(

@@ -186,7 +186,8 @@ class Builder {
     if (!this.text().trim()) return this.tell("", []);
     const turn = ++this.asked;
     try {
-      const said = await (await post(this.urls.checkUrl, this.text())).json();
+      const address = `${this.urls.checkUrl}?workspace=${encodeURIComponent(this.workspace())}`;
+      const said = await (await post(address, this.text())).json();
       if (turn === this.asked) this.tell(said.sentence, said.problems);
     } catch {
       if (turn === this.asked) this.tell("", [["", "The server does not answer; what you type is kept here."]]);
@@ -204,10 +205,13 @@ class Builder {
     this.live.follow(whole ? { body: JSON.stringify({ ...this.wanted(this.value), live: true }), where: this.value.where } : null);
   }
 
+  workspace() {
+    return document.getElementById("id_events_workspace")?.value ?? "";
+  }
+
   // What is asked of the server about a definition.
   wanted(definition) {
-    const workspace = document.getElementById("id_events_workspace")?.value;
-    return { source_kind: "behavioral", definition, events_workspace: workspace, as_of: this.asOf.value };
+    return { source_kind: "behavioral", definition, events_workspace: this.workspace(), as_of: this.asOf.value };
   }
 
   async preview() {
