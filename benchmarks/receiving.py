@@ -41,6 +41,7 @@ def database(kind: str, postgres: str | None) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "VAR_DIR": folder, "LOG_LEVEL": "ERROR", "HTTPS": "false"}
         environment |= {"ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "benchmark " * 6, "WEB_CONCURRENCY": "2"}
+        environment["FIELD_KEYS"] = "Zm9yIHRlc3RzIG9ubHksIDMyIGJ5dGVzIGxvbmchISE="
         environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'benchmarks'}"
         if kind == "SQLite":
             environment["DATABASE_URL"] = f"sqlite:///{folder}/benchmark.sqlite3"

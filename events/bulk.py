@@ -44,7 +44,8 @@ class Fields:
 class Rows:
     """Rows as SQL: a relation with their numbers in the block, `r`, from 0; expressions of their texts, NULL
     where one is missing; of whether all else is plain, `good`; and of the time in microseconds, `at`, when
-    `moment` is not its text."""
+    `moment` is not its text. With `read`, how many values were read of a row, they are plain only when
+    there were no others in all of the block: `there`."""
 
     relation: str
     user: str
@@ -55,6 +56,8 @@ class Rows:
     cells: Mapping[str, str]
     good: str
     at: str = ""
+    read: str = ""
+    there: int = 0
 
 
 class Names:
@@ -136,7 +139,8 @@ def is_id(text: str, most: int = MAX_BYTES) -> str:
 
 def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     """Make the table `plain` of rows: r, u, e, t, i, d (the device of a user's event), a column for each
-    property, and whether it is plain, `good`. Returns how many rows there are."""
+    property, whether it is plain, `good`, and how many values were read of it, k. Returns how many rows
+    there are; none when there is more in them than was read."""
     fitting = set(names.fit(list(rows.cells)))
     cells = {names.column(name): cell for name, cell in rows.cells.items() if name in fitting}
     columns = "".join(f", {cell} AS {column}" for column, cell in cells.items())
@@ -145,8 +149,8 @@ def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     good = " AND ".join([rows.good, *without])
     selected = (
         f"SELECT r, nullif({rows.user}, '') AS u, nullif({rows.device}, '') AS d, {rows.event} AS e, "
-        f"{rows.at or rows.moment} AS m, nullif({rows.insert_id}, '') AS i, {good} AS good{columns} "
-        f"FROM {rows.relation}"
+        f"{rows.at or rows.moment} AS m, nullif({rows.insert_id}, '') AS i, {good} AS good, "
+        f"{rows.read or '0'} AS k{columns} FROM {rows.relation}"
     )
     timed = f"SELECT *, {'m' if rows.at else moment_of('m')} AS t FROM ({selected})"
     who = f"CASE WHEN u IS NULL THEN '{PREFIX}' || d ELSE u END"
@@ -160,16 +164,17 @@ def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     kept = "".join(f", {column}" for column in cells)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE plain AS SELECT r, {who} AS u, e, t, i, "
-        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good{kept} FROM ({timed})"
+        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good, k{kept} FROM ({timed})"
     )
-    return int(connection.execute("SELECT count(*) FROM plain").fetchall()[0][0])
+    [(count, read)] = connection.execute("SELECT count(*), coalesce(sum(k), 0) FROM plain").fetchall()
+    return int(count) if read == rows.there else 0
 
 
 def nothing_plain(connection: Connection, count: int) -> None:
     """Make the table `plain` of a block that is not read in bulk."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE plain AS SELECT r, NULL::VARCHAR AS u, NULL::VARCHAR AS e, "
-        "NULL::BIGINT AS t, NULL::VARCHAR AS i, NULL::VARCHAR AS d, false AS good "
+        "NULL::BIGINT AS t, NULL::VARCHAR AS i, NULL::VARCHAR AS d, false AS good, 0 AS k "
         f"FROM range({count}) AS all_rows(r)"
     )
 
@@ -194,12 +199,14 @@ def write_part(connection: Connection, first: int, others: Others, lines: Path, 
     """Write a block's events: the good ones of the table `plain`, and what `others` writes to the file
     `lines` of the others. `o` is their order in the file; the block's first row is its `first`."""
     left = connection.execute("SELECT r FROM plain WHERE NOT good ORDER BY r").fetchall()
-    rows = f"SELECT * EXCLUDE (r, d, good), r + {first} AS o FROM plain WHERE good"
+    rows = f"SELECT * EXCLUDE (r, d, good, k), r + {first} AS o FROM plain WHERE good"
     if left:
         others([int(row[0]) for row in left])
         if lines.stat().st_size:
             rows += f" UNION ALL BY NAME {of_lines(lines, first)}"
-    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} (FORMAT parquet)")
+    # A dictionary costs a third of the writing, and is read once.
+    options = "FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000"
+    connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({options})")
 
 
 def of_lines(lines: Path, first: int) -> str:

@@ -25,6 +25,11 @@ MOST_SHAPES = 50
 ODD = r"-?\d+(\.\d+)?[eE][-+]?\d+|-?\d{19,}(\.\d*)?|-?[nN][aA][nN]|-?[iI]nf.*|[\[{].*"
 ITEM = r'("[^"]*"|0|-?[1-9]\d{0,17}|true|false)'
 FLAT_LIST = rf"\[({ITEM}(,{ITEM})*)?\]"
+# How a key ends, and what a block must not have whose keys are counted by it: escapes, nulls, spaces before a
+# colon, and commas that the engine would let pass.
+KEY = b'":'
+UNCOUNTED = (b"\\", b"\t", b"null", b",}", b",]")
+UNCOUNTED_SPACES = (b'" ', b"  ", b", }", b", ]")
 KINDS = ("user_id", "event", "time", "insert_id", "device")
 
 
@@ -91,8 +96,9 @@ def is_nameable(key: str) -> bool:
     return 0 < len(key) <= MAX_NAME and key.isprintable() and not set(key) & set("\"\\'*")
 
 
-def json_rows(path: Path, shapes: Shapes) -> Iterator[Rows]:
-    """Yield the rows of a block, which is the file `path`, when they can be told in SQL."""
+def json_rows(block: bytes, path: Path, shapes: Shapes) -> Iterator[Rows]:
+    """Yield ways to read a block, which is the file `path`, too, the quickest first; none when its rows
+    cannot be told in SQL."""
     given = {field: quoted(value) for field, value in shapes.fields.constants.items()}
     columns = {field: key for field, key in shapes.fields.columns.items() if field not in given}
     if not all(map(is_nameable, columns.values())):
@@ -104,12 +110,7 @@ def json_rows(path: Path, shapes: Shapes) -> Iterator[Rows]:
     def text(field: str) -> str:
         return given.get(field) or (text_of(column(columns[field])) if field in columns else NOTHING)
 
-    conditions = [
-        "NOT contains(line, '\\')",
-        f"strlen(line) < {LONGEST}",
-        has_no_loose_comma(),
-        has_known_keys(shapes, schema, cells),
-    ]
+    conditions = []
     if "type" in schema:
         conditions.append(f"coalesce({column('type')} NOT IN ('identify', 'alias'), true)")
     if "event" in columns:
@@ -123,20 +124,48 @@ def json_rows(path: Path, shapes: Shapes) -> Iterator[Rows]:
         for name, cell in cells.items()
         if schema.get(name) != "JSON"
     ]
-    schema_text = quoted(orjson.dumps(schema).decode())
-    yield Rows(
-        relation=(
-            f"(SELECT r, line, TRY(from_json(line, {schema_text})) AS s, {keys_in(shapes)} "
-            f"FROM {raw_lines(path)})"
-        ),
-        user=text("user_id"),
-        event=text("event"),
-        moment=text("time"),
-        insert_id=text("insert_id"),
-        device=text("device"),
-        cells=texts,
-        good=f"CASE WHEN s IS NOT NULL THEN {' AND '.join(conditions)} ELSE false END",
-    )
+
+    def rows(more: Sequence[str], keys: str = "", asked: str = "") -> Rows:
+        parsed = f"TRY(from_json(line, {quoted(orjson.dumps(schema).decode())})) AS s"
+        return Rows(
+            relation=f"(SELECT r, line, {parsed}{asked} FROM {raw_lines(path)})",
+            user=text("user_id"),
+            event=text("event"),
+            moment=text("time"),
+            insert_id=text("insert_id"),
+            device=text("device"),
+            cells=texts,
+            good=f"CASE WHEN s IS NOT NULL THEN {' AND '.join([*more, *conditions])} ELSE false END",
+            read=keys,
+            there=block.count(KEY) if keys else 0,
+        )
+
+    short = f"strlen(line) < {LONGEST}"
+    if may_have_just_these(block, shapes, schema):
+        yield rows([short], keys=present(schema, cells))
+    one_by_one = [
+        "NOT contains(line, '\\')",
+        short,
+        has_no_loose_comma(),
+        has_known_keys(shapes, schema, cells),
+    ]
+    yield rows(one_by_one, asked=f", {keys_in(shapes)}")
+
+
+def may_have_just_these(block: bytes, shapes: Shapes, schema: Mapping[str, Any]) -> bool:
+    """Whether a block's keys can be counted: each is a KEY, and each value that is read has one. A text that
+    begins with a colon looks like a key, too. So when as many values were read as KEYs are there, no
+    line has another key, or one twice."""
+    all_read = all(schema.keys() >= set(keys) for keys in shapes.keys) and "type" not in schema
+    within = shapes.within is None or isinstance(schema[shapes.within], dict)
+    signs = UNCOUNTED + UNCOUNTED_SPACES if b" " in block else UNCOUNTED
+    return all_read and within and not any(sign in block for sign in signs)
+
+
+def present(schema: Mapping[str, Any], cells: Mapping[str, str]) -> str:
+    """SQL for how many values were read of a line."""
+    values = {*map(column, schema), *cells.values()}
+    return " + ".join(f"({value} IS NOT NULL)::BIGINT" for value in sorted(values))
 
 
 def schema_of(shapes: Shapes, fields: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:

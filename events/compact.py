@@ -69,9 +69,10 @@ def compact(workspace: str) -> Compacted:
 
 
 def limits() -> Limits:
-    """A compaction is bounded in memory, not in time."""
+    """A compaction is bounded in memory, not in time. Sorting fills all that the engine is given, and the
+    process itself, with what the engine does not count, takes a quarter more."""
     configured = Limits.configured()
-    return Limits(configured.memory_mb, configured.threads, configured.temp_mb, None)
+    return Limits(configured.memory_mb * 4 // 5, configured.threads, configured.temp_mb, None)
 
 
 # --- The spool ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ folder is theirs, they neither write nor read it.
 
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -46,8 +47,9 @@ def check_site() -> None:
 def check_site_once() -> None:
     """The same; but a folder that this process found to be its own is believed while its mark is the same."""
     path = mark()
-    if path in _checked and path.exists() and _checked[path] == signature_of(path):
-        return
+    with suppress(FileNotFoundError):
+        if _checked.get(path) == signature_of(path):
+            return
     had_connection = connection.connection is not None
     try:
         check_site()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from events.disk import make_durable
 from events.models import FileKind
 from events.records import InvalidRecord, event_line, traits_line
@@ -146,12 +148,14 @@ class Segment:
         self.descriptor = -1
 
 
-_segments: dict[tuple[Path, FileKind], Segment] = {}
+_segments: dict[tuple[str, str, FileKind], Segment] = {}
 # A child of a fork has no thread of its parent's, and must not write into its parent's segments.
 os.register_at_fork(after_in_child=_segments.clear)
 
 
 def segment_of(workspace: str, kind: FileKind) -> Segment:
-    folder = Folders(workspace).spool
+    key = (str(settings.EVENTS_DIR), workspace, kind)
+    if found := _segments.get(key):
+        return found
     # setdefault is atomic: of two threads that come first, one segment wins, and the other is empty.
-    return _segments.setdefault((folder, kind), Segment(folder, kind))
+    return _segments.setdefault(key, Segment(Folders(workspace).spool, kind))

@@ -273,7 +273,7 @@ def json_blocks(found: Positioned, what: str, reader: Reader, state: State) -> I
         ) -> Iterator[Rows]:
             if bulk.is_simple(data) and (shapes := shapes_of(data, reader.fields)):
                 path.write_bytes(data)
-                yield from json_rows(path, shapes)
+                yield from json_rows(data, path, shapes)
 
         yield Block(count, position, True, rows, lines)
 

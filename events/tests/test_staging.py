@@ -166,6 +166,42 @@ def test_other_fields_of_a_line_whose_properties_are_null_are_the_properties(
     assert [len(properties) for *_, properties in events] == [1, 1, 1]
 
 
+PLAIN = START + '{"a":"x","b":1}}\n'
+# Beside plain lines, whose keys are counted: what counts as a key and is none, and keys that are not counted.
+COUNTED = [
+    PLAIN, START + '{"a":":x"}}\n', START + '{"a":":","c":1}}\n', START + '{"c" :1}}\n',
+    START + '{"c"\t:1}}\n',
+    START + '{"a":":x","c" :1}}\n', START + '{"a":1,"a":2}}\n', START + '{"a":1},"c":2}\n',
+    START + '{"a":1},"c" :2}\n', START + '{"a":1},"user_id":"v"}\n', START + '{"a":" ,}","b":", ]"}}\n',
+    START + '{"a":1,"b":null}}\n', START + '{"a":{"b":1}}}\n', START + '5}\n', START + '{}}\n', "{broken\n",
+    '{"user_id":"u","event":"e","time":"2024-05-01T00:00:00Z"}\n', START + '{"a":1,},"c" :1}\n',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", COUNTED)
+@pytest.mark.parametrize(
+    "shape", [PLAIN, '{"user_id":"u","event":"e","time":"2024-05-01T00:00:00Z","a":1}\n']
+)
+def test_a_line_unlike_the_others_is_found_by_the_count_of_keys(
+    tmp_path: Path, odd: str, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    # So many that the odd one is not among those that are looked at for their keys.
+    path.write_text(shape * 40 + odd + shape * 40)
+    monkeypatch.setattr("events.bulk_json.LOOKED_AT", 10)
+    same(path)
+
+
+def test_lines_with_just_the_known_keys_are_not_asked_for_them_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(PLAIN * 3)
+    monkeypatch.setattr("events.bulk_json.keys_in", lambda shapes: "error('asked') AS k")
+    events, *_ = understood(path, Mapped(), in_bulk=True)
+    assert len(events) == 3
+
+
 CELLS = st.sampled_from([
     "u1", "play", "2024-05-01T10:00:00Z", "", '"a"', '"a,b"', '"a""b"', 'a"b', '"a"b', '"a\nb"', "x" * 300,
     "é", " ", "1.50", "2024-05-01", "1714521600", '"', " a", "NULL", "null", "a\rb", "\x01", '""',
