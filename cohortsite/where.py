@@ -27,7 +27,7 @@ from receiving.errors import NotFound
 from receiving.models import Workspace
 from syncs import links
 from syncs.admin import columns
-from syncs.choices import DONE_RUNS, Step
+from syncs.choices import DONE_RUNS, MOVING
 from syncs.models import Batch, Rejection, Sync
 from syncs.status.facts import last_runs
 
@@ -211,7 +211,7 @@ def _runs(boundaries: dict[int, int]) -> dict[int, tuple[int, datetime | None]]:
 def _batches(user_id: str, runs: list[int]) -> dict[int, str]:
     """Return the address of each run's batch whose range holds the user."""
     found = Batch.objects.filter(run__in=runs, first_user__lte=user_id, last_user__gte=user_id)
-    found = found.filter(step__in=[Step.ADD, Step.REMOVE]).order_by("pk")
+    found = found.filter(step__in=MOVING).order_by("pk")
     return {
         run: reverse("admin:syncs_run_batch", args=[run, number])
         for run, number in found.values_list("run", "number")[:MOST]

@@ -199,6 +199,7 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
             "list_item_template",
             *PROPERTY_FIELDS,
             "remove_item_template",
+            "change_template",
             "value_words",
         )
         wire = ("methods", "body_format", "gzip", "signature", "idempotency_key", "message_ids")
@@ -385,7 +386,7 @@ def _free_name(slug: str) -> str:
 def _problems_of_templates(form: DestinationForm) -> dict[str, list[str]]:
     """Return what is wrong with the fields that requests are made of, by label."""
     fields = [*LIST_FIELDS, *PROPERTY_FIELDS, *LISTS, "list_item_template", "remove_item_template", "methods"]
-    fields += ["name_template"]
+    fields += ["name_template", "change_template"]
     fields += ["value_words", "batch_size", "extra_headers", "test_path", "read_path", "read_places"]
     return {
         str(form.fields[name].label or name): [str(error) for error in form.errors[name]]

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from destinations import leaks, templates, validators
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Kind, ListIdFrom
 from destinations.payloads import LINES
+from destinations.rules import By
 from destinations.secrets import SecretUnreadable
 from destinations.templates import COHORT, KNOWN, SECRET, TRAIT
 
@@ -29,6 +30,7 @@ ID_IN_PATH = re.compile(r"/\$(?:user_id\b|\{user_id(?![^}]*\|\s*url\b)[^}]*\})")
 ID_IN_JSON = re.compile(
     r'"\$(?:user_id\b|\{user_id(?![^}]*\|\s*(?:json|url|digits|sha256|md5|hex|base64)\b)[^}]*\})"'
 )
+HOLDER_ALONE = [f"${name}" for name in templates.HOLDERS]
 MUSTACHE = re.compile(r"\{\{\s*([A-Za-z_][\w.]*).*?\}\}|(?<![${])\{([a-z_]+)\}(?!\})")
 
 Problem = tuple[str, str]
@@ -53,6 +55,8 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
         yield "read_places", 'Where does that reply have the members? {"rows": "members", "id": "userId"}'
     if row.read_path and not used.get("read_path", {"list_id"}) & {"list_id", "external_name"}:
         yield "read_path", "$list_id is missing: the partner could not tell which list."
+    if row.change_template:
+        yield from _change_problems(row, used)
     if row.replaces_lists and row.kind != Kind.LIST:
         yield "replaces_lists", "A property is kept by each user: there is no list to replace."
     yield from _poll_problems(row, used)
@@ -72,6 +76,35 @@ def _poll_problems(row: "Destination", used: Used) -> Iterator[Problem]:
         yield "poll_path", "$job_id is missing: the partner could not tell which request."
     if row.poll_path and row.kind == Kind.PROPERTY and row.delivery == Delivery.SINGLE:
         yield "poll_path", "Asking what became of a request needs many users a request."
+
+
+def _change_problems(row: "Destination", used: Used) -> Iterator[Problem]:
+    """Yield why adds and removes cannot travel in one request."""
+    field = "change_template"
+    if row.kind != Kind.LIST or row.replaces_lists or row.body_format in LINES or row.batch_size == 1:
+        text = "Adds and removes in one request are for lists, in JSON or a form, of several users a request"
+        yield field, f"{text}; not where whole lists are sent."
+        return
+    holders = used.get(field, {"items"}) & templates.HOLDERS
+    if holders not in ({"items"}, {"added", "removed"}):
+        yield field, 'Write "$added" and "$removed", or "$items" for all: else somebody would not be sent.'
+    is_said = row.remove_item_template or "value" in used.get("list_item_template", {"value"})
+    if holders == {"items"} and not is_said:
+        yield field, 'With "$items" nothing tells who leaves: put $value into the template of one user.'
+    if "list_id" not in used.get(field, {"list_id"}) and "list_id" in used.get("add_template", ()):
+        yield field, "$list_id is missing: the partner could not tell which list."
+    if holders == {"added", "removed"} and (rule := _counting_rule(row)):
+        yield "rules", f"Rule {rule} counts users in the batch, which has two parts here: say 'for'."
+
+
+def _counting_rule(row: "Destination") -> int:
+    """Return the number of a rule that says of a change by position who failed; 0 without one."""
+    rules = row.rules if isinstance(row.rules, list) else []
+    for number, rule in enumerate(rules, 1):
+        about = isinstance(rule, dict) and rule.get("for", "change") in ("change", "poll")
+        if about and rule.get("by") in (By.INDEX, By.POINTER, By.ORDER):
+            return number
+    return 0
 
 
 def _mapping_problems(row: "Destination", used: Used) -> Iterator[Problem]:
@@ -182,8 +215,10 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                 )
         if templates.nobody(parsed) is not None and (field != "add_template" or not row.replaces_lists):
             yield field, "`default` is for a whole list without users: no other request is without one."
-        if _holds(parsed, ["$items"]):
-            yield field, '"$items" is an array already: write {"users": "$items"}, without brackets.'
+        for name in sorted(templates.HOLDERS):
+            if _holds(parsed, [f"${name}"]):
+                text = f'"${name}" is an array already: write {{"users": "${name}"}}, without brackets.'
+                yield field, text
         if (twice := _twice(str(getattr(row, field)))) is not None:
             yield field, f"{twice!r} stands twice in one object: only the last would be sent."
         for text in templates.strings(parsed):
@@ -193,11 +228,11 @@ def _meaningless(row: "Destination", used: Used) -> Iterable[Problem]:
                 yield field, f"The id in the JSON {text[:80]!r} must be escaped: write ${{user_id|json}}."
             if (found := MUSTACHE.search(text)) and (found[1] or found[2] in KNOWN[field]):
                 yield field, f"{found[0]!r} would be sent as it stands: variables are written $user_id."
-    for field in ("create_template", "add_template", "remove_template", "batch_template"):
+    for field in ("create_template", "add_template", "remove_template", "change_template", "batch_template"):
         item = "item_template" if field == "batch_template" else "list_item_template"
         if field == "remove_template" and row.remove_item_template:
             item = "remove_item_template"
-        joins = field in used and item in used and "${items|join" in str(getattr(row, field))
+        joins = field in used and item in used and "|join" in str(getattr(row, field))
         if joins and not isinstance(templates.parse_template(str(getattr(row, item)), item), str):
             yield item, 'Joined into one text, each user must be a text: "$user_id".'
     if row.body_format in LINES:
@@ -238,7 +273,7 @@ def _keys_of_items(value: object, key: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _keys_of_items(item)
-    elif value == "$items" and key:
+    elif value in HOLDER_ALONE and key:
         yield key
 
 

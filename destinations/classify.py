@@ -18,7 +18,7 @@ from destinations.errors import (
     Temporary,
     TooLarge,
 )
-from destinations.looking import look, parse_reply, texts
+from destinations.looking import find, look, parse_reply, texts
 from destinations.payloads import Operation, Request, check_list_id
 from destinations.reasons import said_of
 from destinations.rules import CODE_PATHS, USER_PATHS, Then
@@ -113,7 +113,8 @@ def _decide(answer: _Answer) -> Verdict:
         if answer.polls:
             return _job(answer, matching)
         verdict = _success(answer, matching)
-        waits = answer.endpoint.poll_path and answer.request.operation in (Operation.ADD, Operation.REMOVE)
+        sends = (Operation.ADD, Operation.REMOVE, Operation.CHANGE)
+        waits = answer.endpoint.poll_path and answer.request.operation in sends
         settled = first is not None and first["then"] == Then.SUCCESS
         return _accepted(answer, verdict) if waits and not settled and verdict.error is None else verdict
     if first is not None:
@@ -172,7 +173,8 @@ def _more_failed(answer: _Answer, named: int) -> bool:
     adding = request.operation != Operation.REMOVE
     made = claims(answer.status, answer.data, answer.body, users=request.users - named, adding=adding)
     return any(
-        counts_failed(claim.path, next(look(answer.data, claim.path), None), named)
+        # A list is no count: {"failed": [7]} names the user at 7.
+        counts_failed(claim.path, next(iter(find(answer.data, claim.path)), None), named)
         for claim in made
         if claim.path
     )

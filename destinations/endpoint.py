@@ -101,6 +101,7 @@ class Endpoint:
     batch_template: str = to_json({"batch": "$items"})
     list_item_template: str = '"$user_id"'
     remove_item_template: str = ""
+    change_template: str = ""
     methods: Mapping[str, str] = field(default_factory=dict)
     value_words: Mapping[str, Any] = field(default_factory=dict)
     body_format: BodyFormat = BodyFormat.JSON

@@ -252,6 +252,15 @@ class Destination(models.Model):
         validators=[MaxLengthValidator(20_000)],
         help_text="Where the partner wants another form for who leaves, as JSON. Empty: the same for both.",
     )
+    change_template = JsonTextField(
+        "adds and removes in one",
+        blank=True,
+        default=DEFAULT.change_template,
+        validators=[MaxLengthValidator(20_000)],
+        help_text='Where one request can do both, as JSON: {"add": "$added", "remove": "$removed"}, or '
+        '"$items" for all, each with its $value. It goes where adds go. Empty: removes follow when all '
+        "adds are done.",
+    )
     list_id_from = models.CharField(
         "list id",
         max_length=20,
@@ -509,6 +518,7 @@ class Destination(models.Model):
         *(
             "list_item_template",
             "remove_item_template",
+            "change_template",
             "list_id_from",
             "list_id_place",
             "given_lists",

@@ -10,7 +10,7 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -23,6 +23,7 @@ from destinations import filters
 from destinations.endpoint import BodyFormat, Endpoint, Kind, ListIdFrom
 from destinations.known import traits_of, type_of
 from destinations.templates import (
+    HOLDERS,
     OF_USER,
     SECRET,
     TRAIT,
@@ -61,6 +62,7 @@ class Operation(StrEnum):
     CREATE = "create"
     ADD = "add"
     REMOVE = "remove"
+    CHANGE = "change"
     TEST = "test"
     READ = "read"
     POLL = "poll"
@@ -153,6 +155,7 @@ class Encoder:
             self._values["list_id"] = check_list_id(list_id)
         self._headers = self._make_headers()
         self._batches: dict[Operation, _Batch] = {}
+        self._change: _Change | None = None
         self._urls: dict[str, str] = {}
 
     @property
@@ -185,7 +188,7 @@ class Encoder:
         if source != ListIdFrom.FOUND:
             return made
         find = Request(Operation.CREATE, "GET", self._url("find_path"), self._bodiless(), b"", 0)
-        return _replaced(made, find=find, find_name=self._values["external_name"])
+        return replace(made, find=find, find_name=self._values["external_name"])
 
     def look(self, operation: Operation) -> Request:
         """Return the request that asks who we are (TEST), or for the first page of the members (READ)."""
@@ -219,6 +222,12 @@ class Encoder:
         field = "batch_path" if self.endpoint.kind == Kind.PROPERTY else f"{operation}_path"
         return self._request(operation, field, self._compiled(operation).encode(user_ids), user_ids)
 
+    def change(self, added: Sequence[str], removed: Sequence[str]) -> Request:
+        """Return the request that adds some users and removes others: it goes where adds go."""
+        users = [*added, *removed]
+        made = self._request(Operation.ADD, "add_path", self._both.encode(added, removed), users)
+        return replace(made, operation=Operation.CHANGE)
+
     def single(self, operation: Operation, user_id: str) -> Request:
         """Return the request that sets one user's property."""
         compiled = self._compiled(operation)
@@ -227,17 +236,23 @@ class Encoder:
 
     def fits(self, operation: Operation, user_ids: Sequence[str]) -> int:
         """Return how many of the users, from the start, one body of `max_bytes` holds: at least 1."""
+        if operation == Operation.CHANGE:
+            return self._both.fits(user_ids, self.endpoint.max_bytes)
         return self._compiled(operation).fits(user_ids, self.endpoint.max_bytes)
+
+    @property
+    def _both(self) -> "_Change":
+        if self._change is None:
+            items = [self._compiled(operation) for operation in (Operation.ADD, Operation.REMOVE)]
+            self._change = _Change(self.endpoint, items[0], items[1], self._values)
+        return self._change
 
     def _known_list(self, list_id: str) -> Request:
         url = self.endpoint.base_url
         return Request(Operation.CREATE, "NONE", url, {}, b"", 0, list_id=check_list_id(list_id))
 
     def _whole(self, variable: Variable) -> object:
-        if filters.NUMBER in variable.filters:
-            kept = tuple(name for name in variable.filters if name != filters.NUMBER)
-            return as_number(variable, resolver(self._values)(Variable(variable.name, kept)))
-        return NotImplemented
+        return _number_of(variable, self._values)
 
     def _compiled(self, operation: Operation) -> "_Batch":
         if operation not in self._batches:
@@ -407,13 +422,11 @@ class _Batch:
             self._joiner = None if joiner is None else (joiner or ",")
             self._nobody = filters.argument(variable.filters, filters.DEFAULT)
             return self._items_token
-        if filters.NUMBER in variable.filters:
-            kept = Variable(variable.name, tuple(n for n in variable.filters if n != filters.NUMBER))
-            if variable.name == "user_id":
-                make = self._number(kept)
-                return self._slots.token(variable, make, bare=True)
-            return as_number(variable, resolver(self._values)(kept))
-        return NotImplemented
+        if filters.NUMBER in variable.filters and variable.name == "user_id":
+            kept = tuple(name for name in variable.filters if name != filters.NUMBER)
+            make = self._number(Variable(variable.name, kept))
+            return self._slots.token(variable, make, bare=True)
+        return _number_of(variable, self._values)
 
     def _number(self, variable: Variable) -> Callable[[str], str]:
         return lambda user_id: str(as_number(variable, filters.apply(variable.filters, user_id)))
@@ -455,10 +468,14 @@ class _Batch:
         if self._nobody is not None and not user_ids:
             user_ids = [self._nobody]
         if self._joiner is not None:
-            return orjson.dumps(self._joiner.join(self._joined(user_ids)))
+            return orjson.dumps(self._joiner.join(self.texts(user_ids)))
         if self._format in LINES:
             items = map(self.item, user_ids)
             return _csv(items) if self._format == BodyFormat.CSV else b"\n".join(items) + b"\n"
+        return self.array(user_ids)
+
+    def array(self, user_ids: Sequence[str]) -> bytes:
+        """Return the users' JSON in an array."""
         if self.is_ids_alone:
             return orjson.dumps(list(user_ids))
         if not self.is_plain:
@@ -467,7 +484,8 @@ class _Batch:
         parts, dumps = self.parts, orjson.dumps
         return b"[" + b",".join([dumps(user_id)[1:-1].join(parts) for user_id in user_ids]) + b"]"
 
-    def _joined(self, user_ids: Sequence[str]) -> Iterator[str]:
+    def texts(self, user_ids: Sequence[str]) -> Iterator[str]:
+        """Yield the users as texts, to be joined into one."""
         for user_id in user_ids:
             item = orjson.loads(self.item(user_id))
             yield item if isinstance(item, str) else json.dumps(item)
@@ -498,6 +516,51 @@ class _Batch:
         return len(user_ids)
 
 
+class _Change:
+    """The compiled template of a request that adds and removes, whose users are made as in those two."""
+
+    def __init__(self, endpoint: Endpoint, added: _Batch, removed: _Batch, values: Mapping[str, str]) -> None:
+        self._added, self._removed, self._values = added, removed, values
+        self._is_form = endpoint.body_format == BodyFormat.FORM
+        self._holders: dict[bytes, Variable] = {}
+        frame = parse_template(endpoint.change_template, "change_template")
+        _require_list_id(strings(frame), values)
+        body = orjson.dumps(fill(frame, resolver(values), self._whole))
+        self._parts = re.split(b'"(' + b"|".join(self._holders) + b')"', body)
+
+    def _whole(self, variable: Variable) -> object:
+        if variable.name in HOLDERS:
+            token = secrets.token_hex(16)
+            self._holders[token.encode()] = variable
+            return token
+        return _number_of(variable, self._values)
+
+    def encode(self, added: Sequence[str], removed: Sequence[str]) -> bytes:
+        """Return the whole body; neither is empty."""
+        parts = list(self._parts)
+        for at in range(1, len(parts), 2):
+            parts[at] = self._users(self._holders[parts[at]], added, removed)
+        body = b"".join(parts)
+        return urlencode(_flat(orjson.loads(body))).encode() if self._is_form else body
+
+    def _users(self, holder: Variable, added: Sequence[str], removed: Sequence[str]) -> bytes:
+        enter = added if holder.name != "removed" else ()
+        leave = removed if holder.name != "added" else ()
+        joiner = filters.argument(holder.filters, filters.JOIN)
+        if joiner is not None:
+            both = [*self._added.texts(enter), *self._removed.texts(leave)]
+            return orjson.dumps((joiner or ",").join(both))
+        arrays = [
+            batch.array(users) for batch, users in ((self._added, enter), (self._removed, leave)) if users
+        ]
+        return b"[" + b",".join(array[1:-1] for array in arrays) + b"]"
+
+    def fits(self, user_ids: Sequence[str], max_bytes: int) -> int:
+        """Return how many users a body of max_bytes holds, if all were of the kind that takes more."""
+        most = max_bytes - sum(map(len, self._parts))
+        return min(self._added.fits(user_ids, most), self._removed.fits(user_ids, most))
+
+
 def _csv(items: Iterable[bytes]) -> bytes:
     """Return rows as CSV (RFC 4180), below the names that the first one has; a text is a row of its own."""
     rows = [orjson.loads(item) for item in items]
@@ -522,6 +585,14 @@ def _along(variable: Variable, user: str) -> str:
     value = traits_of(user).get(variable.name.removeprefix(TRAIT), "")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return filters.apply(variable.filters, text)
+
+
+def _number_of(variable: Variable, values: Mapping[str, str]) -> object:
+    """Return the number that a variable says, or NotImplemented for one that is text."""
+    if filters.NUMBER not in variable.filters:
+        return NotImplemented
+    kept = tuple(name for name in variable.filters if name != filters.NUMBER)
+    return as_number(variable, resolver(values)(Variable(variable.name, kept)))
 
 
 def _raw(value: object) -> Raw:
@@ -553,20 +624,6 @@ def _dump(body: Any, endpoint: Endpoint) -> bytes:
     if endpoint.body_format == BodyFormat.FORM:
         return urlencode(_flat(body)).encode()
     return orjson.dumps(body)
-
-
-def _replaced(request: Request, *, find: Request, find_name: str) -> Request:
-    return Request(
-        request.operation,
-        request.method,
-        request.url,
-        request.headers,
-        request.body,
-        request.users,
-        request.user_ids,
-        find=find,
-        find_name=find_name,
-    )
 
 
 def _moments(now: float) -> dict[str, str]:

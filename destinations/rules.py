@@ -3,8 +3,9 @@
 A rule is `{"status", "then", "reason", "message", "code"?, "at"?, "equals"?, …}`:
 
     status       a number (409) or a class ("5xx")
-    for          the rule holds only for this operation: create, add or remove; or poll, for the reply that
-                 says what became of an accepted request: no rule without it is about that one
+    for          the rule holds only for this operation: create, add, remove or change (adds and removes);
+                 or poll, for the reply that says what became of an accepted request: no rule without it is
+                 about that one
     code         the rule holds only for replies that carry this code, in one of CODE_PATHS
     at, equals   the rule holds only for replies in which this stands at this path: a value, a list of
                  them, or a class ("4xx"); without `equals`, anything that is not empty
@@ -51,7 +52,7 @@ USER_PATHS = (
 CODE_LENGTH = 100
 NEEDED = ("status", "then", "reason", "message")
 PATHS = ("at", "users_place", "field", "taken_place", "failed_place")
-OPERATIONS = ("create", "add", "remove", "poll")
+OPERATIONS = ("create", "add", "remove", "change", "poll")
 OF_USERS_FAILED = ("by", "field", "where", "unless", "taken_place", "failed_place")
 KNOWN = {*NEEDED, "for", "code", "equals", *PATHS, *OF_USERS_FAILED}
 CLASS = re.compile(r"[1-5]xx")

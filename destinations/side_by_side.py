@@ -15,6 +15,7 @@ from destinations.transport import describe
 from destinations.try_out import operations_of
 
 LIST_ID = "123"
+ANOTHER = "another-user"
 JOB_ID = "id-of-the-request"
 SECRET_NAMES = re.compile(rf"\$\{{?{templates.SECRET}([a-z][a-z0-9_]*)")
 
@@ -40,8 +41,9 @@ def side_by_side(
     """Yield each request that this destination knows, for a user who enters the cohort or leaves it."""
     masked = replace(endpoint, credential="", secrets=dict.fromkeys(_secret_names(endpoint), MASK))
     wanted = list_id or str(endpoint.given_lists.get(cohort_key, "")) or LIST_ID
-    polls = [Operation.POLL] if masked.poll_path else []
-    for operation in (*operations_of(masked), *polls):
+    more = [Operation.CHANGE] if masked.change_template else []
+    more += [Operation.POLL] if masked.poll_path else []
+    for operation in (*operations_of(masked), *more):
         for title, fields, made in _ways(masked, operation):
             yield _show(masked, operation, title, fields, made, user_id, cohort_name, cohort_key, wanted)
 
@@ -53,6 +55,9 @@ def _ways(endpoint: Endpoint, operation: Operation) -> Iterator[tuple[str, tuple
         yield title, (f"{operation}_path",), "look"
     elif operation == Operation.POLL:
         yield "Asking what became of an accepted request", ("poll_path",), "poll"
+    elif operation == Operation.CHANGE:
+        items = ("list_item_template", *(("remove_item_template",) if endpoint.remove_item_template else ()))
+        yield "A user enters, and another leaves", ("add_path", "change_template", *items), "change"
     elif operation == Operation.CREATE:
         if endpoint.list_id_from == ListIdFrom.FOUND:
             yield "Looking for the list", ("find_path",), "find"
@@ -98,6 +103,7 @@ def _show(
         )
         used = {one for text in texts.values() for one in templates.variables(text)}
         known = encoder.values | {"user_id": user_id, "items": f"[{user_id}]", "job_id": JOB_ID}
+        known |= {"added": f"[{user_id}]", "removed": f"[{ANOTHER}]"}
         known["value"] = json.dumps(endpoint.value_word(operation == Operation.ADD), ensure_ascii=False)
         inputs = {f"${one}": known[one] for one in sorted(used) if one in known}
         request = _request(encoder, operation, made, user_id)
@@ -116,6 +122,8 @@ def _request(encoder: Encoder, operation: Operation, made: str, user_id: str) ->
             return encoder.create([user_id]).find or encoder.create([user_id])
         case "create":
             return replace(encoder.create([user_id]), find=None)
+        case "change":
+            return encoder.change([user_id], [ANOTHER])
         case "single":
             return encoder.single(operation, user_id)
         case _:

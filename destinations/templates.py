@@ -26,6 +26,8 @@ COMMON = NAMES | {"external_name", "now", "now_unix", "now_ms"}
 USER = frozenset({"user_id", "value"})
 # What goes along with a user: see `mapping`. `$trait_plan` is one of them.
 OF_USER = frozenset({"identifier_type", "traits"})
+# What holds users: a batch; and of one that adds and removes, who enters and who leaves.
+HOLDERS = frozenset({"items", "added", "removed"})
 # What each field may use, beside named secrets.
 KNOWN: Mapping[str, frozenset[str]] = {
     "name_template": NAMES,
@@ -35,6 +37,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "add_template": COMMON | {"list_id", "items", "user_id"},
     "remove_path": COMMON | {"list_id", "user_id"},
     "remove_template": COMMON | {"list_id", "items", "user_id"},
+    "change_template": COMMON | {"list_id"} | HOLDERS,
     "list_item_template": COMMON | USER | OF_USER | {"list_id"},
     "remove_item_template": COMMON | USER | OF_USER | {"list_id"},
     "identify_path": COMMON | USER,
@@ -47,7 +50,9 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "poll_path": COMMON | {"list_id", "job_id"},
 }
 # What a partner may not have.
-OPTIONAL = frozenset({"find_path", "test_path", "read_path", "poll_path", "remove_item_template"})
+OPTIONAL = frozenset(
+    {"find_path", "test_path", "read_path", "poll_path", "remove_item_template", "change_template"}
+)
 SECRET = "secret_"
 TRAIT = "trait_"
 # A body that is no object: an array of items, or the empty body `null`.
@@ -175,7 +180,8 @@ def _check_alone(variable: Variable, text: str) -> None:
         kind = name.partition(":")[0]
         if kind in filters.OF_ITEMS | {filters.NUMBER} and str(variable) != text:
             raise TemplateError(f'"{variable}" must stand alone, as a whole value.')
-        if (kind in filters.OF_ITEMS) != (variable.name == "items"):
+        of_items = kind in filters.OF_ITEMS
+        if of_items != (variable.name in HOLDERS) or (kind == filters.DEFAULT and variable.name != "items"):
             raise TemplateError(
                 f'"{variable}" makes no sense: `join` and `default` are for $items, and nothing else is.'
             )
@@ -194,10 +200,11 @@ def parse_template(text: str, field: str) -> Any:
     if field not in ANY_SHAPE and parsed not in (None, "$items") and not isinstance(parsed, dict | list):
         raise TemplateError('Must be a JSON object: {…}, an array, "$items" for the batch alone, or null.')
     check_known(iter(every), field)
-    holders = [text for text in every if "items" in variables(text)]
-    wrong = len(holders) > 1 or any(alone(text) is None for text in holders)
-    if wrong or any("items" in variables(key) for key in keys(parsed)):
-        raise TemplateError('"$items" must stand once, alone, as a whole value.')
+    for name in HOLDERS & KNOWN[field]:
+        holders = [text for text in every if name in variables(text)]
+        wrong = len(holders) > 1 or any(alone(text) is None for text in holders)
+        if wrong or any(name in variables(key) for key in keys(parsed)):
+            raise TemplateError(f'"${name}" must stand once, alone, as a whole value.')
     return parsed
 
 

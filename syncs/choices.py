@@ -64,6 +64,13 @@ class Step(TextChoices):
     CREATE = "create", "Create list"
     ADD = "add", "Add"
     REMOVE = "remove", "Remove"
+    CHANGE = "change", "Add and remove"
+
+
+# What a batch may do to a user; of a change, both are within its range.
+ADDING = [Step.ADD, Step.CHANGE]
+REMOVING = [Step.REMOVE, Step.CHANGE]
+MOVING = [Step.ADD, Step.REMOVE, Step.CHANGE]
 
 
 class RejectionKind(TextChoices):

@@ -8,7 +8,7 @@ from cohorts import members
 from cohorts.models import Member
 from people.scrubbing import Scrubber
 from syncs import links
-from syncs.choices import DONE_RUNS, OPEN_RUNS, RunMode, Step
+from syncs.choices import DONE_RUNS, OPEN_RUNS, REMOVING, RunMode
 from syncs.models import Alert, Attempt, Batch, Comparison, Difference, Rejection, Run, Sync, Try
 
 
@@ -120,7 +120,7 @@ def _proof(sync: Sync, times: Times, user_id: str) -> dict[str, Any]:
 
 def _removing(sync: Sync, times: Times, name: str) -> Batch | None:
     """Return the batch that took a name off, if there was one."""
-    removing = Batch.objects.filter(run__sync=sync, step=Step.REMOVE, delivered__gt=0)
+    removing = Batch.objects.filter(run__sync=sync, step__in=REMOVING, delivered__gt=0)
     # Tried again on their own, after the partner had refused to take them off.
     named = removing.filter(user_ids__isnull=False).order_by("-pk")[:1_000]
     batch = next((one for one in named if name in (one.user_ids or [])), None)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from cohorts import members
-from syncs.choices import DONE_RUNS, RunMode, Step
+from syncs.choices import ADDING, DONE_RUNS, RunMode
 from syncs.lifecycle import CannotRun
 from syncs.models import Batch, Run, Sync
 
@@ -122,7 +122,7 @@ def _first_with(runs: list[Run], entered: int) -> Run | None:
 
 def _batches(runs: set[int], users: list[str]) -> dict[int, "_Batches"]:
     """Return, by run, the batches that added some of these users, who are in order; in one query."""
-    added = Batch.objects.filter(run__in=runs, step=Step.ADD)
+    added = Batch.objects.filter(run__in=runs, step__in=ADDING)
     within = added.filter(last_user__gte=users[0], first_user__lte=users[-1]) if users else added.none()
     found: dict[int, list[Batch]] = {run: [] for run in runs}
     for batch in within.order_by("run", "number").defer("message", "request_head", "reply_head"):

@@ -24,6 +24,7 @@ from syncs.alert_models import AlertChannel as AlertChannel
 from syncs.alert_models import AlertDelivery as AlertDelivery
 from syncs.choices import (
     DRIVABLE_RUNS,
+    MOVING,
     OPEN_COMPARISONS,
     OPEN_RUNS,
     AlertKind,
@@ -285,7 +286,7 @@ def _to_repeat(run: Run) -> Any:
         *(Q(unknown_outcome=True), Q(created_at__gte=timezone.now() - LATE)),
         run__sync=run.sync_id,
         run__lt=run.pk,
-        step__in=[Step.ADD, Step.REMOVE],
+        step__in=MOVING,
     )
     since = run.from_version or max(run.sync.sent.readable_from, 1)
     if run.from_version == 0 and not run.from_dirty:

@@ -1,7 +1,7 @@
 """What a run would do, without doing it."""
 
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from destinations.endpoint import Kind
@@ -145,6 +145,10 @@ def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: boo
     if creates:
         somebody = active.known(Step.ADD, first[Step.ADD][:1])
         return describe(active.encode(Step.CREATE, somebody), active.endpoint)
+    if active.mixes and all(first.values()):
+        users, leaving = sorted(chain(*first.values()))[: active.most], set(first[Step.REMOVE])
+        known = active.known(Step.CHANGE, users, leaving)
+        return describe(active.encode(Step.CHANGE, known, leaving), active.endpoint)
     for step, users in first.items():
         if users or replaces:
             return describe(active.encode(step, active.known(step, users[: active.most])), active.endpoint)

@@ -148,13 +148,14 @@ class Partner:
         if members is None:
             return Fault(404, {"error": {"code": "list_not_found", "message": "No such list."}})
         members.update(call.users) if call.kind == "add" else members.difference_update(call.users)
+        members.difference_update(call.body.get("leaving", ()))
         call.applied = True
         return Fault(200, {})
 
 
 def _users(body: dict[str, Any]) -> list[str]:
-    if "userIds" in body:
-        return list(map(str, body["userIds"]))
+    if "userIds" in body:  # and who leaves, of a call that does both
+        return list(map(str, [*body["userIds"], *body.get("leaving", ())]))
     return [str(item["userId"]) for item in body.get("batch", [body]) if "userId" in item]
 
 

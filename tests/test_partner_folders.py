@@ -107,6 +107,10 @@ def test_full_increment_and_a_refused_user_in_the_middle(server, rehearsal):
         server.partner.refused,
     )
     assert held(server, rehearsal) == wanted(rehearsal)
+    if rehearsal.destination.change_template:
+        world.fill(rehearsal.cohort, world.users(COUNT, first=4))
+        world.run(rehearsal)
+        assert "change" in server.partner.calls and held(server, rehearsal) == wanted(rehearsal)
 
     if rehearsal.destination.replaces_lists:
         world.fill(rehearsal.cohort, [])

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
 from destinations.filters import JOIN, NUMBER, argument
 from destinations.reading import nobody_of
-from destinations.templates import SECRET, VARIABLE, Variable, alone, parse_template, parse_variable
+from destinations.templates import HOLDERS, SECRET, VARIABLE, Variable, alone, parse_template, parse_variable
 
 TOKEN = "fake-token"
 
@@ -134,6 +134,9 @@ class FakePartner:
         for name, adds in kinds[:1] if endpoint.replaces_lists else kinds:
             template = parse_template(getattr(endpoint, f"{name}_template"), f"{name}_template")
             yield _Call(name, methods.get(name, "POST"), getattr(endpoint, f"{name}_path"), template, adds)
+        if endpoint.change_template:
+            template = parse_template(endpoint.change_template, "change_template")
+            yield _Call("change", methods.get("add", "POST"), endpoint.add_path, template, None)
         if endpoint.list_id_from in (ListIdFrom.CREATED, ListIdFrom.FOUND):
             template = parse_template(endpoint.create_template, "create_template")
             yield _Call("create", methods.get("create", "POST"), endpoint.create_path, template, None)
@@ -227,7 +230,7 @@ class FakePartner:
         return True
 
     def _variable(self, variable: Variable, value: Any, read: _Read) -> bool:
-        if variable.name == "items":
+        if variable.name in HOLDERS:
             return self._items(variable, value, read)
         if variable.name == "value" and not variable.filters:
             words = {True: self.endpoint.value_word(True), False: self.endpoint.value_word(False)}
@@ -242,18 +245,28 @@ class FakePartner:
         if (joiner := argument(variable.filters, JOIN)) is not None:
             value = value.split(joiner or ",") if isinstance(value, str) else None
         is_empty = value == [] and (self._nobody is not None or not self.endpoint.replaces_lists)
-        if not isinstance(value, list) or is_empty or len(value) > self.fake.get("most", 10_000):
+        if not isinstance(value, list) or is_empty:
             return False
         for one in value:
-            row = _Read(dict(read.names))
-            if not self._fits(self._one, one, row):
+            row, adds = self._user(variable.name, one, read)
+            if row is None:
                 return False
             if row.names["user_id"] == self._nobody and len(value) == 1:
                 return True
-            on = row.names.get("value")
-            read.users.append((row.names["user_id"], None if on is None else on == "True"))
+            read.users.append((row.names["user_id"], adds))
             read.names |= {name: text for name, text in row.names.items() if name not in ("user_id", "value")}
-        return True
+        return bool(len(read.users) <= self.fake.get("most", 10_000))
+
+    def _user(self, holder: str, one: Any, read: _Read) -> tuple[_Read | None, bool | None]:
+        """Return what one user of a batch says, and whether they enter; None for both if it is no user."""
+        kinds = {"added": (self._item, True), "removed": (self._leaver, False)}
+        template, adds = kinds.get(holder, (self._one, None))
+        row = _Read(dict(read.names))
+        if not self._fits(template, one, row):
+            return None, None
+        if adds is None and "value" in row.names:
+            adds = row.names["value"] == "True"
+        return row, adds
 
     def _text(
         self,

@@ -71,6 +71,8 @@ def requests_of(partner: Partner) -> Iterator[tuple[str, Request, Endpoint]]:
     for operation in (Operation.ADD,) if endpoint.replaces_lists else (Operation.ADD, Operation.REMOVE):
         request = encoder.single(operation, users[0]) if single else encoder.batch(operation, users)
         yield operation.value, request, endpoint
+    if endpoint.change_template:
+        yield Operation.CHANGE.value, encoder.change(USERS[:1], USERS[1:]), endpoint
     if endpoint.replaces_lists:
         yield "empty", encoder.batch(Operation.ADD, []), endpoint
     if endpoint.poll_path:

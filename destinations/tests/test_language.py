@@ -478,6 +478,56 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         Tokens(replace(endpoint, credential="nonsense")).request()
 
 
+BOTH = '{"in": "$added", "out": "$removed"}'
+BY_INDEX = {"status": "2xx", "then": "users_failed", "reason": "no", "message": "No.", "by": "index"}
+BY_INDEX |= {"users_place": "errors"}
+
+
+def test_a_change_is_written_as_its_adds_and_removes_are():
+    """Two arrays, one array, joined texts and a form; its order is that of its users' ids."""
+    leaver = '{"id": "${user_id|upper}", "off": true}'
+    for template, more, body in (
+        (
+            {"l": "$list_id", "in": "$added", "out": "$removed"},
+            {},
+            {"l": "7", "in": ["a", "c"], "out": ["b"]},
+        ),
+        (
+            {"u": "$items"},
+            {"list_item_template": '{"id": "$user_id", "v": "$value"}'},
+            {"u": [{"id": "a", "v": True}, {"id": "c", "v": True}, {"id": "b", "v": False}]},
+        ),
+        (
+            ["$added", "$removed"],
+            {"remove_item_template": leaver},
+            [["a", "c"], [{"id": "B", "off": True}]],
+        ),
+        ({"in": "${added|join:,}", "out": "${removed|join:,}"}, {}, {"in": "a,c", "out": "b"}),
+        ({"n": "${list_id|number}", "all": "${items|join:;}"}, {}, {"n": 7, "all": "a;c;b"}),
+    ):
+        endpoint = Endpoint("p", "https://p.example", change_template=json.dumps(template), **more)
+        encoder = Encoder(endpoint, cohort_name="C", cohort_key="c", external_name="C", list_id="7")
+        request = encoder.change(["a", "c"], ["b"])
+        assert json.loads(request.body) == body
+        assert (request.operation, request.method, request.users) == (Operation.CHANGE, "POST", 3)
+        assert (request.url, list(request.user_ids)) == ("https://p.example/lists/7/add", ["a", "c", "b"])
+    form = replace(endpoint, change_template=BOTH, body_format=BodyFormat.FORM)
+    encoder = Encoder(form, cohort_name="C", cohort_key="c", external_name="C", list_id="7")
+    assert encoder.change(["a"], ["b"]).body == b"in=%5B%22a%22%5D&out=%5B%22b%22%5D"
+
+
+def test_a_change_is_cut_to_the_byte_limit():
+    leaver = json.dumps({"id": "$user_id", "why": "x" * 900})
+    endpoint = Endpoint("p", "https://p.example", change_template=BOTH, remove_item_template=leaver)
+    endpoint = replace(endpoint, max_bytes=10_000)
+    encoder = Encoder(endpoint, cohort_name="C", cohort_key="c", external_name="C", list_id="7")
+    users = [f"u{number:03}" for number in range(100)]
+    count = encoder.fits(Operation.CHANGE, users)
+    assert count == 10
+    assert len(encoder.change(users[:1], users[1:count]).body) <= 10_000
+    assert len(encoder.change(users[:1], users[1 : count + 2]).body) > 10_000
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -527,6 +577,21 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
         ({"remove_item_template": '{"body": "{\\"id\\":\\"${user_id|lower}\\"}"}'}, "must be escaped"),
         ({"remove_item_template": '{"id": "x"}'}, "could not tell which user"),
         ({"read_path": "/members", "read_places": {"rows": "m"}}, "could not tell which list"),
+        ({"change_template": '{"in": "$added"}'}, 'Write "$added" and "$removed"'),
+        ({"change_template": '{"in": "$added", "out": "$removed", "a": "$items"}'}, 'Write "$added"'),
+        ({"change_template": '{"in": "$added", "also": "$added", "out": "$removed"}'}, "must stand once"),
+        ({"change_template": '{"in": ["$added"], "out": "$removed"}'}, "without brackets"),
+        ({"change_template": '{"in": "${added|default:x}", "out": "$removed"}'}, "makes no sense"),
+        ({"change_template": '{"user_id": "$added", "out": "$removed"}'}, "names one user"),
+        ({"change_template": '{"u": "$items"}'}, "nothing tells who leaves"),
+        ({"change_template": '{"in": "$added", "out": "$remove"}'}, "Did you mean $removed?"),
+        ({"change_template": "null"}, 'Write "$added" and "$removed"'),
+        ({"change_template": BOTH, "batch_size": 1}, "of several users a request"),
+        ({"change_template": BOTH, "kind": "property"}, "are for lists"),
+        ({"change_template": BOTH, "replaces_lists": True}, "not where whole lists are sent"),
+        ({"change_template": BOTH, "rules": [BY_INDEX]}, "Rule 1 counts users in the batch"),
+        ({"change_template": BOTH, "rules": [BY_INDEX | {"for": "poll"}]}, "Rule 1 counts users"),
+        ({"add_template": '{"ids": "$added"}'}, "Unknown variable $added"),
         ({"read_path": "/lists/$list_id"}, "Where does that reply have the members"),
         ({"test_path": "/me?api_key=abcdef123456"}, "looks like a secret"),
     ],

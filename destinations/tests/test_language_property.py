@@ -97,6 +97,8 @@ def partners(draw):
         formats += [BodyFormat.NDJSON]
         flat = not is_property and row in ("ids", "objects", "hashed") and not leaver
         formats += [BodyFormat.CSV] if flat else []
+    body_format = draw(st.sampled_from(formats))
+    both = not is_property and body_format == BodyFormat.JSON and draw(st.booleans())
     endpoint = Endpoint(
         name="drawn",
         base_url="https://partner.example/base",
@@ -118,15 +120,20 @@ def partners(draw):
         item_template=to_json(item),
         list_item_template=to_json(item),
         remove_item_template=leaver,
+        change_template=to_json({"l": "$list_id", "in": "$added", "out": "$removed"}) if both else "",
         methods=methods,
         value_words=draw(st.sampled_from([{}, {"in": "1", "out": ""}, {"in": 1, "out": None}])),
-        body_format=draw(st.sampled_from(formats)),
+        body_format=body_format,
         gzip=draw(st.booleans()),
         poll_path="/jobs/$job_id?x=1" if polls else "",
         poll_fields=poll_fields,
         rules=rules,
     )
     return endpoint, fake
+
+
+def parted(users, leaving):
+    return [user for user in users if user not in leaving], [user for user in users if user in leaving]
 
 
 class Sender:
@@ -138,6 +145,8 @@ class Sender:
             endpoint, cohort_name="B", cohort_key="b", external_name="B: $b", list_id="B: $b", now=1.0
         )
         self.delivered: set[str] = set()
+        # Of a change, who leaves.
+        self.leaving: set[str] = set()
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
 
     def send(self, operation: Operation, users: tuple[str, ...]) -> None:
@@ -146,7 +155,14 @@ class Sender:
 
     def _send(self, operation: Operation, users: tuple[str, ...]) -> None:
         encoder = self.encoder
-        request = encoder.single(operation, users[0]) if self.single else encoder.batch(operation, users)
+        if operation == Operation.CHANGE:
+            enter, leave = parted(users, self.leaving)
+            users = (*enter, *leave)
+            operation = operation if enter and leave else Operation.ADD if enter else Operation.REMOVE
+        if operation == Operation.CHANGE:
+            request = encoder.change(enter, leave)
+        else:
+            request = encoder.single(operation, users[0]) if self.single else encoder.batch(operation, users)
         found = self._ask(request)
         while found.job_id is not None:
             found = self._ask(encoder.poll(found.job_id, users))
@@ -190,6 +206,16 @@ def test_nobody_is_delivered_whom_the_partner_did_not_take(drawn, ids, data):
     assert not adding.delivered & unknown
     if not unknown:
         assert adding.delivered == set(ids)
+    if endpoint.change_template:
+        both = Sender(endpoint, partner)
+        both.leaving = set(ids[::2])
+        both.send(Operation.CHANGE, tuple(ids))
+        held = partner.members("B: $b")
+        assert {known(user) for user in both.delivered - both.leaving} <= held
+        assert not {known(user) for user in both.delivered & both.leaving} & held
+        assert not (both.delivered - both.leaving) & unknown
+        if not unknown - both.leaving:
+            assert both.delivered == set(ids)
     removing = Sender(endpoint, partner)
     removing.send(Operation.REMOVE, tuple(ids))
     assert not {known(user) for user in removing.delivered} & partner.members("B: $b")

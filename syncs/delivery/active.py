@@ -1,6 +1,6 @@
 """A run that is being sent: how its requests are made, and what was learned of its partner so far."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 from django.db.models import Count, Max, Q
 
@@ -10,6 +10,15 @@ from pagekit import tracing
 from syncs import links
 from syncs.choices import BatchState, Step
 from syncs.models import Batch, Run
+
+
+def parted(users: Iterable[str], leaving: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return who of the users enters, and who leaves; both in order."""
+    both: tuple[list[str], list[str]] = [], []
+    for user in users:
+        both[user in leaving].append(user)
+    return both
+
 
 # A batch of single requests: few enough to be repeated whole after a crash.
 SINGLES = 100
@@ -25,6 +34,8 @@ class ActiveRun:
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
         self.says_more = says_more(endpoint)
         self.needs_first_user = needs_first_user(endpoint)
+        # Who enters and who leaves travel together.
+        self.mixes = bool(endpoint.change_template)
         self.most = SINGLES if self.single else min(endpoint.batch_size, learned_size or endpoint.batch_size)
         creates = Q(step=Step.CREATE)
         begun = Batch.objects.filter(run_id=run.pk).aggregate(
@@ -77,19 +88,31 @@ class ActiveRun:
         """
         if batch.step == Step.CREATE or batch.user_ids is not None:
             return
-        if batch.first_user <= self._stored.get(batch.step, ""):
+        steps = [Step.ADD, Step.REMOVE] if batch.step == Step.CHANGE else [batch.step]
+        if any(batch.first_user <= self._stored.get(step, "") for step in steps):
             raise RuntimeError(f"Batch {batch.number} comes after one that was planned behind it.")
-        self._stored[batch.step] = batch.last_user
+        self._stored |= dict.fromkeys(steps, batch.last_user)
 
-    def known(self, step: Step, users: list[str]) -> list[str]:
-        """Return the users with what goes along with them, if their items say any of it."""
+    def known(self, step: Step, users: list[str], leaving: Collection[str] = ()) -> list[str]:
+        """Return the users with what goes along with them, if their items say any of it.
+
+        leaving: of a change, who is removed.
+        """
         if self.run.sync.projection_id is None or not self.says_more:
             return users
+        if step == Step.CHANGE:
+            enter, leave = parted(users, leaving)
+            return sorted([*self.known(Step.ADD, enter), *self.known(Step.REMOVE, leave)])
         version = self.run.to_version if step == Step.ADD else None
         return links.known(self.run.sync.projection_id, version, users)
 
-    def encode(self, step: Step, users: list[str]) -> Request:
-        """Return the request for these users."""
+    def encode(self, step: Step, users: list[str], leaving: Collection[str] = ()) -> Request:
+        """Return the request for these users. A change with one kind left is an add, or a remove."""
+        if step == Step.CHANGE:
+            enter, leave = parted(users, leaving)
+            if enter and leave:
+                return self.encoder.change(enter, leave)
+            step = Step.ADD if enter else Step.REMOVE
         operation = Operation(step)
         if operation == Operation.CREATE:
             return self.encoder.create(users)

@@ -2,20 +2,24 @@
 
 Who was rejected before comes last, so that a partner that refuses just them takes the others all the same.
 
+Where a partner takes both in one request, who enters and who leaves travel together, in user order: nobody
+does both in one run.
+
 A feed is read by the driver alone. It yields `Work`, or BARRIER where everything before must have
 been settled: no remove starts while an add of that user may be in flight.
 """
 
 from collections.abc import Iterator
+from heapq import merge
 from itertools import islice
 
 from django.db.models import Max
 
 from destinations.endpoint import Kind
 from destinations.payloads import Operation
-from syncs.choices import OPEN_BATCHES, BatchState, RunMode, Step
+from syncs.choices import ADDING, OPEN_BATCHES, BatchState, RunMode, Step
 from syncs.delivery import rejections
-from syncs.delivery.active import ActiveRun
+from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
 from syncs.delivery.work import CreateList, Job, SendUsers, Work
 from syncs.models import Batch, Rejection
@@ -58,12 +62,16 @@ class Feed:
 
     def users_of(self, batch: Batch) -> Iterator[str]:
         """Yield the users of a batch that was planned by range, but for those who were rejected."""
-        return self.plan.users(Step(batch.step), after=self._cursor(batch), upto=batch.last_user)
+        steps = (Step.ADD, Step.REMOVE) if batch.step == Step.CHANGE else (Step(batch.step),)
+        return merge(*(self._within(batch, step) for step in steps))
 
     def first_added(self) -> Iterator[str]:
         """Yield users of the run's first batch that added some."""
-        added = self.run.batches.filter(step=Step.ADD, delivered__gt=0, user_ids__isnull=True).first()
-        return self.users_of(added) if added else iter(())
+        added = self.run.batches.filter(step__in=ADDING, delivered__gt=0, user_ids__isnull=True).first()
+        return self._within(added, Step.ADD) if added else iter(())
+
+    def _within(self, batch: Batch, step: Step) -> Iterator[str]:
+        return self.plan.users(step, after=self._cursor(step, batch), upto=batch.last_user)
 
     def _send(
         self,
@@ -72,9 +80,10 @@ class Feed:
         retried: dict[str, Rejection] | None = None,
         *,
         stored: bool = False,
+        leaving: frozenset[str] = frozenset(),
     ) -> SendUsers:
         narrowing = Narrowing(users, most=1 if self.active.single else 0)
-        return SendUsers(batch, self.active, narrowing, retried or {}, stored=stored)
+        return SendUsers(batch, self.active, narrowing, retried or {}, stored=stored, leaving=leaving)
 
     def _all(self) -> Iterator[Work | None]:
         sync = self.run.sync
@@ -91,8 +100,8 @@ class Feed:
             return
         yield from self._resumed()
         yield BARRIER
-        for step in (Step.ADD, Step.REMOVE):
-            yield from self._planned(step)
+        for planned in [self._mixed()] if self.active.mixes else map(self._planned, (Step.ADD, Step.REMOVE)):
+            yield from planned
             yield BARRIER
         if self.run.mode != RunMode.REPAIR:
             yield from self._retries()
@@ -164,8 +173,13 @@ class Feed:
             job = self._job(batch, users)
             batch.unknown_outcome |= job is None
             retried = rejections.among(self.run.sync_id, users) if batch.user_ids else {}
-            users = self.active.known(Step(batch.step), users)
-            work = self._send(batch, users, retried, stored=True)
+            mixed = batch.step == Step.CHANGE
+            leaving = frozenset(self._within(batch, Step.REMOVE) if mixed else ())
+            users = self.active.known(Step(batch.step), users, leaving)
+            work = self._send(batch, users, retried, stored=True, leaving=leaving)
+            if mixed and not self.active.mixes:  # no longer: a person has changed the destination
+                enter, leave = parted(users, leaving)
+                work.narrowing = Narrowing(enter, apart=leave)
             work.job = job
             yield work
 
@@ -189,7 +203,7 @@ class Feed:
     def _planned(self, step: Step) -> Iterator[Work]:
         """Batches of the plan, from the last user who was planned for this step."""
         active = self.active
-        users = self.plan.users(step, after="" if active.is_new else self._cursor(step=step))
+        users = self._left(step)
         chunk = list(islice(users, active.most))
         while chunk:
             now = chunk[: active.most]
@@ -201,9 +215,36 @@ class Feed:
             # `most` may have shrunk meanwhile.
             chunk += islice(users, max(active.most - len(chunk), 0))
 
-    def _cursor(self, before: Batch | None = None, step: str = "") -> str:
-        """Return the last user planned for a step: at all, or before a batch."""
-        planned = self.run.batches.filter(step=before.step if before else step, user_ids__isnull=True)
+    def _mixed(self) -> Iterator[Work]:
+        """Batches of both steps in one. One that turns out to hold one kind only is of that step."""
+        active, leavers = self.active, set[str]()
+        users = merge(self._left(Step.ADD), _noted(self._left(Step.REMOVE), leavers))
+        chunk = list(islice(users, active.most))
+        while chunk:
+            now = chunk[: active.most]
+            known = active.known(Step.CHANGE, now, leavers)
+            known = known[: active.encoder.fits(Operation.CHANGE, known)]
+            now, chunk = now[: len(known)], chunk[len(known) :]
+            leaving = frozenset(leavers.intersection(now))
+            leavers -= leaving
+            step = Step.CHANGE if 0 < len(leaving) < len(now) else Step.REMOVE if leaving else Step.ADD
+            yield self._send(active.new_batch(step, now), known, leaving=leaving)
+            chunk += islice(users, max(active.most - len(chunk), 0))
+
+    def _left(self, step: Step) -> Iterator[str]:
+        """Yield the users of a step who were not planned yet."""
+        return self.plan.users(step, after="" if self.active.is_new else self._cursor(step))
+
+    def _cursor(self, step: Step, before: Batch | None = None) -> str:
+        """Return the last user planned for a step, alone or with the other: at all, or before a batch."""
+        planned = self.run.batches.filter(step__in=[step, Step.CHANGE], user_ids__isnull=True)
         if before:
-            planned = planned.filter(last_user__lt=before.first_user)
+            planned = planned.filter(number__lt=before.number)
         return planned.aggregate(last=Max("last_user"))["last"] or ""
+
+
+def _noted(users: Iterator[str], among: set[str]) -> Iterator[str]:
+    """Yield the users, and note each."""
+    for user in users:
+        among.add(user)
+        yield user

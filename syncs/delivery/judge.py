@@ -204,8 +204,8 @@ class Judge:
         active.refused = active.all_at_fault = 0
         active.witnesses = []
         if isinstance(work, SendUsers):
-            if work.batch.step == Step.ADD and work.piece:
-                _remember_taken(active, work.piece, reply.failed_users)
+            if added := work.added_piece:
+                _remember_taken(active, added, reply.failed_users)
             refusal = Rejected(
                 "The partner's reply names this user as failed.", code="users_failed", reply=reply
             )
@@ -280,10 +280,9 @@ class Judge:
             run.added += max(min(new, narrowing.delivered), 0)
             run.removed += run.planned_removes or 0
         elif work.counts:
-            if batch.step == Step.ADD:
-                run.added += narrowing.delivered
-            else:
-                run.removed += narrowing.delivered
+            removed = work.removed
+            run.added += narrowing.delivered - removed
+            run.removed += removed
         run.rejected += len(narrowing.rejected)
         run.undelivered += len(narrowing.undelivered)
         if work.retried or narrowing.rejected or narrowing.undelivered:
@@ -444,8 +443,11 @@ def _remember_taken(active: ActiveRun, piece: list[str], failed: Sequence[str]) 
 
 def _write_users(work: SendUsers) -> None:
     narrowing, batch = work.narrowing, work.batch
-    rejections.settle(batch, work.retried, RejectionKind.REJECTED, narrowing.rejected)
-    rejections.settle(batch, work.retried, RejectionKind.UNDELIVERED, narrowing.undelivered)
+    for kind, users in (
+        (RejectionKind.REJECTED, narrowing.rejected),
+        (RejectionKind.UNDELIVERED, narrowing.undelivered),
+    ):
+        rejections.settle(batch, work.retried, kind, users, adds=work.adds)
     if work.retried:
         still = [*narrowing.rejected, *narrowing.undelivered, *narrowing.left]
         rejections.forgive(work.retried.values(), still)

@@ -38,6 +38,8 @@ class Narrowing:
 
     users: Sequence[str]
     most: int = 0
+    # Who is sent after them, and never in one piece with any of them.
+    apart: Sequence[str] = ()
     delivered: int = 0
     rejected: dict[str, DeliveryError] = field(default_factory=dict)
     undelivered: dict[str, DeliveryError] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Narrowing:
 
     def __post_init__(self) -> None:
         self._rest = list(self.users)
+        self._parts = [list(self.apart)] if self.apart else []
         self._advance()
 
     @property

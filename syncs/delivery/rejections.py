@@ -76,10 +76,18 @@ def announce(batch: Batch, retried: Collection[Rejection]) -> None:
             rejection.wanted, rejection.tries = want, 0
 
 
-def settle(batch: Batch, retried: dict[str, Rejection], kind: str, users: dict[str, DeliveryError]) -> None:
+def settle(
+    batch: Batch,
+    retried: dict[str, Rejection],
+    kind: str,
+    users: dict[str, DeliveryError],
+    *,
+    adds: Callable[[str], bool],
+) -> None:
     """Write a batch's rejected users: a new row each, or one try more in the row that there was.
 
-    `kind`: a RejectionKind. `users`: each with what the partner said.
+    `kind`: a RejectionKind. `users`: each with what the partner said. `adds`: whether it was to bring a user
+    there.
     """
     if not users:  # nearly each batch: the database is not asked about nobody
         return
@@ -90,15 +98,15 @@ def settle(batch: Batch, retried: dict[str, Rejection], kind: str, users: dict[s
         if old := known.get(user_id):
             _again(old, batch, kind, error)
         else:
-            new.append(_first(batch, user_id, kind, error))
+            new.append(_first(batch, user_id, kind, error, adds(user_id)))
     Rejection.objects.bulk_create(new)
 
 
-def _first(batch: Batch, user_id: str, kind: str, error: DeliveryError) -> Rejection:
+def _first(batch: Batch, user_id: str, kind: str, error: DeliveryError, wanted: bool) -> Rejection:
     run = batch.run
     # A clean run's first add of somebody who was not at the partner: then a refusal is certain.
     surely_absent = (
-        batch.step == Step.ADD
+        wanted
         and kind == RejectionKind.REJECTED
         and run.mode == RunMode.CHANGES
         and not (run.from_dirty or run.repeat_from is not None or batch.unknown_outcome)
@@ -107,7 +115,7 @@ def _first(batch: Batch, user_id: str, kind: str, error: DeliveryError) -> Rejec
         sync_id=run.sync_id,
         user_id=user_id,
         kind=kind,
-        wanted=batch.step == Step.ADD,
+        wanted=wanted,
         maybe_held=not surely_absent,
         code=error.code[:50],
         message=error.message,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from destinations.errors import DeliveryError
 from destinations.payloads import Request
 from syncs.choices import Step
-from syncs.delivery.active import ActiveRun
+from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
 from syncs.models import Batch, Rejection
 
@@ -38,6 +38,8 @@ class Work:
     request: Request | None = field(default=None, kw_only=True)
     # The piece was accepted: the next request asks what became of it.
     job: Job | None = field(default=None, kw_only=True)
+    # Of a batch that adds and removes (`Step.CHANGE`): who is removed.
+    leaving: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     @property
     def piece(self) -> list[str]:
@@ -52,9 +54,10 @@ class Work:
     def encode(self) -> Request:
         """Return the request for what is to be sent next."""
         if self.request is None and self.job:
-            self.request = self.active.encoder.poll(self.job.id, self.piece)
+            enter, leave = parted(self.piece, self.leaving)
+            self.request = self.active.encoder.poll(self.job.id, [*enter, *leave])
         elif self.request is None:
-            self.request = self.active.encode(Step(self.batch.step), self.piece)
+            self.request = self.active.encode(Step(self.batch.step), self.piece, self.leaving)
         return self.request
 
     @property
@@ -99,6 +102,25 @@ class SendUsers(Work):
     @property
     def durable(self) -> bool:
         return bool(self.retried)
+
+    @property
+    def added_piece(self) -> list[str]:
+        """Return those of the piece whom it is to bring to the partner."""
+        if self.batch.step == Step.CHANGE:
+            return parted(self.piece, self.leaving)[0]
+        return self.piece if self.batch.step == Step.ADD else []
+
+    def adds(self, user: str) -> bool:
+        """Whether it is to bring this user to the partner."""
+        return self.batch.step == Step.ADD or (self.batch.step == Step.CHANGE and user not in self.leaving)
+
+    @property
+    def removed(self) -> int:
+        """Return how many users it has taken away, of a batch that is through."""
+        if self.batch.step != Step.CHANGE:
+            return 0 if self.batch.step == Step.ADD else self.narrowing.delivered
+        narrowing = self.narrowing
+        return len(self.leaving.difference(narrowing.rejected, narrowing.undelivered, narrowing.left))
 
     @property
     def counts(self) -> bool:

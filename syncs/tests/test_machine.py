@@ -1,4 +1,4 @@
-"""A state machine: two destinations, joins and leaves, runs of every kind, crashes, lost replies, cancels.
+"""A state machine: three destinations, joins and leaves, runs of every kind, crashes, lost replies, cancels.
 
 Hypothesis looks for the shortest history that ends wrong. After each history all is well again, each sync
 runs once more, and its partner must hold the cohort, but for users who are kept as rejected.
@@ -43,6 +43,9 @@ class Syncs(RuleBasedStateMachine):
             world.sync(self.cohort, world.destination("http://127.0.0.1:1", preset, batch_size=size))
             for preset in ("amplitude-list", "amplitude-property")
         ]
+        both = '{"userIds": "$added", "leaving": "$removed"}'
+        one = world.destination("http://127.0.0.1:1", batch_size=max(size, 2), change_template=both)
+        self.syncs.append(world.sync(self.cohort, one))
 
     def fault(self, call):
         if self.bad & set(call.users):
@@ -70,7 +73,7 @@ class Syncs(RuleBasedStateMachine):
         self.bad = bad
 
     @rule(
-        which=st.integers(0, 1),
+        which=st.integers(0, 2),
         mode=st.sampled_from([RunMode.CHANGES, RunMode.CHANGES, RunMode.FULL, RunMode.EMPTY]),
         fates=FATES,
         crash_at=st.integers(0, 40),
@@ -143,7 +146,7 @@ class Syncs(RuleBasedStateMachine):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(7200)
-def test_two_partners_end_equal_to_the_cohort_whatever_happened(settings, monkeypatch):
+def test_three_partners_end_equal_to_the_cohort_whatever_happened(settings, monkeypatch):
     settings.RETRY_TIME_SCALE = 0.0
     monkeypatch.setattr(loop, "LOOK_EVERY", 0.0)
     Syncs.patch = monkeypatch

@@ -232,7 +232,7 @@ TABLES = (
         _columns(
             ("run_id", "bigint", "The run."),
             ("number", "bigint", "Which of its batches, from 1."),
-            ("step", "text", "create, add or remove."),
+            ("step", "text", "create, add, remove, or change: adds and removes in one."),
             ("state", "text", "delivered, narrowed (in parts), rejected or undelivered."),
             ("size", "bigint", "Its users."),
             ("delivered", "bigint", "Those whom the partner took or let go."),
