@@ -11,7 +11,7 @@ from cohorts import asked, owner
 from cohorts.choices import ScheduleKind
 from cohorts.schedule import InvalidSchedule
 from pagekit import tracing
-from syncs.choices import DRIVABLE_RUNS, RunMode, Trigger
+from syncs.choices import DRIVABLE_RUNS, RunMode, RunState, Trigger
 from syncs.lifecycle import CannotRun, start
 from syncs.models import Driver, Run, Sync
 
@@ -84,6 +84,7 @@ def drivable_destinations() -> list[int]:
             Q(sync__destination__driver=None)
             | Q(sync__destination__driver__next_at=None)
             | Q(sync__destination__driver__next_at__lte=Now())
+            | Q(sync__destination__driver__next_reason=Driver.PROCESSING, state=RunState.PENDING)
         )
         .order_by(waited.asc(nulls_first=True))
         .values_list("sync__destination", waited)

@@ -710,7 +710,13 @@ class Rejection(models.Model):
 
 
 class DriverQuerySet(models.QuerySet["Driver"]):
-    """Each method is one conditional UPDATE and returns whether it found its row."""
+    """Each method that changes something is one conditional UPDATE and returns whether it found its row."""
+
+    def to_be_driven(self) -> DriverQuerySet:
+        """Those that are not parked; or only until the partner is asked again, while a run has not begun."""
+        waiting = Run.objects.filter(sync__destination=OuterRef("pk"), state=RunState.PENDING)
+        asked_later = Q(Exists(waiting), next_reason=Driver.PROCESSING)
+        return self.filter(Q(next_at=None) | Q(next_at__lte=Now()) | asked_later)
 
     def try_now(self, pk: int) -> bool:
         """End a parked destination's wait."""
@@ -738,6 +744,11 @@ class Driver(models.Model):
     opened = models.PositiveSmallIntegerField(default=0)
     # The most users in one request since the partner last said that it was too large.
     learned_size = models.PositiveIntegerField(null=True)
+
+    # The reason of one that is parked since its partner works on requests: a run that has not begun ends it.
+    PROCESSING: ClassVar[str] = (
+        "The partner works on requests that it has accepted, and is asked again what became of them."
+    )
 
     objects: ClassVar[models.Manager[Driver]] = DriverQuerySet.as_manager()
 

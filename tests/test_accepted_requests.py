@@ -2,15 +2,17 @@
 
 import re
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from cohortsite.metrics import processing
 from destinations.partners.fake import Answer, FakePartner
 from destinations.partners.serve import served
-from syncs import lifecycle
+from syncs import due, lifecycle
 from syncs.choices import BatchState, RunState, Step
 from syncs.delivery import loop, outcomes
 from syncs.delivery.ended import How
@@ -71,6 +73,12 @@ def held(server, sync):
 def set_fields(to, **more):
     to.poll_fields = {**FIELDS, **more}
     to.save()
+
+
+def pass_time(run):
+    """Ten seconds pass for what the partner works on, and the wait of the destination is over."""
+    run.batches.filter(job_since__isnull=False).update(job_since=F("job_since") - timedelta(seconds=10))
+    Driver.objects.update(next_at=None)
 
 
 def assert_shown(run, client):
@@ -190,11 +198,54 @@ def test_a_long_wait_gives_the_destination_back_until_it_is_over(server, sync, m
     assert (run.state, run.added) == (RunState.PARKED, 0)
     assert run.batches.filter(state=BatchState.PROCESSING).count() == 3
     for _ in range(4):
-        Driver.objects.update(next_at=None)
+        pass_time(run)
         world.go(sync.destination)
     run.refresh_from_db()
     assert (run.state, run.added) == (RunState.SUCCEEDED, COUNT)
     assert server.partner.calls.count("add") == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_cohort_of_the_destination_does_not_wait_for_what_the_partner_works_on(
+    server, sync, monkeypatch
+):
+    """Its run is sent at once, and the requests of the first are asked about no more often for that."""
+    monkeypatch.setattr(loop, "SHORT_WAIT", 0.0)
+    to = sync.destination
+    set_fields(to, wait=3_600_000, longest=3_600_000, most=36_000_000)
+    first = lifecycle.start(sync, trigger="command")
+    assert world.go(to).how == How.PARKED
+    assert to.pk not in due.drivable_destinations() and world.go(to).how == How.PARKED
+    assert (server.partner.calls.count("add"), server.partner.calls.count("poll")) == (3, 0)
+
+    another = world.sync(world.cohort(world.users(COUNT, first=100)), to)
+    second = lifecycle.start(another, trigger="command")
+    assert due.drivable_destinations() == [to.pk]
+    assert world.go(to).how == How.PARKED
+    assert (server.partner.calls.count("add"), server.partner.calls.count("poll")) == (6, 0)
+    assert to.pk not in due.drivable_destinations()
+    states = first.batches.exclude(step=Step.CREATE).values_list("state", "unknown_outcome")
+    assert set(states) == {(BatchState.PROCESSING, False)}
+
+    set_fields(to, wait=1, longest=1)
+    while to.pk in due.drivable_destinations() or server.partner.calls.count("poll") < 12:
+        pass_time(first)
+        pass_time(second)
+        world.go(to)
+    for run, of in ((first, sync), (second, another)):
+        run.refresh_from_db()
+        assert (run.state, run.added) == (RunState.SUCCEEDED, COUNT)
+        assert held(server, of) == world.wanted(of)
+    assert server.partner.calls.count("add") == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_destination_that_waits_for_another_reason_is_left_alone_by_a_new_run(server, sync):
+    lifecycle.start(sync, trigger="command")
+    later = timezone.now() + timedelta(hours=1)
+    Driver.objects.create(destination=sync.destination, next_at=later, next_reason="It asked us to wait.")
+    assert due.drivable_destinations() == []
+    assert world.go(sync.destination).how == How.PARKED and server.partner.calls == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,10 +9,12 @@ A feed is read by the driver alone. It yields `Work`, or BARRIER where everythin
 been settled: no remove starts while an add of that user may be in flight.
 """
 
+import time
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
 
+from django.conf import settings
 from django.db.models import Max
 
 from destinations.endpoint import Kind
@@ -21,7 +23,7 @@ from syncs.choices import ADDING, OPEN_BATCHES, BatchState, RunMode, Step
 from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
-from syncs.delivery.work import CreateList, Job, SendUsers, Work
+from syncs.delivery.work import CreateList, Job, SendUsers, Work, waited_in_all
 from syncs.models import Batch, Rejection
 from syncs.plan import Plan
 
@@ -187,10 +189,13 @@ class Feed:
         """Return what the partner works on for a batch, if it is known to be about just these users."""
         if batch.state != BatchState.PROCESSING:
             return None
-        batch.state = BatchState.SENDING
         if not self.active.endpoint.poll_path or len(users) != batch.size or not batch.job_since:
+            batch.state = BatchState.SENDING
             return None
-        return Job(batch.job_id, batch.job_since.timestamp(), batch.job_polls)
+        since, scale = batch.job_since.timestamp(), float(settings.RETRY_TIME_SCALE)
+        wait = waited_in_all(batch.job_polls, self.active.endpoint.poll_fields) * scale
+        due = time.monotonic() + since + wait - time.time()
+        return Job(batch.job_id, since, batch.job_polls, due)
 
     def _retries(self) -> Iterator[Work]:
         for step, due in rejections.due(self.run, self.plan, forget=self.forgotten.extend):

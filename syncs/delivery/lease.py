@@ -119,8 +119,8 @@ def take(destination_id: int, *, seconds: float) -> Lease | None:
             free |= Q(fence=driver.fence)
         began = _now()
         taken = (
-            Driver.objects.filter(free, destination_id=destination_id)
-            .filter(Q(next_at=None) | Q(next_at__lte=Now()))
+            Driver.objects.to_be_driven()
+            .filter(free, destination_id=destination_id)
             .update(
                 fence=F("fence") + 1,
                 until=Now() + timedelta(seconds=seconds),

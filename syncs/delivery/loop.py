@@ -31,7 +31,7 @@ from syncs.delivery.queues import Queues
 from syncs.delivery.sender import Sender
 from syncs.delivery.turns import Turns
 from syncs.delivery.work import SendUsers, Work
-from syncs.models import Run
+from syncs.models import Driver, Run
 
 # A longer wait gives up the slot and the lease; somebody comes back when it is over.
 SHORT_WAIT = 5.0
@@ -40,8 +40,6 @@ LOOK_EVERY = 0.5
 # In a crowd of drivers each looks less often, but a person who cancels a run waits no longer than 4 seconds.
 LOOKS_RARER = 8.0
 RECOVER_AFTER = 60.0
-
-PROCESSING = "The partner works on requests that it has accepted, and is asked again what became of them."
 
 T = TypeVar("T")
 
@@ -205,7 +203,7 @@ class Loop:
             if work := queues.from_feeds():
                 queues.ahead.append(work)
             elif queues.may_leave and queues.due_in > SHORT_WAIT:
-                self.ending.park(queues.due_in, PROCESSING)
+                self.ending.park(queues.due_in, Driver.PROCESSING)
             else:
                 self.judge.unblock()
                 self.admission.finish_done()

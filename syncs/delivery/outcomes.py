@@ -21,7 +21,7 @@ from destinations.errors import (
 )
 from destinations.reply import Reply
 from syncs.delivery.breaker import SPENT_IN_A_ROW
-from syncs.delivery.work import Canary, CreateList, Job, SendUsers, Work
+from syncs.delivery.work import Canary, CreateList, Job, SendUsers, Work, poll_wait
 
 # After so many refusals in a row, somebody whom the partner holds is asked for.
 REFUSALS = 20
@@ -32,9 +32,8 @@ ALL_AT_FAULT = 14
 # One witness proves nothing, who may be unknown since yesterday: so many are asked.
 WITNESSES = 5
 
-# Seconds until an accepted request is asked about, the longest that this wait grows to, and for how long in
-# all it is asked about. What a destination says otherwise, it says in `poll_fields`.
-POLL_WAIT, POLL_LONGEST, POLL_MOST = 5.0, 120.0, 6 * 3600.0
+# For how long in all an accepted request is asked about, in seconds, unless `poll_fields` says otherwise.
+POLL_MOST = 6 * 3600.0
 
 SECOND_LIST = "A create call got no answer before: a second list of this name may exist at the partner."
 EVERYBODY_FAILED = "The partner answered with success and named every user as failed."
@@ -352,9 +351,7 @@ def _await(work: Work, job_id: str, asked: float | None, facts: Facts) -> Outcom
     if job and facts.now - job.since >= most:
         text = f"The partner was not through with a request that it had accepted {most:,.0f} seconds before."
         return _lost(work, text, facts)
-    polls, first = min(job.polls if job else 0, 30), polling.get("wait", POLL_WAIT)
-    wait = min(first * 2**polls, max(first, polling.get("longest", POLL_LONGEST)))
-    return Await(job_id, max(wait, asked or 0.0) * facts.scale)
+    return Await(job_id, max(poll_wait(job.polls if job else 0, polling), asked or 0.0) * facts.scale)
 
 
 def _unanswered(work: Work, job: Job, error: DeliveryError, facts: Facts) -> Outcome:

@@ -117,8 +117,10 @@ class Queues:
             active = feed.active
             if active.ended or self.is_asking(active) or not (ahead or self.may_begin(active)):
                 continue
-            if work := feed.next(busy=self.is_busy(active)):
-                return work
+            while work := feed.next(busy=self.is_busy(active)):
+                if work.job is None or work.job.due <= time.monotonic():
+                    return work
+                self.processing.append(work)
         return None
 
     @property

@@ -4,7 +4,9 @@ A kind of work says what its next request is (`piece`), and whether its row must
 What follows from a reply is decided in `outcomes`, and done in `apply`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from destinations.errors import DeliveryError
 from destinations.payloads import Request
@@ -12,6 +14,9 @@ from syncs.choices import Step
 from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
 from syncs.models import Batch, Rejection
+
+# Seconds until an accepted request is asked about, and the longest that this wait grows to.
+POLL_WAIT, POLL_LONGEST = 5.0, 120.0
 
 
 @dataclass
@@ -24,6 +29,20 @@ class Job:
     since: float
     polls: int = 0
     due: float = 0.0
+
+
+def poll_wait(polls: int, polling: Mapping[str, Any]) -> float:
+    """Return for how many seconds an accepted request is left alone that was asked about so often.
+
+    polling: what a destination says otherwise (`Endpoint.poll_fields`).
+    """
+    first = float(polling.get("wait", POLL_WAIT))
+    return min(first * 2 ** min(polls, 30), max(first, float(polling.get("longest", POLL_LONGEST))))
+
+
+def waited_in_all(polls: int, polling: Mapping[str, Any]) -> float:
+    """Return how many seconds after it was accepted such a request is asked about next."""
+    return sum(poll_wait(before, polling) for before in range(polls + 1))
 
 
 @dataclass(eq=False)
