@@ -37,7 +37,7 @@ def poll_wait(polls: int, polling: Mapping[str, Any]) -> float:
     polling: what a destination says otherwise (`Endpoint.poll_fields`).
     """
     first = float(polling.get("wait", POLL_WAIT))
-    return min(first * 2 ** min(polls, 30), max(first, float(polling.get("longest", POLL_LONGEST))))
+    return min(first * 2.0 ** min(polls, 30), max(first, float(polling.get("longest", POLL_LONGEST))))
 
 
 def waited_in_all(polls: int, polling: Mapping[str, Any]) -> float:
