@@ -8,7 +8,7 @@ import destinations.models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cohortsite", "0025_list_views"),
+        ("cohortsite", "0026_rules_of_names"),
     ]
 
     operations = [
