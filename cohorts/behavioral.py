@@ -16,7 +16,7 @@ from cohorts.compile import compile_condition, compile_members
 from cohorts.databases import Database, Embedded, open_database
 from cohorts.definitions import Definition
 from cohorts.definitions.grammar import CohortReference, Condition
-from cohorts.dialects import ClickHouse, Compiled, Dialect, DuckDB, PostgreSQL, Tables, parquet
+from cohorts.dialects import OWN, ClickHouse, Compiled, Dialect, DuckDB, PostgreSQL, Tables, parquet
 from cohorts.engine_process import EngineProcess, Job
 from events.catalogue import unknown_events
 from events.convert import quoted
@@ -172,5 +172,5 @@ class Source:
             return cls(Embedded(engine), files, relations, temp)
         database = open_database(settings.EVENTS_URL)
         dialect = {"postgres": PostgreSQL, "clickhouse": ClickHouse}[database.dialect]
-        tables = Tables(**settings.EVENTS_TABLES)
+        tables = OWN if settings.EVENTS_INSERT else Tables(**settings.EVENTS_TABLES)
         return cls(database, dialect(tables, relations, user, workspace, names), relations, temp)

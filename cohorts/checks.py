@@ -34,6 +34,9 @@ def check_databases(app_configs: Any, **options: Any) -> list[CheckMessage]:
 def check_tables(app_configs: Any, **options: Any) -> list[CheckMessage]:
     if not settings.EVENTS_TABLES:
         return []
+    if settings.EVENTS_INSERT:
+        hint = "Leave EVENTS_TABLES out: the tables that create_event_tables makes have names of their own."
+        return [Error("EVENTS_INSERT writes to our own tables alone.", hint=hint, id="cohorts.E004")]
     from cohorts.dialects import Tables
 
     known = [field.name for field in fields(Tables)]

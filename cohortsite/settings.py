@@ -170,6 +170,8 @@ PREVIEW_SECONDS = env.float("PREVIEW_SECONDS", default=30.0)
 EVENTS_URL = env.str("EVENTS_URL", default="")
 # Their names there, and those of their columns, where they differ from ours: {"events": "app.events"}.
 EVENTS_TABLES = env.json("EVENTS_TABLES", default={})
+# Whether the tables at EVENTS_URL are ours (create_event_tables): what comes in is then inserted there.
+EVENTS_INSERT = env.bool("EVENTS_INSERT", default=False)
 # Databases that cohorts of the kind "query" may read, each by a name: {"warehouse": "postgres://…"}.
 QUERY_DATABASES = env.json("QUERY_DATABASES", default={})
 

@@ -8,11 +8,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from django.conf import settings
+from django.core.cache import cache
+
 from events.engine_errors import EngineError
 from events.models import WORKED_AT, EventFile, EventUpload
 from events.workspace_folders import Folders, Refused, workspaces
 
 log = logging.getLogger(__name__)
+# Seconds.
+RECOUNT_EVERY = 3600
 
 
 def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[str] | None = None) -> bool:
@@ -33,6 +38,22 @@ def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[
             log.exception("%s: what has arrived was not taken in.", workspace)
             well = False
     return well
+
+
+def recount_if_due() -> None:
+    """Once an hour count the events at EVENTS_URL, for the names that forms offer."""
+    if not settings.EVENTS_INSERT or not cache.add("events.recounted", 1, timeout=RECOUNT_EVERY):
+        return
+    # Here and not above: as DuckDB below.
+    from events import catalogue
+    from events.event_tables import NotInserted
+    from events.inserting import own_tables
+
+    try:
+        for workspace in own_tables(settings.EVENTS_URL).workspaces():
+            catalogue.recount_inserted(workspace)
+    except (NotInserted, Refused) as error:
+        log.warning("The events at EVENTS_URL were not counted: %s", error)
 
 
 def with_arrivals() -> list[str]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max, QuerySet, Sum
 
 from events.convert import Counted
+from events.inserting import own_tables
 from events.models import CatalogueEntry
 from events.names import Names
 from events.naming import read_names
@@ -33,6 +35,13 @@ def replace(workspace: str, recount: Recount) -> None:
             stale = stale.filter(event__in=recount.events)
         stale.delete()
         add(workspace, recount.counts)
+
+
+def recount_inserted(workspace: str) -> None:
+    """Count what is in our tables at EVENTS_URL. Raises NotInserted, Refused."""
+    found = own_tables(settings.EVENTS_URL).counts(workspace)
+    counts = tuple(Counted(event, name or None, *rest) for event, name, *rest in found)
+    replace(workspace, Recount(None, counts))
 
 
 def add(workspace: str, counts: Iterable[Counted]) -> None:

@@ -18,3 +18,11 @@ def check_limits(app_configs: Any, **options: Any) -> list[CheckMessage]:
         for name, least in lowest.items()
         if getattr(settings, name) < least
     ]
+
+
+@register("settings")
+def check_insert(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    if not settings.EVENTS_INSERT or settings.EVENTS_URL:
+        return []
+    hint = "Name the database, or leave EVENTS_INSERT out: events are then kept in files."
+    return [Error("EVENTS_INSERT is true, and EVENTS_URL is empty.", hint=hint, id="events.E002")]

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.conf import settings
+
 from events.engine import EngineError
 from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, import_file
 from events.site import check_site
-from events.workspace_folders import Folders, check_kept_here
+from events.workspace_folders import Folders, check_taken
 
 SETTLED = 5.0
 
@@ -37,8 +39,9 @@ def scan(workspace: str, now: float | None = None) -> list[Taken]:
     is known, and the file is moved at the next scan. Raises Refused, and leaves everything where it is."""
     waiting = list(settled(inbox(workspace), time.time() if now is None else now))
     if waiting:
-        check_kept_here()
-        check_site()
+        check_taken()
+        if not settings.EVENTS_INSERT:
+            check_site()
     return [take(workspace, path) for path in waiting]
 
 

@@ -1,17 +1,20 @@
 """Import files of events or of users' properties: a file whole or not at all, each content once."""
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
+from django.conf import settings
 from django.utils import timezone
 
-from events import compact, convert
+from events import compact, convert, formats, inserting
 from events import publish as publication
 from events.amplitude import properties_of
 from events.bulk import Fields
@@ -26,7 +29,7 @@ from events.site import check_site
 from events.staging import FORMAT, Reader, stage
 from events.tables.headings import OF_EVENTS, is_known
 from events.times import from_micros
-from events.workspace_folders import Folders, check_kept_here
+from events.workspace_folders import Folders, Refused, check_taken
 
 # What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
 GUESSES = {
@@ -41,6 +44,8 @@ OBJECTS = ("properties", "traits")
 # Calls of Segment's that name no event.
 PAGE_CALLS = ("page", "screen", "group")
 SHOWN_PROBLEMS = 20
+# Lines are inserted at EVENTS_URL so many bytes at a time.
+INSERTED_BYTES = 8 * 1024 * 1024
 # So many devices of a file are known at once; what is said twice is only longer to read.
 MOST_OWNERS = 200_000
 
@@ -112,6 +117,10 @@ class Replaces:
     source_days: bool = False
     repeats: bool = False
 
+    @property
+    def anything(self) -> bool:
+        return bool(self.imports) or self.source_days or self.repeats
+
     def rows(self, workspace: str, staging: Path, source: str) -> Rows | None:
         """Return the rows that go, or None. Raises NothingToCorrect."""
         staged = convert.staged(staging, "events")
@@ -146,7 +155,7 @@ def import_file(
     A content that was imported before, in the same way, is left alone unless `again`. `source` says where
     the events come from, `by` who imports them, `replaces` what goes when the file's events come.
     """
-    check_kept_here()
+    check_taken()
     mapped = mapped or Mapped()
     digest = digest_of(path, mapped)
     imported = Imported(path.name)
@@ -155,6 +164,13 @@ def import_file(
         imported.known, imported.rows, imported.bad_lines = True, before.rows, before.bad_lines
         return imported
     about = Origin(uuid.uuid4().hex, digest, source[:100], by[:150])
+    if settings.EVENTS_INSERT:
+        if replaces and replaces.anything:
+            raise Refused("Events at EVENTS_URL are not replaced from here: delete them there, then import.")
+        insert_file(workspace, path, mapped, imported, digest, progress)
+        # Without a key: nothing here can undo it.
+        ImportedFile.objects.create(workspace=workspace, **(row_of(imported, about) | {"key": None}))
+        return imported
     check_site()
     folders = Folders(workspace).make()
     followed = Followed(path.stat().st_size, progress)
@@ -168,6 +184,48 @@ def import_file(
             publish(workspace, folders, staging, names, imported, about, replaces or Replaces(), followed)
     imported.key = about.key
     return imported
+
+
+def insert_file(
+    workspace: str, path: Path, mapped: Mapped, imported: Imported, digest: str, progress: Progress
+) -> None:
+    """Insert a file's lines at EVENTS_URL, in batches. One that is interrupted is imported again: an event
+    without an id is named by the file's content and its place there. Raises as import_file does."""
+    take = reader_of(mapped, imported).take
+    unnamed = (f"{digest[:32]} {number}" for number in itertools.count())
+    lines = {"events": BytesIO(), "traits": BytesIO()}
+
+    def flush() -> None:
+        events, traits = (file.getvalue() for file in lines.values())
+        new = inserting.insert(workspace, events, traits, unnamed)
+        imported.rows += new
+        imported.repeats += events.count(b"\n") - new
+        imported.users += traits.count(b"\n")
+        for file in lines.values():
+            file.seek(0)
+            file.truncate()
+
+    for record in formats.read(path, progress):
+        take(record, lines["events"], lines["traits"])
+        if sum(file.tell() for file in lines.values()) >= INSERTED_BYTES:
+            flush()
+    flush()
+    if not (imported.rows or imported.repeats or imported.users) and imported.problems:
+        raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
+
+
+def row_of(imported: Imported, about: Origin) -> dict[str, Any]:
+    """Return what is kept of an import."""
+    return {
+        "key": about.key,
+        "digest": about.digest,
+        "name": imported.file[:255],
+        "source": about.source,
+        "rows": imported.rows or imported.users,
+        "bad_lines": imported.bad_lines,
+        "by": about.by,
+        "imported_at": timezone.now().isoformat(),
+    }
 
 
 class Followed:
@@ -348,16 +406,7 @@ def publish(
     events = [p for p in prepared if p.kind == FileKind.EVENTS]
     imported.rows, imported.repeats = sum(p.written.rows for p in events), sum(p.repeats for p in events)
     imported.users, imported.replaced = sum(p.users for p in prepared), taken.events
-    row = {
-        "key": about.key,
-        "digest": about.digest,
-        "name": imported.file[:255],
-        "source": about.source,
-        "rows": imported.rows or imported.users,
-        "bad_lines": imported.bad_lines,
-        "by": about.by,
-        "imported_at": timezone.now().isoformat(),
-    }
+    row = row_of(imported, about)
     new = [replace(one, imports=[row]) for one in prepared]
     done = Publication(new, imported=row)
     if rows:

@@ -15,11 +15,12 @@ from typing import Any
 
 from django.conf import settings
 
+from events import inserting
 from events.disk import make_durable
 from events.models import FileKind
 from events.records import InvalidRecord, event_line, traits_line
 from events.site import check_site_once
-from events.workspace_folders import Folders, Refused, check_kept_here
+from events.workspace_folders import Folders, Refused, check_kept_here, check_taken
 
 __all__ = ["InvalidRecord", "Refused", "append", "append_both", "append_lines", "append_traits"]
 
@@ -47,12 +48,16 @@ def append_both(
 
     Raises Refused when this site keeps no events itself, or its folder is another site's.
     """
-    check_kept_here()
+    check_taken()
     append_lines(workspace, _lines(events, event_line), _lines(traits, traits_line))
 
 
 def append_lines(workspace: str, events: bytes, traits: bytes) -> None:
-    """Append lines that are made already (see records.py). Raises Refused, OSError as `append_both`."""
+    """Append lines that are made already (see records.py), or insert them at EVENTS_URL. Raises Refused,
+    OSError as `append_both`."""
+    if settings.EVENTS_INSERT:
+        inserting.insert(workspace, events, traits)
+        return
     check_kept_here()
     check_site_once()
     for kind, lines in ((FileKind.EVENTS, events), (FileKind.TRAITS, traits)):

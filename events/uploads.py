@@ -22,7 +22,7 @@ from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, Replaces, import_file
 from events.locks import locked
 from events.models import EventUpload, UploadState
-from events.workspace_folders import Folders, Refused, check_kept_here
+from events.workspace_folders import Folders, Refused, check_taken
 
 log = logging.getLogger(__name__)
 # Smaller files are looked at while the browser waits.
@@ -32,7 +32,7 @@ CHUNK = 1024 * 1024
 
 def keep(workspace: str, name: str, chunks: Iterable[bytes], **fields: Any) -> EventUpload:
     """Store a file, and look at it at once if it is small. Raises Refused, OSError."""
-    check_kept_here()
+    check_taken()
     upload = EventUpload(workspace=workspace, key=uuid.uuid4().hex, name=name, **fields)
     Folders(workspace).make()
     path = _local(upload)

@@ -25,13 +25,25 @@ class Refused(Exception):
     lasting = True
 
 
-def check_kept_here() -> None:
-    """Raise Refused when this site reads its events from another database: nobody would count them."""
-    if settings.EVENTS_URL:
+def takes_events() -> bool:
+    """Whether events that come in are counted: in files here, or in tables of ours at EVENTS_URL."""
+    return not settings.EVENTS_URL or settings.EVENTS_INSERT
+
+
+def check_taken() -> None:
+    """Raise Refused when this site reads its events from tables of others: nobody would count them."""
+    if not takes_events():
         raise Refused(
             "This site reads its events from the database at EVENTS_URL: nothing was stored. "
             "Write them to that database, or take EVENTS_URL out of the settings."
         )
+
+
+def check_kept_here() -> None:
+    """Raise Refused when events are in no files of this site: then they cannot be corrected here, either."""
+    check_taken()
+    if settings.EVENTS_URL:
+        raise Refused("Events are in the database at EVENTS_URL: this is done there, and not here.")
 
 
 class Folders:

@@ -6,9 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
-
 from events import spool
+from events.workspace_folders import takes_events
 from receiving.errors import ApiError
 from receiving.models import Workspace
 
@@ -52,9 +51,10 @@ def hand_on(workspace: Workspace, events: list[bytes], traits: list[bytes]) -> N
     disk, and no lock of the database waits for the disk. If the process dies in between, the sender has no
     reply and sends again; ids make that harmless. Raises ApiError when the disk is full.
 
-    With EVENTS_URL, traits are only read back from here: the users of cohorts are in that database.
+    With EVENTS_INSERT they are in the database at EVENTS_URL. With that of others' tables, traits are only
+    read back from here: the users of cohorts are in that database.
     """
-    if not events and (settings.EVENTS_URL or not traits):
+    if not events and not (traits and takes_events()):
         return
     try:
         spool.append_lines(workspace.slug, b"".join(events), b"".join(traits))

@@ -6,12 +6,12 @@ thousand users leaves no time for content negotiation and serializers.
 
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.views import APIView
 
+from events.workspace_folders import takes_events
 from receiving import reading, schema, store
 from receiving.amplitude import amplitude_error, invalid_fields, is_amplitude, read_events
 from receiving.body import parse_object, read_body
@@ -236,7 +236,7 @@ def identify(
         clock,
         receipt,
         default_type=default_type,
-        page_calls=call.workspace.page_calls and not settings.EVENTS_URL,
+        page_calls=call.workspace.page_calls and takes_events(),
     )
     batch.check(by_item=by_item)
     return {"success": True, **take(call, batch)}

@@ -17,13 +17,14 @@ from django.db import connection
 from cohorts import members
 from cohorts.choices import UploadState
 from cohorts.models import Cohort, Preview, Upload
+from events.inserting import own_tables
 from receiving.keys import create_key
 from receiving.models import BodySearch, Workspace
 from syncs import lifecycle
 from syncs.choices import RunState, Trigger
 from syncs.models import Run
 from tests import machines, world
-from tests.brokers import until
+from tests.brokers import database_url, until
 from tests.partner import Partner
 
 pytestmark = [
@@ -38,7 +39,12 @@ PLAYED = {"version": 1, "where": {"performed": {"event": "play"}}}
 
 @pytest.fixture(scope="module")
 def shared(django_db_setup, tmp_path_factory):
-    with machines.machines(tmp_path_factory.mktemp("machines")) as (site, _, store):
+    # Events are where all have them, too: in tables of ours, in the same database.
+    url = database_url()
+    own_tables(url).create()
+    own_tables(url).close()
+    folder = tmp_path_factory.mktemp("machines")
+    with machines.machines(folder, EVENTS_URL=url, EVENTS_INSERT="true") as (site, _, store):
         yield site, store
 
 
@@ -122,30 +128,27 @@ def test_a_rate_limit_is_exact_over_both_web_machines(site):
 def test_a_preview_counts_events_and_a_search_finds_calls_whoever_took_them(site, browser):
     headers = sender()
     now = datetime.now(UTC).isoformat()
-    for user, web in (("u1", A), ("u2", A)):
+    for user, web in (("u1", A), ("u2", B), ("u2", A)):
         event = {"type": "track", "userId": user, "event": "play", "timestamp": now, "messageId": user}
         sent = requests.post(f"{site.urls[web]}/v1/track", json=event, headers=headers, timeout=30)
         assert sent.status_code == 200, sent.text
     body = {"source_kind": "behavioral", "definition": PLAYED, "events_workspace": "default"}
-
-    def previewed() -> int | None:
-        browser.at(A, "/admin/")
-        made = browser.post(
-            f"{site.urls[A]}/admin/cohorts/cohort/previews/",
-            json=body,
-            headers={"X-CSRFToken": browser.cookies["csrftoken"]},
-            timeout=30,
-        )
-        assert made.status_code == 201, made.text
-        until(lambda: "data-open" not in browser.at(B, made.json()["url"]).text)
-        return Preview.objects.latest("pk").size
-
-    until(lambda: previewed() == 2)
+    browser.at(A, "/admin/")
+    made = browser.post(
+        f"{site.urls[A]}/admin/cohorts/cohort/previews/",
+        json=body,
+        headers={"X-CSRFToken": browser.cookies["csrftoken"]},
+        timeout=30,
+    )
+    assert made.status_code == 201, made.text
+    until(lambda: "data-open" not in browser.at(B, made.json()["url"]).text)
+    preview = Preview.objects.get()
+    assert (preview.size, preview.sample, preview.error) == (2, ["u1", "u2"], "")
     workspace = Workspace.objects.get()
     search = {"workspace": workspace.pk, "user_id": "u2"}
     assert browser.submit(B, "/admin/receiving/bodysearch/add/", search).ok
     found = until(lambda: BodySearch.objects.filter(state=BodySearch.State.DONE).first())
-    assert len(found.found) == 1
+    assert len(found.found) == 2
     assert "/v1/track" in browser.at(A, f"/admin/receiving/bodysearch/{found.pk}/change/").text
 
 

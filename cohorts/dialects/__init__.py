@@ -8,10 +8,11 @@ from cohorts.dialects.dialect import Compiled, Dialect
 from cohorts.dialects.duckdb_files import DuckDB, parquet
 from cohorts.dialects.expressions import DAY, call, integer, text
 from cohorts.dialects.postgresql import PostgreSQL
-from cohorts.dialects.tables import TableDialect, Tables
+from cohorts.dialects.tables import OWN, TableDialect, Tables
 
 __all__ = [
     "DAY",
+    "OWN",
     "ClickHouse",
     "Compiled",
     "Dialect",

@@ -36,6 +36,10 @@ class Tables:
     workspace: str | None = None
 
 
+# Those that create_event_tables makes.
+OWN = Tables(merges="merges", workspace="workspace")
+
+
 class TableDialect(Dialect):
     """Events in a database's own tables, with the properties in one JSON column."""
 

@@ -20,9 +20,15 @@ class ClickHouseHTTP:
                 parameters = dict(parse_qsl(urlsplit(self.path).query))
                 outer.last = parameters | dict(self.headers.items())
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                parts = form(self.headers["Content-Type"], body)
-                sql = parts.pop("query").decode()
+                # With the query in the address, the body is what is inserted.
+                inserts = "query" in parameters
+                parts = {} if inserts else form(self.headers["Content-Type"], body)
+                sql = parameters["query"] if inserts else parts.pop("query").decode()
                 try:
+                    if inserts:
+                        for name in parameters.keys() & {"param_of"}:
+                            engine.run(f"SET {name} = '{parameters[name]}'")
+                        sql = f"{sql}\n{body.decode()}"
                     for name, content in parts.items():
                         columns = parameters[f"{name}_structure"]
                         engine.run(f"CREATE OR REPLACE TABLE {name} ({columns}) ENGINE Memory")

@@ -1,0 +1,146 @@
+"""Our own tables of events in PostgreSQL."""
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+
+from events.event_tables import Event, Merge, NotInserted, Rows, Tables, Trait, columns_of, missing
+from events.layout import NUMBER_PATTERN
+
+Result = TypeVar("Result")
+# Seconds that a caller waits for a statement: an insert that waits longer has met a lock.
+PATIENCE = 30
+CREATE = [
+    """
+    CREATE TABLE IF NOT EXISTS events (
+        workspace text COLLATE "C" NOT NULL,
+        user_id text COLLATE "C" NOT NULL,
+        device text COLLATE "C" NOT NULL,
+        message_id text COLLATE "C" NOT NULL,
+        event text COLLATE "C" NOT NULL,
+        time timestamptz NOT NULL,
+        properties jsonb NOT NULL,
+        PRIMARY KEY (workspace, user_id, device, message_id)
+    )""",
+    # What conditions ask for: one event, in a window.
+    "CREATE INDEX IF NOT EXISTS events_by_time ON events (workspace, event, time)",
+    """
+    CREATE TABLE IF NOT EXISTS user_traits (
+        workspace text COLLATE "C" NOT NULL,
+        user_id text COLLATE "C" NOT NULL,
+        name text COLLATE "C" NOT NULL,
+        time timestamptz NOT NULL,
+        value jsonb NOT NULL,
+        PRIMARY KEY (workspace, user_id, name)
+    )""",
+    """
+    CREATE TABLE IF NOT EXISTS merges (
+        workspace text COLLATE "C" NOT NULL,
+        device text COLLATE "C" NOT NULL,
+        user_id text COLLATE "C" NOT NULL,
+        time timestamptz NOT NULL,
+        PRIMARY KEY (workspace, device, user_id)
+    )""",
+    """
+    CREATE OR REPLACE VIEW users AS
+    SELECT workspace, user_id,
+        coalesce(jsonb_object_agg(name, value) FILTER (WHERE value <> 'null'), '{}') AS properties
+    FROM user_traits GROUP BY workspace, user_id""",
+]
+# One statement each, with a list for each column, whatever the number of rows.
+INSERT = {
+    Event: """
+        INSERT INTO events (workspace, user_id, device, message_id, event, time, properties)
+        SELECT * FROM unnest(%(workspace)s::text[], %(user_id)s::text[], %(device)s::text[],
+            %(message_id)s::text[], %(event)s::text[], %(time)s::timestamptz[], %(properties)s::jsonb[])
+        ON CONFLICT DO NOTHING""",
+    Trait: """
+        INSERT INTO user_traits (workspace, user_id, name, time, value)
+        SELECT * FROM unnest(%(workspace)s::text[], %(user_id)s::text[], %(name)s::text[],
+            %(time)s::timestamptz[], %(value)s::jsonb[])
+        ON CONFLICT (workspace, user_id, name) DO UPDATE SET time = excluded.time, value = excluded.value
+        WHERE (excluded.time, excluded.value) > (user_traits.time, user_traits.value)""",
+    Merge: """
+        INSERT INTO merges (workspace, device, user_id, time)
+        SELECT * FROM unnest(%(workspace)s::text[], %(device)s::text[], %(user_id)s::text[],
+            %(time)s::timestamptz[])
+        ON CONFLICT (workspace, device, user_id) DO UPDATE SET time = excluded.time
+        WHERE excluded.time < merges.time""",
+}
+COUNT = f"""
+WITH held AS (
+    SELECT event, time, key, value #>> '{{}}' AS text FROM events, jsonb_each(properties)
+    WHERE workspace = %(of)s
+    UNION ALL
+    SELECT '', time, name, value #>> '{{}}' FROM user_traits
+    WHERE workspace = %(of)s AND name <> '' AND value <> 'null'
+)
+SELECT event, '', count(*), 0, 0, max(time) FROM events WHERE workspace = %(of)s GROUP BY event
+UNION ALL
+SELECT event, key, count(*), count(*) FILTER (WHERE text ~ '^({NUMBER_PATTERN})$'),
+    count(*) FILTER (WHERE text IN ('true', 'false')), max(time)
+FROM held GROUP BY event, key"""
+
+
+class PostgreSQL(Tables):
+    def __init__(self, url: str) -> None:
+        self.url = url
+        # A connection is kept by its thread, as Django keeps its own.
+        self.kept = threading.local()
+
+    def close(self) -> None:
+        if hasattr(self.kept, "connection"):
+            self.kept.connection.close()
+
+    def create(self) -> list[str]:
+        def made(connection: psycopg.Connection[Any]) -> list[str]:
+            for statement in CREATE:
+                connection.execute(statement.encode())
+            return CREATE
+
+        return self.done(made)
+
+    def insert(self, rows: Rows) -> int:
+        given = [(INSERT[type(part[0])], columns_of(part, type(part[0]))) for part in rows if part]
+
+        def inserted(connection: psycopg.Connection[Any]) -> int:
+            counts = [
+                connection.execute(statement.encode(), columns).rowcount for statement, columns in given
+            ]
+            return counts[0] if rows.events else 0
+
+        try:
+            return self.done(inserted)
+        except NotInserted as error:
+            # The connection may have been cut since its last use. To insert again is harmless.
+            if not isinstance(error.__cause__, psycopg.OperationalError):
+                raise
+            return self.done(inserted)
+
+    def workspaces(self) -> list[str]:
+        query = b"SELECT workspace FROM events UNION SELECT workspace FROM user_traits"
+        return self.done(lambda connection: [row[0] for row in connection.execute(query)])
+
+    def counts(self, workspace: str) -> Iterable[tuple[Any, ...]]:
+        return self.done(lambda connection: connection.execute(COUNT.encode(), {"of": workspace}).fetchall())
+
+    def done(self, act: Callable[[psycopg.Connection[Any]], Result]) -> Result:
+        """Do something in a transaction. Raises NotInserted, Refused."""
+        try:
+            connection: psycopg.Connection[Any] | None = getattr(self.kept, "connection", None)
+            if connection is None or connection.closed:
+                options = f"-c statement_timeout={PATIENCE}s -c synchronous_commit=on"
+                connection = psycopg.connect(self.url, connect_timeout=5, options=options)
+                self.kept.connection = connection
+            with connection.transaction():
+                return act(connection)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise missing(error) from None
+        except psycopg.Error as error:
+            if connection is not None:
+                with suppress(psycopg.Error):
+                    connection.close()
+            raise NotInserted(f"The database of events: {str(error).strip().splitlines()[0]}") from error
