@@ -63,6 +63,21 @@ def test_whom_a_partner_has_behind_our_back_is_found_exactly_and_put_right_by_th
     assert code == 0, figures
 
 
+@pytest.mark.parametrize("kind", ["list", "replacement"])
+def test_a_relay_whose_processes_are_killed_ends_equal_and_never_with_half_a_replacement(kind):
+    code, figures = play("relay", "--kills", 8, "--users", 400, "--kind", kind, "--seed", 1)
+    assert code == 0, figures
+    assert figures["rounds"] == figures["equal"] == 1
+
+
+@pytest.mark.once
+def test_a_follower_that_notes_what_it_has_read_before_it_reads_does_not_pass():
+    options = ["--kills", 16, "--users", 40, "--kind", "replacement", "--within", 8, "--seed", 1]
+    code, figures = play("relay", *options, "--variant", "mark-first")
+    assert code == 1
+    assert figures["equal"] < figures["rounds"]
+
+
 def test_a_driver_that_was_frozen_past_its_lease_writes_nothing():
     code, figures = play("frozen", "--rounds", 2, "--users", 2000, "--seed", 1)
     assert code == 0, figures

@@ -102,7 +102,9 @@ class Report:
         counts = [f"{len(self.failed(level))} {level}" for level in Level if self.failed(level)]
         verdict = "speaks the protocol" if self.passed else "does not speak the protocol yet"
         missing = f"; to mend: {', '.join(counts)}" if counts else ", and there is nothing to mend"
-        return f"{self.url} {verdict}{missing}. {self.requests} requests in {self.seconds:.1f} s."
+        unseen = sum(finding.state == State.UNSEEN for finding in self.findings)
+        left = f" {unseen} of {len(self.findings)} checks found nothing out." if unseen else ""
+        return f"{self.url} {verdict}{missing}.{left} {self.requests} requests in {self.seconds:.1f} s."
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shlex
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -11,17 +12,13 @@ from destinations.certify import checks
 from destinations.certify.report import Finding, Level, Profile, Report, State
 from destinations.certify.subject import Subject
 from destinations.certify.talk import Talk, TimeIsUp
-from destinations.endpoint import Endpoint, Kind
+from destinations.endpoint import AuthMode, Endpoint, Kind
 from destinations.errors import DeliveryError, Misconfigured
 
 SECONDS = 120.0
 # Kept of the time for tidying up.
 RESERVE = 5.0
-MOCK = (
-    "curl -X POST {url} \\\n"
-    "  --header 'api_key: KEY' --header 'app_id: APP' --header 'Content-Type: application/json' \\\n"
-    "  --data-raw '{body}'"
-)
+MOCK = "curl -X POST {url} \\\n  {key}--header 'Content-Type: application/json' \\\n  --data-raw '{body}'"
 
 
 def certify(endpoint: Endpoint, *, users: Sequence[str] = (), seconds: float = SECONDS) -> Report:
@@ -54,7 +51,23 @@ def mock_call(endpoint: Endpoint) -> str:
     if endpoint.kind == Kind.LIST:
         body = {"name": "[Amplitude] cohort name: 123"}
         path = endpoint.create_path
-    return MOCK.format(url=endpoint.base_url.rstrip("/") + path, body=json.dumps(body))
+    key = _key_options(endpoint)
+    return MOCK.format(url=endpoint.base_url.rstrip("/") + path, key=key, body=json.dumps(body))
+
+
+def _key_options(endpoint: Endpoint) -> str:
+    """Return how the call of the protocol carries its key, or this destination's own way."""
+    match endpoint.auth_mode:
+        case AuthMode.KEY:
+            return "--header 'api_key: KEY' --header 'app_id: APP' "
+        case AuthMode.BASIC:
+            return f"--user {shlex.quote((endpoint.auth_username or 'NAME') + ':KEY')} "
+        case AuthMode.HEADER:
+            return f"--header {shlex.quote(endpoint.auth_header + ': KEY')} "
+        case AuthMode.NONE:
+            return ""
+        case _:
+            return "--header 'Authorization: Bearer KEY' "
 
 
 def _reached(talk: Talk, report: Report) -> bool:
@@ -121,9 +134,9 @@ def _tidy_up(subject: Subject) -> list[str]:
                 break
     except TimeIsUp:
         left.append("users that there was no time to remove")
-    path = urlsplit(subject.endpoint.base_url).path.rstrip("/")
+    create = urlsplit(subject.endpoint.base_url).path.rstrip("/") + subject.endpoint.create_path.rstrip("/")
     for list_id in subject.lists:
-        name = f"the list {list_id} ({path}/lists/{quote(list_id, safe='')})"
+        name = f"the list {list_id} ({create}/{quote(list_id, safe='')})"
         if not subject.delete_list(list_id):
             left.append(f"{name}, named {subject.name!r}, without members: delete it by hand")
     if subject.endpoint.kind == Kind.PROPERTY:

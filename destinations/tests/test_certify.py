@@ -11,7 +11,7 @@ from destinations.addresses import parse_networks
 from destinations.certify import checks
 from destinations.certify.report import Level, State
 from destinations.certify.run import certify, mock_call
-from destinations.endpoint import Endpoint, Kind
+from destinations.endpoint import AuthMode, Endpoint, Kind
 from destinations.models import Destination
 from destinations.tests.flawed_partner import KEY, served
 
@@ -166,6 +166,31 @@ def test_the_mock_call_is_the_protocols():
     assert mock_call(endpoint("https://p.example/api/", kind=Kind.PROPERTY)).startswith(
         "curl -X POST https://p.example/api/identify"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, "  --header 'api_key: KEY' --header 'app_id: APP' --header 'Content-Type"),
+        ({"auth_mode": AuthMode.BEARER}, "  --header 'Authorization: Bearer KEY' --header 'Content-Type"),
+        ({"auth_mode": AuthMode.HEADER, "auth_header": "X-Key"}, "  --header 'X-Key: KEY' --header"),
+        ({"auth_mode": AuthMode.BASIC, "auth_username": "it's"}, """  --user 'it'"'"'s:KEY' --header"""),
+        ({"auth_mode": AuthMode.NONE}, "  --header 'Content-Type"),
+    ],
+)
+def test_the_mock_call_carries_the_key_as_the_destination_does_and_never_the_key(fields, wanted):
+    call = mock_call(endpoint("https://p.example", **fields))
+    assert call.splitlines()[1].startswith(wanted)
+    assert KEY not in call
+
+
+def test_what_cannot_be_seen_without_a_digest_is_not_said_to_be_right(monkeypatch):
+    monkeypatch.setattr(checks, "PATIENCE", 5.0)
+    with served("shows nothing") as (url, _):
+        report = certify(endpoint(url))
+    unseen = [finding.name for finding in report.findings if finding.state == State.UNSEEN]
+    assert unseen == ["order", "odd_ids"]
+    assert f"2 of {len(report.findings)} checks found nothing out" in report.summary
 
 
 @pytest.mark.django_db
