@@ -88,7 +88,7 @@ def page_of(partner: Partner) -> str:
     )
     live = "No account of the vendor was used: not tried live."
     if partner.tried:
-        live = f"Driven as a real server: {partner.tried} (`tests/real_partners.py`)."
+        live = f"Driven as a real server: {partner.tried} (`docs/partners.md`)."
     lines += [
         "",
         "## Source",
