@@ -1,8 +1,8 @@
 """What it costs to send a partner that knows people by a hashed address, alongside one that takes user ids.
 
-    python benchmarks/projection.py [--quick] [--postgres SERVER] [--rounds 3]
+    python benchmarks/projection.py [--quick] [--postgres SERVER] [--rounds 3] [--users 100000 1000000]
 
-For a tenth of the users and for all of them, on both databases, each step in a process of its own: the plain
+For each number of users, on both databases, each step in a process of its own: the plain
 cohort is sent, the projection of it is made, and sent; one in a hundred gets another address, and the
 projection is made and sent again. `--quick` is for trying this script: 20,000 users, one round.
 """
@@ -32,7 +32,7 @@ SCRIPT = "projection_steps.py"
 
 def main() -> None:
     options = parse()
-    sizes = (2_000, 20_000) if options.quick else (100_000, 1_000_000)
+    sizes = (2_000, 20_000) if options.quick else options.users
     rounds = 1 if options.quick else options.rounds
     for users in sizes:
         found = measure(users, rounds, options.postgres)
@@ -78,6 +78,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--users", type=int, nargs="+", default=(100_000, 1_000_000))
     parser.add_argument(
         "--postgres", default="postgres://postgres@127.0.0.1:5432", help="server, not database"
     )

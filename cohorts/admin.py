@@ -155,7 +155,8 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
             "Who belongs to it",
             {
                 "fields": [
-                    *("events_workspace", "definition", "query_database", "query_sql"),
+                    *("definition", "query_database", "query_sql", "query_fields"),
+                    *("events_workspace", "query_skip_invalid"),
                     *("received_workspace", "received_list", "received_trait", "received_equals"),
                 ]
             },
@@ -179,10 +180,12 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
 
     # What a source or a schedule does not need is not shown.
     conditional_fields = {
-        "events_workspace": shown_if(source_kind=BEHAVIORAL),
+        "events_workspace": shown_if(source_kind=BEHAVIORAL + QUERY),
         "definition": shown_if(source_kind=BEHAVIORAL),
         "query_database": shown_if(source_kind=QUERY),
         "query_sql": shown_if(source_kind=QUERY),
+        "query_fields": shown_if(source_kind=QUERY),
+        "query_skip_invalid": shown_if(source_kind=QUERY),
         "received_workspace": shown_if(source_kind=RECEIVED),
         "received_list": shown_if(source_kind=RECEIVED),
         "received_trait": shown_if(source_kind=RECEIVED),

@@ -143,7 +143,7 @@ def _wanted(request: HttpRequest, wanted: dict[str, Any]) -> Preview:
         if not request.user.has_perm(USE_QUERY):
             raise PermissionDenied
         made.query_database, made.query_sql = str(wanted.get("query_database")), str(wanted.get("query_sql"))
-        query.check_query(made.query_database, made.query_sql)
+        query.check_query(made.query_database, made.query_sql, None)
     elif made.source_kind == SourceKind.BEHAVIORAL:
         made.definition = wanted.get("definition")
         parse(made.definition)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from cohorts import asked, behavioral, following, members, query, received, refresh, window
 from cohorts.choices import CALCULATED, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
+from cohorts.importing import check_not_held
 from cohorts.models import Cohort, CohortVersion
 from cohorts.references import refresh_order
 from cohorts.schedule import InvalidSchedule
@@ -22,6 +23,7 @@ from cohorts.sources import references_of
 from events import arrivals
 from events.engine import EngineError
 from pagekit import tracing
+from people.profiles import InvalidValue
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ READINGS = 3
 WAIT = 60.0
 _locks = defaultdict[int, threading.Lock](threading.Lock)
 # What a calculation may fail with; each says why in a sentence for a person.
-FAILURES = (EngineError, DefinitionError, refresh.RefreshError, members.UnreadableVersion)
+FAILURES = (EngineError, DefinitionError, InvalidValue, refresh.RefreshError, members.UnreadableVersion)
 
 
 @contextmanager
@@ -73,17 +75,21 @@ def calculate(
     follows = cohort.source_kind == SourceKind.RECEIVED
 
     def replace() -> CohortVersion:
-        ids, said, made_from = _source(cohort, instant, rounds)
-        return refresh.replace(
-            cohort.pk,
-            ids,
-            source=said[:300],
-            definition=made_from,
-            as_of=instant,
-            replace_held=replace_held,
-            wait=wait,
-            unless_nobody_moves=follows,
-        )
+        with ExitStack() as stack:
+            if cohort.source_kind == SourceKind.QUERY:
+                ids, said, made_from = _queried(cohort, instant, stack, replace_held=replace_held)
+            else:
+                ids, said, made_from = _source(cohort, instant, rounds)
+            return refresh.replace(
+                cohort.pk,
+                ids,
+                source=said[:300],
+                definition=made_from,
+                as_of=instant,
+                replace_held=replace_held,
+                wait=wait,
+                unless_nobody_moves=follows,
+            )
 
     try:
         with tracing.span("calculate", cohort=cohort.pk, source=cohort.source_kind):
@@ -227,13 +233,24 @@ def calculate_due(now: datetime, *, among: Collection[str] | None = None) -> lis
     return cohorts
 
 
+def _queried(
+    cohort: Cohort, instant: datetime, stack: ExitStack, *, replace_held: bool
+) -> tuple[Iterator[str], str, object]:
+    """Return as `_source`; what the query says of people is kept by then, as of the instant."""
+    asked, said = (cohort.query_database, cohort.query_sql), f"Query of {cohort.query_database}"
+    fields = cohort.kept_fields()
+    if fields is None:
+        return query.members(*asked), said, {"sql": cohort.query_sql}
+    if not replace_held:
+        check_not_held(cohort)
+    ids, kept = stack.enter_context(query.members_kept(*asked, fields, instant))
+    return ids, f"{said}. {kept}", {"sql": cohort.query_sql, "fields": cohort.query_fields}
+
+
 def _source(
     cohort: Cohort, instant: datetime, rounds: Mapping[str, behavioral.Round]
 ) -> tuple[Iterator[str], str, object]:
     """Return the ids, where they come from in words, and what they are made from."""
-    if cohort.source_kind == SourceKind.QUERY:
-        ids = query.members(cohort.query_database, cohort.query_sql)
-        return ids, f"Query of {cohort.query_database}", {"sql": cohort.query_sql}
     if cohort.source_kind == SourceKind.RECEIVED:
         source = received.source_of(cohort)
         made_from = {name: value for name, value in source._asdict().items() if value != ""}

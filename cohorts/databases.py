@@ -5,7 +5,7 @@ So no cursor, snapshot or memory of the engine is held while the ids are merged 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ class Database(ABC):
         by the name that the query uses. Raises an EngineError. May be closed early."""
 
     @contextmanager
+    def answer(self, sql: str, limits: Limits, temp: Path) -> Iterator[Callable[[], Rows]]:
+        """Run a query; yield what reads its rows, from a file that lasts as long as the context."""
+        with own_folder(temp) as folder:
+            path = folder / "answer.jsonl"
+            with path.open("wb") as file:
+                file.writelines(orjson.dumps(row) + b"\n" for row in self.rows(sql, {}, limits, folder))
+            yield lambda: map(tuple, read_lines(path))
+
+    @contextmanager
     def ids(
         self, sql: str, cohorts: Mapping[str, Iterable[str]], limits: Limits, temp: Path
     ) -> Iterator[Iterator[str]]:
@@ -54,10 +63,15 @@ class Database(ABC):
 def write_ids(path: Path, rows: Rows) -> None:
     with path.open("wb") as file:
         for (value,) in rows:
-            try:
-                file.write(orjson.dumps(check_user_id(value)) + b"\n")
-            except InvalidUserId as error:
-                raise InvalidIds(f"The query returned a user id that {error}: {str(value)[:80]!r}.") from None
+            file.write(orjson.dumps(checked(value)) + b"\n")
+
+
+def checked(value: object) -> str:
+    """Return a user id. Raises InvalidIds."""
+    try:
+        return check_user_id(value)
+    except InvalidUserId as error:
+        raise InvalidIds(f"The query returned a user id that {error}: {str(value)[:80]!r}.") from None
 
 
 def read_lines(path: Path) -> Iterator[Any]:
@@ -90,6 +104,11 @@ class Embedded(Database):
     ) -> Iterator[Iterator[str]]:
         with self.answered(sql, cohorts, limits, temp, ids=True) as path:
             yield read_lines(path)
+
+    @contextmanager
+    def answer(self, sql: str, limits: Limits, temp: Path) -> Iterator[Callable[[], Rows]]:
+        with self.answered(sql, {}, limits, temp, ids=False) as path:
+            yield lambda: map(tuple, read_lines(path))
 
     @contextmanager
     def answered(

@@ -64,6 +64,9 @@ def _texts(user_id: str) -> dict[str, int]:
     changed += scrubber.rows(Upload.objects.order_by(), "error", "understood")
     changed += scrubber.rows(CohortVersion.objects.order_by(), "reason")
     changed += scrubber.rows(Cohort.objects.order_by(), "calculation_error")
+    # As in the error of an upload: a value is quoted, which may be anybody's.
+    failed = Cohort.objects.exclude(query_fields=[]).exclude(calculation_error__in=["", FORGOTTEN])
+    changed += failed.update(calculation_error=FORGOTTEN)
     for upload in Upload.objects.exclude(suspicious=[]):
         if (suspicious := scrubber.value(upload.suspicious)) != upload.suspicious:
             changed += Upload.objects.filter(pk=upload.pk).update(suspicious=suspicious)

@@ -21,7 +21,7 @@ from cohorts import received
 from cohorts.choices import SourceKind, WhenOver
 from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
-from cohorts.sources import USE_QUERY, sets_query
+from cohorts.sources import KEEP_PROFILES, USE_QUERY, sets_fields, sets_query
 from cohorts.tags import TagsField
 from events.workspace_folders import workspaces
 
@@ -31,6 +31,8 @@ SOURCE_FIELDS: dict[str, tuple[str, Any]] = {
     "definition": (SourceKind.BEHAVIORAL, None),
     "query_database": (SourceKind.QUERY, ""),
     "query_sql": (SourceKind.QUERY, ""),
+    "query_fields": (SourceKind.QUERY, []),
+    "query_skip_invalid": (SourceKind.QUERY, False),
     "received_workspace": (SourceKind.RECEIVED, ""),
     "received_list": (SourceKind.RECEIVED, ""),
     "received_trait": (SourceKind.RECEIVED, ""),
@@ -57,6 +59,19 @@ class DefinitionField(forms.JSONField):
             return super().to_python(value)
         except RecursionError:
             raise forms.ValidationError("The definition is nested too deep.") from None
+
+
+class LinesField(forms.CharField):
+    """A list of texts, a line each."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return [line for line in (super().to_python(value) or "").splitlines() if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or []) != self.to_python(data))
 
 
 class ScheduledForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -102,6 +117,14 @@ class CohortForm(ScheduledForm):
         help_text="Databases are named by the setting QUERY_DATABASES.",
     )
 
+    query_fields = LinesField(
+        required=False,
+        label="Columns that become fields",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text="Further columns that are kept as fields of these people's profiles, a line each: "
+        "email=E-Mail, or consent:boolean=may_write with its type. See docs/people.md.",
+    )
+
     received_workspace = forms.CharField(
         required=False,
         label="Received by",
@@ -133,6 +156,7 @@ class CohortForm(ScheduledForm):
                 "tags",
                 "definition",
                 "query_database",
+                "query_fields",
                 "received_workspace",
                 "received_list",
                 "received_trait",
@@ -169,4 +193,6 @@ class CohortForm(ScheduledForm):
         old = Cohort.objects.filter(pk=self.instance.pk).first()
         if sets_query(data, old) and not self.user.has_perm(USE_QUERY):
             self.add_error("query_sql", NO_RIGHT.format("Can set or change a cohort's query of a database"))
+        if sets_fields(data, old) and not self.user.has_perm(KEEP_PROFILES):
+            self.add_error("query_fields", "You may not bring profiles.")
         return data

@@ -20,7 +20,8 @@ from cohorts.tags import check_tags
 from events.tables import Hints
 from events.user_ids import UserIdField
 from events.workspace_folders import DEFAULT_WORKSPACE
-from people.profile_files import Fields, Mapped
+from people.profile_files import Fields, Mapped, mapped_lines
+from people.profiles import InvalidValue
 
 CLAIM_TIME = timedelta(seconds=120)
 
@@ -102,7 +103,7 @@ class Cohort(Scheduled):
     # What people configure, wherever they do: form, file, REST API; and what the history of changes records.
     CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
         *("key", "name", "description", "tags", "owner", "source_kind", "definition", "events_workspace"),
-        *("query_database", "query_sql"),
+        *("query_database", "query_sql", "query_fields", "query_skip_invalid"),
         *("received_workspace", "received_list", "received_trait", "received_equals", "refresh_before_sync"),
         *Scheduled.SCHEDULE_FIELDS,
         *("hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"),
@@ -145,10 +146,11 @@ class Cohort(Scheduled):
         help_text='For "what people did": the conditions, as JSON. See docs/behavioral.md.',
     )
     events_workspace = models.SlugField(
-        "events of",
+        "workspace",
         max_length=50,
         default=DEFAULT_WORKSPACE,
-        help_text="Whose events: the receiving workspace that got them, or the one they were imported for.",
+        help_text="Whose events, or profiles: the receiving workspace that got them, or the one they were "
+        "imported for.",
     )
     query_database = models.CharField(
         "database",
@@ -160,6 +162,19 @@ class Cohort(Scheduled):
         "query",
         blank=True,
         help_text="For a query: one SELECT with a column user_id. It runs on a read-only connection.",
+    )
+    query_fields = models.JSONField(
+        "columns that become fields",
+        default=list,
+        blank=True,
+        help_text="For a query: further columns that are kept as fields of these people's profiles, as "
+        '["email=E-Mail", "consent:boolean=may_write"].',
+    )
+    query_skip_invalid = models.BooleanField(
+        "pass over values that are none",
+        default=False,
+        help_text="Such as an e-mail address without an @. Otherwise the cohort stays as it was, and says "
+        "why.",
     )
     received_workspace = models.SlugField(
         "received by",
@@ -280,6 +295,15 @@ class Cohort(Scheduled):
 
     def get_absolute_url(self) -> str:
         return reverse("admin:cohorts_cohort_overview", args=[self.pk])
+
+    def kept_fields(self) -> Fields | None:
+        """Return the columns of its query that are kept of people; None: none. Raises InvalidValue."""
+        lines = self.query_fields
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise InvalidValue('This is no list of texts such as "email=E-Mail".')
+        if not lines:
+            return None
+        return Fields(self.events_workspace, mapped_lines("\n".join(lines)), self.query_skip_invalid)
 
     def clean(self) -> None:
         super().clean()

@@ -112,7 +112,7 @@ def _queried(preview: Preview) -> dict[str, Any]:
 
     def counted() -> Iterator[str]:
         nonlocal size
-        for user_id in query.members(preview.query_database, preview.query_sql, limits=limits()):
+        for user_id in query.members(preview.query_database, preview.query_sql, None, limits=limits()):
             size += 1
             yield user_id
 

@@ -3,6 +3,8 @@
 What runs is written again from the parsed tree, so that nothing that the parser did not see can run.
 """
 
+from collections.abc import Collection
+
 from sqlglot import exp, parse
 from sqlglot.errors import SqlglotError
 
@@ -72,10 +74,13 @@ class RefusedQuery(EngineError):
     code = "refused_query"
 
 
-def guard(sql: str, dialect: str, tables: set[str] | None = None) -> exp.Query:
+def guard(
+    sql: str, dialect: str, tables: set[str] | None = None, columns: Collection[str] | None = ()
+) -> exp.Query:
     """Return the query as a tree, or raise RefusedQuery with the reason.
 
-    `tables`, if given, are the only ones that may be named.
+    `tables`, if given, are the only ones that may be named. `columns`: what it must return besides user_id;
+    None: whatever it likes.
     """
     if len(sql) > MAX_LENGTH:
         raise RefusedQuery(f"The query is longer than {MAX_LENGTH:,} characters.")
@@ -88,14 +93,31 @@ def guard(sql: str, dialect: str, tables: set[str] | None = None) -> exp.Query:
     [query] = statements
     if not isinstance(query, exp.Query) or isinstance(query, (exp.Values, exp.Table)):
         raise RefusedQuery(f"A query is a SELECT, not {type(query).__name__.upper()}.")
-    if query.named_selects != ["user_id"]:
-        raise RefusedQuery("The query must return one column, called user_id: SELECT … AS user_id FROM …")
+    check_columns(query.named_selects, columns)
     known = {cte.alias for cte in query.find_all(exp.CTE)}
     for node in query.walk():
         refuse(node, None if tables is None else tables | known)
         if dialect == "postgres":
             refuse_on_postgresql(node)
     return query
+
+
+def check_columns(returned: list[str], wanted: Collection[str] | None) -> None:
+    if "user_id" not in returned or (returned != ["user_id"] and wanted == ()):
+        raise RefusedQuery(
+            "The query must return one column, called user_id: SELECT … AS user_id FROM … "
+            "Further columns must each become a field of people's profiles."
+        )
+    if wanted is None:
+        return
+    if missing := [name for name in wanted if name not in returned]:
+        raise RefusedQuery(f"The query returns no column {missing[0]!r}, of which a field is to be made.")
+    if other := [name for name in returned if name not in {"user_id", *wanted}]:
+        raise RefusedQuery(
+            f"The query returns a column {other[0]!r} that becomes no field: say of which, or take it out."
+        )
+    if len(set(returned)) < len(returned):
+        raise RefusedQuery("The query returns two columns of one name.")
 
 
 def refuse(node: exp.Expr, tables: set[str] | None) -> None:

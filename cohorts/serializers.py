@@ -10,7 +10,7 @@ from rest_framework import exceptions, serializers
 
 from cohorts.choices import CalculationState
 from cohorts.models import Cohort, CohortVersion
-from cohorts.sources import USE_QUERY, sets_query
+from cohorts.sources import KEEP_PROFILES, USE_QUERY, sets_fields, sets_query
 from cohorts.tags import TAG
 
 
@@ -46,6 +46,8 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
 
     def _check_right(self, attrs: dict[str, Any]) -> None:
         """A query reads whatever its connection may: to set or change one is a right of its own."""
+        if sets_fields(attrs, self.instance) and not self.context["request"].user.has_perm(KEEP_PROFILES):
+            raise exceptions.PermissionDenied("You may not bring profiles.")
         if not sets_query(attrs, self.instance):
             return
         if not self.context["request"].user.has_perm(USE_QUERY):

@@ -12,12 +12,16 @@ from cohorts.definitions.names import why_not
 from cohorts.references import refresh_order
 from events.engine_errors import EngineError
 from events.naming import read_names
+from people import profiles
+from people.profiles import InvalidValue
 
 if TYPE_CHECKING:
     from cohorts.models import Cohort
 
 # The right that it takes to set or change a query.
 USE_QUERY = "cohorts.use_query_source"
+# And the right that it takes to keep what a query says of people.
+KEEP_PROFILES = "people.add_profileimport"
 
 
 def sets_query(values: Mapping[str, Any], old: "Cohort | None") -> bool:
@@ -25,13 +29,21 @@ def sets_query(values: Mapping[str, Any], old: "Cohort | None") -> bool:
 
     A text of a query counts in a cohort of any source: it is what the cohort runs when its source is changed.
     """
-    texts = ("query_database", "query_sql")
-    changed = [name for name in texts if name in values and values[name] != getattr(old, name, "")]
+    texts = ("query_database", "query_sql", "query_fields", "query_skip_invalid")
+    changed = [
+        name for name in texts if name in values and (values[name] or "") != (getattr(old, name, "") or "")
+    ]
     if any(values[name] for name in changed):
         return True
     is_query = values.get("source_kind", old.source_kind if old else "") == SourceKind.QUERY
     becomes = "source_kind" in values and (old is None or old.source_kind != SourceKind.QUERY)
     return is_query and bool(changed or becomes)
+
+
+def sets_fields(values: Mapping[str, Any], old: "Cohort | None") -> bool:
+    """Say whether the new values of a cohort's fields keep other columns of a query than before."""
+    before = old.query_fields if old else []
+    return bool(values.get("query_fields")) and values["query_fields"] != before
 
 
 def check(cohort: "Cohort") -> None:
@@ -42,7 +54,7 @@ def check(cohort: "Cohort") -> None:
         from cohorts.query import check_query  # here: parsers and drivers of databases take long to import
 
         try:
-            check_query(cohort.query_database, cohort.query_sql)
+            check_query(cohort.query_database, cohort.query_sql, _columns(cohort))
         except EngineError as error:
             raise ValidationError({"query_sql": str(error)}) from None
     elif cohort.source_kind == SourceKind.RECEIVED:
@@ -53,6 +65,22 @@ def check(cohort: "Cohort") -> None:
         )
     if cohort.refresh_before_sync and cohort.source_kind not in CALCULATED:
         raise ValidationError({"refresh_before_sync": "Only a cohort that is calculated can be refreshed."})
+
+
+def _columns(cohort: "Cohort") -> tuple[str, ...]:
+    """Return the columns of a query that become fields. Raises ValidationError."""
+    try:
+        fields = cohort.kept_fields()
+        known = fields is None or profiles.store().knows(fields.workspace)
+    except (InvalidValue, profiles.Refused) as error:
+        raise ValidationError({"query_fields": str(error)}) from None
+    if fields is None:
+        return ()
+    if not known:
+        raise ValidationError(
+            {"events_workspace": f"There is no workspace {fields.workspace!r} that keeps profiles."}
+        )
+    return tuple(one.column for one in fields.mapped)
 
 
 def _check_definition(cohort: "Cohort") -> None:

@@ -94,11 +94,10 @@ class Fields(NamedTuple):
     skip_invalid: bool = False
 
 
-@dataclass
-class Found:
-    """What a file holds."""
+@dataclass(kw_only=True)
+class Kept:
+    """What is said of people, and what of it could not be taken."""
 
-    understood: Understood
     users: int = 0
     values: Counter[str] = field(default_factory=Counter)
     hashed: Counter[str] = field(default_factory=Counter)
@@ -110,11 +109,7 @@ class Found:
         if len(self.sentences) < SHOWN:
             self.sentences.append(sentence)
 
-    def as_json(self) -> dict[str, Any]:
-        return self.of_people() | {"understood": self.understood.as_json()}
-
     def of_people(self) -> dict[str, Any]:
-        """Return what it holds, without what the file is."""
         return {
             "users": self.users,
             "values": dict(self.values),
@@ -122,6 +117,16 @@ class Found:
             "skipped": self.skipped,
             "skipped_first": self.sentences,
         }
+
+
+@dataclass(kw_only=True)
+class Found(Kept):
+    """What a file holds."""
+
+    understood: Understood
+
+    def as_json(self) -> dict[str, Any]:
+        return self.of_people() | {"understood": self.understood.as_json()}
 
 
 @dataclass(frozen=True)
@@ -207,21 +212,21 @@ def keep_file(
         for said in _people(table, found, reading, began, tell):
             page.append(said)
             if len(page) == PAGE:
-                changed += profiles.write(workspace, _not_erased(page, tombstones))
+                changed += profiles.write(workspace, not_erased(page, tombstones))
                 tell()
                 page = []
-        changed += profiles.write(workspace, _not_erased(page, tombstones))
+        changed += profiles.write(workspace, not_erased(page, tombstones))
     return found, changed
 
 
-def _not_erased(page: Sequence[Said], tombstones: Tombstones) -> list[Said]:
+def not_erased(page: Sequence[Said], tombstones: Tombstones) -> list[Said]:
     """Leave out who was erased: no old file brings them back."""
     erased = tombstones.among([said.user_id for said in page])
     return [said for said in page if said.user_id not in erased]
 
 
-def in_a_sentence(found: Found, changed: int | None) -> str:
-    """Say what a file holds, without anybody's value. `changed`: how many are new; None: none was kept."""
+def in_a_sentence(found: Kept, changed: int | None) -> str:
+    """Say what is kept, without anybody's value. `changed`: how many are new; None: none was kept."""
     fields = ", ".join(f"{number:,} of {name}" for name, number in found.values.items()) or "none"
     said = f"Profiles: values {fields}"
     said += "" if changed is None else f"; {changed:,} other than before"
@@ -232,7 +237,7 @@ def in_a_sentence(found: Found, changed: int | None) -> str:
 @contextmanager
 def _opened(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[Table, Found]]:
     with open_table(file, name=name, hints=reading.hints) as table:
-        yield table, Found(table.understood)
+        yield table, Found(understood=table.understood)
 
 
 def _people(
@@ -245,7 +250,7 @@ def _people(
         for index, row in enumerate(page.rows):
             user_id = _user_of(page, index, row[ids])
             cells = ((one, row[column]) for one, column in columns.items() if row[column].strip())
-            fields = _fields(cells, page.position(index), found, skip=reading.skip_invalid)
+            fields = fields_of(cells, page.position(index), found, skip=reading.skip_invalid)
             if fields:
                 found.users += 1
                 yield Said(user_id, fields, began + found.users * LATER)
@@ -258,8 +263,8 @@ def _user_of(page: Page, index: int, cell: str) -> str:
         raise InvalidTable(f"{page.position(index)}: the user id {error}.") from None
 
 
-def _fields(
-    cells: Iterable[tuple[Mapped, str]], position: str, found: Found, *, skip: bool
+def fields_of(
+    cells: Iterable[tuple[Mapped, str]], position: str, found: Kept, *, skip: bool
 ) -> Mapping[str, Any]:
     """Return what a row says. A field of several columns has a list of values."""
     values: dict[str, list[Any]] = {}

@@ -78,7 +78,7 @@ def test_another_workspace_of_events_is_seen_in_the_history(db):
     cohort.events_workspace = "shop"
     cohort.save(update_fields=["events_workspace"])
     latest = changes_of(cohort)[0]
-    assert [(f.label, f.before, f.after) for f in latest.fields] == [("Events of", "default", "shop")]
+    assert [(f.label, f.before, f.after) for f in latest.fields] == [("Workspace", "default", "shop")]
 
 
 def test_what_was_recorded_before_gets_the_workspace_that_the_cohort_has(db):
