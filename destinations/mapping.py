@@ -10,32 +10,23 @@ they are given: `email`, `phone` and `gmail`. A value that is a SHA-256 already 
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from destinations import filters
+from pagekit.identifiers import InvalidIdentifier, clean_email, clean_phone, is_hash
 
 USER_ID = "user_id"
 FIRST, EVERY = "first", "all"
 MAX_BYTES = 1024
 MOST = 20
-_HASH = re.compile(r"[0-9A-Fa-f]{64}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,49}")
 
 
 class Unsuitable(ValueError):
     """A value from which no identifier can be made; the message follows the field's name: "has no @"."""
-
-
-def _email(text: str) -> str:
-    address = unicodedata.normalize("NFC", text.strip()).lower()
-    name, sign, domain = address.rpartition("@")
-    if not (name and sign and domain) or any(char.isspace() for char in address):
-        raise Unsuitable("is no e-mail address")
-    return address
 
 
 def _gmail(text: str) -> str:
@@ -44,23 +35,9 @@ def _gmail(text: str) -> str:
     return f"{name.replace('.', '')}{sign}{domain}" if domain in ("gmail.com", "googlemail.com") else text
 
 
-def _phone(text: str, region: str) -> str:
-    import phonenumbers  # here: a process that meets no number does not load the plans of all countries
-
-    number = text.strip()
-    number = f"+{number[2:]}" if number.startswith("00") else number
-    try:
-        parsed = phonenumbers.parse(number[:100], region or None)
-    except phonenumbers.NumberParseException:
-        raise Unsuitable("is no telephone number with its country") from None
-    if not phonenumbers.is_possible_number(parsed):
-        raise Unsuitable("has too many or too few digits for its country")
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-
-
 # `phone` may have a region after a colon, of numbers that say no country: phone:DE.
 PHONE = "phone"
-OWN: Mapping[str, Callable[[str], str]] = {"email": _email, "gmail": _gmail, PHONE: lambda t: _phone(t, "")}
+OWN: Mapping[str, Callable[[str], str]] = {"email": clean_email, "gmail": _gmail, PHONE: clean_phone}
 FILTERS = {**OWN, **filters.FILTERS}
 
 
@@ -76,11 +53,14 @@ def problem_with(name: str) -> str:
 
 def apply(names: Sequence[str], text: str) -> str:
     """Return the text as a partner is sent it. Raises Unsuitable."""
-    if "sha256" in names and _HASH.fullmatch(text.strip()):
+    if "sha256" in names and is_hash(text.strip()):
         return text.strip().lower()
-    for name in names:
-        base, _, region = name.partition(":")
-        text = _phone(text, region) if base == PHONE else FILTERS[name](text)
+    try:
+        for name in names:
+            base, _, region = name.partition(":")
+            text = clean_phone(text, region) if base == PHONE else FILTERS[name](text)
+    except InvalidIdentifier as error:
+        raise Unsuitable(str(error)) from None
     return text
 
 

@@ -263,7 +263,7 @@ class EventUploadAdmin(EventsAdmin):
     search_fields = ["name", "source"]
     ordering = ["-pk"]
     fields = ["name", "workspace", "state", "said", "show_look", "source", "by", "created_at"]
-    change_form_before_template = "events/progress.html"
+    change_form_before_template = "pagekit/progress.html"
     row_actions = (
         Action(
             "import",
@@ -318,7 +318,9 @@ class EventUploadAdmin(EventsAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         upload = kwargs.get("obj")
-        context["open"] = upload is not None and upload.state in WORKED_AT
+        if upload is not None and upload.state in WORKED_AT:
+            url = reverse("admin:events_eventupload_state", args=[upload.pk])
+            context |= {"open": True, "row": upload, "progress_url": url}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def state_view(self, request: HttpRequest, pk: int) -> HttpResponse:

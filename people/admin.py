@@ -15,10 +15,11 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from events.tables import InvalidTable
+from pagekit.identifiers import InvalidIdentifier
 from people import suppression
 from people.erasing import ask, certificate_of
 from people.forms import ErasureForm, SuppressForm
-from people.identifiers import InvalidIdentifier, Kind, digests_of
+from people.identifiers import Kind, digests_of
 from people.models import Erasure, Suppression
 from people.profile_admin import ProfileImportAdmin
 from people.suppression import Entry, InvalidEntry

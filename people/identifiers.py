@@ -1,67 +1,20 @@
-"""What people are known by besides their id: e-mail addresses and telephone numbers, in one form each.
+"""What people are known by besides their id: the hashes of e-mail addresses and telephone numbers.
 
-Partners that match by hashes hash these forms: an address trimmed and in small letters, a number in E.164
-(https://www.itu.int/rec/T-REC-E.164). Two ways of writing one address are one: Unicode's NFC is hashed.
+Partners that match by hashes hash their one form (`pagekit.identifiers`).
 """
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Sequence
 
 from django.db.models import TextChoices
 
-# RFC 5321, 4.5.3.1: a path has 256 octets with its brackets.
-MAX_EMAIL = 254
-_HASH = re.compile(r"[0-9A-Fa-f]{64}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*")
+from pagekit.identifiers import InvalidIdentifier, clean_email, clean_phone, is_hash
 
 
 class Kind(TextChoices):
     USER_ID = "user_id", "User id"
     EMAIL = "email", "E-mail address"
     PHONE = "phone", "Telephone number"
-
-
-class InvalidIdentifier(ValueError):
-    """The message says what is wrong, as a phrase that follows what it is about: "has no @"."""
-
-
-def is_hash(text: str) -> bool:
-    """Say whether a text is a SHA-256 in hexadecimal digits, not an identifier in clear."""
-    return _HASH.fullmatch(text) is not None
-
-
-def clean_email(text: str) -> str:
-    """Return an address as it is hashed. Raises InvalidIdentifier."""
-    address = unicodedata.normalize("NFC", text.strip()).lower()
-    if "\0" in address:
-        raise InvalidIdentifier("contains a NUL character")
-    if len(address) > MAX_EMAIL:
-        raise InvalidIdentifier(f"is longer than {MAX_EMAIL} characters")
-    if "@" not in address:
-        raise InvalidIdentifier("has no @")
-    if not _EMAIL.fullmatch(address):
-        raise InvalidIdentifier("is not an e-mail address")
-    return address
-
-
-def clean_phone(text: str) -> str:
-    """Return a number in E.164, as +4930901820. It must say its country. Raises InvalidIdentifier."""
-    import phonenumbers  # here: a process that meets no number does not load the plans of all countries
-
-    number = text.strip()
-    if number.startswith("00"):
-        number = f"+{number[2:]}"
-    if not number.startswith("+"):
-        raise InvalidIdentifier("does not begin with + and the number of its country")
-    try:
-        parsed = phonenumbers.parse(number[:100])
-    except phonenumbers.NumberParseException:
-        raise InvalidIdentifier("is not a telephone number") from None
-    if not phonenumbers.is_possible_number(parsed):
-        raise InvalidIdentifier("has too many or too few digits for its country")
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
 def digests_of(kind: str, text: str) -> list[str]:

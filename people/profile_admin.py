@@ -57,7 +57,7 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
         ),
         *("created_by", "created_at", "finished_at"),
     ]
-    change_form_before_template = "people/import_progress.html"
+    change_form_before_template = "pagekit/progress.html"
     row_actions = (
         Action(
             "again",
@@ -119,11 +119,14 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
         one = self.get_object(request, str(pk))
         if not self.has_view_permission(request) or one is None:
             raise PermissionDenied
-        return JsonResponse({"open": one.state in OPEN, "percent": one.percent, "words": words_of(one)})
+        words = f"{one.get_state_display()}, {one.percent} %"
+        return JsonResponse({"open": one.state in OPEN, "percent": one.percent, "words": words})
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         one = kwargs.get("obj")
-        context |= {"open": one is not None and one.state in OPEN, "words": words_of(one) if one else ""}
+        if one is not None and one.state in OPEN:
+            url = reverse("admin:people_profileimport_state", args=[one.pk])
+            context |= {"open": True, "row": one, "progress_url": url}
         return super().render_change_form(request, context, *args, **kwargs)
 
     @display(description="State", label={"Imported": "success", "Failed": "danger"})
@@ -134,7 +137,3 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
     def show_columns(self, one: ProfileImport) -> SafeString:
         rows = ((column, field, TYPE_WORDS[kind]) for field, kind, column in one.columns)
         return format_html_join("", "<div><bdi>{}</bdi> → <bdi>{}</bdi> ({})</div>", rows)
-
-
-def words_of(one: ProfileImport) -> str:
-    return f"{one.get_state_display()}, {one.percent} %"

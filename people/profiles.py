@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from people.identifiers import InvalidIdentifier, clean_email, clean_phone, is_hash
+from pagekit.identifiers import InvalidIdentifier, clean_email, clean_phone, is_hash
 
 MAX_TEXT = 4_096
 MAX_NAME = 255

@@ -14,7 +14,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from events.user_ids import InvalidUserId, check_user_id, rows_of
-from people.identifiers import InvalidIdentifier, Kind, digests_of, hint_of, looked_up
+from pagekit.identifiers import InvalidIdentifier
+from people.identifiers import Kind, digests_of, hint_of, looked_up
 from people.models import Suppression, SuppressionClock
 
 PAGE = 5_000

@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from people.identifiers import InvalidIdentifier, Kind, clean_email, clean_phone, digests_of, hint_of
+from pagekit.identifiers import InvalidIdentifier, clean_email, clean_phone
+from people.identifiers import Kind, digests_of, hint_of
 
 pytestmark = pytest.mark.once
 
