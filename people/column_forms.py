@@ -10,6 +10,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from events.table_forms import LookForm, TableForm
 from events.tables import NoSuchColumn, Table, Understood
 from people import profiles
+from people.models import ProfileImport
 from people.profile_files import Fields, Mapped, mapped_lines, suggested
 from people.profiles import InvalidValue, read_text
 
@@ -177,3 +178,16 @@ class ProfileUploadForm(ColumnsForm):
         if not mapped:
             raise forms.ValidationError("Choose a column that becomes a field.")
         return mapped
+
+    def keep(self, by: str) -> ProfileImport:
+        """Store the file for the worker. Raises OSError."""
+        data = self.cleaned_data
+        return ProfileImport.objects.create(
+            workspace=data["workspace"],
+            source=data["file"].name[:300],
+            columns=[list(one) for one in data["mapped"]],
+            file=data["file"],
+            said=self.said() | {"column": data["column"]},
+            skip_invalid=data["skip_invalid"],
+            created_by=by,
+        )

@@ -207,6 +207,7 @@ class ProfileImport(models.Model):
     changed = models.PositiveBigIntegerField(default=0, help_text="Values that are other than before.")
     hashed = models.PositiveBigIntegerField(default=0, help_text="Addresses and numbers taken as hashes.")
     skipped = models.PositiveBigIntegerField(default=0, help_text="Values that were passed over.")
+    skipped_first = models.JSONField(default=list, help_text="The first of them, each with its line.")
 
     objects: ClassVar[models.Manager[ProfileImport]] = ProfileImportQuerySet.as_manager()
 

@@ -54,6 +54,7 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
             "changed",
             "hashed",
             "skipped",
+            "show_skipped",
         ),
         *("created_by", "created_at", "finished_at"),
     ]
@@ -86,17 +87,8 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
             raise PermissionDenied
         form = ProfileUploadForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
-            data = form.cleaned_data
             try:
-                stored = ProfileImport.objects.create(
-                    workspace=data["workspace"],
-                    source=data["file"].name[:300],
-                    columns=[list(one) for one in data["mapped"]],
-                    file=data["file"],
-                    said=form.said() | {"column": data["column"]},
-                    skip_invalid=data["skip_invalid"],
-                    created_by=request.user.get_username(),
-                )
+                stored = form.keep(request.user.get_username())
             except OSError as error:
                 form.add_error("file", f"The file could not be stored: {error}")
             else:
@@ -132,6 +124,12 @@ class ProfileImportAdmin(ReadOnlyAdmin, ActionsAdmin):
     @display(description="State", label={"Imported": "success", "Failed": "danger"})
     def show_state(self, one: ProfileImport) -> str:
         return one.get_state_display()
+
+    @display(description="Passed over first")
+    def show_skipped(self, one: ProfileImport) -> SafeString | str:
+        return (
+            format_html_join("", "<div><bdi>{}</bdi></div>", ((said,) for said in one.skipped_first)) or "—"
+        )
 
     @display(description="Fields")
     def show_columns(self, one: ProfileImport) -> SafeString:

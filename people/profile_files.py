@@ -22,7 +22,7 @@ from people.tombstones import Tombstones
 # Users whose values are written at a time.
 PAGE = 2_000
 # Of values that are none, this many are shown.
-SHOWN = 5
+SHOWN = 20
 MOST_MAPPED = 100
 LATER = timedelta(microseconds=1)
 Progress = Callable[[float], None]
@@ -109,6 +109,12 @@ class Kept:
         if len(self.sentences) < SHOWN:
             self.sentences.append(sentence)
 
+    def refuse_invalid(self) -> None:
+        """Raise InvalidTable if values were none, with a sentence about each of the first."""
+        if self.skipped:
+            more = f" And {self.skipped - SHOWN:,} more." if self.skipped > SHOWN else ""
+            raise InvalidTable(f"{' '.join(self.sentences)}{more} Nothing was kept.")
+
     def of_people(self) -> dict[str, Any]:
         return {
             "users": self.users,
@@ -148,6 +154,8 @@ def look(
     with _opened(file, name, reading) as (table, found):
         for _ in _people(table, found, reading, timezone.now(), step):
             pass
+    if not reading.skip_invalid:
+        found.refuse_invalid()
     return found
 
 
@@ -175,12 +183,13 @@ def import_file(
 
 
 def numbers_of(found: Found, changed: int) -> dict[str, Any]:
-    """Return what the list of imports has of a file that was kept: no value of a person's is among it."""
+    """Return what the list of imports has of a file that was kept."""
     return {
         "users": found.users,
         "changed": changed,
         "hashed": found.hashed.total(),
         "skipped": found.skipped,
+        "skipped_first": found.sentences,
     }
 
 
@@ -250,7 +259,7 @@ def _people(
         for index, row in enumerate(page.rows):
             user_id = _user_of(page, index, row[ids])
             cells = ((one, row[column]) for one, column in columns.items() if row[column].strip())
-            fields = fields_of(cells, page.position(index), found, skip=reading.skip_invalid)
+            fields = fields_of(cells, page.position(index), found)
             if fields:
                 found.users += 1
                 yield Said(user_id, fields, began + found.users * LATER)
@@ -263,20 +272,15 @@ def _user_of(page: Page, index: int, cell: str) -> str:
         raise InvalidTable(f"{page.position(index)}: the user id {error}.") from None
 
 
-def fields_of(
-    cells: Iterable[tuple[Mapped, str]], position: str, found: Kept, *, skip: bool
-) -> Mapping[str, Any]:
-    """Return what a row says. A field of several columns has a list of values."""
+def fields_of(cells: Iterable[tuple[Mapped, str]], position: str, found: Kept) -> Mapping[str, Any]:
+    """Return what a row says. A field of several columns has a list of values; what is none is noted."""
     values: dict[str, list[Any]] = {}
     for mapped, cell in cells:
         try:
             value = read_text(cell, mapped.type)
         except InvalidValue as error:
             shown = cell if len(cell) < 60 else f"{cell[:60]}…"
-            sentence = f"{position}: {mapped.field} {shown!r} {error}."
-            if not skip:
-                raise InvalidTable(f"{sentence} Nothing was kept.") from None
-            found.note(sentence)
+            found.note(f"{position}: {mapped.field} {shown!r} {error}.")
             continue
         found.values[mapped.field] += 1
         found.hashed[mapped.field] += is_hashed(mapped.type, value)

@@ -98,4 +98,5 @@ def forget_files() -> int:
     """Delete failed files and what their errors quote, whoever is in them; return how many there were."""
     failed = ProfileImport.objects.filter(state=ImportState.FAILED)
     delete_files(failed)
+    ProfileImport.objects.exclude(skipped_first=[]).update(skipped_first=[])
     return failed.exclude(error=FORGOTTEN).update(error=FORGOTTEN)

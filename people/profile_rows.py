@@ -32,8 +32,11 @@ def keep_rows(fields: Fields, rows: Callable[[], Iterator[Row]], at: datetime) -
     They are read twice, so that what is wrong is found before anything is kept: raises InvalidTable for a
     value that is none, and profiles.Refused.
     """
-    for _ in _people(fields, rows(), at, Kept()):
+    found = Kept()
+    for _ in _people(fields, rows(), at, found):
         pass
+    if not fields.skip_invalid:
+        found.refuse_invalid()
     kept, changed, tombstones = Kept(), 0, Tombstones()
     names = sorted({one.field for one in fields.mapped})
     people = _people(fields, rows(), at, kept)
@@ -54,7 +57,7 @@ def _people(fields: Fields, rows: Iterator[Row], at: datetime, kept: Kept) -> It
             for cell in sorted(column - {None, ""}, key=str)
             if cell and cell.strip()
         )
-        said = dict(fields_of(cells, f"User {user_id}", kept, skip=fields.skip_invalid))
+        said = dict(fields_of(cells, f"User {user_id}", kept))
         kept.users += bool(said)
         not_null = {
             mapped.field for mapped, column in zip(fields.mapped, columns, strict=True) if column != {None}

@@ -13,10 +13,11 @@ from rest_framework.test import APIClient
 
 from cohorts import calculate, erase, members, query, refresh
 from cohorts.choices import SourceKind, VersionState
-from cohorts.databases import InvalidIds
+from cohorts.databases import InvalidIds, open_database
 from cohorts.models import Cohort
 from cohortsite import config
 from cohortsite.apply import apply
+from events.engine import Limits
 from people import profiles
 from people.models import Tombstone
 from people.scrubbing import FORGOTTEN
@@ -215,11 +216,11 @@ def test_on_postgresql_names_are_as_the_query_writes_them(shop: Path) -> None:
         connection.execute(
             "INSERT INTO query_fields_test VALUES (7, 'a@example.com', 'pro', 1.50), (8, NULL, NULL, NULL)"
         )
-    database = query.open_database(url)
+    database = open_database(url)
     sql = query.compile_query(
         'SELECT id AS user_id, "E-Mail", Plan, n FROM query_fields_test', database, ["E-Mail", "Plan", "n"]
     )
-    with database.answer(sql, query.Limits.configured(), query._temp()) as read:
+    with database.answer(sql, Limits.configured(), query._temp()) as read:
         assert list(read()) == [("7", "a@example.com", "pro", "1.50"), ("8", None, None, None)]
         assert len(list(read())) == 2
 
