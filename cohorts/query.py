@@ -61,12 +61,12 @@ def members_kept(
     """
     columns = list(dict.fromkeys(one.column for one in fields.mapped))
     source, compiled = _compiled(database, sql, columns)
-    places = [columns.index(one.column) for one in fields.mapped]
+    indexes = [columns.index(one.column) for one in fields.mapped]
     with source.answer(compiled, Limits.configured(), _temp()) as read:
 
         def rows() -> Iterator[Row]:
             for user_id, *cells in read():
-                yield Row(checked(user_id), [cells[place] for place in places])
+                yield Row(checked(user_id), [cells[index] for index in indexes])
 
         try:
             kept, changed = keep_rows(fields, rows, at)

@@ -61,6 +61,17 @@ def rows_of(connection: BaseDatabaseWrapper, user_ids: Sequence[str]) -> tuple[s
     return "(SELECT value AS user_id FROM json_each(%s))", orjson.dumps(list(user_ids)).decode()
 
 
+def is_one_of(connection: BaseDatabaseWrapper, column: str, user_ids: Sequence[str]) -> tuple[str, Any]:
+    """Return SQL for a condition, that a column is one of these texts, and its one parameter.
+
+    PostgreSQL looks each up in the column's index, or hashes them. A join with `rows_of` it may do by
+    comparing all with all, while it knows nothing yet of a table that was just filled.
+    """
+    if connection.vendor == "postgresql":
+        return f"{column} = ANY(%s::text[])", array_literal(user_ids)
+    return f"{column} IN (SELECT value FROM json_each(%s))", orjson.dumps(list(user_ids)).decode()
+
+
 def sum_of(user_ids: Iterable[str]) -> int:
     """Return the sum of the SHA-256 of user ids, as numbers: the same in any order, and of any parts."""
     return sum(int.from_bytes(hashlib.sha256(user_id.encode()).digest()) for user_id in user_ids)

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from events.records import MAX_NAME, InvalidRecord, traits_line
 from events.times import from_micros, micros
-from events.user_ids import array_literal, rows_of
+from events.user_ids import array_literal, is_one_of, rows_of
 from receiving.errors import ApiError
 from receiving.models import Trait, Workspace
 from receiving.operations import CLEAR_ALL, GONE, operate
@@ -277,15 +277,15 @@ def _as_changes(written: dict[tuple[str, str], Held]) -> list[Change]:
 def _held(
     workspace: Workspace, users: Sequence[str], names: Sequence[str] | None
 ) -> dict[str, dict[str, Held]]:
-    rows, ids = rows_of(connection, users)
-    named, texts = rows_of(connection, names or [])
-    only = f"AND trait.name IN (SELECT user_id FROM {named} AS names) " if names is not None else ""
+    are_these, ids = is_one_of(connection, "held.user_id", users)
+    are_named, texts = is_one_of(connection, "trait.name", names or [])
+    only = f"AND {are_named} " if names is not None else ""
     found: dict[str, dict[str, Held]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT held.user_id, trait.name, held.value, held.time FROM receiving_trait AS trait "
             "JOIN receiving_usertrait AS held ON held.trait_id = trait.id "
-            f"WHERE trait.workspace_id = %s {only}AND held.user_id IN (SELECT user_id FROM {rows} AS ids)",
+            f"WHERE trait.workspace_id = %s {only}AND {are_these}",
             [workspace.pk, *([texts] if names is not None else []), ids],
         )
         for user, name, value, time in cursor.fetchall():

@@ -11,7 +11,7 @@ import orjson
 from django.db import connection
 
 from destinations.known import Known
-from events.user_ids import rows_of
+from events.user_ids import is_one_of
 
 TABLE = "syncs_link"
 ROWS = 5_000
@@ -31,11 +31,11 @@ Said = tuple[str, str]
 
 def of_users(projection_id: int, user_ids: Sequence[str]) -> dict[str, dict[str, Said]]:
     """Return the keys of users as they are now, with type and traits."""
-    rows, ids = rows_of(connection, user_ids)
+    are_these, ids = is_one_of(connection, "user_id", user_ids)
     found: dict[str, dict[str, Said]] = {}
     for user_id, key, *said in _rows(
         f"SELECT user_id, key, type, traits FROM {TABLE} WHERE projection_id = %s AND left_version IS NULL "
-        f"AND user_id IN (SELECT user_id FROM {rows} AS ids)",
+        f"AND {are_these}",
         [projection_id, ids],
     ):
         found.setdefault(user_id, {})[key] = (said[0], said[1])
@@ -62,10 +62,10 @@ def known(projection_id: int, version: int | None, keys: Sequence[str]) -> list[
 
 
 def _first(projection_id: int, keys: Sequence[str], when: str, params: list[int]) -> list[Any]:
-    rows, ids = rows_of(connection, keys)
+    are_these, ids = is_one_of(connection, "key", keys)
     return _rows(
         f"SELECT key, type, traits FROM {TABLE} AS link WHERE projection_id = %s AND {when} "
-        f"AND key IN (SELECT user_id FROM {rows} AS ids) "
+        f"AND {are_these} "
         f"AND user_id = (SELECT MIN(user_id) FROM {TABLE} AS one "
         f"WHERE one.projection_id = link.projection_id AND one.key = link.key AND {when})",
         [projection_id, *params, ids, *params],
