@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cohortsite", "0025_list_views"),
+        ("cohortsite", "0027_adds_and_removes"),
     ]
 
     operations = [
