@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from people import profile_files, profile_imports, profiles
 from people.models import CLAIM_TIME, ImportState, ProfileImport
+from people.profile_admin import OPEN
 from people.profile_files import Mapped, suggested
 from people.scrubbing import FORGOTTEN
 from receiving.models import Workspace
@@ -79,6 +80,7 @@ def test_a_file_is_stored_and_the_worker_imports_it(shop, admin_client):
     assert known("u1") == {"email": "ada@example.com", "plan": "pro"}
     assert not stored.file.storage.exists(str(stored.file.name))
     state = admin_client.get(reverse("admin:people_profileimport_state", args=[done.pk])).json()
+    assert done.state not in OPEN
     assert state == {"open": False, "percent": 100, "words": "Imported, 100 %"}
 
 
