@@ -6,6 +6,7 @@ whose a device is by both.
 """
 
 import itertools
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -20,6 +21,8 @@ from events.event_tables import Event, Merge, Rows, Tables, Trait
 from events.times import from_micros
 
 Row = TypeVar("Row")
+# NUL in JSON, which PostgreSQL has not: \u0000 after no backslash, or an even number of them.
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def insert(workspace: str, events: bytes, traits: bytes, unnamed: Iterator[str] | None = None) -> int:
@@ -79,7 +82,7 @@ def _event(workspace: str, record: dict[str, Any], unnamed: Iterator[str]) -> Ev
         workspace,
         "" if of_device else who,
         who if of_device else "",
-        record["i"] or next(unnamed),
+        (record["i"] or "").replace("\0", "") or next(unnamed),
         record["e"],
         from_micros(record["t"]),
         f"{{{properties}}}",
@@ -93,7 +96,7 @@ def value_of(text: str | None) -> str:
         return "null"
     if text[:1] in ("[", "{"):
         try:
-            return orjson.dumps(orjson.loads(text)).decode().replace("\\u0000", "")
+            return NUL.sub(r"\1", orjson.dumps(orjson.loads(text)).decode())
         except orjson.JSONDecodeError:
             pass
     return _json(text)

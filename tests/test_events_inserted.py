@@ -137,6 +137,14 @@ def test_lists_and_objects_are_asked_for_by_their_parts(workspace, send):
         assert found(workspace, where) == ["u1"], name
 
 
+def test_what_postgresql_has_no_character_for_is_left_out(workspace, send):
+    odd = {"list": ["a\0b", "c\\u0000"], "text": "x\0y", "path": "[\\u0000"}
+    assert send({**track("play", "m\0", userId="u1"), "properties": odd}).status_code == 200
+    for name, value in (("list", "ab"), ("list", "c\\u0000"), ("text", "xy"), ("path", "[\\u0000")):
+        where = {"performed": {"event": "play", "where": [{"property": name, "=": value}]}}
+        assert found(workspace, where) == ["u1"], (name, value)
+
+
 def test_a_membership_is_explained_from_there(workspace, send):
     send(track("play", "m1", userId="u1"))
     definition = parse({"version": 1, "where": played(2)})
