@@ -28,7 +28,7 @@ from cohorts.overlap_page import go_to_overlap, overlap_page
 from cohorts.row_actions import ACTIONS, PAGES
 from cohorts.sparkline import trends
 from events.models import CatalogueEntry
-from pagekit import panels, way
+from pagekit import approval, panels, way
 from pagekit.actions import Refused
 from pagekit.lists import Column, GlanceAdmin
 from pagekit.overview import OverviewAdmin
@@ -219,6 +219,7 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
 
     def save_model(self, request: HttpRequest, obj: Cohort, form: Any, change: bool) -> None:
         """Save only what the form is about: a refresh writes the same row."""
+        approval.check(obj, request.user)
         fields = [name for name in form.fields if name in form.cleaned_data]
         if not change or set(Cohort.DUE_FIELDS) & set(form.changed_data):
             obj.reschedule(timezone.now())

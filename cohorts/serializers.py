@@ -12,6 +12,7 @@ from cohorts.choices import CalculationState
 from cohorts.models import Cohort, CohortVersion
 from cohorts.sources import KEEP_PROFILES, USE_QUERY, sets_fields, sets_query
 from cohorts.tags import TAG
+from pagekit import approval
 
 
 class CohortSerializer(serializers.ModelSerializer[Cohort]):
@@ -70,6 +71,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
     def update(self, instance: Cohort, validated_data: dict[str, Any]) -> Cohort:
         """Save what was given, and no more: a refresh writes the same row."""
         self._changed(instance, validated_data)
+        approval.check(instance, self.context["request"].user)
         fields = list(validated_data)
         if set(fields) & set(Cohort.DUE_FIELDS):
             instance.reschedule(timezone.now())
@@ -79,6 +81,7 @@ class CohortSerializer(serializers.ModelSerializer[Cohort]):
 
     def create(self, validated_data: dict[str, Any]) -> Cohort:
         due = self._changed(Cohort(), validated_data)
+        approval.check(due, self.context["request"].user)
         due.reschedule(timezone.now())
         validated_data = {**validated_data, "next_due_at": due.next_due_at}
         try:

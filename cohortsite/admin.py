@@ -19,12 +19,12 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from cohortsite import granting, oidc, second_factor, silence, silence_panel, tokens
+from cohortsite import granting, oidc, proposal_pages, second_factor, silence, silence_panel, tokens
 from cohortsite.forms import ApiTokenForm
 from cohortsite.models import ApiToken
 from pagekit.actions import Action, ActionsAdmin, Page, Refused
 
-__all__ = ["silence_panel"]  # shown on others' pages
+__all__ = ["proposal_pages", "silence_panel"]  # shown on others' pages
 
 
 def is_superuser(request: HttpRequest) -> bool:

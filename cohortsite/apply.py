@@ -250,6 +250,8 @@ class _Settling:
             return
         changed = [name for name in fields if new or getattr(row, name) != old[name]]
         self._schedule(new, changed)
+        # For the history: who applies a file asks nobody, four eyes or not.
+        row._change_reason = "A configuration file"  # type: ignore[union-attr]
         row.save() if new else row.save(update_fields=[*changed, *self.also_save])
         if isinstance(row, Destination) and old_fingerprint not in (None, row.fingerprint):
             self._moved(row)

@@ -16,12 +16,20 @@ class CohortsiteConfig(AppConfig):
         """Tie what is received to the cohorts that follow it, and to people: no app knows the other."""
         from cohorts import received
         from cohortsite import checks, login_checks  # noqa: F401  (registers them)
+        from pagekit import approval
         from people import profiles
         from receiving.offered import Offered
         from receiving.profiles import Profiles
 
+        approval.ask(_needed)
         profiles.keep(Profiles())
         received.offer = Offered(received.Unavailable, received.Exchanged, received.News)
+
+
+def _needed(row: Any, user: Any) -> bool:
+    from cohortsite.proposing import needed  # here: most commands configure nothing
+
+    return needed(row, user)
 
 
 class AdminConfig(SimpleAdminConfig):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Sum, When
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
@@ -18,6 +19,7 @@ from django.utils import timezone
 from cohorts.choices import CALCULATED
 from cohorts.models import Cohort
 from cohortsite import silence
+from cohortsite.models import Proposal, ProposalState
 from destinations.models import Destination
 from syncs.admin import columns
 from syncs.choices import DONE_RUNS, RejectionKind, RunState
@@ -267,7 +269,10 @@ NEEDS = {
 
 
 def _not_right() -> list[tuple[tuple[str, str], int, str]]:
-    """Return what is not about a sync as a whole: users, and cohorts that no sync may have. Three queries."""
+    """Return what is not about a sync as a whole: users, cohorts that no sync may have, proposals.
+
+    Four queries at most.
+    """
     kinds = {
         RejectionKind.REJECTED: ("rejected user", "rejected users"),
         RejectionKind.UNDELIVERED: ("user not delivered", "users not delivered"),
@@ -287,6 +292,10 @@ def _not_right() -> list[tuple[tuple[str, str], int, str]]:
     found.append((words, cohorts["held"], _list("cohorts_cohort", "needs=held")))
     words = ("cohort could not be calculated", "cohorts could not be calculated")
     found.append((words, cohorts["failed"], _list("cohorts_cohort", "needs=failed")))
+    if settings.FOUR_EYES:
+        words = ("change waits for a second person", "changes wait for a second person")
+        waiting = Proposal.objects.waiting().count()
+        found.append((words, waiting, _list("cohortsite_proposal", f"state__exact={ProposalState.WAITING}")))
     return found
 
 

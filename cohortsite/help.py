@@ -36,6 +36,7 @@ ABOUT = (
     ("/admin/events/correction/", "behavioral", "correcting-what-came-in"),
     ("/admin/events/", "behavioral", "events-in"),
     ("/admin/receiving/", "partner", ""),
+    ("/admin/cohortsite/proposal/", "operations", "four-eyes"),
     ("/admin/cohortsite/apitoken/", "rest-api", "tokens"),
     ("/admin/auth/", "operations", "people"),
     ("/admin/", "glossary", ""),

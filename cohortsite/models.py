@@ -1,4 +1,6 @@
-"""Personal tokens of the REST API; and, of each change of configuration, who made it and what it was."""
+"""Personal tokens of the REST API; of each change of configuration who made it and what it was; and changes
+that wait for a second person.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,18 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 from django.utils import timezone
 from simple_history import register
 
 from cohorts.models import Cohort
 from cohortsite.records import ConfigurationRecords
 from destinations.models import Destination
+from destinations.secrets import EncryptedField, NamedSecretsField
 from syncs.models import AlertChannel, Sync
 
 # So long before its end a token that is in use is talked about.
@@ -124,3 +129,77 @@ class ListView(models.Model):
 
     def __str__(self) -> str:
         return self.name or f"Columns of {self.page}"
+
+
+class Subject(models.TextChoices):
+    """What is configured by proposals, with the setting FOUR_EYES."""
+
+    COHORT = "cohort", "Cohort"
+    DESTINATION = "destination", "Destination"
+
+
+class ProposalState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    APPROVED = "approved", "Approved"
+    REFUSED = "refused", "Refused"
+    WITHDRAWN = "withdrawn", "Withdrawn"
+
+
+class ProposalQuerySet(models.QuerySet["Proposal"]):
+    def waiting(self) -> ProposalQuerySet:
+        return self.filter(state=ProposalState.WAITING)
+
+    def decide(self, pk: int, state: ProposalState, *, by: str, reason: str) -> bool:
+        """End a proposal that waits, and forget its secrets; False if somebody else has ended it."""
+        return (
+            self.waiting()
+            .filter(pk=pk)
+            .update(state=state, decided_by=by, decided_at=Now(), reason=reason, credential="", secrets={})
+            == 1
+        )
+
+
+class Proposal(models.Model):
+    """A change of configuration that one person wants and another one decides about. See proposing.py."""
+
+    subject = models.CharField(max_length=20, choices=Subject)
+    # Of the row that changes; NULL for one that would be new. No foreign key: what was decided stays.
+    row_id = models.BigIntegerField(null=True)
+    name = models.CharField(max_length=200)
+    # To each field its new value. Of secrets only the names: `credential` and `secrets` hold them, sealed.
+    changes = models.JSONField(encoder=DjangoJSONEncoder)
+    secret_fields = models.JSONField(default=list)
+    credential = EncryptedField(editable=False)
+    secrets = NamedSecretsField(editable=False)
+    # Whether data would go to another place than before.
+    moves = models.BooleanField(default=False)
+    # The latest recorded change of the row when this was proposed.
+    base = models.BigIntegerField(null=True)
+    # How it reads: field, label, before and after; of a secret nothing but that it changes.
+    difference = models.JSONField()
+    state = models.CharField(max_length=20, choices=ProposalState, default=ProposalState.WAITING)
+    # By its key: a name can be changed, and may then be somebody else's.
+    proposed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    proposer = models.CharField("proposed by", max_length=150)
+    created_at = models.DateTimeField("proposed", auto_now_add=True)
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_at = models.DateTimeField(null=True)
+    reason = models.TextField(blank=True)
+
+    objects: ClassVar[models.Manager[Proposal]] = ProposalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [
+            # What waits? Asked by the overview, by each page of a row, and by the worker.
+            models.Index(fields=["subject", "row_id"], condition=Q(state="waiting"), name="proposal_waiting"),
+        ]
+
+    def __str__(self) -> str:
+        what = "Change of" if self.row_id else "New"
+        return f"{what} {self.get_subject_display().lower()} {self.name}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:cohortsite_proposal_change", args=[self.pk])

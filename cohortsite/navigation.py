@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -64,6 +65,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "local_shipping",
                 "admin:syncs_driver_changelist",
                 "syncs.view_driver",
+            ),
+            (
+                "Proposals",
+                "rule",
+                "admin:cohortsite_proposal_changelist",
+                "cohortsite.view_proposal",
             ),
             ("Retention", "auto_delete", "retention", "syncs.view_run"),
         ),
@@ -137,6 +144,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 {"title": words, "icon": icon, "link": reverse(name), "permission": _may(permission)}
                 for words, icon, name, permission in pages
+                if settings.FOUR_EYES or name != "admin:cohortsite_proposal_changelist"
             ],
         }
         for title, pages in GROUPS

@@ -1,7 +1,7 @@
 """How a change of configuration is recorded, and how the records read as who, when, before and after."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -75,12 +75,15 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`who`: a user name, or '' for a command. `fields` is empty where a secret was replaced by another."""
+    """`who`: a user name, or '' for a command. `fields` is empty where a secret was replaced by another.
+    `reason`: how it came about, where that is not just that a person saved it.
+    """
 
     when: datetime
     who: str
     what: str
     fields: list[FieldChange]
+    reason: str = ""
 
 
 def changes_of(row: models.Model) -> list[Change]:
@@ -113,7 +116,26 @@ def changes_since(row: models.Model, seen: int) -> list[Change]:
 def _change(new: Any, old: Any) -> Change:
     who = new.history_user.get_username() if new.history_user else ""
     fields = list(_differences(new, old)) if old is not None and new.history_type != "-" else []
-    return Change(new.history_date, who, new.get_history_type_display(), fields)
+    reason = new.history_change_reason or ""
+    return Change(new.history_date, who, new.get_history_type_display(), fields, reason)
+
+
+def difference(new: models.Model, old: models.Model, names: Iterable[str]) -> list[FieldChange]:
+    """Return what a row would be and is not yet, in these fields; of a secret only that it changes."""
+    found: list[FieldChange] = []
+    for name in names:
+        field: Any = new._meta.get_field(name)
+        before, after = getattr(old, name), getattr(new, name)
+        if isinstance(field, NamedSecretsField):
+            marks = SecretNames()
+            known = (marks.get_prep_value(before), marks.get_prep_value(after))
+            found += [*_of_secrets(*known, name)] or [FieldChange(name, "Named secrets", "set", "changed")]
+        elif isinstance(field, EncryptedField):
+            became = "not set" if not after else "changed" if before else "set"
+            found.append(FieldChange(name, _label(field), str(before), became))
+        elif before != after:
+            found.append(FieldChange(name, _label(field), _text(old, field), _text(new, field)))
+    return found
 
 
 def _differences(new: Any, old: Any) -> Iterator[FieldChange]:
@@ -121,8 +143,7 @@ def _differences(new: Any, old: Any) -> Iterator[FieldChange]:
         if isinstance(field, NamedSecretsField):
             yield from _of_secrets(getattr(old, field.attname), getattr(new, field.attname), field.name)
         elif getattr(new, field.attname) != getattr(old, field.attname):
-            label = str(field.verbose_name)
-            yield FieldChange(field.name, label[:1].upper() + label[1:], _text(old, field), _text(new, field))
+            yield FieldChange(field.name, _label(field), _text(old, field), _text(new, field))
 
 
 def _of_secrets(old: str | None, new: str | None, field: str) -> Iterator[FieldChange]:
@@ -137,9 +158,16 @@ def _of_secrets(old: str | None, new: str | None, field: str) -> Iterator[FieldC
         yield FieldChange(field, f"Secret {name}", "set" if name in before else "not set", became)
 
 
+def _label(field: Any) -> str:
+    label = str(field.verbose_name)
+    return label[:1].upper() + label[1:]
+
+
 def _text(record: Any, field: Any) -> str:
     value = getattr(record, field.attname)
     if value is None or value == "":
         return "empty"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
     shown = getattr(record, f"get_{field.name}_display", None)
     return str(shown() if shown else value)

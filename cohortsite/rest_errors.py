@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, JsonResponse
-from rest_framework import exceptions
+from django.urls import reverse
+from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from pagekit.approval import NeedsApproval
+
 
 def error_response(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """DRF's exception handler: `{"error": {"code", "message", "field"?}}`, the first thing that is wrong."""
+    """DRF's exception handler: `{"error": {"code", "message", "field"?}}`, the first thing that is wrong.
+
+    What a second person has to approve is no error: 202, with the proposal.
+    """
+    if isinstance(error, NeedsApproval):
+        return _proposed(error, context)
     response = exception_handler(error, dict(context))
     if response is None:
         return None
@@ -22,6 +30,17 @@ def error_response(error: Exception, context: Mapping[str, Any]) -> Response | N
     said = {"code": getattr(first, "code", "error"), "message": str(first)}
     response.data = {"error": said | ({"field": field} if field else {})}
     return response
+
+
+def _proposed(error: NeedsApproval, context: Mapping[str, Any]) -> Response:
+    from cohortsite.proposals_api import ProposalSerializer
+    from cohortsite.proposing import propose
+
+    proposal = propose(error.row, context["request"].user)
+    at = reverse("proposal-detail", args=[proposal.pk])
+    return Response(
+        {"proposal": ProposalSerializer(proposal).data}, status.HTTP_202_ACCEPTED, headers={"Location": at}
+    )
 
 
 def not_found(request: HttpRequest) -> JsonResponse:

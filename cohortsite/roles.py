@@ -24,6 +24,8 @@ OPERATING = (
     "people.change_suppression",
     "people.add_profileimport",
     "events.add_eventupload",
+    # With FOUR_EYES: what somebody else approves.
+    "cohortsite.add_proposal",
 )
 
 
@@ -60,7 +62,9 @@ def _any(queries: Iterator[Q]) -> Q:
     return wanted
 
 
-_VIEWING = Q(content_type__app_label__in=APPS, codename__startswith="view_")
+_VIEWING = Q(content_type__app_label__in=APPS, codename__startswith="view_") | _any(
+    _named(("cohortsite.view_proposal",))
+)
 RULES = {
     "viewer": _VIEWING,
     "operator": _VIEWING | _any(_named(OPERATING)),

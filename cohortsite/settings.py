@@ -82,6 +82,7 @@ MIDDLEWARE = [
     "simple_history.middleware.HistoryRequestMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "cohortsite.viewer_zone.viewer_zone",
+    "cohortsite.proposes_instead.ProposesInstead",
     "cohortsite.caching.nothing_is_stored",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -254,6 +255,8 @@ OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", default="groups")
 OIDC_ROLES = env.json("OIDC_ROLES", default={})
 OIDC_DEFAULT_ROLE = env.str("OIDC_DEFAULT_ROLE", default="")
 PASSWORD_LOGIN = env.bool("PASSWORD_LOGIN", default=True)
+# A change of a destination, or of who is in a cohort, takes two people: see proposing.py.
+FOUR_EYES = env.bool("FOUR_EYES", default=False)
 SOCIALACCOUNT_ADAPTER = "cohortsite.oidc.Adapter"
 MFA_ADAPTER = "cohortsite.second_factor.Adapter"
 MFA_FORMS = {"activate_totp": "cohortsite.forms.ActivateTOTPForm"}

@@ -22,7 +22,7 @@ from cohorts.definitions import DefinitionError, parse
 from cohorts.models import Cohort, Upload
 from cohortsite import broker
 from cohortsite.heartbeat import EVERY, last_beat
-from cohortsite.models import EXPIRES_SOON, ApiToken
+from cohortsite.models import EXPIRES_SOON, ApiToken, Proposal
 from events.arrivals import oldest_arrival
 from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload, NameKind, NameRule
 from events.models import UploadState as FileState
@@ -102,7 +102,17 @@ def tell() -> None:
     """Write an alert for each worry that is new, and for each that is over. For the worker, and for cron."""
     if not cache.add("silence.tell", 1, timeout=WAITS.total_seconds()):
         return
-    alerts.tell_of_site({worry.key: worry.sentence for worry in worries(timezone.now())})
+    alerts.tell_of_site({worry.key: worry.sentence for worry in worries(timezone.now())}, _proposed())
+
+
+def _proposed() -> dict[str, str]:
+    """Return what waits for a second person, by what it is about."""
+    return {
+        f"proposal {proposal.pk}, {proposal}"[
+            :200
+        ]: f"{proposal}: {proposal.proposer} proposes it, and another person has to approve it."
+        for proposal in Proposal.objects.waiting().order_by("pk")[:SOURCES]
+    }
 
 
 # --- the worker ---------------------------------------------------------------------------------

@@ -8,11 +8,15 @@ from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from unfold.sites import UnfoldAdminSite
 
+from cohortsite.proposes_instead import MayPropose
 from cohortsite.stale_forms import TellsOfOtherChanges
 from pagekit.lists import GlanceAdmin
 
 # Of a list that is longer, "more than" so many rows are told; page by page one gets behind them.
 MOST = 10_000
+
+# What changes by proposals, with the setting FOUR_EYES.
+PROPOSED = ("cohorts.cohort", "destinations.destination")
 
 
 class KeysFirst(Paginator):  # type: ignore[type-arg]
@@ -97,8 +101,12 @@ class Site(UnfoldAdminSite):  # type: ignore[misc]
             admin_class = type(admin_class.__name__, (KeepsViews, admin_class), {})
         exact = admin_class is None or admin_class.show_full_result_count or admin_class.actions
         exact = exact or getattr(admin_class, "bulk", ())
-        models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
+        models: list[Any] = (
+            [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
+        )
         if admin_class is not None and all(hasattr(model, "history") for model in models):
             admin_class = type(admin_class.__name__, (TellsOfOtherChanges, admin_class), {})
+        if admin_class is not None and all(model._meta.label_lower in PROPOSED for model in models):
+            admin_class = type(admin_class.__name__, (MayPropose, admin_class), {})
         options.setdefault("paginator", KeysFirst if exact else InfinitePaginator)
         super().register(models, admin_class, **options)

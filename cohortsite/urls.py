@@ -7,7 +7,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from cohortsite import about_person, help, retention, where
+from cohortsite import about_person, help, proposals_api, retention, where
 from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
@@ -34,6 +34,7 @@ urlpatterns = [
     path("api/v1/", include("cohorts.urls")),
     path("api/v1/", include("destinations.urls")),
     path("api/v1/", include("syncs.urls")),
+    path("api/v1/", include(proposals_api.router.urls)),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     # The split view has no inline script, so that the policy of the pages is the docs' too.
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),

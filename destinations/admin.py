@@ -21,7 +21,7 @@ from destinations.presets import PRESETS
 from destinations.secrets import SecretUnreadable
 from destinations.side_by_side import side_by_side
 from destinations.transport import describe
-from pagekit import way
+from pagekit import approval, way
 from pagekit.actions import Action, Page, Refused
 from pagekit.bulk import Bulk, BulkAdmin, ReasonForm
 from pagekit.lists import GlanceAdmin
@@ -314,6 +314,7 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
         return {"preset": preset, **fields, **given}
 
     def save_model(self, request: HttpRequest, obj: Destination, form: DestinationForm, change: bool) -> None:
+        approval.check(obj, request.user)
         if not change:
             obj.save()
         elif columns := form.changed_columns():

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from destinations.models import ANOTHER_HOST, SECRET_NAME, Destination, JsonTextField
 from destinations.presets import PRESETS
 from destinations.secrets import NamedSecrets, SecretUnreadable
+from pagekit import approval
 
 MOVES = "The address, the kind, a path or the account changes. Send confirm_move: true if you want that."
 
@@ -126,6 +127,7 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
 
     def create(self, validated_data: dict[str, Any]) -> Destination:
         made = self._applied(validated_data)
+        approval.check(made, self.context["request"].user)
         try:
             with transaction.atomic():
                 made.save()
@@ -138,6 +140,7 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
     def update(self, instance: Destination, validated_data: dict[str, Any]) -> Destination:
         for name, value in validated_data.items():
             setattr(instance, name, value)
+        approval.check(instance, self.context["request"].user)
         instance.save_fields(validated_data)
         return instance
 

@@ -34,9 +34,10 @@ class But(str):
 
 
 class Person(str):
-    """The name of who does it; `address` is where they sit."""
+    """The name of who does it; `address` is where they sit, `user` their account."""
 
     address = ""
+    user: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ class ActionsAdmin(ModelAdmin):
             )
             return HttpResponseRedirect(self.page_url(row))
         by = Person(request.user.get_username())
-        by.address = request.META.get("REMOTE_ADDR", "")
+        by.address, by.user = request.META.get("REMOTE_ADDR", ""), request.user
         try:
             given = [_text(request)] if action.text else []
             said = action.perform(row, by, *given)

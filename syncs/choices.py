@@ -139,4 +139,5 @@ class AlertKind(TextChoices):
     SILENT = "silent", "Silence"
     DIFFERS = "differs", "Partner differs"
     SET_BACK = "set_back", "Set back for days"
+    PROPOSED = "proposed", "Waits for a second person"
     RECOVERED = "recovered", "Recovered"

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from destinations.certify.run import certify, mock_call
 from destinations.models import Destination
 from destinations.secrets import SecretUnreadable
+from pagekit import approval
 
 # Within what a web server grants a page; a terminal has more time.
 SECONDS = 60
@@ -46,6 +47,7 @@ def take(request: HttpRequest, destination: Destination) -> str:
     for name, value in values.items():
         setattr(destination, name, value)
     destination.full_clean(validate_unique=False, validate_constraints=False)
+    approval.check(destination, request.user)
     destination.save_fields(values)
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 

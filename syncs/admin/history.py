@@ -21,7 +21,7 @@ class HistoryAdmin(ReadOnlyAdmin, ActionsAdmin):
 
     page_template = ""
     show_full_result_count = False
-    refusals = (Refused, CannotRun)
+    refusals: tuple[type[Exception], ...] = (Refused, CannotRun)
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """For the actions of a list."""

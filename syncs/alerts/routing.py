@@ -19,6 +19,7 @@ SEVERITIES = {
     AlertKind.COHORT: Severity.WARNING,
     AlertKind.HELD: Severity.WARNING,
     AlertKind.SET_BACK: Severity.INFO,
+    AlertKind.PROPOSED: Severity.WARNING,
 }
 ORDER = list(Severity)
 

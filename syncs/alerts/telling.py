@@ -52,32 +52,36 @@ def _is_under_way_again(sync: Sync, facts: Facts, kind: str) -> bool:
     return kind == "" and sync.alerted == AlertKind.FAILING and bool(late)
 
 
-def tell_of_site(worries: Mapping[str, str]) -> list[Alert]:
+def tell_of_site(worries: Mapping[str, str], proposed: Mapping[str, str] | None = None) -> list[Alert]:
     """Write an alert for each worry about the site that is new, and for each that is over.
 
-    `worries`: sentences, by what they are about.
+    `worries`, and `proposed`, what waits for a second person: sentences, by what they are about.
 
     One process at a time shall call it: nothing else keeps two from telling the same.
     """
     last: dict[str, str] = {}
     for about, kind in Alert.objects.filter(sync=None).order_by("pk").values_list("about", "kind"):
         last[about] = kind
-    notified = {about for about, kind in last.items() if kind != AlertKind.RECOVERED}
+    notified = {about: kind for about, kind in last.items() if kind != AlertKind.RECOVERED}
+    now = {AlertKind.SILENT: worries, AlertKind.PROPOSED: proposed or {}}
     made = [
-        Alert(about=about, kind=AlertKind.SILENT, sentence=sentence)
-        for about, sentence in worries.items()
+        Alert(about=about, kind=kind, sentence=sentence)
+        for kind, found in now.items()
+        for about, sentence in found.items()
         if about not in notified
     ]
     made += [
-        Alert(
-            about=about,
-            kind=AlertKind.RECOVERED,
-            was=AlertKind.SILENT,
-            sentence=f"All is well again with: {about}.",
-        )
-        for about in sorted(notified - set(worries))
+        Alert(about=about, kind=AlertKind.RECOVERED, was=kind, sentence=_over(about, kind))
+        for about, kind in sorted(notified.items())
+        if about not in now[AlertKind(kind)]
     ]
     with transaction.atomic():
         written = Alert.objects.bulk_create(made)
         route(written)
     return written
+
+
+def _over(about: str, kind: str) -> str:
+    if kind == AlertKind.PROPOSED:
+        return f"It waits no longer: {about}."
+    return f"All is well again with: {about}."

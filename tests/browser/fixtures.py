@@ -12,6 +12,8 @@ from django.utils import timezone
 from cohorts.choices import UploadState
 from cohorts.models import Cohort, Preview, Upload
 from cohortsite import tokens
+from cohortsite.models import Proposal
+from cohortsite.proposing import propose
 from destinations.models import Destination
 from events import spool
 from events.compact import compact
@@ -161,6 +163,17 @@ def preview(cohort: Cohort, person: User) -> None:
     )
 
 
+def proposed(destination: Destination) -> Proposal:
+    """What somebody wants of a destination, and another has changed meanwhile."""
+    other = User.objects.create_user(IMAGE[:150])
+    wanted = Destination.objects.get(pk=destination.pk)
+    wanted.title, wanted.rate, wanted.credential = SCRIPT, 5, "another"
+    proposal = propose(wanted, other)
+    destination.rate = 7
+    destination.save_fields(["rate"])
+    return proposal
+
+
 def received() -> tuple[Workspace, List, RequestLog]:
     """The other side: a workspace that injects faults, with a key, a list and what was asked."""
     workspace = Workspace.objects.create(slug="acme", fault_delay_ms=1)
@@ -200,7 +213,10 @@ def addresses(made: Made, person: User) -> dict[str, str]:
     batch = Batch.objects.filter(run=made.run, step=Step.ADD).first()
     assert batch and Attempt.objects.filter(batch=batch).exists()
     tokens.create(person, IMAGE)
+    proposal = proposed(made.destination)
     return {
+        "proposal": f"/admin/cohortsite/proposal/{proposal.pk}/change/",
+        "proposal, question": f"/admin/cohortsite/proposal/{proposal.pk}/do/refuse/",
         "overview": "/admin/",
         "two-factor login": "/account/two-factor/",
         "two-factor login, set up": "/account/two-factor/on/",
