@@ -144,7 +144,7 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
     hidden_columns = ("source_kind", "show_version", "next_calculation", "owner", "tags_shown")
     list_fullwidth = True
     list_filter = [NeedFilter, "source_kind", TagFilter, OwnerFilter]
-    search_fields = ["name", "key", "description", "tags", "owner"]
+    search_fields = Cohort.SEARCH_FIELDS
     ordering = ["name"]
     actions = ["overlap"]
     change_form_outer_after_template = "cohorts/datalists.html"

@@ -91,6 +91,7 @@ class CohortViewSet(
     serializer_class = CohortSerializer
     lookup_field = "key"
     lookup_value_regex = "[-a-zA-Z0-9_]+"
+    search_fields = Cohort.SEARCH_FIELDS
     action_permissions = {"calculate": MAY_CALCULATE}
     filters = {
         "tag": ("tags__icontains", TagText(max_length=40, help_text="Cohorts that have this tag.")),

@@ -109,6 +109,8 @@ class Cohort(Scheduled):
         *("hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"),
         *("active_from", "active_to", "when_over"),
     )
+    # What a search looks in, of the admin and of the REST API.
+    SEARCH_FIELDS: ClassVar[tuple[str, ...]] = ("name", "key", "description", "tags", "owner")
     # Of these it is made when a cohort is due next.
     DUE_FIELDS: ClassVar[tuple[str, ...]] = (*Scheduled.SCHEDULE_FIELDS, "active_from", "active_to")
 

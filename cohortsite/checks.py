@@ -40,6 +40,15 @@ def check_traces(app_configs: Any, **options: Any) -> list[CheckMessage]:
 
 
 @register("settings")
+def check_site_url(app_configs: Any, **options: Any) -> list[CheckMessage]:
+    parts = urlsplit(settings.SITE_URL)
+    if not settings.SITE_URL or (parts.scheme in ("http", "https") and parts.netloc):
+        return []
+    hint = "What people type to open this site, with https:// and without /admin/."
+    return [Error("SITE_URL is no address.", hint=hint, id="cohortsite.E011")]
+
+
+@register("settings")
 def check_pruning(app_configs: Any, **options: Any) -> list[CheckMessage]:
     if settings.HISTORY_DAYS >= 0:
         return []

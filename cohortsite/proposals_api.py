@@ -14,7 +14,7 @@ from cohortsite import proposing
 from cohortsite.models import Proposal, ProposalState, Subject
 
 
-class DifferenceSerializer(serializers.Serializer[Any]):
+class ProposedFieldSerializer(serializers.Serializer[Any]):
     """A field that would change. Of a secret it is said only that it is set, changed or not set."""
 
     field = serializers.CharField(source="name")
@@ -37,9 +37,9 @@ class ProposalSerializer(serializers.ModelSerializer[Proposal]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field(DifferenceSerializer(many=True))
+    @extend_schema_field(ProposedFieldSerializer(many=True))
     def get_difference(self, proposal: Proposal) -> Any:
-        return DifferenceSerializer(proposing.difference_of(proposal), many=True).data
+        return ProposedFieldSerializer(proposing.difference_of(proposal), many=True).data
 
     def get_conflicts(self, proposal: Proposal) -> list[str]:
         waits = proposal.state == ProposalState.WAITING

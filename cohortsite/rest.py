@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError as ModelError
 from django.db.models import QuerySet
 from rest_framework import exceptions, serializers, status
-from rest_framework.filters import BaseFilterBackend
+from rest_framework.filters import BaseFilterBackend, SearchFilter
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import DjangoModelPermissions
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The longest integer read: a longer one fits no field, and overflows a float.
 MOST_DIGITS = 100
+# Each word of a search is a condition more.
+LONGEST_SEARCH = 200
 
 
 class ModelPermissions(DjangoModelPermissions):
@@ -96,6 +98,23 @@ class Filters(BaseFilterBackend):
             }
             for name, (_, field) in getattr(view, "filters", {}).items()
         ]
+
+
+class Search(SearchFilter):
+    """`?search=` of the views that name `search_fields`: each word is in one of them, as in the admin."""
+
+    def get_search_terms(self, request: Request) -> list[str]:
+        if len(request.query_params.get(self.search_param, "")) > LONGEST_SEARCH:
+            raise exceptions.ValidationError({self.search_param: f"At most {LONGEST_SEARCH} characters."})
+        return super().get_search_terms(request)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        searched = self.get_search_fields(view, None)  # type: ignore[arg-type]
+        if not searched:
+            return []
+        (parameter,) = super().get_schema_operation_parameters(view)
+        said = f"Words that stand in one of {', '.join(searched)}."
+        return [parameter | {"description": said}]
 
 
 def _schema_of(field: serializers.Field[Any, Any, Any, Any]) -> dict[str, Any]:

@@ -205,6 +205,8 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHand
 WAREHOUSE_URL = env.str("WAREHOUSE_URL", default="")
 
 # --- Alerts -------------------------------------------------------------------------------
+# Where people open this site: messages link to its pages. Empty: they carry no links.
+SITE_URL = env.str("SITE_URL", default="").rstrip("/")
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="cohort-sync@localhost")
@@ -334,7 +336,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["cohortsite.rest.ModelPermissions"],
     "DEFAULT_PAGINATION_CLASS": "cohortsite.rest.Page",
-    "DEFAULT_FILTER_BACKENDS": ["cohortsite.rest.Filters"],
+    "DEFAULT_FILTER_BACKENDS": ["cohortsite.rest.Filters", "cohortsite.rest.Search"],
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cohort Sync",

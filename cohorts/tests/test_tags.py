@@ -45,4 +45,16 @@ def test_the_list_is_filtered_and_searched_by_them(admin_client: Client) -> None
     rest = "/api/v1/cohorts"
     for query in ("tag=spring", "owner=ada"):
         assert [one["key"] for one in admin_client.get(f"{rest}?{query}").json()["results"]] == ["a"]
-    assert admin_client.get(f"{rest}?tag=%22").status_code == 400
+    for query in ("search=ALPHA", "search=spring", "search=campaign+ada", "search=alpha&owner=ada"):
+        assert [one["key"] for one in admin_client.get(f"{rest}?{query}").json()["results"]] == ["a"], query
+    for query in ("search=alpha+beta", "search=%25", "search=beta&owner=ada"):
+        assert admin_client.get(f"{rest}?{query}").json()["results"] == [], query
+    for query in ("tag=%22", f"search={'a+' * 101}", "search=%00"):
+        assert admin_client.get(f"{rest}?{query}").status_code == 400, query
+    # A view that searches nothing has no such parameter.
+    calls = admin_client.get("/api/schema/?format=json").json()["paths"]
+    searched = [
+        path for path, call in calls.items() for one in call.get("get", {}).get("parameters", ())
+        if one["name"] == "search"
+    ]  # fmt: skip
+    assert searched == ["/api/v1/cohorts/"]

@@ -4,6 +4,7 @@ telling       compares what each sync needs people for with the last notificatio
 routing       which channels an alert goes out by
 by_settings   sends it by e-mail and webhook, as the settings say, and tries again what failed
 sending       sends it by the channels of the admin: grouped, in quiet hours not, reminded, resolved
+links         which page a message leads to
 vendors       what Slack, Teams, PagerDuty and a webhook want to be posted
 """
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from destinations.errors import DeliveryError
 from syncs.alert_models import TRIES
+from syncs.alerts.links import link_to
 from syncs.alerts.posting import post_signed
 from syncs.models import Alert
 
@@ -68,7 +69,9 @@ def recipients() -> str:
 def _email(alert: Alert) -> None:
     if settings.ALERT_EMAILS:
         subject = f"[Cohort Sync] {alert}"
-        send_mail(subject, f"{alert.subject}\n\n{alert.sentence}\n", None, settings.ALERT_EMAILS)
+        parts = (alert.subject, alert.sentence, link_to([alert]))
+        text = "\n\n".join(part for part in parts if part) + "\n"
+        send_mail(subject, text, None, settings.ALERT_EMAILS)
 
 
 def _webhook(alert: Alert) -> None:
@@ -82,6 +85,7 @@ def _webhook(alert: Alert) -> None:
             "state": alert.kind,
             "message": alert.sentence,
             "at": alert.created_at.isoformat(),
+            "url": link_to([alert]) or None,
         }
     )
     post_signed(settings.ALERT_WEBHOOK_URL, body)

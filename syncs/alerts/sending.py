@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.core.cache import cache
 from django.core.mail import send_mail
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
@@ -16,6 +17,7 @@ from django.utils import timezone
 from destinations.errors import DeliveryError
 from destinations.secrets import SecretUnreadable
 from syncs.alert_models import AlertChannel, AlertDelivery, emails_of
+from syncs.alerts.links import link_to
 from syncs.alerts.posting import post, post_signed
 from syncs.alerts.routing import ORDER, severity_of
 from syncs.alerts.times import next_summary, quiet_until
@@ -36,7 +38,7 @@ def send_by_channels(now: datetime) -> int:
     channels = list(AlertChannel.objects.filter(enabled=True))
     if not channels:
         return 0
-    _remind(channels, now)
+    _remind([channel for channel in channels if channel.remind_hours], now)
     waiting = AlertDelivery.objects.due(now)
     grouped: dict[Group, list[AlertDelivery]] = defaultdict(list)
     related = ("channel", "alert__sync__cohort", "alert__sync__destination")
@@ -104,6 +106,7 @@ def message_of(deliveries: list[AlertDelivery], severity: Severity) -> Message:
         over=tuple(_ended(alerts)),
         destination=first.sync.destination.name if first.sync else "",
         syncs=tuple(names),
+        url=link_to(alerts),
     )
 
 
@@ -152,7 +155,7 @@ def _deliver(channel: AlertChannel, message: Message) -> str:
 
 def _by_kind(channel: AlertChannel, message: Message) -> None:
     if channel.kind == ChannelKind.EMAIL:
-        text = f"{message.title}\n\n{message.text}\n"
+        text = "\n\n".join(part for part in (message.title, message.text, message.url) if part) + "\n"
         # A line break in a subject would begin another header.
         send_mail(f"[Cohort Sync] {' '.join(message.title.split())}", text, None, emails_of(channel.address))
         return
@@ -165,11 +168,12 @@ def _by_kind(channel: AlertChannel, message: Message) -> None:
 
 
 def _remind(channels: list[AlertChannel], now: datetime) -> None:
-    """Let what was sent long ago, and still needs somebody, go out again."""
+    """Let what was sent long ago, and still needs somebody, go out again. Looked for once a minute."""
+    minute = int(now.timestamp()) // 60
+    if not channels or not cache.add(f"alerts.remind.{minute}", 1, timeout=120):
+        return
     for channel in channels:
-        if not channel.remind_hours:
-            continue
-        long_ago = now - timedelta(hours=channel.remind_hours)
+        long_ago = now - timedelta(hours=channel.remind_hours or 0)
         notified = channel.deliveries.filter(_stands(), sent_at__lte=long_ago).exclude(
             alert__kind=AlertKind.RECOVERED
         )

@@ -3,14 +3,15 @@
 What each sync needs people for is compared with the last notification; an Alert is written with the change.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from syncs.alerts.routing import route
+from syncs.alert_models import AlertChannel
+from syncs.alerts.routing import channels_of, route
 from syncs.choices import OPEN_RUNS, AlertKind
 from syncs.models import Alert, Sync
 from syncs.status.attention import PATIENCE, with_need
@@ -21,16 +22,18 @@ from syncs.status.state import Facts
 
 def tell_changes(now: datetime) -> list[Alert]:
     """Write an alert for each sync that needs people for something else than they were last notified of."""
-    return [alert for sync, kind, sentence in _changed(now) if (alert := _tell(sync, kind, sentence))]
+    changed = list(_changed(now))
+    channels = channels_of() if changed else []
+    return [alert for one in changed if (alert := _tell(*one, channels))]
 
 
-def _tell(sync: Sync, kind: str, sentence: str) -> Alert | None:
+def _tell(sync: Sync, kind: str, sentence: str, channels: Sequence[AlertChannel]) -> Alert | None:
     with transaction.atomic():
         if not Sync.objects.note_alerted(sync.pk, before=sync.alerted, now=kind):
             return None
         kind = kind or AlertKind.RECOVERED
         alert = Alert.objects.create(sync=sync, kind=kind, was=sync.alerted, sentence=sentence)
-        route([alert])
+        route([alert], channels)
         return alert
 
 
@@ -77,7 +80,7 @@ def tell_of_site(worries: Mapping[str, str], proposed: Mapping[str, str] | None 
     ]
     with transaction.atomic():
         written = Alert.objects.bulk_create(made)
-        route(written)
+        route(written, channels_of() if written else [])
     return written
 
 

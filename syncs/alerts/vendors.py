@@ -35,6 +35,8 @@ class Message:
     over: tuple[str, ...] = ()
     destination: str = ""
     syncs: tuple[str, ...] = field(default=())
+    # Of the page about it, '' when it is not known where this site is.
+    url: str = ""
 
     @property
     def text(self) -> str:
@@ -54,6 +56,9 @@ def slack(message: Message, address: str, credential: str) -> list[Post]:
     ]
     if text:
         blocks.append({"type": "section", "text": {"type": "plain_text", "text": message.text[:MOST_TEXT]}})
+    if message.url:
+        link = f"<{message.url}|Open in Cohort Sync>"
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": link}})
     return [_post(credential, {"text": title, "blocks": blocks})]
 
 
@@ -67,12 +72,14 @@ def teams(message: Message, address: str, credential: str) -> list[Post]:
         {"type": "TextRun", "text": message.title[:MOST_TITLE], "weight": "Bolder", "color": colour},
         *({"type": "TextRun", "text": line[:MOST_TEXT]} for line in message.lines),
     ]
-    card = {
+    card: dict[str, Any] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
         "body": [{"type": "RichTextBlock", "inlines": [run]} for run in runs],
     }
+    if message.url:
+        card["actions"] = [{"type": "Action.OpenUrl", "title": "Open in Cohort Sync", "url": message.url}]
     attached = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return [_post(credential, {"type": "message", "attachments": [attached]})]
 
@@ -89,7 +96,16 @@ def pagerduty(message: Message, address: str, credential: str) -> list[Post]:
             "class": message.state,
             "custom_details": {"messages": list(message.lines), "syncs": list(message.syncs[:50])},
         }
-        event = {"event_action": "trigger", "dedup_key": message.key[:255], "client": "Cohort Sync"}
+        event: dict[str, Any] = {
+            "event_action": "trigger",
+            "dedup_key": message.key[:255],
+            "client": "Cohort Sync",
+        }
+        if message.url:
+            event |= {
+                "client_url": message.url,
+                "links": [{"href": message.url, "text": "Open in Cohort Sync"}],
+            }
         posts.append(_post(url, {"routing_key": credential, **event, "payload": payload}))
     for key in message.over:
         event = {"event_action": "resolve", "dedup_key": key[:255]}
@@ -106,6 +122,7 @@ def webhook(message: Message, address: str, credential: str) -> list[Post]:
         "syncs": list(message.syncs),
         "messages": list(message.lines),
         "at": message.at.isoformat(),
+        "url": message.url or None,
     }
     return [_post(address, said)]
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, Sum
 
+from syncs.alerts.links import overview
 from syncs.alerts.vendors import Message
 from syncs.choices import RunState, Severity
 from syncs.models import Run, Sync
@@ -34,4 +35,5 @@ def summary(now: datetime) -> Message:
         if names
         else "Nothing needs anybody now.",
     ]
-    return Message("Cohort Sync: the last seven days", tuple(lines), "weekly", Severity.INFO, now)
+    title = "Cohort Sync: the last seven days"
+    return Message(title, tuple(lines), "weekly", Severity.INFO, now, url=overview())

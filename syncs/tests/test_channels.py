@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core import mail
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from destinations.models import Destination
 from syncs import alerts
 from syncs.alert_models import AlertChannel, AlertDelivery
 from syncs.alerts import routing, sending
+from syncs.alerts.links import link_to
 from syncs.alerts.times import next_summary, quiet_until
 from syncs.alerts.vendors import Message, slack
 from syncs.choices import AlertKind, ChannelKind, Severity
@@ -24,6 +29,12 @@ from tests.hooks import Hook
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LATER = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def no_minute_is_over():
+    """Reminders are looked for once a minute, and the cache outlives a test."""
+    cache.clear()
 
 
 @pytest.fixture
@@ -141,7 +152,7 @@ def test_pagerduty_begins_an_incident_and_ends_it_when_the_last_sync_is_well(hoo
     Sync.objects.filter(pk=those[1].pk).update(alerted="")
     Alert.objects.filter(kind=AlertKind.RECOVERED).delete()
     again = Alert.objects.create(sync=those[1], kind=AlertKind.RECOVERED, was="paused", sentence="Well.")
-    routing.route([again])
+    routing.route([again], routing.channels_of())
     send()
     assert hook.posts[-1].json == {
         "routing_key": "s3cret",
@@ -271,6 +282,78 @@ def test_what_still_needs_somebody_is_sent_again_and_what_is_well_is_not(hook):
     send(timedelta(hours=5))
     posts = len(hook.posts)
     assert send(timedelta(days=3)) == 0 and len(hook.posts) == posts
+
+
+def test_reminders_are_looked_for_once_a_minute_and_only_where_somebody_wants_them(hook):
+    made = channel(hook)
+    now = timezone.now()
+    sending.send_by_channels(now)
+    with CaptureQueriesContext(connection) as plain:
+        sending.send_by_channels(now)
+    made.remind_hours = 4
+    made.save()
+    with CaptureQueriesContext(connection) as first:
+        sending.send_by_channels(now)
+    with CaptureQueriesContext(connection) as again:
+        sending.send_by_channels(now)
+
+    def looks(queries: CaptureQueriesContext) -> int:
+        return sum("EXISTS" in query["sql"] for query in queries)
+
+    assert [looks(one) for one in (plain, first, again)] == [0, 1, 0]
+    with CaptureQueriesContext(connection) as next_minute:
+        sending.send_by_channels(now + LATER)
+    assert looks(next_minute) == 1
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "page"), [(1, "syncs/sync"), (3, "destinations/destination")])
+def test_a_message_links_to_the_page_of_what_it_is_about(hook, settings, count, page):
+    settings.SITE_URL = "https://cohorts.example"
+    for kind in ("slack", "teams", "pagerduty", "webhook"):
+        channel(hook, kind)
+    channel(hook, "email", address="ada@example.com", credential="")
+    those = syncs(count)
+    pause(those)
+    send()
+    pk = those[0].pk if count == 1 else those[0].destination_id
+    link = f"https://cohorts.example/admin/{page}/{pk}/"
+    assert len(hook.posts) == 4
+    for post in hook.posts:
+        assert link in json.dumps(post.json), post.path
+    by_keys = {key: post.json for post in hook.posts for key in post.json}
+    assert by_keys["blocks"]["blocks"][-1]["text"]["text"] == f"<{link}|Open in Cohort Sync>"
+    [card] = by_keys["attachments"]["attachments"]
+    assert card["content"]["actions"][0] == {
+        "type": "Action.OpenUrl", "title": "Open in Cohort Sync", "url": link
+    }  # fmt: skip
+    assert by_keys["client_url"]["links"] == [{"href": link, "text": "Open in Cohort Sync"}]
+    assert by_keys["url"]["url"] == link
+    assert mail.outbox[0].body.endswith(f"\n\n{link}\n")
+
+
+def test_what_is_about_the_site_links_to_the_overview_and_a_proposal_to_the_proposals(settings):
+    settings.SITE_URL = "https://cohorts.example"
+    alerts.tell_of_site({"worker": "No worker."}, {"proposal 1": "Ada proposes it."})
+    links = {alert.kind: link_to([alert]) for alert in Alert.objects.all()}
+    assert links == {
+        AlertKind.SILENT: "https://cohorts.example/admin/",
+        AlertKind.PROPOSED: "https://cohorts.example/admin/cohortsite/proposal/",
+    }
+    settings.SITE_URL = ""
+    assert link_to([Alert.objects.latest("pk")]) == ""
+
+
+def test_channels_are_read_once_for_all_alerts_of_a_round(hook):
+    channel(hook)
+    those = syncs(3)
+    Destination.objects.pause(those[0].destination_id, "x")
+    with CaptureQueriesContext(connection) as queries:
+        alerts.tell_changes(timezone.now())
+    reads = [one for one in queries if 'FROM "syncs_alertchannel"' in one["sql"]]
+    assert len(reads) == 1 and AlertDelivery.objects.count() == 3
 
 
 # --- failures -------------------------------------------------------------------------------------
