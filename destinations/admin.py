@@ -28,6 +28,8 @@ from pagekit.lists import GlanceAdmin
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
 
+# In a person's session: the last test request, and the reply.
+SENT = "destinations.sent"
 LISTS = ("list_id_from", "list_id_place", "given_lists", "replaces_lists", "find_path", "find_places")
 IS_LIST = shown_if(kind="list")
 IS_PROPERTY = shown_if(kind="property")
@@ -321,8 +323,12 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
             obj.save_fields(columns)
 
     def test_request(self, request: HttpRequest, destination: Destination) -> HttpResponse:
-        """Show the request; send it only by POST, when the button to send was pressed."""
-        form = TestRequestForm(destination, data=request.POST or None)
+        """Show the request; send it only by POST, when the button to send was pressed.
+
+        What came of it is shown by the GET that follows, so that a reload sends nothing.
+        """
+        sent = _sent_before(request, destination)
+        form = TestRequestForm(destination, data=request.POST or None, initial=sent.get("values"))
         context = {
             **self.admin_site.each_context(request),
             "title": f"Test request to {destination}",
@@ -331,7 +337,16 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
             "destination_id": str(destination.pk),
             "form": form,
         }
-        context |= self._try_out(request, destination, form)
+        context |= sent.get("shown") or self._try_out(request, destination, form)
+        if "outcome" in context and not sent:
+            request.session[SENT] = {
+                "destination": destination.pk,
+                "values": form.cleaned_data,
+                "shown": {name: context[name] for name in ("request_text", "url", "outcome")},
+            }
+            query = request.GET.copy()
+            query["sent"] = "1"
+            return redirect(f"{request.path}?{query.urlencode()}")
         return TemplateResponse(request, "destinations/test_request.html", context)
 
     def certify(self, request: HttpRequest, destination: Destination) -> HttpResponse:
@@ -374,7 +389,14 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
             return shown
         outcome = try_out.send(endpoint, made)
         self.log_change(request, destination, f"Sent a test request: {values['operation']}.")
-        return shown | {"outcome": outcome}
+        return shown | {"outcome": outcome.as_json()}
+
+
+def _sent_before(request: HttpRequest, destination: Destination) -> dict[str, Any]:
+    """Return what this person has just sent there, and what came of it; nothing on any other page."""
+    found: dict[str, Any] = request.session.get(SENT, {})
+    asked = request.method != "POST" and "sent" in request.GET
+    return found if asked and found.get("destination") == destination.pk else {}
 
 
 def _free_name(slug: str) -> str:

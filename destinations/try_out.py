@@ -1,8 +1,8 @@
 """Try a destination out: one request about a test user, sent because a person asked for it."""
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from destinations.endpoint import Endpoint, Kind, ListIdFrom
 from destinations.errors import (
@@ -59,6 +59,16 @@ class Outcome:
         if self.error is None:
             return True
         return isinstance(self.error, REACHED) and request.operation != Operation.TEST
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the page shows of it."""
+        return {
+            "error": {"message": self.error.message} if self.error else None,
+            "advice": self.advice,
+            "proposal": self.proposal,
+            "members": self.members,
+            "reply": asdict(self.reply) if self.reply else None,
+        }
 
     @property
     def proposal(self) -> str:

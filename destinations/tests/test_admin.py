@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.urls import reverse
 
 from destinations.models import Destination
@@ -253,7 +254,7 @@ def test_a_test_request_is_shown_and_sent_only_on_demand(admin_client, destinati
         assert "POST /lists/9/add HTTP/1.1" in page and "u-test" in page
         assert server.requests == []
         values["operation"] = "create"
-        page = admin_client.post(url, values | {"send": "1"}).content.decode()
+        page = admin_client.post(url, values | {"send": "1"}, follow=True).content.decode()
         assert len(server.requests) == 1
     assert "Accepted; the list&#x27;s id is 77" in page or "Accepted; the list's id is 77" in page
     assert KEY not in page and "Basic •••" in page
@@ -271,11 +272,37 @@ def test_the_test_call_and_the_read_call_can_be_sent_from_the_page(admin_client,
         )
         url = change_url(destination, "test_request")
         assert "GET /me HTTP/1.1" in admin_client.get(url).content.decode()
-        sent = {"user_id": "u", "list_id": "9", "send": "1"}
-        assert "The key may write." in admin_client.post(url, sent | {"operation": "test"}).content.decode()
-        page = " ".join(admin_client.post(url, sent | {"operation": "read"}).content.decode().split())
+
+        def send(operation):
+            sent = {"user_id": "u", "list_id": "9", "send": "1", "operation": operation}
+            return admin_client.post(url, sent, follow=True).content.decode()
+
+        assert "The key may write." in send("test")
+        page = " ".join(send("read").split())
         assert "2 members on the first page" in page
         assert [request.split(b" ")[1] for request in server.requests] == [b"/me", b"/lists/9/members"]
+
+
+def test_a_reload_shows_the_reply_and_sends_nothing_again(admin_client, client, destination):
+    with partner(says(answer(body=b'{"listId": 77}'))) as server:
+        Destination.objects.update(base_url=server.url)
+        url = change_url(destination, "test_request")
+        values = {"operation": "create", "user_id": "u-test", "list_id": "", "send": "1"}
+        reply = admin_client.post(f"{url}?then=/admin/", values)
+        assert (reply.status_code, reply.url) == (302, f"{url}?then=%2Fadmin%2F&sent=1")
+        for _ in range(2):
+            page = admin_client.get(reply.url).content.decode()
+            assert "id is 77" in page and "u-test" in page
+        assert len(server.requests) == 1
+        # It is of this person and of this destination.
+        other = Destination.objects.get(pk=destination.pk)
+        other.pk, other.name = None, "other"
+        other.save()
+        for address in (f"{change_url(other, 'test_request')}?sent=1", url):
+            assert "id is 77" not in admin_client.get(address).content.decode()
+        client.force_login(User.objects.create_superuser("another"))
+        assert "id is 77" not in client.get(f"{url}?sent=1").content.decode()
+        assert len(server.requests) == 1
 
 
 def test_a_test_request_says_in_words_what_is_wrong(admin_client, destination):
@@ -283,7 +310,9 @@ def test_a_test_request_says_in_words_what_is_wrong(admin_client, destination):
     with partner(says(reply)) as server:
         Destination.objects.update(base_url=server.url)
         values = {"operation": "add", "user_id": "u", "list_id": "9", "send": "1"}
-        page = admin_client.post(change_url(destination, "test_request"), values).content.decode()
+        page = admin_client.post(
+            change_url(destination, "test_request"), values, follow=True
+        ).content.decode()
     assert "does not accept the credential" in page
     assert "No such key" in page
     assert "Correct the credential" in page
@@ -294,7 +323,7 @@ def test_a_test_request_proposes_the_rule_for_a_reply_that_says_otherwise(admin_
     with partner(says(reply)) as server:
         Destination.objects.update(base_url=server.url)
         data = {"operation": "add", "user_id": "u1", "list_id": "7", "send": "1"}
-        page = admin_client.post(change_url(destination, "test_request"), data).content.decode()
+        page = admin_client.post(change_url(destination, "test_request"), data, follow=True).content.decode()
     assert "tell this destination how to read it" in page
     assert (
         "&quot;users_place&quot;: &quot;errors&quot;" in page and "&quot;by&quot;: &quot;index&quot;" in page

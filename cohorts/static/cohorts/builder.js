@@ -27,7 +27,7 @@ class Builder {
     this.live = new Live(this.urls.previewUrl);
     this.body = make("div", { class: "cs-builder", onkeydown: (event) => this.key(event) });
     this.tools = new Tools(this);
-    this.sentence = make("p", { class: "cs-sentence", role: "status" });
+    this.sentence = make("p", { class: "cs-builder-sentence", role: "status" });
     this.problems = make("ul", { class: "cs-problem", role: "alert" });
     this.panel = make("div", { id: "preview", "aria-live": "polite" });
     this.asOf = make("input", { type: "datetime-local", step: "1", "data-at": "as-of", onchange: () => this.checkSoon() });

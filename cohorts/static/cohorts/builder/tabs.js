@@ -14,7 +14,7 @@ export class Tabs {
       type: "button", role: "tab", id: `cs-${name}-tab`, class: "cs-button", "aria-controls": `cs-${name}-panel`,
       onclick: () => show(name), onkeydown: (event) => this.key(event),
     }, TEXTS[name])]));
-    this.list = make("div", { class: "cs-tabs", role: "tablist", "aria-label": "How to edit the definition" }, ...Object.values(this.tabs));
+    this.list = make("div", { class: "cs-builder-tabs", role: "tablist", "aria-label": "How to edit the definition" }, ...Object.values(this.tabs));
   }
 
   key(event) {
