@@ -49,6 +49,11 @@ class _Call:
     adds: bool | None
 
 
+def _is_mixed(read: _Read) -> bool:
+    """Say whether some of the users enter and others leave: that is a change, and no plain add or remove."""
+    return {True, False} <= {on for _, on in read.users}
+
+
 class FakePartner:
     """Keeps lists (or properties) and says who is on them. `unknown`: users whom it does not take."""
 
@@ -102,7 +107,7 @@ class FakePartner:
             if call.method != method or read is None:
                 continue
             self._one = self._leaver if call.name == "remove" else self._item
-            if self._fits(call.template, data, read):
+            if self._fits(call.template, data, read) and not (call.adds is not None and _is_mixed(read)):
                 return self._take(call, read)
         return self._refuse(400, f"not what the documentation says: {body[:300]!r}")
 
