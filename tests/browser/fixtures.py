@@ -17,6 +17,7 @@ from cohortsite.proposing import propose
 from destinations.models import Destination
 from events import spool
 from events.compact import compact
+from events.models import CatalogueEntry
 from receiving import store
 from receiving.keys import create_key
 from receiving.models import BodySearch, List, RequestLog, Workspace
@@ -214,6 +215,7 @@ def addresses(made: Made, person: User) -> dict[str, str]:
     assert batch and Attempt.objects.filter(batch=batch).exists()
     tokens.create(person, IMAGE)
     proposal = proposed(made.destination)
+    event = f"/admin/events/catalogueentry/{CatalogueEntry.objects.get(event=SCRIPT, property_name='').pk}"
     return {
         "proposal": f"/admin/cohortsite/proposal/{proposal.pk}/change/",
         "proposal, question": f"/admin/cohortsite/proposal/{proposal.pk}/do/refuse/",
@@ -277,6 +279,8 @@ def addresses(made: Made, person: User) -> dict[str, str]:
         "list": f"/admin/receiving/list/{made.list.pk}/change/",
         "request": f"/admin/receiving/requestlog/{made.request.pk}/change/",
         "search": f"/admin/receiving/bodysearch/{BodySearch.objects.get().pk}/change/",
+        "event": f"{event}/change/",
+        "event, question": f"{event}/do/rename/",
         "user": f"/admin/auth/user/{person.pk}/change/",
         "user, password": f"/admin/auth/user/{person.pk}/password/",
         "group": f"/admin/auth/group/{Group.objects.get(name='viewer').pk}/change/",

@@ -65,6 +65,8 @@ SHOWN = {
     "list": (fixtures.SCRIPT,),
     "request": (fixtures.IMAGE, fixtures.SCRIPT),
     "where, markup": (fixtures.IMAGE, fixtures.SCRIPT),
+    "event": (fixtures.SCRIPT,),
+    "event, question": (fixtures.SCRIPT,),
     "destination, paused": (fixtures.SCRIPT,),
 }
 
