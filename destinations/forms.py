@@ -31,6 +31,8 @@ EXAMPLES = {
     "integration_name": "Amplitude Cohort Sync",
     "integration_version": "1.0.0",
     "items": "the users of the batch",
+    "added": "those of a request who are added",
+    "removed": "those who are removed",
     "user_id": "u1",
     "value": "true or false",
     "identifier_type": "email",

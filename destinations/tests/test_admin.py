@@ -7,8 +7,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from destinations.forms import EXAMPLES
 from destinations.models import Destination
 from destinations.presets import PRESETS
+from destinations.templates import KNOWN
 from destinations.tests.partner import answer, partner, says
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +243,10 @@ def test_pause_and_resume_from_the_list(admin_client, destination, action, pause
     assert "The syncs of these 1" in asked and Destination.objects.get().is_paused is not paused
     admin_client.post(LIST, chosen | {"confirmed": "1", "reason": "why"})
     assert Destination.objects.get().is_paused is paused
+
+
+def test_each_variable_of_a_template_has_an_example_for_the_form():
+    assert set().union(*KNOWN.values()) <= EXAMPLES.keys()
 
 
 def test_a_test_request_is_shown_and_sent_only_on_demand(admin_client, destination):
