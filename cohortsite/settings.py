@@ -158,8 +158,8 @@ EVENTS_SECONDS = env.float("EVENTS_SECONDS", default=300.0)
 EVENTS_KEEP_DAYS = env.float("EVENTS_KEEP_DAYS", default=7.0)
 # Days that events stay by their own time; 0: all of them.
 EVENTS_HISTORY_DAYS = env.float("EVENTS_HISTORY_DAYS", default=0.0)
-# Days that runs, old versions and alerts stay. Workers prune once a day if it is set; 0: prune_history alone
-# prunes. PRUNE_DAYS is its older name, and went before it.
+# Days that runs, membership of old versions, alerts and comparisons stay. Workers prune once a day if it is
+# set; 0: prune_history alone prunes. PRUNE_DAYS is its older name, and goes before it.
 HISTORY_DAYS = env.float("PRUNE_DAYS", default=0.0) or env.float("HISTORY_DAYS", default=0.0)
 # How long files of uploads that failed stay.
 UPLOADS_KEEP_DAYS = env.float("UPLOADS_KEEP_DAYS", default=14.0)

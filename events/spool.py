@@ -1,4 +1,5 @@
-"""What comes in is appended to a file, and is safe on disk before the caller goes on.
+"""What comes in is appended to a file, and is safe on disk before the caller goes on. (With EVENTS_INSERT it
+goes to a database in place of a file: see `append_lines`.)
 
 Each process writes a segment of its own for each workspace and kind. Threads that arrive together share
 one write and one fsync. A compaction takes a segment away by renaming it under the segment's lock; the

@@ -1,4 +1,4 @@
-"""Forgetting what nobody will ask for again: membership of old versions, old runs and batches, old alerts."""
+"""Forgetting what nobody will ask for again: membership of old versions; old runs, alerts and comparisons."""
 
 from dataclasses import dataclass
 from datetime import datetime

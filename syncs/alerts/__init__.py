@@ -6,6 +6,9 @@ by_settings   sends it by e-mail and webhook, as the settings say, and tries aga
 sending       sends it by the channels of the admin: grouped, in quiet hours not, reminded, resolved
 links         which page a message leads to
 vendors       what Slack, Teams, PagerDuty and a webhook want to be posted
+posting       posts that, signed or not
+times         quiet hours, and when the next summary is due
+weekly        the summary of a week
 """
 
 from datetime import datetime

@@ -1,7 +1,7 @@
 """What follows from a reply: the table of docs/delivery.md. Pure: values in, an outcome out.
 
 `decide` judges a reply; `after` what becomes of a batch when a piece of it is through; `in_doubt` a run in
-which users are refused and nobody is accepted. None of them changes what it is given: `apply` does what an
+which users are refused and nobody is accepted. None of them changes what it is given: `judge` does what an
 outcome says. One that may need somebody to be asked (a query) says what follows if there is nobody.
 """
 
@@ -81,7 +81,7 @@ class Facts:
 
 
 class Outcome:
-    """What follows. Each kind has one branch in `apply.Judge.apply`."""
+    """What follows. Each kind has one branch in `judge.Judge.apply`."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Batches on their way: one that makes the list, one that sends users, one that asks how the partner is.
 
 A kind of work says what its next request is (`piece`), and whether its row must be on the disk before that.
-What follows from a reply is decided in `outcomes`, and done in `apply`.
+What follows from a reply is decided in `outcomes`, and done in `judge`.
 """
 
 from collections.abc import Mapping

@@ -13,9 +13,10 @@ from events.engine_errors import EngineError
 class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
-        "Delete what is kept no longer: old runs and alerts, membership of versions that no sync has to be "
-        "compared with any more, files that could not be imported, events beyond EVENTS_HISTORY_DAYS, and of "
-        "the partners' side what is beyond its workspace's own limits (the request log, message ids)."
+        "Delete what is kept no longer: old runs, alerts and comparisons, membership of versions that no "
+        "sync has to be compared with any more, files that could not be imported, previews, events beyond "
+        "EVENTS_HISTORY_DAYS, and of the partners' side what is beyond its workspace's own limits (the "
+        "request log, message ids)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
