@@ -1,8 +1,9 @@
 """`./run test`: pytest on SQLite and on PostgreSQL, side by side, and a line for each with its result.
 
-SQLite's tests print as they go, PostgreSQL's when those have ended: each keeps one core busy. What has
-nothing to do with the database (the mark "once") runs with SQLite's alone, and what needs a browser with
-PostgreSQL's alone, if it is there: so both take about as long.
+SQLite's tests print as they go, PostgreSQL's when those have ended. What has nothing to do with the
+database (the mark "once") runs with SQLite's alone, and what needs a browser with PostgreSQL's alone, if it
+is there: so both take about as long. All tests of a database run in two processes, a file's in the same one:
+half of the time one of them waits for a reply or a child. Tests that are named run in one.
 
 PostgreSQL is TEST_POSTGRES_URL, or DATABASE_URL if that is one, or user postgres at 127.0.0.1:5432. Its
 server must be there in CI (CI=true); elsewhere the summary says that it was not tested.
@@ -22,6 +23,7 @@ import psycopg
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "postgres://postgres@127.0.0.1:5432/cohort_sync"
+IN_TWO_PROCESSES = ["-n", "2", "--dist", "loadfile"]
 HINT = "set TEST_POSTGRES_URL, or start one at 127.0.0.1:5432"
 
 
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
     """Return 0 when all tests passed on each database, and in CI on both."""
     url = postgres_url(os.environ)
     reason = why_unreachable(url)
+    arguments = arguments or IN_TWO_PROCESSES
     with TemporaryFile() as output, ThreadPoolExecutor() as pool:
         mine, its = share(with_postgres=not reason)
         later = None if reason else pool.submit(run_pytest, "PostgreSQL", url, its + arguments, output)
