@@ -90,8 +90,10 @@ def tell(base_url: str, stop: threading.Event) -> Iterator[Row]:
     for workspace, file, mapped in EVENTS:
         yield _events(workspace, file, mapped)
     first_time = not Cohort.objects.filter(key__in=COUNTED, version__gt=0).exists()
+    last = {key: as_of for as_of, keys in STEPS for key in keys}
     for as_of, keys in STEPS if first_time else STEPS[1:]:
         for cohort in Cohort.objects.filter(key__in=keys).order_by("-key"):
+            cohort.definition = earlier(cohort.definition, last[cohort.key] - as_of)
             yield _calculated(cohort, as_of)
             syncs = list(cohort.syncs.filter(archived_at=None).select_related("cohort", "destination"))
             runs = _sync(syncs, stop)
@@ -180,6 +182,22 @@ def _events(workspace: str, file: Path, mapped: Mapped) -> Row:
         raise DemoFailed(f"{file.name}: {imported.problems[0]}")
     what = f"{imported.rows:,} events of {file.name}"
     return Row(f"{what} {'were' if imported.known else 'are'} imported", seconds=monotonic() - began)
+
+
+def earlier(definition: Any, by: timedelta) -> Any:
+    """Return a definition whose windows are so much earlier.
+
+    Those of the configuration are days of the calendar: a cohort keeps its people when somebody calculates it
+    now, years after the data's end.
+    """
+    if isinstance(definition, list):
+        return [earlier(one, by) for one in definition]
+    if not isinstance(definition, dict):
+        return definition
+    return {
+        name: str(date.fromisoformat(value) - by) if name in ("from", "to") else earlier(value, by)
+        for name, value in definition.items()
+    }
 
 
 def _calculated(cohort: Cohort, as_of: date) -> Row:
