@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from cohorts.choices import CALCULATED
 from cohorts.models import Cohort
-from cohortsite import silence
+from cohortsite import silence, tour
 from cohortsite.models import Proposal, ProposalState
 from destinations.models import Destination
 from syncs.admin import columns
@@ -97,6 +97,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["new_url"] = reverse("admin:syncs_sync_new")
     if not all(step["done"] for step in steps):
         context["steps"] = steps
+        context["tour_offer"] = tour.offer(request)
         return context
     return context | _numbers(timezone.now())
 

@@ -15,6 +15,8 @@ from django.utils.text import slugify
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from cohortsite import tour
+
 DOCS = Path(__file__).parent.parent / "docs"
 # Sections that a search shows.
 MOST = 30
@@ -62,6 +64,7 @@ def page(request: HttpRequest, name: str = "index") -> HttpResponse:
     if name not in pages():
         raise Http404
     context = {"title": title_of(name), "document": rendered(name), "is_index": name == "index"}
+    context["tour_offer"] = tour.offer(request)
     return TemplateResponse(request, "cohortsite/help.html", admin.site.each_context(request) | context)
 
 
@@ -134,6 +137,9 @@ def _parsed(name: str) -> list[Token]:
             opened.attrSet("id", slug if seen[slug] == 1 else f"{slug}-{seen[slug]}")
         elif opened.type == "table_open":
             opened.attrSet("class", "cs-table")
+        elif opened.type == "td_open" and re.fullmatch(r"\*\*.+\*\*", inline.content):
+            # A row about a word, as in the glossary.
+            opened.attrSet("id", slugify(inline.content))
     return tokens
 
 

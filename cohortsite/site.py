@@ -72,11 +72,12 @@ class InfinitePaginator(KeysFirst):
 
 class Site(UnfoldAdminSite):  # type: ignore[misc]
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Each page knows the document that is about it."""
+        """Each page knows the document that is about it, and where its reader is in the tour."""
+        from cohortsite import tour
         from cohortsite.help import about
 
         known: dict[str, Any] = super().each_context(request)
-        return known | {"help_url": about(request.path)}
+        return known | {"help_url": about(request.path), "tour": tour.around(request)}
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """What the field in the sidebar finds: a part of the page, or without JavaScript a page."""

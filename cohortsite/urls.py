@@ -7,7 +7,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from cohortsite import about_person, help, proposals_api, retention, where
+from cohortsite import about_person, help, proposals_api, retention, tour, where
 from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
@@ -24,6 +24,8 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/where/download/", admin.site.admin_view(about_person.download), name="about-person"),
     path("admin/retention/", admin.site.admin_view(retention.page), name="retention"),
+    path("admin/tour/<int:number>/", admin.site.admin_view(tour.go), name="tour"),
+    path("admin/tour/leave/", admin.site.admin_view(tour.leave), name="tour-leave"),
     path("admin/where/", admin.site.admin_view(where.page), name="where"),
     path("admin/", admin.site.urls),
     path("help/", admin.site.admin_view(help.search), name="help"),

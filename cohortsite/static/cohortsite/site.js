@@ -83,8 +83,20 @@ function letSkip() {
   document.body.prepend(link);
 }
 
+// What a word means goes away by Escape, without leaving the word.
+function hushTerms() {
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const term of document.querySelectorAll(".cs-term:hover, .cs-term:focus")) {
+      term.classList.add("cs-hushed");
+      for (const end of ["blur", "mouseleave"]) term.addEventListener(end, () => term.classList.remove("cs-hushed"), { once: true });
+    }
+  });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   letSkip();
+  hushTerms();
   hideIcons();
   followErrors();
   letPress();
