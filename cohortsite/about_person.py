@@ -9,7 +9,7 @@ from django.utils import timezone
 from cohortsite import where
 from events.engine_errors import EngineError
 from events.user_ids import InvalidUserId, check_user_id
-from events.workspace_folders import workspaces
+from events.workspace_folders import Refused
 from people.models import Suppression
 from receiving.models import RequestLog
 from receiving.search import names_user
@@ -26,14 +26,15 @@ def download(request: HttpRequest) -> HttpResponse:
         found = about(check_user_id(request.GET.get("user", "")))
     except InvalidUserId as error:
         return HttpResponseBadRequest(f"The user id {error}.", content_type="text/plain")
-    except (EngineError, OSError) as error:
+    except (EngineError, Refused, OSError) as error:
         return HttpResponse(f"Events could not be read: {error}", status=503, content_type="text/plain")
     name = {"Content-Disposition": 'attachment; filename="person.json"'}
     return JsonResponse(found, json_dumps_params={"indent": 2, "ensure_ascii": False}, headers=name)
 
 
 def about(user_id: str) -> dict[str, Any]:
-    """Return all that is kept under a user id, as JSON values. Raises EngineError or OSError."""
+    """Return all that is kept under a user id, as JSON values. Raises EngineError, Refused or OSError."""
+    from events.inserting import all_workspaces
     from events.person import rows_of  # here: the engine takes long to import
 
     memberships = where.memberships_of(user_id)
@@ -61,7 +62,7 @@ def about(user_id: str) -> dict[str, Any]:
             {**held, "workspace": held["workspace"].slug, "calls": _calls(held["workspace"].pk, user_id)}
             for held in where.holdings(user_id)
         ],
-        "events": {workspace: rows_of(workspace, user_id) for workspace in workspaces()},
+        "events": {workspace: rows_of(workspace, user_id) for workspace in all_workspaces()},
     }
 
 

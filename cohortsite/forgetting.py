@@ -9,8 +9,9 @@ written down after each step, and before the first.
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.db import connection
@@ -21,6 +22,7 @@ from cohorts import erase as cohorts_erase
 from cohorts import refresh
 from events.engine_errors import EngineError
 from events.models import KEPT, EventUpload
+from events.workspace_folders import Refused
 from people.erasing import forget_suppressions
 from people.models import Erasure, ErasureState, ProfileImport, Tombstone
 from people.profile_imports import forget_files
@@ -98,11 +100,13 @@ def _erase(erasure: Erasure, user_id: str) -> None:
     Tombstone.objects.get_or_create(digest=erasure.digest)
     try:
         for name, part in PARTS.items():
-            _keep(erasure, parts={**erasure.parts, name: _sum(erasure.parts.get(name, {}), part(user_id))})
+            if found := part(user_id):
+                found = _sum(erasure.parts.get(name, {}), found)
+                _keep(erasure, parts={**erasure.parts, name: found})
     except refresh.CohortBusy as error:
         raise Waits(str(error)) from None
-    except (EngineError, OSError) as error:
-        raise Waits(f"Events could not be rewritten: {error}") from None
+    except (EngineError, Refused, OSError) as error:
+        raise Waits(f"Events could not be deleted: {error}") from None
     if _is_in_replaced_files(user_id):
         raise Waits(REPLACED)
 
@@ -147,20 +151,35 @@ def _scrub_uploads(user_id: str) -> int:
 
 
 def _events(user_id: str) -> dict[str, object]:
-    from django.conf import settings
-
-    from events.correct import NothingToCorrect, delete_people  # here: the engine takes long to import
+    from events.correct import delete_people_in_files  # here: the engine takes long to import
     from events.workspace_folders import workspaces
 
+    return _deleted(delete_people_in_files, workspaces(), user_id) | {"uploads": _scrub_uploads(user_id)}
+
+
+def _events_inserted(user_id: str) -> dict[str, object]:
+    """Empty where events are in files alone."""
+    from django.conf import settings
+
+    from events.correct import delete_people_inserted
+    from events.inserting import inserted
+
+    if settings.EVENTS_INSERT:
+        return _deleted(delete_people_inserted, inserted().workspaces(), user_id)
+    return {"elsewhere": ELSEWHERE} if settings.EVENTS_URL else {}
+
+
+def _deleted(delete: Callable[..., Any], workspaces: Iterable[str], user_id: str) -> dict[str, object]:
+    from events.correct import NothingToCorrect
+
     found: dict[str, object] = {"events": 0, "properties": 0}
-    for workspace in workspaces():
+    for workspace in workspaces:
         try:
-            gone = delete_people(workspace, [user_id], "erasure")
+            gone = delete(workspace, [user_id], "erasure")
         except NothingToCorrect:
             continue
         found = _sum(found, {"events": gone.events, "properties": gone.traits})
-    found["uploads"] = _scrub_uploads(user_id)
-    return found | ({"elsewhere": ELSEWHERE} if settings.EVENTS_URL else {})
+    return found
 
 
 def _is_in_replaced_files(user_id: str) -> bool:
@@ -201,6 +220,7 @@ PARTS: dict[str, Part] = {
     "syncs": lambda user_id: dict(syncs_erase.erase(user_id)),
     "received": lambda user_id: dict(receiving_erase.erase(user_id)),
     "events": _events,
+    "events at EVENTS_URL": _events_inserted,
     "log of the admin": _admin_log,
     "files of profiles": lambda user_id: {"failed": forget_files()},
     "suppressed people": lambda user_id: dict(forget_suppressions(user_id)),

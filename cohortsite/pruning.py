@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from cohorts.choices import UploadState
 from cohorts.models import Preview, Upload
 from events.engine_errors import EngineError
+from events.workspace_folders import Refused
 from people.models import ImportState, ProfileImport
 from people.scrubbing import delete_files
 from receiving import prune as receiving_prune
@@ -67,16 +68,16 @@ def _forget_events(now: datetime) -> int:
         Wanted,
         delete_events,
     )
-    from events.workspace_folders import workspaces
+    from events.inserting import all_workspaces
 
     wanted, number = Wanted(until=now - timedelta(days=settings.EVENTS_HISTORY_DAYS)), 0
     failed: Exception | None = None
-    for workspace in workspaces():
+    for workspace in all_workspaces():
         try:
             number += delete_events(workspace, "EVENTS_HISTORY_DAYS", wanted).events
         except NothingToCorrect:
             continue
-        except (EngineError, OSError) as error:
+        except (EngineError, Refused, OSError) as error:
             failed = failed or error
     if failed:
         raise failed

@@ -14,11 +14,12 @@ from events import uploads
 from events.correct import NothingToCorrect, Wanted, delete_events, delete_people, undo_import
 from events.engine import EngineError
 from events.forms import EventUploadForm
+from events.inserting import all_workspaces
 from events.merges import UnknownDevice, decide, find_devices
 from events.models import Correction, EventUpload, ImportedFile
 from events.records import InvalidRecord
 from events.store import DEFAULT_WORKSPACE
-from events.workspace_folders import Folders, Refused
+from events.workspace_folders import Refused
 
 MOST_PEOPLE = 10_000
 MOST_DEVICES = 1_000
@@ -262,7 +263,7 @@ class DeviceViewSet(viewsets.GenericViewSet[Correction]):
 
 
 def _workspace(name: str) -> str:
-    if not Folders(name).root.is_dir():
+    if name not in _done(all_workspaces):
         raise exceptions.NotFound(f"There are no events of a workspace {name!r}.")
     return name
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,8 @@ from events.layout import NUMBER_PATTERN
 
 # Seconds that a connection, and an insert, may take.
 PATIENCE = (5, 30)
+# The same of a deletion, which writes the parts anew that hold such rows.
+PATIENCE_TO_DELETE = (5, 600)
 # Written to the disk before an insert is answered.
 DURABLE = "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
 # What is read is the views, which leave repeats out (FINAL); the first of two counts, as in our files.
@@ -57,6 +59,8 @@ FROM user_traits FINAL WHERE workspace = {{of:String}} AND name != '' AND value 
 
 
 class ClickHouse(Tables):
+    event_rows = "event_rows"
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "clickhouses"
@@ -90,10 +94,26 @@ class ClickHouse(Tables):
         return len(rows.events)
 
     def workspaces(self) -> list[str]:
-        query = "SELECT DISTINCT workspace FROM event_rows UNION DISTINCT SELECT workspace FROM user_traits"
-        return [
-            orjson.loads(line)[0] for line in self.post(f"{query} FORMAT JSONCompactEachRow").splitlines()
-        ]
+        query = " UNION DISTINCT ".join(f"SELECT DISTINCT workspace FROM {table}" for table in INTO)
+        return [row[0] for row in self.select(query)]
+
+    def literal(self, value: str | datetime) -> str:
+        if isinstance(value, datetime):
+            return f"toDateTime64('{text_of(value)}', 6, 'UTC')"
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    def select(self, query: str) -> list[Sequence[Any]]:
+        lines = self.post(f"{query} FORMAT JSONCompactEachRow").splitlines()
+        return [orjson.loads(line) for line in lines]
+
+    def delete(self, table: str, condition: str) -> int:
+        """Not by a lightweight DELETE, which hides rows until a merge: whoever is erased is to be gone."""
+        [(count,)] = self.select(f"SELECT count() FROM {table} FINAL WHERE {condition}")
+        if int(count):
+            # On all replicas.
+            done = "SETTINGS mutations_sync = 2"
+            self.post(f"ALTER TABLE {table} DELETE WHERE {condition} {done}", patience=PATIENCE_TO_DELETE)
+        return int(count)
 
     def counts(self, workspace: str) -> Iterable[tuple[Any, ...]]:
         found = self.post(f"{COUNT} FORMAT JSONCompactEachRow", settings={"param_of": workspace})
@@ -101,14 +121,19 @@ class ClickHouse(Tables):
             *counted, last = orjson.loads(line)
             yield *map(_whole, counted), datetime.fromisoformat(f"{last}+00:00")
 
-    def post(self, query: str, body: bytes = b"", settings: Mapping[str, str | int] | None = None) -> bytes:
-        """Raises NotInserted, Refused."""
-        given = {
-            "database": self.database,
-            "query": query.strip(),
-            "wait_end_of_query": 1,
-            **(settings or {}),
-        }
+    def post(
+        self,
+        query: str,
+        rows: bytes | None = None,
+        settings: Mapping[str, str | int] | None = None,
+        patience: tuple[int, int] = PATIENCE,
+    ) -> bytes:
+        """Run a statement, or insert rows by it. Raises NotInserted, Refused."""
+        given: dict[str, str | int] = {"database": self.database, "wait_end_of_query": 1, **(settings or {})}
+        # An address is too short for a statement with many ids.
+        body = query.strip().encode() if rows is None else rows
+        if rows is not None:
+            given["query"] = query
         try:
             if not hasattr(self.kept, "session"):
                 self.kept.session = requests.Session()
@@ -118,7 +143,7 @@ class ClickHouse(Tables):
                 params=given,
                 data=body,
                 headers=self.headers,
-                timeout=PATIENCE,
+                timeout=patience,
                 allow_redirects=False,
             )
         except requests.RequestException as error:
@@ -133,9 +158,11 @@ class ClickHouse(Tables):
 
 
 def lines_of(rows: Sequence[Any]) -> bytes:
-    return b"\n".join(
-        orjson.dumps(row._asdict() | {"time": row.time.strftime("%Y-%m-%d %H:%M:%S.%f")}) for row in rows
-    )
+    return b"\n".join(orjson.dumps(row._asdict() | {"time": text_of(row.time)}) for row in rows)
+
+
+def text_of(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _whole(value: Any) -> Any:

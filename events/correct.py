@@ -8,12 +8,14 @@ no query can be reading them; otherwise they stay as long as those of a merge do
 import getpass
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from django.conf import settings
 from django.utils import timezone
 
 from events import convert
@@ -22,14 +24,23 @@ from events.convert import Connection, Written, listed, quoted
 from events.custody import check_file, read_description
 from events.devices import USERS
 from events.engine import EngineError, connect
+from events.event_tables import Chosen
+from events.inserting import inserted
 from events.locks import remove_abandoned
 from events.merges import devices_of
-from events.models import EventFile, FileKind, FileState, ImportedFile, sentence_of
+from events.models import Correction, EventFile, FileKind, FileState, ImportedFile, sentence_of
+from events.naming import read_names
 from events.publish import Prepared, Publication, publish, working
 from events.recount import counted
 from events.store import find_unknown, read_layout
 from events.times import micros
-from events.workspace_folders import Folders
+from events.workspace_folders import Folders, Refused
+
+NOTHING = "No event or property is of this kind: nothing was changed."
+NOT_MARKED = (
+    "Rows in the database at EVENTS_URL do not say which import brought them, so it is neither undone nor "
+    "replaced: delete its events by name, person or time (delete_events), then import again (--again)."
+)
 
 
 class NothingToCorrect(EngineError):
@@ -106,20 +117,37 @@ def person(by: str = "") -> str:
 
 
 def undo_import(workspace: str, key: str, by: str) -> Corrected:
-    """Take out the events and users' properties that an import brought. Raises NothingToCorrect."""
+    """Take out the events and users' properties that an import brought. Raises NothingToCorrect, Refused."""
     imported = standing_import(workspace, key)
     what = f"undone: the import of {imported.name} of {imported.imported_at:%Y-%m-%d %H:%M} UTC"
     return correct(workspace, of_imports([key]), what, by, undone=[key])
 
 
 def delete_people(workspace: str, user_ids: Sequence[str], by: str) -> Corrected:
-    """Erase all events and properties of some users, and of their devices; they are not named in what is kept
-    of it."""
+    """Erase all events and properties of some users, and of their devices, from files and from our tables at
+    EVENTS_URL; they are not named in what is kept of it."""
+    return everywhere(
+        workspace,
+        lambda: delete_people_inserted(workspace, user_ids, by),
+        lambda: delete_people_in_files(workspace, user_ids, by),
+    )
+
+
+def delete_people_in_files(workspace: str, user_ids: Sequence[str], by: str) -> Corrected:
     people = ", ".join(map(quoted, user_ids))
     condition = f"user_id IN ({', '.join(map(quoted, [*user_ids, *devices_of(workspace, user_ids)]))})"
     traits = f"{condition} OR (user_id < '{USERS}' AND s IN ({people}))"
-    what = f"erased: {len(user_ids):,} {'person' if len(user_ids) == 1 else 'people'}"
-    return correct(workspace, Rows(condition, traits), what, by, forget=True)
+    return correct(workspace, Rows(condition, traits), erased(user_ids), by, forget=True)
+
+
+def delete_people_inserted(workspace: str, user_ids: Sequence[str], by: str) -> Corrected:
+    """Raises NothingToCorrect, NotInserted, Refused."""
+    events, traits = inserted().erase(workspace, user_ids)
+    return kept(workspace, erased(user_ids), events, traits, by)
+
+
+def erased(user_ids: Sequence[str]) -> str:
+    return f"erased: {len(user_ids):,} {'person' if len(user_ids) == 1 else 'people'}"
 
 
 @dataclass(frozen=True)
@@ -140,15 +168,30 @@ class Wanted:
         if not any(value is not None for value in vars(self).values()):
             raise ValueError("Name an event, a person, an insert id, a time or an import: not everything.")
 
+    def names(self, workspace: str) -> Sequence[str] | None:
+        """The names under which the event is kept: what it is called now stands for all that were renamed to
+        it, and a name of before for what came with it alone."""
+        if self.event is None:
+            return None
+        names = read_names(workspace).events
+        return names.stored(self.event) if names.current(self.event) == self.event else [self.event]
+
     def condition(self, workspace: str) -> str:
         """SQL over the columns of events. What waits in the spool is published first if a person is named."""
-        equal = {"event": self.event, "insert_id": self.insert_id, "origin": self.import_key}
-        parts = [f"{column} = {quoted(value)}" for column, value in equal.items() if value is not None]
+        equal = {"insert_id": self.insert_id, "origin": self.import_key}
+        parts = [f"event IN ({', '.join(map(quoted, names))})"] if (names := self.names(workspace)) else []
+        parts += [f"{column} = {quoted(value)}" for column, value in equal.items() if value is not None]
         if self.user_id is not None:
             ids = [self.user_id, *devices_of(workspace, [self.user_id])]
             parts.append(f"user_id IN ({', '.join(map(quoted, ids))})")
         parts += [f"time {sign} {timestamp(moment)}" for sign, moment in self.bounds()]
         return " AND ".join(parts)
+
+    def chosen(self, workspace: str) -> Chosen:
+        """The same for our tables at EVENTS_URL. Raises Refused."""
+        if self.import_key is not None:
+            raise Refused(NOT_MARKED)
+        return Chosen(self.names(workspace), self.user_id, self.insert_id, self.since, self.until)
 
     def bounds(self) -> list[tuple[str, datetime]]:
         named = [(">=", self.since), ("<", self.until)]
@@ -163,12 +206,30 @@ class Wanted:
 
 
 def delete_events(workspace: str, by: str, wanted: Wanted) -> Corrected:
-    rows = Rows(wanted.condition(workspace), None, marked=wanted.import_key is not None)
-    return correct(workspace, rows, wanted.sentence(), by)
+    """Raises NothingToCorrect, Refused; EngineError, OSError."""
+    what = wanted.sentence()
+
+    def in_tables() -> Corrected:
+        events = inserted().delete_events(workspace, wanted.chosen(workspace))
+        return kept(workspace, what, events, 0, by)
+
+    def in_files() -> Corrected:
+        rows = Rows(wanted.condition(workspace), None, marked=wanted.import_key is not None)
+        return correct(workspace, rows, what, by)
+
+    return everywhere(workspace, in_tables, in_files)
 
 
 def count_events(workspace: str, wanted: Wanted) -> tuple[int, int]:
     """Return how many events a deletion would take out, and of how many users and devices they are."""
+    if not settings.EVENTS_INSERT:
+        return count_in_files(workspace, wanted)
+    counts = [inserted().count_events(workspace, wanted.chosen(workspace))]
+    counts += [count_in_files(workspace, wanted)] if has_folder(workspace) else []
+    return sum(events for events, _ in counts), sum(users for _, users in counts)
+
+
+def count_in_files(workspace: str, wanted: Wanted) -> tuple[int, int]:
     compact(workspace)
     condition, layout = wanted.condition(workspace), read_layout(workspace)
     with connect(limits(), Folders(workspace).temp) as connection:
@@ -194,13 +255,47 @@ def correct(
     with working(workspace) as folders:
         taken = take_out(workspace, folders, rows, undone)
         if not taken.events and not taken.traits and not undone:
-            raise NothingToCorrect("No event or property is of this kind: nothing was changed.")
+            raise NothingToCorrect(NOTHING)
         publish(workspace, folders, publication_of(workspace, folders, taken, what, by, undone))
         if forget:
             remove_soon(workspace, folders, rows)
             # What a stopped import left to go on with may hold anybody's lines.
             remove_abandoned(folders.staging, 1.0)
     return Corrected(what, taken.events, taken.traits)
+
+
+def everywhere(
+    workspace: str, in_tables: Callable[[], Corrected], in_files: Callable[[], Corrected]
+) -> Corrected:
+    """Delete in files; with EVENTS_INSERT in our tables, and in files of before. Raises NothingToCorrect."""
+    if not settings.EVENTS_INSERT:
+        return in_files()
+    done = []
+    for delete in [in_tables, *([in_files] if has_folder(workspace) else [])]:
+        with suppress(NothingToCorrect):
+            done.append(delete())
+    if not done:
+        raise NothingToCorrect(NOTHING)
+    return Corrected(done[0].what, sum(one.events for one in done), sum(one.traits for one in done))
+
+
+def has_folder(workspace: str) -> bool:
+    return Folders(workspace).root.is_dir()
+
+
+def kept(workspace: str, what: str, events: int, traits: int, by: str) -> Corrected:
+    """Keep who deleted what from our tables. Raises NothingToCorrect."""
+    if not events and not traits:
+        raise NothingToCorrect(NOTHING)
+    Correction.objects.create(
+        workspace=workspace,
+        key=uuid.uuid4().hex,
+        what=what[:1000],
+        events=events,
+        traits=traits,
+        by=by[:150],
+    )
+    return Corrected(what, events, traits)
 
 
 # --- How it is done ---------------------------------------------------------------------------
@@ -214,7 +309,14 @@ def of_imports(keys: Sequence[str], days: Sequence[str] = ()) -> Rows:
     return Rows(condition, condition, marked=True)
 
 
+def check_marked() -> None:
+    """Raise Refused where rows do not say which import brought them."""
+    if settings.EVENTS_INSERT:
+        raise Refused(NOT_MARKED)
+
+
 def standing_import(workspace: str, key: str) -> ImportedFile:
+    check_marked()
     found = ImportedFile.objects.standing(workspace).filter(key=key).first()
     if found is None:
         raise NothingToCorrect(f"There is no import {key!r} that could be undone: see list_imports.")
@@ -222,7 +324,8 @@ def standing_import(workspace: str, key: str) -> ImportedFile:
 
 
 def find_import(workspace: str, key: str) -> str:
-    """Return the key of the import that begins so. Raises NothingToCorrect."""
+    """Return the key of the import that begins so. Raises NothingToCorrect, Refused."""
+    check_marked()
     found = ImportedFile.objects.standing(workspace).filter(key__startswith=key).values_list("key", flat=True)
     if len(key) < 6 or len(found) != 1:
         raise NothingToCorrect(

@@ -15,8 +15,9 @@ from unfold.widgets import (
 
 from events import uploads
 from events.correct import NothingToCorrect, Wanted, find_import
+from events.inserting import all_workspaces
 from events.models import EventUpload
-from events.workspace_folders import DEFAULT_WORKSPACE, Folders
+from events.workspace_folders import DEFAULT_WORKSPACE, Refused
 
 
 def text(help_text: str = "", **more: Any) -> forms.CharField:
@@ -36,7 +37,11 @@ class WorkspaceForm(forms.Form):
 class KnownWorkspaceForm(WorkspaceForm):
     def clean_workspace(self) -> str:
         name = str(self.cleaned_data["workspace"])
-        if not Folders(name).root.is_dir():
+        try:
+            known = name in all_workspaces()
+        except (Refused, OSError) as error:
+            raise forms.ValidationError(str(error)) from None
+        if not known:
             raise forms.ValidationError(f"There are no events of a workspace {name!r}.")
         return name
 
@@ -79,7 +84,7 @@ class EventUploadForm(WorkspaceForm):
         if data.get("replaces_import") and data.get("workspace"):
             try:
                 data["replaces_import"] = find_import(data["workspace"], data["replaces_import"])
-            except NothingToCorrect as error:
+            except (NothingToCorrect, Refused) as error:
                 self.add_error("replaces_import", str(error))
         return data
 
@@ -138,7 +143,7 @@ class DeletionForm(KnownWorkspaceForm):
         if data.get("import_key") and data.get("workspace"):
             try:
                 data["import_key"] = find_import(data["workspace"], data["import_key"])
-            except NothingToCorrect as error:
+            except (NothingToCorrect, Refused) as error:
                 self.add_error("import_key", str(error))
         if not self.errors and not any(value for name, value in data.items() if name != "workspace"):
             raise forms.ValidationError("Name an event, a person, an insert id, a time or an import.")

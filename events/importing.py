@@ -18,7 +18,7 @@ from events import compact, convert, formats, inserting
 from events import publish as publication
 from events.amplitude import properties_of
 from events.bulk import Fields
-from events.correct import Rows, TakenOut, of_imports, publication_of, standing_import, take_out
+from events.correct import NOT_MARKED, Rows, TakenOut, of_imports, publication_of, standing_import, take_out
 from events.formats import Bad, Progress, Record, UnreadableFile
 from events.identities import DEVICES, device_in, flat, said_by
 from events.locks import kept_folder
@@ -166,7 +166,7 @@ def import_file(
     about = Origin(uuid.uuid4().hex, digest, source[:100], by[:150])
     if settings.EVENTS_INSERT:
         if replaces and replaces.anything:
-            raise Refused("Events at EVENTS_URL are not replaced from here: delete them there, then import.")
+            raise Refused(NOT_MARKED)
         insert_file(workspace, path, mapped, imported, digest, progress)
         # Without a key: nothing here can undo it.
         ImportedFile.objects.create(workspace=workspace, **(row_of(imported, about) | {"key": None}))

@@ -19,6 +19,7 @@ from django.conf import settings
 from events.devices import PREFIX
 from events.event_tables import Event, Merge, Rows, Tables, Trait
 from events.times import from_micros
+from events.workspace_folders import workspaces
 
 Row = TypeVar("Row")
 # NUL in JSON, which PostgreSQL has not: \u0000 after no backslash, or an even number of them.
@@ -30,7 +31,17 @@ def insert(workspace: str, events: bytes, traits: bytes, unnamed: Iterator[str] 
     ids to those that have none. Raises NotInserted, and Refused when the tables are missing."""
     unnamed = unnamed or (uuid.uuid4().hex for _ in itertools.count())
     rows = rows_of(workspace, events.split(b"\n")[:-1], traits.split(b"\n")[:-1], unnamed)
-    return own_tables(settings.EVENTS_URL).insert(rows)
+    return inserted().insert(rows)
+
+
+def all_workspaces() -> list[str]:
+    """Return the workspaces that have a folder, or something in our tables. Raises NotInserted, Refused."""
+    return sorted({*workspaces(), *(inserted().workspaces() if settings.EVENTS_INSERT else ())})
+
+
+def inserted() -> Tables:
+    """Return our tables at EVENTS_URL."""
+    return own_tables(settings.EVENTS_URL)
 
 
 @lru_cache(maxsize=4)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from events import compact
 from events.convert import quoted
 from events.devices import DECIDED, PREFIX, owners_in
 from events.engine import EngineError, connect
+from events.inserting import inserted
 from events.locks import own_folder
 from events.publish import Publication, publish, working
 from events.records import device_of, owner_line
@@ -47,7 +49,7 @@ def devices_of(workspace: str, user_ids: Sequence[str]) -> list[str]:
     """Return the ids that stand for some users' devices in the files."""
     if not user_ids:
         return []
-    return [PREFIX + one.device for one in find_devices(workspace, user_ids=user_ids)]
+    return [PREFIX + one.device for one in devices_in_files(workspace, user_ids=user_ids)]
 
 
 def find_devices(
@@ -58,7 +60,22 @@ def find_devices(
     limit: int | None = None,
 ) -> list[Device]:
     """Return devices and whose they are, in their order: those of some users, or one, or all of which
-    anything was said. What waits in the spool is published first. Raises EngineError, OSError."""
+    anything was said. Raises EngineError, Refused, OSError."""
+    if not settings.EVENTS_INSERT:
+        return devices_in_files(workspace, user_ids=user_ids, device=device, limit=limit)
+    # Nobody decides about them there.
+    owners = inserted().owners(workspace, user_ids, device, limit)
+    return [Device(*owner, decided=False) for owner in owners]
+
+
+def devices_in_files(
+    workspace: str,
+    *,
+    user_ids: Sequence[str] = (),
+    device: str | None = None,
+    limit: int | None = None,
+) -> list[Device]:
+    """The same of what is in files. What waits in the spool is published first."""
     compact.compact(workspace)
     layout = read_layout(workspace)
     if not layout.owners:

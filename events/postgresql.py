@@ -1,11 +1,13 @@
 """Our own tables of events in PostgreSQL."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.sql import Literal
 
 from events.event_tables import Event, Merge, NotInserted, Rows, Tables, Trait, columns_of, missing
 from events.layout import NUMBER_PATTERN
@@ -70,6 +72,19 @@ INSERT = {
         ON CONFLICT (workspace, device, user_id) DO UPDATE SET time = excluded.time
         WHERE excluded.time < merges.time""",
 }
+# From one workspace to the next by the keys: a DISTINCT would read all rows.
+WORKSPACES = " UNION ".join(
+    f"""
+    SELECT workspace FROM (
+        WITH RECURSIVE found AS (
+            SELECT min(workspace) AS workspace FROM {table}
+            UNION ALL
+            SELECT (SELECT min(workspace) FROM {table} WHERE workspace > found.workspace) FROM found
+            WHERE found.workspace IS NOT NULL
+        ) SELECT workspace FROM found WHERE workspace IS NOT NULL
+    ) AS of_{table}"""
+    for table in ("events", "user_traits", "merges")
+)
 COUNT = f"""
 WITH held AS (
     SELECT event, time, key, value #>> '{{}}' AS text FROM events, jsonb_each(properties)
@@ -112,20 +127,36 @@ class PostgreSQL(Tables):
             ]
             return counts[0] if rows.events else 0
 
-        try:
-            return self.done(inserted)
-        except NotInserted as error:
-            # The connection may have been cut since its last use. To insert again is harmless.
-            if not isinstance(error.__cause__, psycopg.OperationalError):
-                raise
-            return self.done(inserted)
+        return self.repeated(inserted)
 
     def workspaces(self) -> list[str]:
-        query = b"SELECT workspace FROM events UNION SELECT workspace FROM user_traits"
-        return self.done(lambda connection: [row[0] for row in connection.execute(query)])
+        return [row[0] for row in self.select(WORKSPACES)]
+
+    def literal(self, value: str | datetime) -> str:
+        return Literal(value).as_string()
+
+    def select(self, query: str) -> list[Sequence[Any]]:
+        return self.repeated(lambda connection: list(connection.execute(query.encode())))
+
+    def delete(self, table: str, condition: str) -> int:
+        def deleted(connection: psycopg.Connection[Any]) -> int:
+            # A month of everybody's events takes longer than a caller of HTTP waits.
+            connection.execute("SET LOCAL statement_timeout = 0")
+            return connection.execute(f"DELETE FROM {table} WHERE {condition}".encode()).rowcount
+
+        return self.repeated(deleted)
 
     def counts(self, workspace: str) -> Iterable[tuple[Any, ...]]:
         return self.done(lambda connection: connection.execute(COUNT.encode(), {"of": workspace}).fetchall())
+
+    def repeated(self, act: Callable[[psycopg.Connection[Any]], Result]) -> Result:
+        """Do what may be done again: the connection may have been cut since its last use."""
+        try:
+            return self.done(act)
+        except NotInserted as error:
+            if not isinstance(error.__cause__, psycopg.OperationalError):
+                raise
+            return self.done(act)
 
     def done(self, act: Callable[[psycopg.Connection[Any]], Result]) -> Result:
         """Do something in a transaction. Raises NotInserted, Refused."""

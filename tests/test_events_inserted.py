@@ -5,19 +5,29 @@ import json
 import os
 import secrets
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.test import Client
+from django.utils import timezone
 
 from cohorts import behavioral
 from cohorts.definitions import parse
 from cohorts.explain import explain
-from events import catalogue, inserting
-from events.models import CatalogueEntry, ImportedFile
-from events.records import event_line
+from cohortsite import pruning
+from events import catalogue, correct, inserting
+from events.compact import compact
+from events.merges import find_devices
+from events.models import CatalogueEntry, Correction, ImportedFile
+from events.naming import NameKind, decide
+from events.person import rows_of
+from events.records import event_line, owner_line
+from people.erasing import certificate_of
+from people.models import Erasure, ErasureState
 from receiving.keys import create_key
 from receiving.models import Workspace
 from tests.clickhouse import ClickHouse
@@ -169,7 +179,7 @@ def test_a_file_is_imported_once_whatever_is_repeated(workspace, tmp_path, capsy
     assert found(workspace, played(2)) == ["u0", "u1", "u2"]
     assert found(workspace, played(3)) == []
     assert set(ImportedFile.objects.values_list("key", "bad_lines")) == {(None, 1)}
-    with pytest.raises(CommandError, match="not replaced from here"):
+    with pytest.raises(CommandError, match="neither undone nor replaced"):
         call_command(
             "import_events", str(file), workspace=workspace.slug, again=True, source="s", replace_days=True
         )
@@ -240,3 +250,210 @@ def test_it_must_be_said_where_to_insert(settings):
     settings.EVENTS_URL, settings.EVENTS_INSERT = "", True
     with pytest.raises(SystemCheckError, match="EVENTS_URL is empty"):
         call_command("check", tags=["settings"])
+
+
+def person_rows(workspace, user="ada"):
+    return {kind: len(rows) for kind, rows in rows_of(workspace.slug, user).items()}
+
+
+def identified(send):
+    """Ada, on two devices, and Bob; one device was Bob's before she used it."""
+    early = NOW - timedelta(hours=1)
+    assert (
+        send(
+            track("play", "m1", userId="ada"),
+            track("play", "m2", anonymousId="ada-phone", at=early),
+            track("pay", "m3", userId="ada", anonymousId="ada-phone"),
+            track("play", "m4", userId="bob", anonymousId="bob-tv", at=early),
+            track("play", "m5", userId="ada", anonymousId="bob-tv"),
+            track("play", "m6", anonymousId="bob-tv"),
+            identify("ada", plan="gold", email=None),
+            identify("bob", plan="free"),
+        ).status_code
+        == 200
+    )
+
+
+def everything(settings):
+    """All that stands in our tables, in clear."""
+    tables = inserting.own_tables(settings.EVENTS_URL)
+    return str(
+        [tables.select(f"SELECT * FROM {table}") for table in (tables.event_rows, "user_traits", "merges")]
+    )
+
+
+def test_nothing_is_left_there_of_a_person_who_is_forgotten(database, settings, workspace, send):
+    identified(send)
+    other = Workspace.objects.create(slug=f"x{secrets.token_hex(4)}")
+    inserting.insert(other.slug, b"", owner_line("ada-watch", "ada", NOW))
+    before = everything(settings)
+    assert all(text in before for text in ("ada-phone", "ada-watch"))
+    call_command("forget_user", "ada", stdout=StringIO())
+    erasure = Erasure.objects.get()
+    assert erasure.state == ErasureState.DONE, erasure.waits
+    left = everything(settings)
+    assert "ada" not in left
+    assert person_rows(workspace, "bob") == {"events": 2, "properties": 1}
+    assert certificate_of(erasure)["done"]["events at EVENTS_URL"] == {"events": 4, "properties": 2}
+
+
+@pytest.mark.parametrize("dies_after", ["event_rows", "user_traits", "merges"])
+def test_whoever_is_killed_while_deleting_is_followed_by_the_next(
+    settings, workspace, send, monkeypatch, dies_after
+):
+    identified(send)
+    tables = inserting.inserted()
+    delete, dies_after = tables.delete, getattr(tables, dies_after, dies_after)
+
+    def die(table, condition):
+        done = delete(table, condition)
+        if table == dies_after:
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as killed:
+        killed.setattr(tables, "delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            call_command("forget_user", "ada", stdout=StringIO())
+    assert "ada" in everything(settings) or dies_after == "merges"
+    call_command("forget_user", stdout=StringIO())
+    assert Erasure.objects.get().state == ErasureState.DONE
+    left = everything(settings)
+    assert "ada" not in left
+
+
+def test_an_erasure_waits_for_the_database_and_for_its_tables(settings, workspace, send):
+    identified(send)
+    there = settings.EVENTS_URL
+    settings.EVENTS_URL = f"{there.partition('://')[0]}://127.0.0.1:1/away"
+    call_command("forget_user", "ada", stdout=StringIO())
+    erasure = Erasure.objects.get()
+    assert erasure.state == ErasureState.WAITING
+    assert "Events could not be deleted: The database of events" in erasure.waits[0]
+    settings.EVENTS_URL = there
+    call_command("forget_user", stdout=StringIO())
+    assert "ada" not in everything(settings)
+
+
+def test_what_is_known_of_a_person_contains_what_is_there(workspace, send, client):
+    identified(send)
+    client.force_login(User.objects.create_superuser("ann"))
+    known = client.get("/admin/where/download/", {"user": "ada"}).json()["events"][workspace.slug]
+    events = {event["insert_id"]: (event.get("device"), event["event"]) for event in known["events"]}
+    assert events == {
+        "m1": (None, "play"),
+        "m2": ("ada-phone", "play"),
+        "m3": (None, "pay"),
+        "m5": (None, "play"),
+    }
+    assert known["events"][0]["insert_id"] == "m2", "in the order of time"
+    assert {p["name"]: p["value"] for p in known["properties"]} == {"plan": "gold", "email": None}
+    nobody = client.get("/admin/where/download/", {"user": "nobody"}).json()["events"][workspace.slug]
+    assert nobody == {"events": [], "properties": []}
+
+
+HOSTILE = ("a'b", 'a"b', "a\\", "a\\' OR 1=1 --", "%(of)s", "{of:String}", "${x}", "Zoë\u2028\t")
+
+
+def test_odd_ids_are_deleted_and_nobody_else(workspace, send):
+    for number, user in enumerate((*HOSTILE, "bob")):
+        assert send(track("play", f"m{number}", userId=user), identify(user, plan="x")).status_code == 200
+    for user in HOSTILE:
+        assert person_rows(workspace, user) == {"events": 1, "properties": 1}, user
+        done = correct.delete_people(workspace.slug, [user], "test")
+        assert (done.events, done.traits) == (1, 1), user
+        with pytest.raises(correct.NothingToCorrect):
+            correct.delete_people(workspace.slug, [user], "test")
+    assert person_rows(workspace, "bob") == {"events": 1, "properties": 1}
+
+
+def test_many_people_are_erased_at_once(workspace):
+    lines = b"".join(
+        event_line({"user_id": f"u{n}", "event": "play", "time": NOW.isoformat()}) for n in range(250)
+    )
+    inserting.insert(workspace.slug, lines, b"")
+    done = correct.delete_people(workspace.slug, [f"u{n}" for n in range(249)], "test")
+    assert (done.events, done.traits) == (249, 0)
+    assert found(workspace, played()) == ["u249"]
+
+
+def deleted(workspace, **named):
+    out = StringIO()
+    call_command("delete_events", workspace=workspace.slug, json=True, stdout=out, **named)
+    return json.loads(out.getvalue())["events"]
+
+
+def test_events_are_deleted_by_what_is_named(workspace, send):
+    identified(send)
+    hour = (NOW - timedelta(minutes=30)).isoformat()
+    wanted = correct.Wanted(user_id="ada", event="play")
+    assert correct.count_events(workspace.slug, wanted) == (3, 2)
+    assert deleted(workspace, user="ada", event="pay") == 1
+    assert deleted(workspace, insert_id="m4") == 1
+    assert deleted(workspace, until=hour) == 1
+    with pytest.raises(CommandError, match="nothing was changed"):
+        deleted(workspace, until=hour)
+    decide(workspace.slug, NameKind.EVENT, "play", "ann", renamed_to="watch")
+    assert deleted(workspace, event="watch", user="bob") == 1
+    assert deleted(workspace, event="play") == 2
+    assert [c.by for c in Correction.objects.filter(events__gt=0)] == [correct.person()] * 5
+
+
+def test_an_import_is_not_undone_there_and_it_is_said_what_to_do(workspace):
+    for command in (
+        ("undo_import", "abcdef12"),
+        ("delete_events", "--import", "abcdef12"),
+        ("import_events", __file__, "--replace", "abcdef12"),
+    ):
+        with pytest.raises(CommandError, match="do not say which import brought them.*delete_events"):
+            call_command(*command, "--workspace", workspace.slug)
+
+
+def test_events_that_are_too_old_go_there_too(settings, workspace, send):
+    send(track("play", "m1", userId="u1", at=NOW - timedelta(days=40)), track("play", "m2", userId="u1"))
+    settings.EVENTS_HISTORY_DAYS = 30
+    assert pruning.prune(timezone.now(), 90).events >= 1, "and what other tests left"
+    assert Correction.objects.get(workspace=workspace.slug).events == 1
+    assert person_rows(workspace, "u1")["events"] == 1
+
+
+def test_owners_of_devices_are_read_from_there(workspace, send):
+    identified(send)
+    said = [(one.device, one.user_id, one.decided) for one in find_devices(workspace.slug)]
+    assert said == [("ada-phone", "ada", False), ("bob-tv", "bob", False)]
+    assert [one.device for one in find_devices(workspace.slug, user_ids=["ada"])] == ["ada-phone"]
+    assert [one.user_id for one in find_devices(workspace.slug, device="bob-tv")] == ["bob"]
+
+
+def test_files_of_before_are_read_and_erased_with_the_tables(settings, workspace, send):
+    settings.EVENTS_URL, there, settings.EVENTS_INSERT = "", settings.EVENTS_URL, False
+    settings.EVENTS_KEEP_DAYS = 0
+    identified(send)
+    compact(workspace.slug)
+    settings.EVENTS_URL, settings.EVENTS_INSERT = there, True
+    send(track("late", "m9", userId="ada"))
+    assert person_rows(workspace, "ada") == {"events": 5, "properties": 2}
+    done = correct.delete_people(workspace.slug, ["ada"], "test")
+    assert (done.events, person_rows(workspace, "ada")["events"]) == (5, 0)
+
+
+def test_browser_and_rest_delete_there(settings, workspace, send, client):
+    identified(send)
+    assert not (settings.EVENTS_DIR / workspace.slug).exists()
+    client.force_login(User.objects.create_superuser("ann"))
+    page, asked = "/admin/events/correction/add/", {"workspace": workspace.slug, "event": "pay"}
+    assert "Delete 1 event" in client.post(page, asked).content.decode()
+    assert client.post(page, {**asked, "seen": "1"}).status_code == 302
+    devices = client.get("/admin/events/correction/devices/", {"workspace": workspace.slug, "user_id": "ada"})
+    assert "ada-phone" in devices.content.decode()
+
+    def correct_by_rest(**body):
+        body |= {"workspace": body.get("workspace", workspace.slug)}
+        return client.post("/api/v1/event-corrections", json.dumps(body), content_type="application/json")
+
+    assert correct_by_rest(erase=["ada"]).json()["events"] == 3
+    assert correct_by_rest(erase=["ada"]).status_code == 404
+    assert correct_by_rest(workspace="none-such", erase=["bob"]).status_code == 404
+    refused = correct_by_rest(import_key="abcdef12")
+    assert refused.status_code == 409 and "delete_events" in refused.content.decode()
+    assert "do not say which import" in client.post(page, {**asked, "import_key": "abcdef"}).content.decode()

@@ -22,12 +22,13 @@ class ClickHouseHTTP:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 # With the query in the address, the body is what is inserted.
                 inserts = "query" in parameters
-                parts = {} if inserts else form(self.headers["Content-Type"], body)
-                sql = parameters["query"] if inserts else parts.pop("query").decode()
+                kind = self.headers["Content-Type"] or ""
+                parts = form(kind, body) if kind.startswith("multipart/") else {}
+                sql = parameters["query"] if inserts else parts.pop("query", body).decode()
                 try:
+                    for name in parameters.keys() & {"param_of"}:
+                        engine.run(f"SET {name} = '{parameters[name]}'")
                     if inserts:
-                        for name in parameters.keys() & {"param_of"}:
-                            engine.run(f"SET {name} = '{parameters[name]}'")
                         sql = f"{sql}\n{body.decode()}"
                     for name, content in parts.items():
                         columns = parameters[f"{name}_structure"]

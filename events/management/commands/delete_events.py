@@ -21,7 +21,10 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--event", help="events of this name")
+        parser.add_argument(
+            "--event",
+            help="events of this name, and those that were renamed to it; an old name: what came with it",
+        )
         parser.add_argument("--user", help="events of this user")
         parser.add_argument("--insert-id", help="the event with this insert id")
         parser.add_argument("--since", help="events since this time")
