@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
 from destinations.addresses import Network
+from destinations.filters import FILTERS, OF_SECRETS
 
 MASK = "•••"
 
@@ -231,7 +232,7 @@ def _masks(all_secrets: tuple[tuple[str, str, AuthMode], ...]) -> tuple[list[str
 
 
 def _forms(credential: str, username: str, mode: AuthMode) -> Iterator[str]:
-    whole = [credential, _base64(credential)]
+    whole = [credential, *(FILTERS[name](credential) for name in OF_SECRETS)]
     if mode in (AuthMode.KEY, AuthMode.BASIC):
         whole += [_base64(f"{username}:{credential}"), _base64(f"{credential}:")]
     for form in whole:

@@ -169,10 +169,10 @@ def check_known(texts: Iterator[str], field: str) -> set[str]:
 
 def _check_alone(variable: Variable, text: str) -> None:
     if variable.name.startswith(SECRET) and (
-        len(variable.filters) > 1 or set(variable.filters) - {"base64", "url", "sha256", "md5"}
+        len(variable.filters) > 1 or set(variable.filters) - set(filters.OF_SECRETS)
     ):
         raise TemplateError(
-            f'"{variable}": a secret takes one of base64, url, sha256 and md5, or nothing could mask it.'
+            f'"{variable}": a secret takes one of {", ".join(filters.OF_SECRETS)}, or nothing could mask it.'
         )
     if variable.name == "traits" and str(variable) != text:
         raise TemplateError('"$traits" must stand alone, as a whole value: it is an object.')

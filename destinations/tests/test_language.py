@@ -17,8 +17,9 @@ from django.core.exceptions import ValidationError
 from requests.structures import CaseInsensitiveDict
 
 from destinations.classify import classify
-from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
+from destinations.endpoint import MASK, AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
 from destinations.errors import Misconfigured, NotFound, Refused, Rejected, Temporary
+from destinations.filters import FILTERS, OF_SECRETS
 from destinations.models import Destination
 from destinations.payloads import Encoder, Operation, needs_first_user
 from destinations.templates import TemplateError
@@ -314,6 +315,18 @@ def test_named_secrets_stand_in_bodies_paths_and_headers_and_are_masked(make_end
     assert b"POST /add?token=s3cond-secret HTTP" in raw and b'"token":"s3cond-secret"' in raw
     shown = describe(request, endpoint)
     assert "s3cond" not in shown and digest not in shown
+
+
+@pytest.mark.parametrize("name", OF_SECRETS)
+def test_a_secret_is_masked_in_each_form_that_a_filter_gives_it(make_endpoint, name):
+    endpoint = make_endpoint(
+        secrets={"second": "s3cond/secret"},
+        add_template=f'{{"token": "${{secret_second|{name}}}", "u": "$items"}}',
+    )
+    made = Encoder(endpoint, cohort_name="B", cohort_key="b", external_name="B", list_id="7")
+    request = made.batch(Operation.ADD, ["u1"])
+    assert FILTERS[name]("s3cond/secret").encode() in request.body
+    assert f'"token":"{MASK}"' in describe(request, endpoint)
 
 
 def test_a_list_id_is_given_or_the_name_itself_without_a_request(make_endpoint):
