@@ -24,7 +24,7 @@ from django.views.decorators.http import require_http_methods
 from cohorts import query
 from cohorts.choices import PreviewState, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
-from cohorts.definitions.names import why_not
+from cohorts.definitions.forbidden_names import why_not
 from cohorts.models import Cohort, Preview
 from cohorts.previewing import older_events
 from cohorts.sources import USE_QUERY

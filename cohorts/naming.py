@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from cohorts.choices import SourceKind
 from cohorts.definitions import DefinitionError, parse
-from cohorts.definitions.names import names_in, names_of, why_not
+from cohorts.definitions.forbidden_names import names_in, names_of, why_not
 from cohorts.models import Cohort
 from events.models import CatalogueEntry, NameKind, NameRule
 from events.naming import read_names

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from cohorts import received
 from cohorts.choices import CALCULATED, ScheduleKind, SourceKind
 from cohorts.definitions import Definition, DefinitionError, parse
-from cohorts.definitions.names import why_not
+from cohorts.definitions.forbidden_names import why_not
 from cohorts.references import refresh_order
 from events.engine_errors import EngineError
 from events.naming import read_names

@@ -102,7 +102,7 @@ class Claim:
 def claims(status: int, data: object, body: bytes, *, users: int, adding: bool) -> list[Claim]:
     """Return what in a 2xx reply says that something was not taken; none of a reply that is plain.
 
-    data: the parsed body (`looking.parse_reply`). users: how many the request was about.
+    data: the parsed body (`reply_paths.parse_reply`). users: how many the request was about.
     adding: an add (or a create), not a remove.
     """
     found = list(_walk(data, "", users, adding, 0)) if data is not None else list(_text_claims(body))

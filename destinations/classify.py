@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from destinations import proposals, rules
+from destinations import rules, suggested_rules
 from destinations.claims import Claim, claims, counts_failed, is_page
 from destinations.endpoint import Endpoint, Kind
 from destinations.errors import (
@@ -18,9 +18,9 @@ from destinations.errors import (
     Temporary,
     TooLarge,
 )
-from destinations.looking import find, look, parse_reply, texts
 from destinations.payloads import Operation, Request, check_list_id
 from destinations.reasons import said_of
+from destinations.reply_paths import find, look, parse_reply, texts
 from destinations.rules import CODE_PATHS, USER_PATHS, Then
 from destinations.waits import asked_wait, is_about_pace, is_used_up, retry_after
 
@@ -48,7 +48,7 @@ class Verdict:
     list_id: str | None = None
     job_id: str | None = None
     retry_after: float | None = None
-    proposal: Mapping[str, Any] | None = None
+    suggested_rule: Mapping[str, Any] | None = None
     said: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -221,8 +221,8 @@ def _is_read(claim: Claim, answer: _Answer, read: Sequence[str], fine: set[str],
 def _says_otherwise(answer: _Answer, left: Sequence[Claim]) -> Verdict:
     said = _head(answer.endpoint, left[0].says, WORDS_LENGTH)
     text = f"The partner answered {answer.status}, and says {said}; tell this destination how to read it."
-    proposal = proposals.for_claims(answer.status, left, answer.data, answer.request)
-    return Verdict(Misconfigured, "says_otherwise", text, unknown_outcome=True, proposal=proposal)
+    suggested_rule = suggested_rules.for_claims(answer.status, left, answer.data, answer.request)
+    return Verdict(Misconfigured, "says_otherwise", text, unknown_outcome=True, suggested_rule=suggested_rule)
 
 
 # --- a 2xx that only says that the request was accepted -------------------------------------------
@@ -313,7 +313,9 @@ def _failure(answer: _Answer) -> Verdict:
         and _is_about_the_list(data, lowered)
     ):
         # Somebody who is held is asked about first: a new list is not made on a word of a 400.
-        return Verdict(NotFound, code, answered, proposal=proposals.for_lost_list(status, codes, data))
+        return Verdict(
+            NotFound, code, answered, suggested_rule=suggested_rules.for_lost_list(status, codes, data)
+        )
     if status in (400, 422) or (status == 404 and (named or lowered & USER_CODES)):
         return Verdict(Rejected, code, answered, named)
     if endpoint.kind == Kind.LIST and (status == 410 or (status == 404 and lowered & LIST_CODES)):
@@ -337,7 +339,7 @@ def _asks_for_patience(answer: _Answer) -> bool:
 
 
 def _is_about_the_list(data: object, codes: set[str]) -> bool:
-    return bool(codes & LIST_CODES) or any(map(proposals.says_list_is_gone, texts(data, MESSAGE_PATHS)))
+    return bool(codes & LIST_CODES) or any(map(suggested_rules.says_list_is_gone, texts(data, MESSAGE_PATHS)))
 
 
 def _may_be_applied(status: int) -> bool:

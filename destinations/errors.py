@@ -29,7 +29,7 @@ class DeliveryError(Exception):
     unknown_outcome: the partner may have applied the request.
     retry_after: seconds that the partner asked us to wait, or None.
     named_users: users of this request that the reply names as the ones at fault.
-    proposal: a rule of the destination (see `rules`) that would read this reply, for a person to judge.
+    suggested_rule: a rule of the destination (see `rules`) that would read this reply, for a person to judge.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class DeliveryError(Exception):
         unknown_outcome: bool = False,
         retry_after: float | None = None,
         named_users: Sequence[str] = (),
-        proposal: Mapping[str, Any] | None = None,
+        suggested_rule: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -50,7 +50,7 @@ class DeliveryError(Exception):
         self.unknown_outcome = unknown_outcome
         self.retry_after = retry_after
         self.named_users = tuple(named_users)
-        self.proposal = proposal
+        self.suggested_rule = suggested_rule
 
     def about(self, user_id: str) -> "DeliveryError":
         """Return this error as it concerns one user: in the partner's own words, if it named the user."""

@@ -14,8 +14,8 @@ from destinations import filters, retry, templates
 from destinations.claims import claims
 from destinations.endpoint import Endpoint, Kind
 from destinations.errors import DeliveryError, Misconfigured
-from destinations.looking import find, look, parse_reply, texts
 from destinations.payloads import Encoder, Operation, Request
+from destinations.reply_paths import find, look, parse_reply, texts
 from destinations.transport import Transport
 
 PAGE_AT_MOST = 16 * 1024 * 1024  # bytes of one page

@@ -12,7 +12,7 @@ WORDS = (
 def said_of(users: Collection[str], data: object) -> dict[str, str]:
     """Return the partner's words on those of these users of whom it says something.
 
-    data: a parsed reply (see `looking`). A user is named by a row that holds the id, itself or one object
+    data: a parsed reply (see `reply_paths`). A user is named by a row that holds the id, itself or one object
     further in (`{"record": {"identity": "u1"}, "error": …}`), or by a key (`{"u1": "unsubscribed"}`).
     """
     found: dict[str, str] = {}

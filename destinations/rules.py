@@ -29,7 +29,7 @@ and with `reject`:
     taken_place  where the reply counts users that were taken, failed_place those that failed: unless
                  that fits those who were named, the batch is narrowed down
 
-Codes and users are compared as text. Paths are dotted: see `looking`.
+Codes and users are compared as text. Paths are dotted: see `reply_paths`.
 """
 
 import re
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from destinations.looking import find, look, texts
+from destinations.reply_paths import find, look, texts
 
 CODE_PATHS = ("error.code", "code", "errorCode", "error_code", "errors.code", "error")
 USER_PATHS = (

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from destinations.endpoint import Endpoint
 from destinations.errors import Misconfigured, Refused, Temporary
-from destinations.looking import parse_reply, texts
 from destinations.payloads import HEADERS, Operation, Request
+from destinations.reply_paths import parse_reply, texts
 
 EARLY = 30.0  # seconds before its end at which a token is renewed
 UNSAID = 300.0  # how long a token is kept whose end is not said

@@ -231,7 +231,7 @@ class Transport:
             unknown_outcome=verdict.unknown_outcome,
             retry_after=reply.retry_after,
             named_users=verdict.named_users,
-            proposal=verdict.proposal,
+            suggested_rule=verdict.suggested_rule,
         )
 
     def _reply(self, response: requests.Response, body: bytes, latency: float, verdict: Verdict) -> Reply:

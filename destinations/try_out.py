@@ -65,15 +65,15 @@ class Outcome:
         return {
             "error": {"message": self.error.message} if self.error else None,
             "advice": self.advice,
-            "proposal": self.proposal,
+            "suggested_rule": self.suggested_rule,
             "members": self.members,
             "reply": asdict(self.reply) if self.reply else None,
         }
 
     @property
-    def proposal(self) -> str:
+    def suggested_rule(self) -> str:
         """Return a rule that would read this reply, as JSON for the field *Rules*; empty for none."""
-        rule = self.error.proposal if self.error else None
+        rule = self.error.suggested_rule if self.error else None
         return json.dumps(rule, ensure_ascii=False, indent=2) if rule else ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from destinations.looking import look
+from destinations.reply_paths import look
 
 LONGEST = 10.0**9
 # What says that a refusal is a matter of pace: "rate limit", "too many requests", "quota exceeded", …

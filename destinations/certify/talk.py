@@ -8,8 +8,8 @@ from typing import Any
 
 from destinations.endpoint import Endpoint
 from destinations.errors import DeliveryError
-from destinations.looking import parse_reply
 from destinations.payloads import Request
+from destinations.reply_paths import parse_reply
 from destinations.transport import Transport, describe, excerpt
 from destinations.waits import retry_after
 

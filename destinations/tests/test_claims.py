@@ -127,7 +127,7 @@ def test_a_200_that_says_that_it_failed_is_never_delivered(body):
 
 @pytest.mark.parametrize("body", OTHERWISE, ids=json.dumps)
 def test_what_is_proposed_is_a_rule_that_can_be_used_and_does_not_deliver(body):
-    proposed = verdict(body).proposal
+    proposed = verdict(body).suggested_rule
     again = verdict(body, rules=[proposed])
     named = set(again.named_users)
     assert again.error is not None or named, proposed

@@ -5,8 +5,8 @@ import pytest
 from destinations import errors
 from destinations.classify import classify
 from destinations.endpoint import Endpoint, Kind
-from destinations.looking import look
 from destinations.payloads import Operation, Request
+from destinations.reply_paths import look
 from destinations.rules import check_rules
 
 LIST = Endpoint(name="acme", base_url="https://partner.example")
@@ -367,8 +367,8 @@ def test_a_refusal_that_speaks_of_a_rate_is_a_wait(status, data, headers, error)
 def test_a_400_about_the_list_asks_whether_it_is_there_and_proposes_a_rule(status, data):
     found = verdict(status, data)
     assert found.error is errors.NotFound
-    check_rules([found.proposal])
-    endpoint = Endpoint(name="a", base_url="https://a.example", rules=[found.proposal])
+    check_rules([found.suggested_rule])
+    endpoint = Endpoint(name="a", base_url="https://a.example", rules=[found.suggested_rule])
     assert verdict(status, data, endpoint=endpoint).error is errors.ListGone
     assert verdict(status, {"message": "bad id"}).error is errors.Rejected
 

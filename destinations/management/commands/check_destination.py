@@ -78,8 +78,8 @@ class Command(BaseCommand):
             outcome = try_out.send(endpoint, request)
             if outcome.reply:
                 result |= {"status": outcome.reply.status, "reply": outcome.reply.excerpt}
-            if outcome.error and outcome.error.proposal:
-                result["proposed_rule"] = outcome.error.proposal
+            if outcome.error and outcome.error.suggested_rule:
+                result["proposed_rule"] = outcome.error.suggested_rule
             if outcome.error and not outcome.is_reached(request):
                 raise outcome.error
             if request.operation == Operation.TEST and endpoint.test_proves:

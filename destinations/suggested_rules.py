@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from destinations.claims import Claim
-from destinations.looking import find, look
 from destinations.payloads import Request
+from destinations.reply_paths import find, look
 
 GONE = re.compile(
     r"\b(?:list|cohort|audience|segment|group|tag)(?:[ _-]?id)?s?\b.{0,60}?"
