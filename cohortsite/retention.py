@@ -29,7 +29,7 @@ from people.models import ProfileImport, Suppression, Tombstone
 from receiving import prune as receiving_prune
 from receiving.models import RequestLog, SeenMessage, UserTrait, Workspace
 from syncs import prune as syncs_prune
-from syncs.models import Alert, Rejection, Run
+from syncs.models import Alert, Comparison, Rejection, Run
 
 # Rows beyond this are not counted: "more than" is enough to know.
 MOST = 1_000_000
@@ -158,6 +158,14 @@ def _history(before: datetime) -> Iterator[Kept]:
         CohortVersion.objects.aggregate(at=Min("started_at"))["at"],
         f"At most {_counted(due, 'interval')}." if due else "",
         reverse("admin:cohorts_cohort_changelist"),
+    )
+    compared = _count(syncs_prune.prunable_comparisons(before))
+    yield Kept(
+        "Comparisons with partners",
+        _counted(_count(Comparison.objects.all()), "comparison"),
+        f"{rule}, and the last of each sync.",
+        _oldest(Comparison, "created_at"),
+        f"{_counted(compared, 'comparison')} with the users that differed." if compared else "",
     )
     alerts = _count(Alert.objects.filter(created_at__lt=before))
     yield Kept(

@@ -1,8 +1,9 @@
 """Users' traits: the latest word about each, by the time at which it was said.
 
 A trait's value is replaced by one of a later time, whichever came first; of two of one time the greater
-stays. The event store decides by the same times and in the same way, so that what is read back here, and
-who is in a behavioral cohort, are one truth. A trait that was unset keeps its time and an empty value, so
+stays. Our files of events decide by the same times and in the same way, so that what is read back here, and
+who is in a behavioral cohort, are one truth; in tables of ClickHouse, of two of one time the one that was
+inserted last stays. A trait that was unset keeps its time and an empty value, so
 that an older word does not bring it back.
 """
 

@@ -34,11 +34,15 @@ def prune(*, before: datetime) -> Pruned:
     links.drop_ownerless()
     # What people were told of a sync last is on the sync; a worry about the site that still is, is told anew.
     Alert.objects.filter(created_at__lt=before).delete()
-    later = Comparison.objects.filter(sync=OuterRef("sync"), pk__gt=OuterRef("pk"))
-    Comparison.objects.filter(Exists(later), finished_at__lt=before).exclude(
-        repair_runs__state__in=OPEN_RUNS
-    ).delete()
+    prunable_comparisons(before).delete()
     return Pruned(intervals, _prune_runs(before))
+
+
+def prunable_comparisons(before: datetime) -> QuerySet[Comparison]:
+    """Old ones; the last of each sync stays, and what an open run puts right."""
+    later = Comparison.objects.filter(sync=OuterRef("sync"), pk__gt=OuterRef("pk"))
+    old = Comparison.objects.filter(Exists(later), finished_at__lt=before)
+    return old.exclude(repair_runs__state__in=OPEN_RUNS)
 
 
 def floor_of(cohort: Cohort) -> int:

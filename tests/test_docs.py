@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from destinations.filters import FILTERS, NUMBER, OF_ITEMS
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
@@ -70,3 +72,11 @@ def test_files_that_a_page_names_are_there(page: str) -> None:
     ours = [name for name in named if (ROOT / name.split("/")[0]).is_dir()]
     assert ours
     assert [name for name in ours if not (ROOT / name).exists()] == []
+
+
+def test_every_filter_of_templates_is_explained() -> None:
+    explained = (
+        (DOCS / "partners.md").read_text().split("## The language of a destination")[1].split("\n| field")[0]
+    )
+    known = [*FILTERS, NUMBER, *OF_ITEMS]
+    assert [name for name in known if not re.search(rf"[`|]{name}\b", explained)] == []

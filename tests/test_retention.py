@@ -19,7 +19,7 @@ from events import spool
 from events.models import Correction, EventFile
 from people.models import ProfileImport
 from receiving.models import RequestLog, SeenMessage, UserTrait, Workspace
-from syncs.models import Alert, Run
+from syncs.models import Alert, Comparison, Run
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +45,8 @@ def make(number: int, admin_user) -> None:
     for _ in range(2):
         run = Run.objects.create(sync=sync, trigger="person", from_version=0, to_version=1, state="succeeded")
         Run.objects.filter(pk=run.pk).update(finished_at=then, created_at=then)
+        compared = Comparison.objects.create(sync=sync, trigger="person", state="done")
+        Comparison.objects.filter(pk=compared.pk).update(finished_at=then, created_at=then)
     world.fill(sync.cohort, ["a"])
     sync.cohort.versions.update(finished_at=then, started_at=then)
     Alert.objects.filter(pk=Alert.objects.create(sync=sync, kind="failing", sentence="x").pk).update(
@@ -88,6 +90,10 @@ def test_it_says_what_there_is_what_the_settings_say_and_what_goes(admin_user, s
     assert said["Message ids"] == ("1 id", "1 id.")
     assert said["Runs and batches"] == ("2 runs", "1 run with their batches.")
     assert said["Old versions of cohorts"] == ("2 intervals of membership that ended", "At most 2 intervals.")
+    assert said["Comparisons with partners"] == (
+        "2 comparisons",
+        "1 comparison with the users that differed.",
+    )
     assert said["Alerts"] == ("1 alert", "1 alert.")
     assert said["Uploaded files"] == ("0 files that wait, 2 files that failed", "2 failed files, 1 preview.")
     assert said["Events"][0] == "7 events, 1.9 MB in 1 file" and "Those before " in said["Events"][1]
