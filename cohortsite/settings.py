@@ -356,6 +356,7 @@ SPECTACULAR_SETTINGS = {
         "RejectionKindEnum": "syncs.choices.RejectionKind",
         "VersionStateEnum": "cohorts.choices.VersionState",
         "CalculationStateEnum": "cohorts.choices.CalculationState",
+        "NameKindEnum": "events.models.NameKind",
     },
     "DESCRIPTION": (
         "Cohorts, destinations, syncs and runs, for scripts and orchestrators.\n\n"
