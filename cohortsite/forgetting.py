@@ -23,7 +23,7 @@ from cohorts import refresh
 from events.engine_errors import EngineError
 from events.models import KEPT, EventUpload
 from events.workspace_folders import Refused
-from people.erasing import forget_suppressions
+from people.erasing import forget_suppressions, keep_suppressed
 from people.models import Erasure, ErasureState, ProfileImport, Tombstone
 from people.profile_imports import forget_files
 from people.scrubbing import Scrubber
@@ -93,6 +93,7 @@ def _erase(erasure: Erasure, user_id: str) -> None:
     if not erasure.held:
         _keep(erasure, held=_held(user_id))
     if "partners" not in erasure.parts:
+        keep_suppressed(erasure)
         if waits := [*cohorts_erase.waits_for(user_id), *syncs_erase.waits_for(user_id), *_uploaded()]:
             raise Waits(*waits)
         _keep(erasure, parts={**erasure.parts, "partners": syncs_erase.evidence(user_id)})

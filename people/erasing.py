@@ -7,7 +7,7 @@ from django.db import transaction
 from people import suppression
 from people.identifiers import Kind
 from people.models import Erasure, ErasureState, Suppression
-from people.suppression import Said, entry_of
+from people.suppression import Entry, Said, entry_of
 from people.tombstones import digest_of
 
 
@@ -19,10 +19,20 @@ def ask(user_id: str, *, by: str, reference: str = "") -> Erasure:
     entry = entry_of(Kind.USER_ID, user_id)
     digest = digest_of(entry.value)
     with transaction.atomic():
-        suppression.add([entry], Said(reason="erasure", source=f"erasure by {by}"[:200], at_once=True))
+        _suppress(entry, by)
         asked = {"user_id": entry.value, "asked_by": by[:150], "reference": reference[:200]}
         erasure, _ = Erasure.objects.get_or_create(digest=digest, state=ErasureState.WAITING, defaults=asked)
     return erasure
+
+
+def keep_suppressed(erasure: Erasure) -> None:
+    """Suppress the person again if somebody took them off the list, or let it end: they would come back."""
+    if not suppression.among([erasure.user_id]):
+        _suppress(entry_of(Kind.USER_ID, erasure.user_id), erasure.asked_by)
+
+
+def _suppress(entry: Entry, by: str) -> None:
+    suppression.add([entry], Said(reason="erasure", source=f"erasure by {by}"[:200], at_once=True))
 
 
 def forget_suppressions(user_id: str) -> dict[str, int]:

@@ -2,17 +2,13 @@
 
 import base64
 import json
-import sqlite3
-import zlib
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -23,7 +19,7 @@ from cohortsite import forgetting
 from events import uploads
 from events.compact import compact
 from events.models import EventFile, EventUpload, UploadState
-from people import tombstones
+from people import suppression, tombstones
 from people.erasing import ask, certificate_of
 from people.models import Erasure, ErasureState, Suppression, Tombstone
 from receiving.keys import create_key
@@ -31,7 +27,7 @@ from receiving.models import Workspace
 from syncs.choices import RunMode
 from syncs.models import Batch, Rejection, Run
 from syncs.suppressing import take_effect
-from tests import world
+from tests import remains, world
 from tests.partner import Fault, Partner
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,33 +68,6 @@ def received(path, body):
     compact("acme")
 
 
-def found_in_tables():
-    """Return where the person's id stands in the database, in clear or compressed."""
-    found = set()
-    for model in apps.get_models():
-        for row in model._default_manager.values():
-            for name, value in row.items():
-                if isinstance(value, (bytes, memoryview)):
-                    value = bytes(value)
-                    if value[:2] == b"\x1f\x8b":
-                        value = zlib.decompress(value, 16 + zlib.MAX_WBITS)
-                    value = value.decode("utf-8", "replace")
-                if WHO in str(value):
-                    found.add(f"{model._meta.label}.{name}")
-    return found
-
-
-def found_on_disk(folder):
-    files = [path for path in Path(folder).rglob("*") if path.is_file()]
-    found = {str(path) for path in files if WHO.encode() in path.read_bytes()}
-    if connection.vendor == "sqlite":
-        database = connection.connection
-        assert isinstance(database, sqlite3.Connection)
-        if WHO.encode() in database.serialize():
-            found.add("the database's file")
-    return found
-
-
 def let_replaced_files_go():
     EventFile.objects.filter(state="retired").update(retired_at=timezone.now() - timezone.timedelta(days=9))
 
@@ -114,7 +83,7 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(sync, partner, settings):
     LogEntry.objects.create(
         user=User.objects.create_user("ann"), action_flag=ADDITION, object_repr=WHO, object_id="1"
     )
-    before = found_in_tables()
+    before = remains.in_tables(WHO)
     expected = {"cohorts.Member.user_id", "receiving.UserTrait.user_id", "receiving.ListMember.user_id"}
     assert before >= expected | {"receiving.RequestLog.body", "syncs.Run.note", "admin.LogEntry.object_repr"}
 
@@ -124,8 +93,8 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(sync, partner, settings):
     let_replaced_files_go()
     assert forgetting.forget(erasure), erasure.waits
 
-    assert found_in_tables() == set()
-    assert found_on_disk(settings.EVENTS_DIR) == set()
+    assert remains.in_tables(WHO) == set()
+    assert remains.on_disk(settings.EVENTS_DIR, WHO) == set()
     [proof] = erasure.parts["partners"]
     batch = Batch.objects.get(run=proof["run"], number=proof["batch"])
     assert (proof["status"], batch.step) == (200, "remove")
@@ -137,7 +106,7 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(sync, partner, settings):
     assert (certificate["state"], certificate["reference"]) == ("done", "ticket 7")
     assert certificate["held"]["cohorts"] == [sync.cohort.key]
     assert WHO not in json.dumps(certificate)
-    assert found_in_tables() == set()
+    assert remains.in_tables(WHO) == set()
 
 
 def sync_list(sync):
@@ -161,7 +130,7 @@ def test_cron_goes_on_with_an_erasure_that_was_asked_for_in_the_browser(sync, pa
         with pytest.raises(SystemExit):
             call_command("sync_due", stdout=StringIO())
     assert partner.lists[sync_list(sync)] == {"bob", "zoe"}
-    assert Erasure.objects.get().state == ErasureState.DONE and found_in_tables() == set()
+    assert Erasure.objects.get().state == ErasureState.DONE and remains.in_tables(WHO) == set()
 
 
 def test_no_old_file_brings_them_back(sync, partner):
@@ -172,6 +141,29 @@ def test_no_old_file_brings_them_back(sync, partner):
     assert partner.lists[sync_list(sync)] == {"bob", "eve", "zoe"}
     assert not Member.objects.filter(user_id=WHO).exists()
     assert Cohort.objects.get(pk=sync.cohort_id).held_back == 0
+
+
+@pytest.mark.parametrize("how", ["lifted", "ended"])
+def test_whoever_is_taken_off_the_list_meanwhile_is_forgotten_all_the_same(sync, partner, how):
+    type(sync.destination).objects.update(paused_at=timezone.now())
+    assert forgotten().state == ErasureState.WAITING
+    entry = suppression.entry_of("user_id", WHO)
+    if how == "lifted":
+        suppression.lift([entry])
+    else:
+        Suppression.objects.update(
+            since=timezone.now() - timezone.timedelta(hours=2),
+            until=timezone.now() - timezone.timedelta(hours=1),
+        )
+    take_effect()
+    assert WHO in world.wanted(sync)
+    type(sync.destination).objects.update(paused_at=None)
+    Erasure.objects.update(next_at=timezone.now())
+    forgetting.go_on()
+    assert Suppression.objects.filter(value=WHO, reason="erasure", active=True).exists()
+    assert forgotten().state == ErasureState.DONE
+    assert partner.lists[sync_list(sync)] == {"bob", "zoe"}
+    assert remains.in_tables(WHO) == set()
 
 
 def test_it_waits_for_a_paused_destination_and_says_so(sync):
@@ -219,7 +211,7 @@ def test_it_waits_for_a_partner_that_does_not_let_go(sync, partner):
     partner.fault = lambda call: None
     world.run(sync, RunMode.FULL)
     assert forgotten().state == ErasureState.DONE
-    assert found_in_tables() == set()
+    assert remains.in_tables(WHO) == set()
 
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"archived_at": timezone.now()}])
@@ -256,7 +248,7 @@ def test_whoever_is_killed_in_between_is_followed_by_the_next(sync, monkeypatch,
     [erasure] = forgetting.go_on()
     assert erasure.state == ErasureState.DONE
     assert erasure.parts["partners"][0]["status"] == 200
-    assert found_in_tables() == set()
+    assert remains.in_tables(WHO) == set()
 
 
 def test_an_erasure_takes_no_other_person_along(sync):
@@ -328,7 +320,7 @@ def test_the_admin_and_the_rest_api_ask_for_it_and_hand_the_certificate_out(clie
     [finished] = forgetting.go_on()
     assert finished.state == ErasureState.DONE
     assert Tombstone.objects.count() == 1
-    assert found_in_tables() == set()
+    assert remains.in_tables(WHO) == set()
 
 
 def test_all_that_is_known_of_a_person_is_one_download(sync, client):

@@ -39,6 +39,9 @@ class Syncs(RuleBasedStateMachine):
         self.fates = iter(())
         self.bad = set()
         self.cohort = world.cohort(members)
+        self.make_syncs(size)
+
+    def make_syncs(self, size):
         self.syncs = [
             world.sync(self.cohort, world.destination("http://127.0.0.1:1", preset, batch_size=size))
             for preset in ("amplitude-list", "amplitude-property")
