@@ -15,7 +15,7 @@ from django.db.models import Max, Min, Q
 
 from cohorts.choices import VersionState
 from cohorts.models import Cohort, CohortVersion, Member
-from events.user_ids import rows_of
+from events.user_ids import is_one_of, rows_of
 
 PAGE = 10_000
 # With more versions between two than this, one walk through the cohort is cheaper than one
@@ -136,15 +136,11 @@ def _identifiers_page(cohort_id: int, version: int, after: str) -> list[str]:
 
 def is_in_version(cohort_id: int, version: int, user_ids: Sequence[str]) -> set[str]:
     """Return those of `user_ids` that are in the version."""
-    rows, ids = rows_of(connection, user_ids)
-    return set(
-        _column(
-            f"""SELECT user_id FROM cohorts_member
-                WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)
-                  AND entered_version <= %s AND (left_version IS NULL OR left_version > %s)""",
-            [cohort_id, ids, version, version],
-        )
+    are_these, given = _are_these(
+        user_ids, "cohort_id = %s AND entered_version <= %s AND (left_version IS NULL OR left_version > %s)"
     )
+    found = f"SELECT user_id FROM cohorts_member WHERE {are_these}"
+    return set(_column(found, [*given, cohort_id, version, version]))
 
 
 def since(cohort_id: int, version: int, user_ids: Sequence[str]) -> dict[str, int]:
@@ -269,13 +265,13 @@ def _copy_in(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
 
 def leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> None:
     """Close the open interval of each of the users at version `number`."""
-    rows, ids = rows_of(connection, user_ids)
+    are_these, given = _are_these(
+        user_ids, "cohort_id = %s AND left_version IS NULL AND entered_version < %s"
+    )
     _write(
         len(user_ids),
-        f"""UPDATE cohorts_member SET left_version = %s
-            WHERE cohort_id = %s AND user_id IN (SELECT user_id FROM {rows} u)
-              AND left_version IS NULL AND entered_version < %s""",
-        [number, cohort_id, ids, number],
+        f"UPDATE cohorts_member SET left_version = %s WHERE {are_these}",
+        [number, *given, cohort_id, number],
     )
 
 
@@ -284,17 +280,12 @@ def undo_or_leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> tuple
 
     Return how many left, and how many never entered.
     """
-    rows, ids = rows_of(connection, user_ids)
-    undone = _execute(
-        f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND entered_version = %s
-            AND user_id IN (SELECT user_id FROM {rows} u)""",
-        [cohort_id, number, ids],
-    )
+    new, given = _are_these(user_ids, "cohort_id = %s AND entered_version = %s")
+    undone = _execute(f"DELETE FROM cohorts_member WHERE {new}", [*given, cohort_id, number])
     if undone < len(user_ids):
+        inside, given = _are_these(user_ids, "cohort_id = %s AND left_version IS NULL")
         left = _execute(
-            f"""UPDATE cohorts_member SET left_version = %s WHERE cohort_id = %s AND left_version IS NULL
-                AND user_id IN (SELECT user_id FROM {rows} u)""",
-            [number, cohort_id, ids],
+            f"UPDATE cohorts_member SET left_version = %s WHERE {inside}", [number, *given, cohort_id]
         )
         _check_written(len(user_ids), undone + left)
         return left, undone
@@ -303,14 +294,8 @@ def undo_or_leave(cohort_id: int, number: int, user_ids: Sequence[str]) -> tuple
 
 def entered_at(cohort_id: int, number: int, user_ids: Sequence[str]) -> set[str]:
     """Return those of the users whose interval began at this version."""
-    rows, ids = rows_of(connection, user_ids)
-    return set(
-        _column(
-            f"""SELECT user_id FROM cohorts_member WHERE cohort_id = %s AND entered_version = %s
-                AND user_id IN (SELECT user_id FROM {rows} u)""",
-            [cohort_id, number, ids],
-        )
-    )
+    are_these, given = _are_these(user_ids, "cohort_id = %s AND entered_version = %s")
+    return set(_column(f"SELECT user_id FROM cohorts_member WHERE {are_these}", [*given, cohort_id, number]))
 
 
 def erase(cohort_id: int, user_id: str) -> int:
@@ -326,24 +311,18 @@ def wipe_page(cohort_id: int, published: int, limit: int) -> int:
         [cohort_id, published, limit],
     )
     if entered:
-        rows, ids = rows_of(connection, entered)
-        _execute(
-            f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND entered_version > %s
-                AND user_id IN (SELECT user_id FROM {rows} u)""",
-            [cohort_id, published, ids],
-        )
+        are_these, given = _are_these(entered, "cohort_id = %s AND entered_version > %s")
+        _execute(f"DELETE FROM cohorts_member WHERE {are_these}", [*given, cohort_id, published])
         return len(entered)
     left = _column(
         """SELECT user_id FROM cohorts_member WHERE cohort_id = %s
            AND left_version IS NOT NULL AND left_version > %s LIMIT %s""",
         [cohort_id, published, limit],
     )
-    rows, ids = rows_of(connection, left)
     # The plus keeps SQLite from walking the index of all who left instead of looking these up.
+    are_these, given = _are_these(left, "cohort_id = %s AND +left_version > %s")
     _execute(
-        f"""UPDATE cohorts_member SET left_version = NULL WHERE cohort_id = %s AND +left_version > %s
-            AND user_id IN (SELECT user_id FROM {rows} u)""",
-        [cohort_id, published, ids],
+        f"UPDATE cohorts_member SET left_version = NULL WHERE {are_these}", [*given, cohort_id, published]
     )
     return len(left)
 
@@ -372,13 +351,9 @@ def drop_ended_page(cohort_id: int, floor: int, limit: int) -> int:
            WHERE cohort_id = %s AND left_version IS NOT NULL AND left_version <= %s LIMIT %s""",
         [cohort_id, floor, limit],
     )
-    rows, ids = rows_of(connection, ended)
     # The plus keeps SQLite from walking the index of all who left instead of looking these up.
-    return _execute(
-        f"""DELETE FROM cohorts_member WHERE cohort_id = %s AND +left_version <= %s
-            AND user_id IN (SELECT user_id FROM {rows} u)""",
-        [cohort_id, floor, ids],
-    )
+    are_these, given = _are_these(ended, "cohort_id = %s AND +left_version <= %s")
+    return _execute(f"DELETE FROM cohorts_member WHERE {are_these}", [*given, cohort_id, floor])
 
 
 def ownerless() -> int | None:
@@ -396,6 +371,10 @@ def analyze() -> None:
     """Tell PostgreSQL's planner about a bulk load now, not when autovacuum comes round."""
     if connection.vendor == "postgresql":
         _execute("ANALYZE cohorts_member", [])
+
+
+def _are_these(user_ids: Sequence[str], condition: str) -> tuple[str, list[Any]]:
+    return is_one_of(connection, "cohorts_member", condition, user_id=user_ids)
 
 
 def _column(sql: str, params: Sequence[Any]) -> list[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "array_literal",
     "check_user_id",
     "digest_of",
+    "is_one_of",
     "rows_of",
     "sum_of",
 ]
@@ -61,15 +62,35 @@ def rows_of(connection: BaseDatabaseWrapper, user_ids: Sequence[str]) -> tuple[s
     return "(SELECT value AS user_id FROM json_each(%s))", orjson.dumps(list(user_ids)).decode()
 
 
-def is_one_of(connection: BaseDatabaseWrapper, column: str, user_ids: Sequence[str]) -> tuple[str, Any]:
-    """Return SQL for a condition, that a column is one of these texts, and its one parameter.
+def is_one_of(
+    connection: BaseDatabaseWrapper, table: str, condition: str, **columns: Sequence[str]
+) -> tuple[str, list[Any]]:
+    """Return SQL for a condition, that a row is one of these and meets another condition, and what is given.
 
-    PostgreSQL looks each up in the column's index, or hashes them. A join with `rows_of` it may do by
-    comparing all with all, while it knows nothing yet of a table that was just filled.
+    columns: the texts, by the name of their column; those of two columns are pairs. The parameters of the
+    condition follow those that are given.
+
+    On PostgreSQL each is looked up in an index, and the rows are read by where they lie. Left to itself it
+    guesses a table that was filled since it was last analysed to hold few of the wanted rows: it reads all,
+    or compares all with all, which is minutes for a million.
     """
     if connection.vendor == "postgresql":
-        return f"{column} = ANY(%s::text[])", array_literal(user_ids)
-    return f"{column} IN (SELECT value FROM json_each(%s))", orjson.dumps(list(user_ids)).decode()
+        names = [f"text_{number}" for number in range(len(columns))]
+        arrays = ", ".join("%s::text[]" for _ in columns)
+        same = " AND ".join(f"{column} = one.{name}" for column, name in zip(columns, names, strict=True))
+        # OFFSET 0: a subquery that has one is run for each of them, and is not made a join.
+        return (
+            f"ctid = ANY(ARRAY(SELECT found.ctid FROM unnest({arrays}) AS one ({', '.join(names)}) "
+            f"CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE {same} AND {condition} OFFSET 0) AS found))",
+            [array_literal(texts) for texts in columns.values()],
+        )
+    paired = len(columns) > 1
+    given = list(zip(*columns.values(), strict=True)) if paired else list(*columns.values())
+    values = ", ".join(f"value ->> {number}" for number in range(len(columns))) if paired else "value"
+    return (
+        f"({', '.join(columns)}) IN (SELECT {values} FROM json_each(%s)) AND {condition}",
+        [orjson.dumps(given).decode()],
+    )
 
 
 def sum_of(user_ids: Iterable[str]) -> int:

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import connection, models, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
-from events.user_ids import InvalidUserId, check_user_id, rows_of
+from events.user_ids import InvalidUserId, check_user_id, is_one_of
 from pagekit.identifiers import InvalidIdentifier
 from people.identifiers import Kind, digests_of, hint_of, looked_up
 from people.models import Suppression, SuppressionClock
@@ -171,11 +171,12 @@ def identifiers_changed_since(known: int) -> bool:
 
 
 def _known(page: Sequence[Entry]) -> models.QuerySet[Suppression]:
-    found = Suppression.objects.none()
-    for kind in {entry.kind for entry in page}:
-        values = [entry.value for entry in page if entry.kind == kind]
-        found = found | Suppression.objects.filter(kind=kind, value__in=values)
-    return found
+    kinds = {entry.kind for entry in page}
+    of_kinds = Q()
+    for kind in kinds:
+        of_kinds |= Q(kind=kind, value__in=[entry.value for entry in page if entry.kind == kind])
+    # The first two are what PostgreSQL looks up; it would read the whole list for one kind or the other.
+    return Suppression.objects.filter(of_kinds, kind__in=kinds, value__in=[entry.value for entry in page])
 
 
 def _pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -202,11 +203,11 @@ def _number() -> int:
 
 
 def _active(kinds: Sequence[str], values: Sequence[str]) -> list[str]:
-    rows, given = rows_of(connection, values)
+    table, among = Suppression._meta.db_table, ", ".join(["%s"] * len(kinds))
+    are_these, given = is_one_of(connection, table, f"active AND kind IN ({among})", value=values)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT value FROM {Suppression._meta.db_table} WHERE active AND kind IN "
-            f"({', '.join(['%s'] * len(kinds))}) AND value IN (SELECT user_id FROM {rows} AS ids)",
-            [*kinds, given],
+            f"SELECT value FROM {table} WHERE {are_these}",
+            [*given, *kinds],
         )
         return [value for (value,) in cursor.fetchall()]

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from events.user_ids import rows_of
+from events.user_ids import is_one_of, rows_of
 from receiving.errors import ApiError, InvalidUsers, list_not_found
 from receiving.faults import rejected_users
 from receiving.models import List, MemberSet, SeenMessage, Trait, Workspace
@@ -219,12 +219,9 @@ def seen_messages(workspace: Workspace, messages: Iterable[str]) -> set[str]:
     hashes = _hashed(messages)
     if not hashes:
         return set()
-    rows, values = rows_of(connection, sorted(hashes))
-    seen = column(
-        f"SELECT message FROM {SeenMessage._meta.db_table} "
-        f"WHERE workspace_id = %s AND message IN (SELECT user_id FROM {rows} AS ids)",
-        [workspace.pk, values],
-    )
+    table = SeenMessage._meta.db_table
+    are_these, given = is_one_of(connection, table, "workspace_id = %s", message=sorted(hashes))
+    seen = column(f"SELECT message FROM {table} WHERE {are_these}", [*given, workspace.pk])
     return {hashes[value] for value in seen}
 
 

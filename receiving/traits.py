@@ -278,16 +278,17 @@ def _as_changes(written: dict[tuple[str, str], Held]) -> list[Change]:
 def _held(
     workspace: Workspace, users: Sequence[str], names: Sequence[str] | None
 ) -> dict[str, dict[str, Held]]:
-    are_these, ids = is_one_of(connection, "held.user_id", users)
-    are_named, texts = is_one_of(connection, "trait.name", names or [])
-    only = f"AND {are_named} " if names is not None else ""
+    rows, texts = rows_of(connection, names or [])
+    only = f" AND name IN (SELECT user_id FROM {rows} AS names)" if names is not None else ""
+    ours = f"SELECT id FROM receiving_trait WHERE workspace_id = %s{only}"
+    are_these, given = is_one_of(connection, "receiving_usertrait", f"trait_id IN ({ours})", user_id=users)
     found: dict[str, dict[str, Held]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT held.user_id, trait.name, held.value, held.time FROM receiving_trait AS trait "
-            "JOIN receiving_usertrait AS held ON held.trait_id = trait.id "
-            f"WHERE trait.workspace_id = %s {only}AND {are_these}",
-            [workspace.pk, *([texts] if names is not None else []), ids],
+            "SELECT held.user_id, trait.name, held.value, held.time FROM "
+            f"(SELECT user_id, trait_id, value, time FROM receiving_usertrait WHERE {are_these}) AS held "
+            "JOIN receiving_trait AS trait ON trait.id = held.trait_id",
+            [*given, workspace.pk, *([texts] if names is not None else [])],
         )
         for user, name, value, time in cursor.fetchall():
             found.setdefault(user, {})[name] = Held(GONE if value == "" else orjson.loads(value), time)

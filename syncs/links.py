@@ -31,12 +31,11 @@ Said = tuple[str, str]
 
 def of_users(projection_id: int, user_ids: Sequence[str]) -> dict[str, dict[str, Said]]:
     """Return the keys of users as they are now, with type and traits."""
-    are_these, ids = is_one_of(connection, "user_id", user_ids)
+    here = "projection_id = %s AND left_version IS NULL"
+    are_these, given = is_one_of(connection, TABLE, here, user_id=user_ids)
     found: dict[str, dict[str, Said]] = {}
     for user_id, key, *said in _rows(
-        f"SELECT user_id, key, type, traits FROM {TABLE} WHERE projection_id = %s AND left_version IS NULL "
-        f"AND {are_these}",
-        [projection_id, ids],
+        f"SELECT user_id, key, type, traits FROM {TABLE} WHERE {are_these}", [*given, projection_id]
     ):
         found.setdefault(user_id, {})[key] = (said[0], said[1])
     return found
@@ -62,13 +61,12 @@ def known(projection_id: int, version: int | None, keys: Sequence[str]) -> list[
 
 
 def _first(projection_id: int, keys: Sequence[str], when: str, params: list[int]) -> list[Any]:
-    are_these, ids = is_one_of(connection, "key", keys)
+    are_these, given = is_one_of(connection, TABLE, f"projection_id = %s AND {when}", key=keys)
     return _rows(
-        f"SELECT key, type, traits FROM {TABLE} AS link WHERE projection_id = %s AND {when} "
-        f"AND {are_these} "
+        f"SELECT key, type, traits FROM {TABLE} AS link WHERE {are_these} "
         f"AND user_id = (SELECT MIN(user_id) FROM {TABLE} AS one "
         f"WHERE one.projection_id = link.projection_id AND one.key = link.key AND {when})",
-        [projection_id, *params, ids, *params],
+        [*given, projection_id, *params, *params],
     )
 
 
@@ -112,18 +110,13 @@ def erase(projection_id: int, user_id: str) -> int:
 def write(projection_id: int, number: int, ended: Sequence[tuple[str, str]], begun: Sequence[New]) -> None:
     """End the links of users with keys, and begin others, at a version."""
     for user_ids, keys in _pairs(ended):
-        pairs, given = _pairs_of(user_ids, keys)
-        same = f"(user_id, key) IN (SELECT user_id, key FROM {pairs} AS pairs)"
         # Of one version: what it began it can end only as if it had never been.
-        _run(
-            f"DELETE FROM {TABLE} WHERE projection_id = %s AND entered_version = %s AND {same}",
-            [projection_id, number, *given],
-        )
-        _run(
-            f"UPDATE {TABLE} SET left_version = %s "
-            f"WHERE projection_id = %s AND left_version IS NULL AND {same}",
-            [number, projection_id, *given],
-        )
+        new = "projection_id = %s AND entered_version = %s"
+        are_these, given = is_one_of(connection, TABLE, new, user_id=user_ids, key=keys)
+        _run(f"DELETE FROM {TABLE} WHERE {are_these}", [*given, projection_id, number])
+        here = "projection_id = %s AND left_version IS NULL"
+        are_these, given = is_one_of(connection, TABLE, here, user_id=user_ids, key=keys)
+        _run(f"UPDATE {TABLE} SET left_version = %s WHERE {are_these}", [number, *given, projection_id])
     for start in range(0, len(begun), ROWS):
         page = begun[start : start + ROWS]
         if connection.vendor == "postgresql":
@@ -178,16 +171,6 @@ def _pairs(ended: Sequence[tuple[str, str]]) -> Iterator[tuple[list[str], list[s
     for start in range(0, len(ended), ROWS):
         page = ended[start : start + ROWS]
         yield [user_id for user_id, _ in page], [key for _, key in page]
-
-
-def _pairs_of(user_ids: list[str], keys: list[str]) -> tuple[str, list[Any]]:
-    if connection.vendor == "postgresql":
-        unnested = 'SELECT u COLLATE "C" AS user_id, k COLLATE "C" AS key'
-        return f"({unnested} FROM unnest(%s::text[], %s::text[]) AS given (u, k))", [user_ids, keys]
-    return (
-        "(SELECT value ->> 0 AS user_id, value ->> 1 AS key FROM json_each(%s))",
-        [orjson.dumps(list(zip(user_ids, keys, strict=True))).decode()],
-    )
 
 
 def _rows(sql: str, params: list[Any]) -> list[Any]:

@@ -124,3 +124,31 @@ def test_a_look_up_of_some_users_does_not_read_the_cohort(changed_cohort, django
     assert "Seq Scan on cohorts_member" not in plan and "SCAN cohorts_member" not in plan
     if ON_SQLITE:
         assert "cohort_id=? AND user_id=?" in plan
+
+
+@pytest.fixture
+def just_filled(monkeypatch):
+    """50,000 members of a cohort, of which PostgreSQL has no statistics."""
+    monkeypatch.setattr(members, "analyze", lambda: None)
+    cohort = make_cohort()
+    refresh.replace(cohort.pk, [f"u{n:06}" for n in range(50_000)], source="test")
+    return cohort
+
+
+@only_postgresql
+def test_what_was_just_filled_is_looked_up_in_the_index_and_no_page_is_sorted(
+    just_filled, django_assert_num_queries
+):
+    cohort, some = just_filled.pk, [f"u{n:06}" for n in range(20_000, 25_000)]
+    with django_assert_num_queries(1) as page:
+        assert len(members.in_version_page(cohort, 1, "u020000", 1_000)) == 1_000
+    plan = plan_of(page.captured_queries[0]["sql"])
+    assert "Index Scan using cohorts_member_pkey" in plan and "Sort" not in plan
+    with django_assert_num_queries(3) as looked_up:
+        assert members.is_in_version(cohort, 1, [*some, "nobody"]) == set(some)
+        assert members.entered_at(cohort, 1, [*some, "nobody"]) == set(some)
+        members.leave(cohort, 2, some)
+    for query in looked_up.captured_queries:
+        plan = plan_of(query["sql"])
+        assert "Index Cond: ((cohort_id = " in plan and "(user_id = one.text_0)" in plan
+        assert "Tid Scan on cohorts_member" in plan and "Seq Scan" not in plan
