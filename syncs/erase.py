@@ -11,17 +11,20 @@ from syncs import links
 from syncs.choices import DONE_RUNS, OPEN_RUNS, REMOVING, RunMode
 from syncs.models import Alert, Attempt, Batch, Comparison, Difference, Rejection, Run, Sync, Try
 
+NEVER = "The partner never had them, or its list was emptied or is gone."
+SHARED = "What the partner knows them by is somebody else's, too, and stays as theirs."
+
 
 class Times(NamedTuple):
     """When a user was in what is sent: the first version with them, and the last boundary; in now or not.
 
-    `names`: what the partner knows them by.
+    `names`: what the partner knows them by, each with the last boundary of its own.
     """
 
     entered: int
     last: int
     inside: bool
-    names: list[str]
+    names: dict[str, int]
 
 
 def syncs_of(user_id: str) -> list[tuple[Sync, Times]]:
@@ -46,14 +49,16 @@ def _times_at(
     known: dict[int, dict[str, list[links.Interval]]],
 ) -> Times:
     if sync.projection_id is None:
-        return _times(intervals.get(sync.cohort_id, []), [user_id])
-    keys = known.get(sync.projection_id, {})
-    return _times([pair for pairs in keys.values() for pair in pairs], [*keys] or [user_id])
+        return _times({user_id: intervals.get(sync.cohort_id, [])})
+    return _times(known.get(sync.projection_id) or {user_id: []})
 
 
-def _times(intervals: list[links.Interval], names: list[str]) -> Times:
-    numbers = [number for pair in intervals for number in pair if number] or [0]
-    return Times(min(numbers), max(numbers), any(left is None for _, left in intervals), names)
+def _times(known: dict[str, list[links.Interval]]) -> Times:
+    numbers = {name: [number for pair in pairs for number in pair if number] for name, pairs in known.items()}
+    every = [number for of_name in numbers.values() for number in of_name] or [0]
+    inside = any(left is None for pairs in known.values() for _, left in pairs)
+    names = {name: max(of_name, default=0) for name, of_name in numbers.items()}
+    return Times(min(every), max(every), inside, names)
 
 
 def waits_for(user_id: str) -> list[str]:
@@ -65,7 +70,7 @@ def _wait(sync: Sync, times: Times) -> str:
     runs = sync.runs.filter(state__in=OPEN_RUNS)
     old = runs.filter(to_version__gte=times.entered, to_version__lt=times.last).exists()
     never = not sync.dirty and sync.settled_version < times.entered and not old
-    rejected = Rejection.objects.maybe_held().filter(sync=sync, user_id__in=times.names).first()
+    rejected = Rejection.objects.maybe_held().filter(sync=sync, user_id__in=[*times.names]).first()
     nothing_held = sync.settled_version == 0 and not sync.dirty and not old
     removed = sync.settled_version >= times.last and not sync.dirty and not old and not times.inside
     if sync.pinned_version is not None and not sync.dirty:
@@ -102,10 +107,13 @@ def evidence(user_id: str) -> list[dict[str, Any]]:
 
 def _proof(sync: Sync, times: Times, user_id: str) -> dict[str, Any]:
     said: dict[str, Any] = {"sync": str(sync), "partner": sync.destination.base_url}
-    batches = (_removing(sync, times, name) for name in times.names)
-    batch = next((one for one in batches if one), None)
+    # Who was known by one thing after the other left by the last of these.
+    shared = links.first_of(sync.projection_id, [*times.names]) if sync.projection_id else {}
+    own = {name: last for name, last in times.names.items() if name not in shared}
+    batches = [one for name, last in own.items() if (one := _removing(sync, last, name))]
+    batch = max(batches, key=lambda one: one.pk, default=None)
     if batch is None:
-        return said | {"removed": "The partner never had them, or its list was emptied or is gone."}
+        return said | {"removed": SHARED if shared else NEVER}
     reply = batch.reply_head
     for name in (user_id, *times.names):
         reply = Scrubber(name).text(reply)
@@ -118,13 +126,13 @@ def _proof(sync: Sync, times: Times, user_id: str) -> dict[str, Any]:
     }
 
 
-def _removing(sync: Sync, times: Times, name: str) -> Batch | None:
+def _removing(sync: Sync, last: int, name: str) -> Batch | None:
     """Return the batch that took a name off, if there was one."""
     removing = Batch.objects.filter(run__sync=sync, step__in=REMOVING, delivered__gt=0)
     # Tried again on their own, after the partner had refused to take them off.
     named = removing.filter(user_ids__isnull=False).order_by("-pk")[:1_000]
     batch = next((one for one in named if name in (one.user_ids or [])), None)
-    knew = Q(to_version__gte=times.last) | Q(reach__gte=times.last)
+    knew = Q(to_version__gte=last) | Q(reach__gte=last)
     past = sync.runs.filter(knew, state__in=DONE_RUNS).exclude(mode=RunMode.REPAIR).order_by("pk").first()
     if batch or past is None:
         return batch

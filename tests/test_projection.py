@@ -381,6 +381,34 @@ def test_an_erased_person_is_nowhere_by_what_a_partner_knew_them_by(partner):
     assert Link.objects.count() == 1
 
 
+def test_the_certificate_has_the_batch_though_somebody_was_known_by_one_thing_after_the_other(partner):
+    mails("u1", "u2", "u3")
+    sync = setup(partner, ["u1", "u2", "u3"])
+    run(sync, added=3)
+    say(u1={"email": "shared@example.com"}, u2={"email": "shared@example.com"})
+    took_off = run(sync, added=1, removed=2)
+    assert proof_of(sync, "u1")["run"] == took_off.pk
+    assert held(partner, sync) == {hashed("shared@example.com"), *keys("u3")}
+
+
+def test_the_certificate_says_that_an_address_stays_as_somebody_elses(partner):
+    say(u1={"email": "shared@example.com"}, u2={"email": "shared@example.com"})
+    sync = setup(partner, ["u1", "u2"])
+    run(sync, added=1)
+    assert "somebody else's, too" in proof_of(sync, "u1")["removed"]
+
+
+def proof_of(sync, user_id):
+    """Forget a person, and return what the certificate says of the one partner."""
+    erasure = ask(user_id, by="ann")
+    take_effect()
+    world.go(sync.destination)
+    forgetting.go_on()
+    erasure.refresh_from_db()
+    assert all("Files of events" in said for said in erasure.waits), erasure.waits
+    return certificate_of(erasure)["done"]["partners"][0]
+
+
 def test_pages_and_a_dry_run_say_who_is_not_sendable_and_why(partner, admin_client):
     mails("u1")
     say(u2={"email": "u2 at example.com"})

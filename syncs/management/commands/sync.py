@@ -93,7 +93,7 @@ def _show(shown: Preview) -> None:
     retries = f", {shown.retries:,} rejected users tried again" if shown.retries else ""
     held_back = f" {shown.held_back:,} suppressed users are held back." if shown.held_back else ""
     if shown.not_sendable:
-        held_back += f" {shown.not_sendable:,} are not sendable: see docs/people.md."
+        held_back += f" Not sendable: {shown.not_sendable:,}; the sync's page lists why."
     if shown.repeat_from is not None:
         again = f"who moved since version {shown.repeat_from} is sent once more."
         held_back += f" A request had got no answer: {again}"
