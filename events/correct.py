@@ -9,7 +9,7 @@ import getpass
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,8 @@ class TakenOut:
     events: int = 0
     traits: int = 0
     names: set[str] = field(default_factory=set)
+    # The imports that brought rows which are taken out, where these say so.
+    origins: set[str] = field(default_factory=set)
 
     def files(self, workspace: str, folders: Folders, kind: FileKind) -> list[str]:
         """The paths of what is listed when the correction is done."""
@@ -382,6 +384,9 @@ def rewrite(
     others = f"SELECT {kept} FROM {rows} WHERE ({condition}) IS NOT TRUE"
     written = Written(convert.copy(connection, others, folders.temp / new), tuple(file.columns))
     taken.names |= {str(row[0]) for row in found}
+    if marked:
+        brought = connection.execute(f"SELECT DISTINCT origin FROM {rows} WHERE {condition}")
+        taken.origins |= {str(row[0]) for row in brought.fetchall()}
     taken.events += count if kind == FileKind.EVENTS else 0
     taken.traits += count if kind == FileKind.TRAITS else 0
     taken.retired.append(file.name)
@@ -392,6 +397,26 @@ def rewrite(
 
 def columns_of(connection: Connection, rows: str) -> set[str]:
     return {str(row[0]) for row in connection.execute(f"DESCRIBE FROM {rows}").fetchall()}
+
+
+def forget_imports(workspace: str, folders: Folders, taken: TakenOut) -> list[str]:
+    """Return the keys of the imports that brought what is taken out and of which nothing is left; the new
+    files name them no more."""
+    paths = [path for kind in FileKind for path in taken.files(workspace, folders, kind)]
+    left: set[str] = set()
+    if taken.origins and paths:
+        with connect(limits(), folders.temp) as connection:
+            rows = f"read_parquet({listed(paths)}, union_by_name = true)"
+            if "origin" in columns_of(connection, rows):
+                keys = ", ".join(map(quoted, sorted(taken.origins)))
+                found = connection.execute(f"SELECT DISTINCT origin FROM {rows} WHERE origin IN ({keys})")
+                left = {str(row[0]) for row in found.fetchall()}
+    gone = sorted(taken.origins - left)
+    taken.new = [
+        replace(one, imports=[entry for entry in one.imports if entry["key"] not in gone])
+        for one in taken.new
+    ]
+    return gone
 
 
 def publication_of(

@@ -192,6 +192,16 @@ def workbook(path: Path) -> Iterator[Record | Bad]:
                 yield Record(f"row {at:,}", {name: value for name, value in filled if value != ""})
 
 
+def heading_of(path: Path) -> list[str] | None:
+    """Return the first line of a text of columns; None of a file of another kind."""
+    with path.open("rb") as opened, damaged(path):
+        name, file = unpacked(path.name.lower(), opened)
+        if not name.endswith(TEXTS):
+            return None
+        text = text_of(file, lambda: None)
+        return header_of(csv.reader(text.lines(), delimiter=text.delimiter, strict=True), "")
+
+
 def header_of(reader: Iterator[list[str]], where: str) -> list[str]:
     try:
         header = next(reader, [])

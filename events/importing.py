@@ -18,7 +18,16 @@ from events import compact, convert, formats, inserting
 from events import publish as publication
 from events.amplitude import properties_of
 from events.bulk import Fields
-from events.correct import NOT_MARKED, Rows, TakenOut, of_imports, publication_of, standing_import, take_out
+from events.correct import (
+    NOT_MARKED,
+    Rows,
+    TakenOut,
+    forget_imports,
+    of_imports,
+    publication_of,
+    standing_import,
+    take_out,
+)
 from events.formats import Bad, Progress, Record, UnreadableFile
 from events.identities import DEVICES, device_in, flat, said_by
 from events.locks import kept_folder
@@ -180,6 +189,8 @@ def import_file(
             devices = f"{imported.anonymous:,} lines say something of devices without a user."
             why = imported.problems[0] if imported.problems else devices
             raise UnreadableFile(f"{path.name}: no line can be used. {why}")
+        if not convert.has_rows(staging):
+            check_heading(path, mapped)
         with working(workspace):
             publish(workspace, folders, staging, names, imported, about, replaces or Replaces(), followed)
     imported.key = about.key
@@ -210,8 +221,25 @@ def insert_file(
         if sum(file.tell() for file in lines.values()) >= INSERTED_BYTES:
             flush()
     flush()
-    if not (imported.rows or imported.repeats or imported.users) and imported.problems:
-        raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
+    if not (imported.rows or imported.repeats or imported.users):
+        if imported.problems:
+            raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
+        check_heading(path, mapped)
+
+
+def check_heading(path: Path, mapped: Mapped) -> None:
+    """Raise UnreadableFile if a file without lines has a first one that is no heading of events."""
+    heading = formats.heading_of(path)
+    if heading is None:
+        return
+    cells = dict.fromkeys(heading, "")
+    wanted = ["user_id"] if mapped.traits else ["user_id", "event", "time"]
+    absent = [n for n in wanted if n not in mapped.constants and mapped.column(n, cells) not in cells]
+    if "user_id" in absent and not set(DEVICES) & set(heading):
+        raise UnreadableFile(
+            f"it has one line, {','.join(heading)[:80]!r}, which is no heading: no column for "
+            f"{', '.join(absent)}. If it is one, --map names the columns."
+        )
 
 
 def row_of(imported: Imported, about: Origin) -> dict[str, Any]:
@@ -411,7 +439,7 @@ def publish(
     done = Publication(new, imported=row)
     if rows:
         what = f"replaced by the import of {imported.file}"
-        done = publication_of(
-            workspace, folders, taken, what, about.by, replaces.imports, added=new, imported=row
-        )
+        gone = forget_imports(workspace, folders, taken) if replaces.source_days else []
+        undone = sorted({*replaces.imports, *gone})
+        done = publication_of(workspace, folders, taken, what, about.by, undone, added=new, imported=row)
     publication.publish(workspace, folders, done)

@@ -179,6 +179,9 @@ def test_a_file_is_imported_once_whatever_is_repeated(workspace, tmp_path, capsy
     assert found(workspace, played(2)) == ["u0", "u1", "u2"]
     assert found(workspace, played(3)) == []
     assert set(ImportedFile.objects.values_list("key", "bad_lines")) == {(None, 1)}
+    file.with_name("garbage.csv").write_text("garbage\n")
+    with pytest.raises(CommandError, match="which is no heading"):
+        call_command("import_events", str(file.with_name("garbage.csv")), workspace=workspace.slug)
     with pytest.raises(CommandError, match="neither undone nor replaced"):
         call_command(
             "import_events", str(file), workspace=workspace.slug, again=True, source="s", replace_days=True

@@ -23,9 +23,11 @@ from events.correct import (
     is_in_replaced_files,
     undo_import,
 )
+from events.custody import read_description
 from events.engine import EngineError
 from events.importing import Imported, Replaces, import_file
-from events.models import Correction, EventFile, FileState, ImportedFile
+from events.models import Correction, EventFile, FileKind, FileState, ImportedFile
+from events.naming import NameKind, decide
 from events.store import Folders, read_layout
 from events.tests.conftest import Stored
 from events.tests.test_custody import another_database, database, flip, only_file, restore
@@ -46,10 +48,14 @@ def line(
     }  # fmt: skip
 
 
-def imported(folder: Path, *records: dict[str, Any], **options: Any) -> Imported:
+def written(folder: Path, *records: dict[str, Any]) -> Path:
     path = folder / f"{len(list(folder.iterdir()))}.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return import_file("default", path, by="Ada", **options)
+    return path
+
+
+def imported(folder: Path, *records: dict[str, Any], **options: Any) -> Imported:
+    return import_file("default", written(folder, *records), by="Ada", **options)
 
 
 def run(*arguments: str) -> str:
@@ -119,6 +125,28 @@ def test_an_import_replaces_its_sources_days(tmp_path: Path, stored: Stored) -> 
     imported(tmp_path, line("u1", 3, day=2), source="app")
     imported(tmp_path, line("u1", 4, day=2), source="shop", replaces=Replaces(source_days=True))
     assert [row[2] for row in stored(ROWS)] == ["1", "3", "4"]
+
+
+def test_what_was_replaced_whole_may_be_imported_again(tmp_path: Path, stored: Stored) -> None:
+    first = written(tmp_path, line("u1", 1, day=1))
+    second = written(tmp_path, line("u1", 2, day=1), line("u1", 3, day=2))
+    third = written(tmp_path, line("u1", 4, day=1))
+    for file in (first, second):
+        import_file("default", file, source="shop")
+    compact("default")
+    days = Replaces(source_days=True)
+    assert import_file("default", third, source="shop", replaces=days).replaced == 2
+    assert stored("SELECT s0_n FROM e ORDER BY ALL") == [("3",), ("4",)]
+    assert import_file("default", second, source="shop").known, "some of it is left"
+    again = import_file("default", first, source="shop", replaces=days)
+    assert (again.known, again.rows, again.replaced) == (False, 1, 1)
+    assert stored("SELECT s0_n FROM e ORDER BY ALL") == [("1",), ("3",)]
+    standing = dict(ImportedFile.objects.standing("default").values_list("key", "name"))
+    assert sorted(standing.values()) == sorted([first.name, second.name])
+    # The files say the same, to a database that adopts them.
+    files = EventFile.objects.live("default", FileKind.EVENTS)
+    descriptions = [read_description(Folders("default"), file.name) for file in files]
+    assert {one["key"] for about in descriptions if about for one in about.imports} == set(standing)
 
 
 @pytest.mark.parametrize(("repeats", "kept"), [(False, ["1", "2", "4"]), (True, ["10", "2", "4"])])
@@ -265,3 +293,13 @@ def test_commands_list_undo_and_replace(tmp_path: Path, stored: Stored) -> None:
         call_command("undo_import", new["key"])
     with pytest.raises(CommandError, match="needs --source"):
         call_command("import_events", str(path), "--replace-days")
+
+
+def test_an_event_is_deleted_by_the_name_that_it_has_now(tmp_path: Path, stored: Stored) -> None:
+    imported(tmp_path, line("u1", 1, "play"), line("u2", 2, "watch"), line("u3", 3, "other"))
+    decide("default", NameKind.EVENT, "play", "Ada", renamed_to="watch")
+    assert json.loads(run("delete_events", "--event", "watch", "--json"))["events"] == 2
+    assert stored(ROWS) == [("u3", "other", "3")]
+    imported(tmp_path, line("u4", 4, "play"), line("u5", 5, "watch"))
+    assert json.loads(run("delete_events", "--event", "play", "--json"))["events"] == 1
+    assert stored(ROWS) == [("u3", "other", "3"), ("u5", "watch", "5")]

@@ -202,6 +202,12 @@ def test_json_text_in_parquet_and_in_a_table_of_users(tmp_path: Path, stored: St
         ("a.xlsx", b"", "unknown kind of file"),
         ("a.csv", b"", "must name the columns"),
         ("a.csv", b"a,a\n1,2\n", "must name the columns, each once"),
+        (
+            "a.csv",
+            b"garbage\n",
+            "one line, 'garbage', which is no heading: no column for user_id, event, time",
+        ),
+        ("a.csv.gz", gzip.compress(b"garbage"), "one line, 'garbage', which is no heading"),
         ("a.csv", b"x,y\n1,2\n", "no line can be used. line 2: the user id is neither"),
     ],
 )
@@ -282,6 +288,27 @@ def test_an_import_is_refused_where_cohorts_read_another_database(settings: Any,
     settings.EVENTS_URL = "postgres://127.0.0.1:1/events"
     with pytest.raises(CommandError, match=r"Nothing of a.csv was imported: .* EVENTS_URL"):
         call_command("import_events", str(written(tmp_path, "a.csv", CSV)))
+
+
+def test_a_heading_without_lines_is_an_import_of_nothing(tmp_path: Path) -> None:
+    for number, heading in enumerate(
+        ("user_id,event,time", "anonymousId,event,time", "Customer ID;event;time")
+    ):
+        imported = import_file("default", written(tmp_path, f"{number}.csv", f"{heading}\n"))
+        assert (imported.rows, imported.known) == (0, False)
+    path = written(tmp_path, "mapped.csv", "who\n")
+    assert import_file("default", path, Mapped({"user_id": "who"})).rows == 0
+    assert import_file("default", written(tmp_path, "empty.jsonl", "")).rows == 0
+
+
+def test_it_is_said_which_workspace_has_no_events(tmp_path: Path) -> None:
+    assert "No events have come in yet" in run("list_events")[0]
+    import_file("default", written(tmp_path, "a.csv", CSV), MAPPED)
+    said = run("list_events", "--workspace", "defautl")[0]
+    assert said == "No events have come in for the workspace 'defautl'. There are events of: default.\n"
+    with pytest.raises(CommandError, match=r"'\.\./x' is not a workspace's name") as refused:
+        call_command("list_events", workspace="../x")
+    assert refused.value.returncode == 2
 
 
 def test_commands_refuse_what_they_do_not_know(tmp_path: Path) -> None:
