@@ -56,9 +56,18 @@ def _needed_first(sets: Fieldsets, partner: Partner, obj: Destination | None) ->
         said = {"description": f"Differs from the partner's folder: {', '.join(own)}."} if own else {}
         made.append((f"Advanced: {str(title).lower()}", {"fields": left, "classes": ["collapse"], **said}))
     made.insert(
-        1, (f"What {partner.label} needs", {"fields": tuple(shown), "description": partner.impossible})
+        1,
+        (
+            f"What {partner.label} needs",
+            {"fields": tuple(shown), "description": f"{partner.hint} {partner.impossible}".strip()},
+        ),
     )
     return [(title, options) for title, options in made if options["fields"]]
+
+
+def _stand_ins(destination: Destination) -> list[str]:
+    partner = PRESETS.get(destination.preset)
+    return partner.stand_ins({name: getattr(destination, name) for name in partner.fields}) if partner else []
 
 
 # --- what is done with one -------------------------------------------------------------------------
@@ -227,7 +236,7 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
         return _needed_first(sets, partner, obj) if partner else sets
 
     def about(self, request: HttpRequest, row: Destination) -> dict[str, Any]:
-        return {"destination": row, "partner": PRESETS.get(row.preset)}
+        return {"destination": row, "partner": PRESETS.get(row.preset), "stand_ins": _stand_ins(row)}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.side_by_side_view))
@@ -300,6 +309,8 @@ class DestinationAdmin(OverviewAdmin, BulkAdmin, GlanceAdmin):
             response: HttpResponse = super().response_add(request, obj, post_url_continue)
             return response
         messages.success(request, "The destination is saved. Send a test request to see whether it answers.")
+        if left := _stand_ins(obj):
+            messages.warning(request, f"Edit it first: put your own name for {', '.join(left)}.")
         test = reverse("admin:destinations_destination_test_request", args=[obj.pk])
         onwards = way.then(request, destination=obj.pk)
         return redirect(way.by_way_of(test, onwards) if onwards else test)

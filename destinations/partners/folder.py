@@ -10,6 +10,8 @@ from typing import Any
 from destinations.endpoint import to_json
 
 HERE = Path(__file__).parent
+# A word of the folder that somebody puts their own name for: /3.0/lists/AUDIENCE/segments.
+STAND_IN = re.compile(r"[A-Z]{3,}")
 SLUG = re.compile(r"[a-z][a-z0-9-]{0,39}")
 KEYS = frozenset(
     {"label", "hint", "order", "page", "checked", "tried", "needs", "secrets", "fields", "fake", "impossible"}
@@ -62,6 +64,16 @@ class Partner:
     def differences(self, values: Mapping[str, Any]) -> list[str]:
         """Return the fields of the folder that have another value in these."""
         return [name for name, value in self.fields.items() if name in values and values[name] != value]
+
+    def stand_ins(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the words that the hint says to put one's own name for, and that these values still have."""
+        own = [name for name in self.needs if name in self.fields and name in values]
+        left = {word for name in own for word in _stand_ins(self.fields[name]) & _stand_ins(values[name])}
+        return sorted(left & _stand_ins(self.hint))
+
+
+def _stand_ins(value: Any) -> set[str]:
+    return set(STAND_IN.findall(str(value)))
 
 
 def read_all(*roots: Path) -> dict[str, Partner]:

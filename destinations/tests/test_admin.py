@@ -470,3 +470,24 @@ def test_who_may_only_look_sees_no_side_by_side(client, destination, django_user
     viewer = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
     client.force_login(viewer)
     assert client.post(reverse("admin:destinations_side_by_side"), SIDE).status_code == 403
+
+
+def test_words_that_stand_for_ones_own_names_are_asked_for_until_they_are_replaced(admin_client):
+    url = reverse("admin:destinations_destination_add") + "?preset=mailchimp-segment"
+    form = admin_client.get(url).content.decode()
+    assert "id in place of AUDIENCE in the paths" in form
+    given = form_data(form) | {"name": "mail", "base_url": "https://us1.example.com", "credential": "k"}
+    saved = admin_client.post(url, given, follow=True).content.decode()
+    assert "put your own name for AUDIENCE" in saved
+    mail = Destination.objects.get(name="mail")
+    assert "put your own name for AUDIENCE" in admin_client.get(mail.get_absolute_url()).content.decode()
+    for name in ("create_path", "add_path", "remove_path", "read_path"):
+        setattr(mail, name, getattr(mail, name).replace("AUDIENCE", "a1b2"))
+    mail.save()
+    assert "put your own name" not in admin_client.get(mail.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize("slug", [slug for slug, partner in PRESETS.items() if "in place of" in partner.hint])
+def test_each_word_in_capitals_that_a_hint_names_is_found_where_it_stands(slug):
+    named = re.findall(r"(?<= of )[A-Z]{3,}|(?<= and )[A-Z]{3,}", PRESETS[slug].hint)
+    assert set(PRESETS[slug].stand_ins(PRESETS[slug].fields)) == set(named)
