@@ -176,8 +176,8 @@ MUTANTS = [
     Mutant(
         "no remove begins before all adds are answered",
         "syncs/delivery/feed.py",
-        "            yield from self._planned(step)\n            yield BARRIER",
-        "            yield from self._planned(step)",
+        "            yield from planned\n            yield BARRIER",
+        "            yield from planned",
         (LIFECYCLE,),
     ),
     Mutant(

@@ -470,7 +470,8 @@ def test_somebody_refused_as_a_canary_who_is_rejected_already__is_one_row(sync):
     run = sync.runs.first()
     Rejection.objects.create(sync=sync, user_id="u1", wanted=True, run=run, last_at=timezone.now())
     batch = Batch(run=run, step="add")
-    rejections.settle(batch, {}, "rejected", {"u1": Rejected("No.", code="no")})
+    refused = {"u1": Rejected("No.", code="no")}
+    rejections.settle(batch, {}, "rejected", refused, adds=lambda user: True)
     row = Rejection.objects.get(sync=sync)
     assert (row.tries, row.message) == (2, "No.")
 
