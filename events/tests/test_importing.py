@@ -410,7 +410,8 @@ def test_an_archive_that_a_mac_packed_again_is_read(tmp_path: Path, stored: Stor
 @pytest.mark.once
 def test_events_that_inflate_without_end_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
-    path.write_bytes(gzip.compress(b"user_id,event,time\n" + b"\n" * 80_000_000, 1))
+    row = b"u1,a,2026-01-02T03:04:05Z," + b"x" * 999 + b"\n"
+    path.write_bytes(gzip.compress(b"user_id,event,time,note\n" + row * 80_000))
     with pytest.raises(UnreadableFile, match="a.csv.gz: The file unpacks to more than"):
         import_file("default", path)
     assert not ImportedFile.objects.exists()
