@@ -56,7 +56,9 @@ def local_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-@pytest.mark.parametrize(("name", "content"), [("ids.csv", IDS), ("ids.csv.gz", gzip.compress(IDS, 1))])
+@pytest.mark.parametrize(
+    ("name", "content"), [("ids.csv", IDS), ("ids.csv.gz", gzip.compress(IDS, 1, mtime=0))]
+)
 def test_a_file_of_members_is_taken_by_one_machine_and_imported_by_another(
     store, admin_client, name, content
 ):
