@@ -158,6 +158,7 @@ def test_each_need_has_a_kind_of_alert_that_is_not_all_clear() -> None:
     assert {rule.alert for rule in attention.RULES} == set(AlertKind) - {
         AlertKind.RECOVERED,
         AlertKind.SILENT,
+        AlertKind.PROPOSED,  # of a change, not of a sync
     }
 
 

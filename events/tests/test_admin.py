@@ -118,6 +118,7 @@ def test_whose_devices_are_is_shown_and_decided(admin_client: Client, imported: 
     )
 
 
+@pytest.mark.usefixtures("groups")
 def test_a_viewer_deletes_imports_and_decides_nothing(client: Client, imported: ImportedFile) -> None:
     viewer = User.objects.create_user("vera", is_staff=True)
     viewer.groups.set(Group.objects.filter(name="viewer"))
