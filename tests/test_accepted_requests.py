@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from cohorts import calculate
 from cohortsite.metrics import processing
 from destinations.partners.fake import Answer, FakePartner
 from destinations.partners.serve import served
@@ -237,6 +238,23 @@ def test_another_cohort_of_the_destination_does_not_wait_for_what_the_partner_wo
         assert (run.state, run.added) == (RunState.SUCCEEDED, COUNT)
         assert held(server, of) == world.wanted(of)
     assert server.partner.calls.count("add") == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cohort_that_cannot_be_calculated_is_tried_once_while_the_partner_works_on_another(
+    server, sync, monkeypatch
+):
+    monkeypatch.setattr(loop, "SHORT_WAIT", 0.0)
+    to, tried = sync.destination, list[str]()
+    monkeypatch.setattr(calculate, "bring_up_to_date", lambda cohort, since: tried.append(cohort.key))
+    set_fields(to, wait=3_600_000, longest=3_600_000, most=36_000_000)
+    lifecycle.start(sync, trigger="command")
+    world.go(to)
+    another = world.sync(world.cohort(world.users(COUNT, first=100), refresh_before_sync=True), to)
+    lifecycle.start(another, trigger="command")
+    assert world.go(to).how == How.PARKED
+    assert to.pk not in due.drivable_destinations()
+    assert tried == [another.cohort.key] and server.partner.calls.count("add") == 6
 
 
 @pytest.mark.django_db(transaction=True)

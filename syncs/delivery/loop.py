@@ -203,7 +203,10 @@ class Loop:
             if work := queues.from_feeds():
                 queues.ahead.append(work)
             elif queues.may_leave and queues.due_in > SHORT_WAIT:
-                self.ending.park(queues.due_in, Driver.PROCESSING)
+                # A run that has not begun ends such a wait: one that waits for its cohort begins first, or
+                # driver after driver would calculate it again.
+                if not (self.admission.calculating() or self.admission.adopt()):
+                    self.ending.park(queues.due_in, Driver.PROCESSING)
             else:
                 self.judge.unblock()
                 self.admission.finish_done()
