@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
@@ -95,16 +95,25 @@ def _change_problems(row: "Destination", used: Used) -> Iterator[Problem]:
         yield field, "$list_id is missing: the partner could not tell which list."
     if holders == {"added", "removed"} and (rule := _counting_rule(row)):
         yield "rules", f"Rule {rule} counts users in the batch, which has two parts here: say 'for'."
+    kinds = [rule.get("for") for rule in _rules(row)]
+    if ("add" in kinds or "remove" in kinds) and "change" not in kinds:
+        text = "A rule for 'add' or 'remove' says nothing of a request that does both"
+        yield "rules", f"{text}: add one for 'change'."
 
 
 def _counting_rule(row: "Destination") -> int:
     """Return the number of a rule that says of a change by position who failed; 0 without one."""
-    rules = row.rules if isinstance(row.rules, list) else []
-    for number, rule in enumerate(rules, 1):
-        about = isinstance(rule, dict) and rule.get("for", "change") in ("change", "poll")
+    for number, rule in enumerate(_rules(row), 1):
+        about = rule.get("for", "change") in ("change", "poll")
         if about and rule.get("by") in (By.INDEX, By.POINTER, By.ORDER):
             return number
     return 0
+
+
+def _rules(row: "Destination") -> list[dict[str, Any]]:
+    """Return the rules, or none where they cannot be read: what is wrong is said elsewhere."""
+    rules = row.rules
+    return rules if isinstance(rules, list) and all(isinstance(rule, dict) for rule in rules) else []
 
 
 def _mapping_problems(row: "Destination", used: Used) -> Iterator[Problem]:

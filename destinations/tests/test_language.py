@@ -494,6 +494,7 @@ def test_a_jwt_is_signed_with_the_private_key(make_endpoint, add_request):
 BOTH = '{"in": "$added", "out": "$removed"}'
 BY_INDEX = {"status": "2xx", "then": "users_failed", "reason": "no", "message": "No.", "by": "index"}
 BY_INDEX |= {"users_place": "errors"}
+NO_MEMBER = {"status": 404, "for": "remove", "then": "success", "reason": "no", "message": "Is none."}
 
 
 def test_a_change_is_written_as_its_adds_and_removes_are():
@@ -604,6 +605,8 @@ def test_a_change_is_cut_to_the_byte_limit():
         ({"change_template": BOTH, "replaces_lists": True}, "not where whole lists are sent"),
         ({"change_template": BOTH, "rules": [BY_INDEX]}, "Rule 1 counts users in the batch"),
         ({"change_template": BOTH, "rules": [BY_INDEX | {"for": "poll"}]}, "Rule 1 counts users"),
+        ({"change_template": BOTH, "rules": [BY_INDEX | {"for": "add"}]}, "add one for 'change'"),
+        ({"change_template": BOTH, "rules": [NO_MEMBER]}, "add one for 'change'"),
         ({"add_template": '{"ids": "$added"}'}, "Unknown variable $added"),
         ({"read_path": "/lists/$list_id"}, "Where does that reply have the members"),
         ({"test_path": "/me?api_key=abcdef123456"}, "looks like a secret"),
