@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import pytest_django
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import TransactionTestCase
@@ -21,6 +22,20 @@ def django_db_modify_db_settings(
         folder = TemporaryDirectory(dir=memory if memory.is_dir() else None)
         request.addfinalizer(folder.cleanup)
         database["TEST"]["NAME"] = f"{folder.name}/test.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> dict[str, set[tuple[str, str]]]:
+    """Return what migrations gave each group, by app and permission: a test that commits takes it away."""
+    from django.contrib.auth.models import Group
+
+    with django_db_blocker.unblock():
+        return {
+            group.name: set(group.permissions.values_list("content_type__app_label", "codename"))
+            for group in Group.objects.all()
+        }
 
 
 # What migrations make of the models alone: no test changes it.
