@@ -142,7 +142,7 @@ def test_threads_that_write_at_once_lose_nothing_and_share_their_flushes(
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(flushes) < 300
+    assert len(flushes) < 400, "one for each call: nothing was shared"
     compact("default")
     assert numbers(stored) == list(range(400))
 
