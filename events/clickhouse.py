@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 import requests
 
-from events.event_tables import NotInserted, Rows, Tables, missing
+from events.event_tables import NotInserted, Rows, Tables, Unreachable, missing
 from events.layout import NUMBER_PATTERN
 
 # Seconds that a connection, and an insert, may take.
@@ -147,7 +147,7 @@ class ClickHouse(Tables):
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise NotInserted(f"The database of events does not answer: {error}") from None
+            raise Unreachable(f"The database of events does not answer: {error}") from None
         if reply.status_code == 200:
             return bytes(reply.content)
         code = reply.headers.get("X-ClickHouse-Exception-Code", "")

@@ -19,6 +19,10 @@ class NotInserted(OSError):
     same of what is asked and deleted there."""
 
 
+class Unreachable(NotInserted):
+    """It does not answer, or takes nothing from anybody for the moment: what waits is tried again."""
+
+
 class Event(NamedTuple):
     workspace: str
     user_id: str

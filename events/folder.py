@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from events.engine import EngineError
+from events.event_tables import Unreachable
 from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, import_file
 from events.site import check_site
@@ -36,7 +37,8 @@ def inbox(workspace: str) -> Path:
 
 def scan(workspace: str, now: float | None = None) -> list[Taken]:
     """Import what lies in the workspace's inbox. A crash between import and move is harmless: the content
-    is known, and the file is moved at the next scan. Raises Refused, and leaves everything where it is."""
+    is known, and the file is moved at the next scan. Raises Refused or, at EVENTS_URL, Unreachable, and
+    leaves what waits where it is."""
     waiting = list(settled(inbox(workspace), time.time() if now is None else now))
     if waiting:
         check_taken()
@@ -60,6 +62,8 @@ def settled(folder: Path, now: float) -> Iterator[Path]:
 def take(workspace: str, path: Path) -> Taken:
     try:
         imported = import_file(workspace, path, Mapped(traits=path.name.startswith(("users", "traits"))))
+    except Unreachable:
+        raise  # nothing is wrong with the file: it waits where it is
     except (UnreadableFile, EngineError, OSError) as error:
         move(path, "failed", str(error))
         return Taken(path.name, None, str(error))

@@ -9,12 +9,24 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.sql import Literal
 
-from events.event_tables import Event, Merge, NotInserted, Rows, Tables, Trait, columns_of, missing
+from events.event_tables import (
+    Event,
+    Merge,
+    NotInserted,
+    Rows,
+    Tables,
+    Trait,
+    Unreachable,
+    columns_of,
+    missing,
+)
 from events.layout import NUMBER_PATTERN
 
 Result = TypeVar("Result")
 # Seconds that a caller waits for a statement: an insert that waits longer has met a lock.
 PATIENCE = 30
+# Classes of SQLSTATE: connections, resources, an operator's intervention (a shutdown, a statement stopped).
+UNAVAILABLE = ("08", "53", "57")
 CREATE = [
     """
     CREATE TABLE IF NOT EXISTS events (
@@ -153,9 +165,9 @@ class PostgreSQL(Tables):
         """Do what may be done again: the connection may have been cut since its last use."""
         try:
             return self.done(act)
-        except NotInserted as error:
-            if not isinstance(error.__cause__, psycopg.OperationalError):
-                raise
+        except Unreachable as error:
+            if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise  # a lock, for which it waited long enough
             return self.done(act)
 
     def done(self, act: Callable[[psycopg.Connection[Any]], Result]) -> Result:
@@ -174,4 +186,7 @@ class PostgreSQL(Tables):
             if connection is not None:
                 with suppress(psycopg.Error):
                     connection.close()
-            raise NotInserted(f"The database of events: {str(error).strip().splitlines()[0]}") from error
+            # No code: there was no connection, or it was cut.
+            for_now = error.sqlstate is None or error.sqlstate[:2] in UNAVAILABLE
+            kind = Unreachable if for_now and isinstance(error, psycopg.OperationalError) else NotInserted
+            raise kind(f"The database of events: {str(error).strip().splitlines()[0]}") from error

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from events.dry_run import Look, look
 from events.engine import EngineError
+from events.event_tables import Unreachable
 from events.formats import UnreadableFile
 from events.importing import Imported, Mapped, Replaces, import_file
 from events.locks import locked
@@ -92,6 +93,10 @@ def work_at(upload: EventUpload) -> None:
     try:
         work = look_at if before == UploadState.LOOKING else bring
         work(upload)
+    except Unreachable as error:
+        # Nothing is wrong with the file: it is imported when the database answers.
+        EventUpload.objects.filter(pk=upload.pk).update(said=str(error))
+        raise
     except FileNotFoundError:
         end(upload, before, "The stored file is gone. Upload it again.")
     except (UnreadableFile, EngineError, Refused, OSError) as error:

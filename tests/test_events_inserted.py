@@ -4,6 +4,7 @@ counted once whatever comes twice, and read from there."""
 import json
 import os
 import secrets
+import time
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -19,12 +20,14 @@ from cohorts import behavioral
 from cohorts.definitions import parse
 from cohorts.explain import explain
 from cohortsite import pruning
-from events import catalogue, correct, inserting
+from events import catalogue, correct, folder, inserting, uploads
 from events.compact import compact
+from events.event_tables import Unreachable
 from events.merges import find_devices
-from events.models import CatalogueEntry, Correction, ImportedFile
+from events.models import CatalogueEntry, Correction, ImportedFile, UploadState
 from events.naming import NameKind, decide
 from events.person import rows_of
+from events.postgresql import PostgreSQL
 from events.records import event_line, owner_line
 from people.erasing import certificate_of
 from people.models import Erasure, ErasureState
@@ -186,6 +189,44 @@ def test_a_file_is_imported_once_whatever_is_repeated(workspace, tmp_path, capsy
         call_command(
             "import_events", str(file), workspace=workspace.slug, again=True, source="s", replace_days=True
         )
+
+
+def test_a_file_waits_for_the_database(settings, workspace, tmp_path):
+    """In the watched folder, and from the browser: nothing is wrong with it."""
+    line = json.dumps({"user_id": "u1", "event": "play", "time": NOW.isoformat()}).encode() + b"\n"
+    upload = uploads.keep(workspace.slug, "a.jsonl", [line])
+    assert uploads.confirm(upload)
+    inbox = folder.inbox(workspace.slug)
+    inbox.mkdir()
+    (inbox / "b.jsonl").write_bytes(line.replace(b"u1", b"u2"))
+    later = time.time() + 60
+    there = settings.EVENTS_URL
+    settings.EVENTS_URL = f"{there.partition('://')[0]}://127.0.0.1:1/away"
+    with pytest.raises(Unreachable):
+        uploads.work_off(workspace.slug)
+    with pytest.raises(Unreachable):
+        folder.scan(workspace.slug, later)
+    upload.refresh_from_db()
+    assert upload.state == UploadState.IMPORTING and upload.said.startswith("The database of events")
+    settings.EVENTS_URL = there
+    uploads.work_off(workspace.slug)
+    assert [taken.error for taken in folder.scan(workspace.slug, later)] == [""]
+    upload.refresh_from_db()
+    assert upload.state == UploadState.DONE
+    assert found(workspace, played()) == ["u1", "u2"]
+
+
+def test_a_locked_table_is_waited_for_once(postgresql, settings, monkeypatch):
+    monkeypatch.setattr("events.postgresql.PATIENCE", 1)
+    tables = PostgreSQL(postgresql)
+    tables.create()
+    with psycopg.connect(postgresql) as connection:
+        connection.execute("LOCK TABLE events")
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="statement timeout"):
+            tables.select("SELECT 1 FROM events")
+    assert time.monotonic() - began < 1.9
+    tables.close()
 
 
 def test_the_catalogue_is_counted_there(workspace, send):
