@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 import requests
 
-from events.event_tables import NotInserted, Rows, Tables, Unreachable, missing
+from events.event_tables import NotInserted, Rows, Tables, Unreachable, missing, utc
 from events.layout import NUMBER_PATTERN
 
 # Seconds that a connection, and an insert, may take.
@@ -18,6 +18,8 @@ PATIENCE = (5, 30)
 PATIENCE_TO_DELETE = (5, 600)
 # Written to the disk before an insert is answered.
 DURABLE = "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+# A file of many years, or odd times in a call, have more months than the hundred that an insert may have.
+ANY_MONTHS = "max_partitions_per_insert_block = 0"
 # What is read is the views, which leave repeats out (FINAL); the first of two counts, as in our files.
 CREATE = [
     f"""
@@ -90,7 +92,8 @@ class ClickHouse(Tables):
                 columns = ", ".join(part[0]._fields)
                 # Many small inserts are put together by the server, which answers when they are written.
                 batched = {"async_insert": 1, "wait_for_async_insert": 1}
-                self.post(f"INSERT INTO {table} ({columns}) FORMAT JSONEachRow", lines_of(part), batched)
+                into = f"INSERT INTO {table} ({columns}) SETTINGS {ANY_MONTHS} FORMAT JSONEachRow"
+                self.post(into, lines_of(part), batched)
         return len(rows.events)
 
     def workspaces(self) -> list[str]:
@@ -118,8 +121,9 @@ class ClickHouse(Tables):
     def counts(self, workspace: str) -> Iterable[tuple[Any, ...]]:
         found = self.post(f"{COUNT} FORMAT JSONCompactEachRow", settings={"param_of": workspace})
         for line in found.splitlines():
-            *counted, last = orjson.loads(line)
-            yield *map(_whole, counted), datetime.fromisoformat(f"{last}+00:00")
+            event, name, *counts, last = orjson.loads(line)
+            # Counts of 64 bits come as texts.
+            yield event, name, *map(int, counts), utc(last)
 
     def post(
         self,
@@ -163,8 +167,3 @@ def lines_of(rows: Sequence[Any]) -> bytes:
 
 def text_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _whole(value: Any) -> Any:
-    """Counts of 64 bits come as texts."""
-    return int(value) if isinstance(value, str) and value.isdigit() else value

@@ -216,6 +216,15 @@ def test_a_file_waits_for_the_database(settings, workspace, tmp_path):
     assert found(workspace, played()) == ["u1", "u2"]
 
 
+def test_one_insert_has_events_of_many_years(workspace):
+    months = [datetime(2000 + n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(150)]
+    event = {"user_id": "u1", "event": "play"}
+    inserting.insert(
+        workspace.slug, b"".join(event_line(event | {"time": m.isoformat()}) for m in months), b""
+    )
+    assert person_rows(workspace, "u1")["events"] == 150
+
+
 def test_a_locked_table_is_waited_for_once(postgresql, settings, monkeypatch):
     monkeypatch.setattr("events.postgresql.PATIENCE", 1)
     tables = PostgreSQL(postgresql)
@@ -235,14 +244,20 @@ def test_the_catalogue_is_counted_there(workspace, send):
         track("play", "m2", userId="u2"),
         identify("u1", plan="pro"),
     )
+    numbers = track("007", "m3", userId="u2"), track("²", "m4", userId="u2")
+    assert send(*({**one, "properties": {"1": "x"}} for one in numbers)).status_code == 200
     for _ in range(2):
         catalogue.recount_inserted(workspace.slug)
     entries = CatalogueEntry.objects.filter(workspace=workspace.slug)
     assert sorted(entries.values_list("event", "property_name", "count", "numbers", "booleans")) == [
         ("", "plan", 1, 0, 0),
+        ("007", "", 1, 0, 0),
+        ("007", "1", 1, 0, 0),
         ("play", "", 2, 0, 0),
         ("play", "late", 1, 0, 1),
         ("play", "price", 1, 1, 0),
+        ("²", "", 1, 0, 0),
+        ("²", "1", 1, 0, 0),
     ]
     assert abs(catalogue.last_event_at(workspace.slug) - NOW) < timedelta(seconds=1)
 
