@@ -5,9 +5,12 @@ tried without anybody thinking of it. What each role may do besides reading is w
 """
 
 import re
+import sys
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations import AlterModelOptions, CreateModel
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
@@ -358,12 +361,33 @@ def test_each_call_of_the_api_by_each_role(site, role):
 
 
 def test_migrations_give_the_groups_what_the_rules_say(django_db_setup):
-    """A model or permission was added? Add a migration that calls `roles.grant` again."""
     named = {
         name: set(Permission.objects.filter(wanted).values_list("content_type__app_label", "codename"))
         for name, wanted in roles.RULES.items()
     }
     assert django_db_setup == named
+
+
+def test_what_has_permissions_of_its_own_is_followed_by_a_migration_that_grants_them():
+    """Else they are in no group of a site that was there before; a new one's first grant is of all there is.
+
+    A model or permission was added? Add a migration that calls `roles.grant` again.
+    """
+    loader = MigrationLoader(None)
+    ours = {key: one for key, one in loader.disk_migrations.items() if key[0] in (*roles.APPS, "cohortsite")}
+    granted = set()
+    for key, one in ours.items():
+        if getattr(sys.modules[one.__module__], "roles", None) is roles:
+            granted |= set(loader.graph.forwards_plan(key))
+    makes_some = {
+        key
+        for key, one in ours.items()
+        for operation in one.operations
+        if isinstance(operation, CreateModel)
+        or (isinstance(operation, AlterModelOptions) and "permissions" in operation.options)
+    }
+    assert makes_some
+    assert makes_some - granted == set()
 
 
 def test_a_viewer_cannot_see_tokens_of_others(site):
