@@ -32,7 +32,8 @@ def keep_suppressed(erasure: Erasure) -> None:
 
 
 def _suppress(entry: Entry, by: str) -> None:
-    suppression.add([entry], Said(reason="erasure", source=f"erasure by {by}"[:200], at_once=True))
+    said = Said(reason="erasure", source=f"erasure by {by}"[:200], at_once=True)
+    suppression.add([entry], said, erased_too=True)
 
 
 def forget_suppressions(user_id: str) -> dict[str, int]:

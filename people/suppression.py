@@ -17,6 +17,7 @@ from events.user_ids import InvalidUserId, check_user_id, is_one_of
 from pagekit.identifiers import InvalidIdentifier
 from people.identifiers import Kind, digests_of, hint_of, looked_up
 from people.models import Suppression, SuppressionClock
+from people.tombstones import Tombstones
 
 PAGE = 5_000
 
@@ -60,16 +61,18 @@ def entry_of(kind: str, text: object) -> Entry:
         raise InvalidEntry(f"{Kind(kind).label} {shown} {error}.") from None
 
 
-def add(entries: Iterable[Entry], said: Said) -> int:
+def add(entries: Iterable[Entry], said: Said, *, erased_too: bool = False) -> int:
     """Put people on the list; return how many are on it now who were not. What is said replaces what was.
 
-    In transactions of PAGE people. Raises InvalidEntry when it would end before it begins.
+    Who was erased is left out: their tombstone keeps them from every cohort, and the list would name them
+    again; not so for an erasure, which forgets that afterwards. In transactions of PAGE people. Raises
+    InvalidEntry when it would end before it begins, and tombstones.Unreadable.
     """
     since = said.since or timezone.now()
     if said.until is not None and said.until <= since:
         raise InvalidEntry("It would end before it begins.")
     new = 0
-    for page in _pages(entries):
+    for page in _pages(entries if erased_too else _not_erased(entries, Tombstones())):
         with transaction.atomic():
             number = _next_number()
             before = _known(page)
@@ -177,6 +180,10 @@ def _known(page: Sequence[Entry]) -> models.QuerySet[Suppression]:
         of_kinds |= Q(kind=kind, value__in=[entry.value for entry in page if entry.kind == kind])
     # The first two are what PostgreSQL looks up; it would read the whole list for one kind or the other.
     return Suppression.objects.filter(of_kinds, kind__in=kinds, value__in=[entry.value for entry in page])
+
+
+def _not_erased(entries: Iterable[Entry], tombstones: Tombstones) -> Iterator[Entry]:
+    return (one for one in entries if one.kind != Kind.USER_ID or not tombstones.among([one.value]))
 
 
 def _pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
