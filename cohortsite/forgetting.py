@@ -10,18 +10,20 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.db import connection
+from django.db.models import Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from cohorts import erase as cohorts_erase
 from cohorts import refresh
 from events.engine_errors import EngineError
-from events.models import KEPT, EventUpload
+from events.models import KEPT, Correction, EventUpload
 from events.workspace_folders import Refused
 from people.erasing import forget_suppressions, keep_suppressed
 from people.models import Erasure, ErasureState, ProfileImport, Tombstone
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 AGAIN = timedelta(minutes=1)
 REPLACED = "Files of events that were replaced are removed when no query can be reading them any more."
 ELSEWHERE = "Events are in the database at EVENTS_URL: erase them there."
-Part = Callable[[str], dict[str, object]]
+Part = Callable[[Erasure], dict[str, object]]
 
 
 class Waits(Exception):
@@ -101,7 +103,7 @@ def _erase(erasure: Erasure, user_id: str) -> None:
     Tombstone.objects.get_or_create(digest=erasure.digest)
     try:
         for name, part in PARTS.items():
-            if found := part(user_id):
+            if found := part(erasure):
                 found = _sum(erasure.parts.get(name, {}), found)
                 _keep(erasure, parts={**erasure.parts, name: found})
     except refresh.CohortBusy as error:
@@ -151,14 +153,15 @@ def _scrub_uploads(user_id: str) -> int:
     return changed
 
 
-def _events(user_id: str) -> dict[str, object]:
+def _events(erasure: Erasure) -> dict[str, object]:
     from events.correct import delete_people_in_files  # here: the engine takes long to import
     from events.workspace_folders import workspaces
 
-    return _deleted(delete_people_in_files, workspaces(), user_id) | {"uploads": _scrub_uploads(user_id)}
+    gone = _deleted(delete_people_in_files, workspaces(), erasure, "events")
+    return gone | {"uploads": _scrub_uploads(erasure.user_id)}
 
 
-def _events_inserted(user_id: str) -> dict[str, object]:
+def _events_inserted(erasure: Erasure) -> dict[str, object]:
     """Empty where events are in files alone."""
     from django.conf import settings
 
@@ -166,21 +169,26 @@ def _events_inserted(user_id: str) -> dict[str, object]:
     from events.inserting import inserted
 
     if settings.EVENTS_INSERT:
-        return _deleted(delete_people_inserted, inserted().workspaces(), user_id)
+        return _deleted(delete_people_inserted, inserted().workspaces(), erasure, "events at EVENTS_URL")
     return {"elsewhere": ELSEWHERE} if settings.EVENTS_URL else {}
 
 
-def _deleted(delete: Callable[..., Any], workspaces: Iterable[str], user_id: str) -> dict[str, object]:
+def _deleted(
+    delete: Callable[..., Any], workspaces: Iterable[str], erasure: Erasure, name: str
+) -> dict[str, object]:
+    """Delete, and return what is gone and was not written down yet. The corrections know of what somebody
+    deleted who was killed before that."""
     from events.correct import NothingToCorrect
 
-    found: dict[str, object] = {"events": 0, "properties": 0}
+    by = f"erasure {erasure.pk}: {name}"
     for workspace in workspaces:
-        try:
-            gone = delete(workspace, [user_id], "erasure")
-        except NothingToCorrect:
-            continue
-        found = _sum(found, {"events": gone.events, "properties": gone.traits})
-    return found
+        with suppress(NothingToCorrect):
+            delete(workspace, [erasure.user_id], by)
+    gone = Correction.objects.filter(by=by).aggregate(
+        events=Sum("events", default=0), properties=Sum("traits", default=0)
+    )
+    known = erasure.parts.get(name, {})
+    return {what: number - known.get(what, 0) for what, number in gone.items()}
 
 
 def _is_in_replaced_files(user_id: str) -> bool:
@@ -198,8 +206,8 @@ def _is_in_replaced_files(user_id: str) -> bool:
     return False
 
 
-def _admin_log(user_id: str) -> dict[str, object]:
-    scrubber = Scrubber(user_id)
+def _admin_log(erasure: Erasure) -> dict[str, object]:
+    scrubber = Scrubber(erasure.user_id)
     rows = LogEntry.objects.order_by()
     return {"entries": scrubber.rows(rows, "object_repr", "change_message")}
 
@@ -217,12 +225,12 @@ def _overwrite() -> None:
 
 
 PARTS: dict[str, Part] = {
-    "cohorts": lambda user_id: dict(cohorts_erase.erase(user_id)),
-    "syncs": lambda user_id: dict(syncs_erase.erase(user_id)),
-    "received": lambda user_id: dict(receiving_erase.erase(user_id)),
+    "cohorts": lambda erasure: dict(cohorts_erase.erase(erasure.user_id)),
+    "syncs": lambda erasure: dict(syncs_erase.erase(erasure.user_id)),
+    "received": lambda erasure: dict(receiving_erase.erase(erasure.user_id)),
     "events": _events,
     "events at EVENTS_URL": _events_inserted,
     "log of the admin": _admin_log,
-    "files of profiles": lambda user_id: {"failed": forget_files()},
-    "suppressed people": lambda user_id: dict(forget_suppressions(user_id)),
+    "files of profiles": lambda erasure: {"failed": forget_files()},
+    "suppressed people": lambda erasure: dict(forget_suppressions(erasure.user_id)),
 }

@@ -56,16 +56,16 @@ def sync(partner):
     return made
 
 
-def received(path, body):
+def received(path, body, slug="acme"):
     """Let a partner's call come in, and its events become files."""
-    workspace, _ = Workspace.objects.get_or_create(slug="acme")
+    workspace, _ = Workspace.objects.get_or_create(slug=slug)
     _, key = create_key(workspace, name="k")
     basic = base64.b64encode(f"{key}:".encode()).decode()
     reply = Client().post(
         path, json.dumps(body), content_type="application/json", headers={"Authorization": f"Basic {basic}"}
     )
     assert reply.status_code == 200, reply.content
-    compact("acme")
+    compact(slug)
 
 
 def let_replaced_files_go():
@@ -229,6 +229,43 @@ def test_it_waits_for_a_held_version(sync):
     assert f"Version {held.number} of {sync.cohort.key} is held" in erasure.waits[0]
 
 
+def test_the_list_of_suppressed_people_does_not_name_again_who_was_erased(sync):
+    assert forgotten().state == ErasureState.DONE
+    entries = [suppression.entry_of("user_id", one) for one in (WHO, "bob")]
+    assert suppression.add(entries, suppression.Said()) == 1
+    assert suppression.among([WHO, "bob"]) == {"bob"}
+    assert remains.in_tables(WHO) == set()
+    # Asked for once more, they are erased as before.
+    assert forgotten().state == ErasureState.DONE
+    assert remains.in_tables(WHO) == set()
+
+
+def test_who_is_killed_between_two_workspaces_loses_no_count(sync, monkeypatch):
+    for workspace in ("acme", "beta"):
+        track = {"type": "track", "userId": WHO, "event": "bought", "messageId": f"m-{workspace}"}
+        received("/track", track, workspace)
+    ask(WHO, by="ann")
+    take_effect()
+    world.go(sync.destination)
+
+    def die(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        # Published, and not written down.
+        during.setattr("events.correct.remove_soon", die)
+        with pytest.raises(KeyboardInterrupt):
+            forgetting.go_on()
+    assert "events" not in Erasure.objects.get().parts
+    # The first waits for replaced files; the second, which does each part again, counts nothing twice.
+    for state in (ErasureState.WAITING, ErasureState.DONE):
+        let_replaced_files_go()
+        Erasure.objects.update(next_at=timezone.now())
+        forgetting.go_on()
+        erasure = Erasure.objects.get()
+        assert (erasure.state, erasure.parts["events"]["events"]) == (state, 2), erasure.waits
+
+
 @pytest.mark.parametrize("dies_at", list(forgetting.PARTS))
 def test_whoever_is_killed_in_between_is_followed_by_the_next(sync, monkeypatch, dies_at):
     ask(WHO, by="ann")
@@ -236,8 +273,8 @@ def test_whoever_is_killed_in_between_is_followed_by_the_next(sync, monkeypatch,
     world.go(sync.destination)
     part = forgetting.PARTS[dies_at]
 
-    def die(user_id):
-        part(user_id)
+    def die(erasure):
+        part(erasure)
         raise KeyboardInterrupt
 
     monkeypatch.setitem(forgetting.PARTS, dies_at, die)

@@ -233,8 +233,8 @@ class Projected(Syncs):
 
 
 def _dies_after(part):
-    def dies(user_id):
-        part(user_id)
+    def dies(erasure):
+        part(erasure)
         raise Crash("in an erasure")
 
     return dies
