@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     """Return 0 when all tests passed on each database, and in CI on both."""
     url = postgres_url(os.environ)
     reason = why_unreachable(url)
+    os.environ["TEST_POSTGRES_URL"] = other_database(os.environ)
     arguments = arguments or IN_TWO_PROCESSES
     with TemporaryFile() as output, ThreadPoolExecutor() as pool:
         mine, its = share(with_postgres=not reason)
@@ -81,6 +83,12 @@ def postgres_url(environment: "os._Environ[str] | dict[str, str]") -> str:
     """Return where PostgreSQL is looked for; pytest makes a database test_… beside the one named."""
     url = environment.get("TEST_POSTGRES_URL") or environment.get("DATABASE_URL", "")
     return url if url.startswith(("postgres://", "postgresql://")) else DEFAULT
+
+
+def other_database(environment: "os._Environ[str] | dict[str, str]") -> str:
+    """Return what tests read that want another database than the site's: they are skipped without one."""
+    given = environment.get("TEST_POSTGRES_URL")
+    return given or urlsplit(postgres_url(environment))._replace(path="/postgres").geturl()
 
 
 def why_unreachable(url: str) -> str:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from tests.on_databases import DEFAULT, Outcome, exit_code, postgres_url, share, why_unreachable
+from tests.on_databases import (
+    DEFAULT,
+    Outcome,
+    exit_code,
+    other_database,
+    postgres_url,
+    share,
+    why_unreachable,
+)
 
 PASSED, FAILED = Outcome("SQLite", 0), Outcome("SQLite", 1)
 NONE_RAN, ABSENT = Outcome("SQLite", 5), Outcome("PostgreSQL", reason="refused")
@@ -47,6 +55,13 @@ def test_postgresql_is_looked_for_where_people_say():
     assert postgres_url({"DATABASE_URL": "sqlite:////tmp/x"}) == DEFAULT
     assert postgres_url({"DATABASE_URL": mine}) == mine
     assert postgres_url({"DATABASE_URL": mine, "TEST_POSTGRES_URL": DEFAULT}) == DEFAULT
+
+
+def test_another_database_to_read_is_on_the_same_server():
+    mine = "postgres://me@db.example/mine"
+    assert other_database({}) == "postgres://postgres@127.0.0.1:5432/postgres"
+    assert other_database({"DATABASE_URL": mine}) == "postgres://me@db.example/postgres"
+    assert other_database({"DATABASE_URL": DEFAULT, "TEST_POSTGRES_URL": mine}) == mine
 
 
 def test_a_server_that_is_not_there_is_reported_with_the_reason():

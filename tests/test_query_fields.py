@@ -1,6 +1,7 @@
 """Further columns of a query cohort are kept as fields of these people's profiles."""
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -208,17 +209,27 @@ def test_the_id_can_be_a_field_itself(shop: Path) -> None:
     assert known("ada@example.com") == {"email": "ada@example.com"}
 
 
-def test_on_postgresql_names_are_as_the_query_writes_them(shop: Path) -> None:
+@pytest.fixture
+def table() -> Iterator[tuple[str, str]]:
+    """A server's address, and the name of a table there that no other process of the tests has."""
     url = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+    name = f"query_fields_{os.getpid()}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS query_fields_test")
-        connection.execute('CREATE TABLE query_fields_test (id int, "E-Mail" text, Plan text, n numeric)')
+        connection.execute(f'CREATE TABLE {name} (id int, "E-Mail" text, Plan text, n numeric)'.encode())
         connection.execute(
-            "INSERT INTO query_fields_test VALUES (7, 'a@example.com', 'pro', 1.50), (8, NULL, NULL, NULL)"
+            f"INSERT INTO {name} VALUES (7, 'a@example.com', 'pro', 1.50), (8, NULL, NULL, NULL)".encode()
         )
+        try:
+            yield url, name
+        finally:
+            connection.execute(f"DROP TABLE {name}".encode())
+
+
+def test_on_postgresql_names_are_as_the_query_writes_them(shop: Path, table: tuple[str, str]) -> None:
+    url, name = table
     database = open_database(url)
     sql = query.compile_query(
-        'SELECT id AS user_id, "E-Mail", Plan, n FROM query_fields_test', database, ["E-Mail", "Plan", "n"]
+        f'SELECT id AS user_id, "E-Mail", Plan, n FROM {name}', database, ["E-Mail", "Plan", "n"]
     )
     with database.answer(sql, Limits.configured(), query._temp()) as read:
         assert list(read()) == [("7", "a@example.com", "pro", "1.50"), ("8", None, None, None)]
