@@ -23,7 +23,11 @@ class ProposesInstead:
             return None
         from cohortsite import proposing  # here: the settings name this module
 
-        proposal = proposing.propose(error.row, request.user)
+        try:
+            proposal = proposing.propose(error.row, request.user)
+        except proposing.NothingChanges as nothing:
+            messages.info(request, str(nothing))
+            return HttpResponseRedirect(error.row.get_absolute_url())
         messages.success(request, "Proposed, and nothing is changed yet: another person has to approve it.")
         return HttpResponseRedirect(proposal.get_absolute_url())
 

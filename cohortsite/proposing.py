@@ -33,6 +33,10 @@ SECRETS = ("credential", "secrets")
 WORDS = frozenset({"description", "tags", "owner", "title"})
 
 
+class NothingChanges(Exception):
+    """What was sent is what there is: nobody needs to approve it."""
+
+
 class CannotDecide(Exception):
     """Why a proposal is not decided now, in words for whoever wants it."""
 
@@ -77,10 +81,12 @@ def _changed(row: Cohort | Destination, old: Cohort | Destination) -> set[str]:
 
 
 def propose(row: Cohort | Destination, user: Any) -> Proposal:
-    """Write down what the row would be; the row stays as it is."""
+    """Write down what the row would be; the row stays as it is. Raises NothingChanges."""
     new = row._state.adding
     old = type(row)() if new else _stored(row)
     changed = _changed(row, old)
+    if not new and not changed:
+        raise NothingChanges("What was sent is what there is: nothing is proposed.")
     ordered = [name for name in _fields(row) if name in changed]
     said = difference(row, old, ordered)
     if "definition" in changed:

@@ -105,9 +105,11 @@ def latest_change(row: models.Model) -> int | None:
 
 
 def changes_since(row: models.Model, seen: int) -> list[Change]:
-    """Return what was changed after the record `seen`, the oldest first; nothing if it is not of this row."""
+    """Return all that was changed after the record `seen`, the oldest first; nothing if it is not of this
+    row.
+    """
     found = row.history.select_related("history_user").order_by("history_id")  # type: ignore[attr-defined]
-    records = list(found.filter(history_id__gte=seen)[: SHOWN + 1])
+    records = list(found.filter(history_id__gte=seen))
     if not records or records[0].history_id != seen:
         return []
     return [_change(new, old) for old, new in pairwise(records)]

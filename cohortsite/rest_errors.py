@@ -34,9 +34,13 @@ def error_response(error: Exception, context: Mapping[str, Any]) -> Response | N
 
 def _proposed(error: NeedsApproval, context: Mapping[str, Any]) -> Response:
     from cohortsite.proposals_api import ProposalSerializer
-    from cohortsite.proposing import propose
+    from cohortsite.proposing import NothingChanges, propose
 
-    proposal = propose(error.row, context["request"].user)
+    try:
+        proposal = propose(error.row, context["request"].user)
+    except NothingChanges:
+        view = context["view"]
+        return Response(view.get_serializer(view.get_object()).data)
     at = reverse("proposal-detail", args=[proposal.pk])
     return Response(
         {"proposal": ProposalSerializer(proposal).data}, status.HTTP_202_ACCEPTED, headers={"Location": at}

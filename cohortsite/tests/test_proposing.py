@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import Client
 
 from cohorts.models import Cohort
-from cohortsite import apply, proposing, roles, silence, tokens
+from cohortsite import apply, proposing, records, roles, silence, tokens
 from cohortsite.models import Proposal, ProposalState
 from cohortsite.proposal_pages import TONES
 from cohortsite.records import changes_of
@@ -228,6 +228,32 @@ def test_what_changed_meanwhile_is_shown_and_the_same_field_is_a_conflict(ada, b
     assert "is now what was proposed" in said(decide(bob, "approve", size, seen="1"))
     acme.refresh_from_db()
     assert (acme.rate, acme.batch_size) == (9, 10)
+
+
+def test_the_same_field_is_a_conflict_however_often_others_changed_something(ada, bob, acme):
+    patch(ada, rate=5)
+    for size in range(records.SHOWN):
+        acme.batch_size = size + 1
+        acme.save_fields(["batch_size"])
+    proposal = Proposal.objects.get()
+    assert proposing.conflicts(proposal) == set()
+    acme.rate = 9
+    acme.save_fields(["rate"])
+    assert proposing.conflicts(proposal) == {"rate"}
+    decide(bob, "approve", proposal, seen=str(records.SHOWN + 1))
+    acme.refresh_from_db()
+    assert acme.rate == 9
+
+
+def test_who_may_only_propose_and_changes_nothing_proposes_nothing(acme):
+    olga = client_of("olga", "operator")
+    reply = patch(olga, base_url=acme.base_url)
+    assert (reply.status_code, reply.json()["name"]) == (200, "acme")
+    url = f"/admin/destinations/destination/{acme.pk}/change/"
+    reply = olga.post(url, opened(olga, url), follow=True)
+    assert "nothing is proposed" in said(reply)
+    assert reply.redirect_chain[-1][0] == acme.get_absolute_url()
+    assert not Proposal.objects.exists()
 
 
 def test_a_secret_that_somebody_else_replaced_is_a_conflict(ada, bob, acme):
