@@ -165,7 +165,7 @@ def import_file(
     the events come from, `by` who imports them, `replaces` what goes when the file's events come.
     """
     check_taken()
-    mapped = mapped or Mapped()
+    folders, mapped = Folders(workspace), mapped or Mapped()
     digest = digest_of(path, mapped)
     imported = Imported(path.name)
     before = ImportedFile.objects.standing(workspace).filter(digest=digest).first()
@@ -181,7 +181,7 @@ def import_file(
         ImportedFile.objects.create(workspace=workspace, **(row_of(imported, about) | {"key": None}))
         return imported
     check_site()
-    folders = Folders(workspace).make()
+    folders.make()
     followed = Followed(path.stat().st_size, progress)
     with kept_folder(folders.staging, f"{digest[:40]}-{FORMAT}") as staging:
         names = stage(path, staging, folders.temp, reader_of(mapped, imported), followed.reading)

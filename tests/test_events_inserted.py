@@ -179,6 +179,12 @@ def test_a_file_is_imported_once_whatever_is_repeated(workspace, tmp_path, capsy
         with pytest.raises(SystemExit) as ended:
             call_command("import_events", str(file), workspace=workspace.slug, **options)
         assert ended.value.code == 3, "a line was bad"
+        assert "1 bad lines. It cannot be undone.\n" in capsys.readouterr().out
+    call_command("list_imports", workspace=workspace.slug)
+    assert capsys.readouterr().out.startswith("not undoable  ")
+    with pytest.raises(CommandError, match="is not a workspace's name"):
+        call_command("import_events", str(file), workspace="../x")
+    assert "../x" not in inserting.all_workspaces()
     assert found(workspace, played(2)) == ["u0", "u1", "u2"]
     assert found(workspace, played(3)) == []
     assert set(ImportedFile.objects.values_list("key", "bad_lines")) == {(None, 1)}

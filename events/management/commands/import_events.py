@@ -129,7 +129,8 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{imported.file}: {imported.rows:,} events, {imported.users:,} users' properties, "
             f"{imported.repeats:,} repeats left out, {imported.replaced:,} events replaced, "
-            f"{imported.bad_lines:,} bad lines. Its key is {imported.key[:12]}."
+            f"{imported.bad_lines:,} bad lines. "
+            + (f"Its key is {imported.key[:12]}." if imported.key else "It cannot be undone.")
         )
         if imported.anonymous:
             said = "lines name a device and no user: they count when it is known whose it is."

@@ -28,7 +28,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(said))
             return
         for imported in imports:
-            key = (imported.key or "not to be undone")[:12]
+            key = (imported.key or "not undoable")[:12]
             state = f"undone {imported.undone_at:%Y-%m-%d %H:%M}" if imported.undone_at else ""
             source = f" from {imported.source}" if imported.source else ""
             line = f"{key}  {imported.imported_at:%Y-%m-%d %H:%M}  {imported.rows:,} rows  {imported.name}"
