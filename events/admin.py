@@ -62,9 +62,13 @@ def _decided(**decision: Any) -> Callable[..., str]:
     return perform
 
 
-def _rule_of(entry: CatalogueEntry) -> NameRule:
-    known = NameRule.objects.filter(workspace=entry.workspace, kind=entry.kind, name=entry.name)
-    return known.first() or NameRule()
+def _rule_of(entry: Any) -> NameRule:
+    """What was decided about the name of a row that `CatalogueAdmin` read."""
+    return NameRule(
+        renamed_to=entry.is_renamed_to or "",
+        hidden=bool(entry.is_hidden),
+        forbidden=entry.is_forbidden or "",
+    )
 
 
 @admin.register(CatalogueEntry)
@@ -157,13 +161,8 @@ class CatalogueAdmin(EventsAdmin):
         return shown
 
     @display(description="Decided")
-    def rule(self, entry: Any) -> str:
-        decided = NameRule(
-            renamed_to=entry.is_renamed_to or "",
-            hidden=bool(entry.is_hidden),
-            forbidden=entry.is_forbidden or "",
-        )
-        return decided.sentence or "—"
+    def rule(self, entry: CatalogueEntry) -> str:
+        return _rule_of(entry).sentence or "—"
 
     @display(description="Event", ordering="event")
     def show_event(self, entry: CatalogueEntry) -> str:

@@ -10,7 +10,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from cohorts.behavioral import members, preview
@@ -266,6 +268,9 @@ def test_names_are_decided_in_the_admin_with_who_and_when(admin_client: Client) 
     assert names(event_names("default")) == {"play": 3, "pause": 1}
     listed = admin_client.get("/admin/events/catalogueentry/").content.decode()
     assert "called “play”" in listed
+    with CaptureQueriesContext(connection) as asked:
+        assert "Take the new name back" in admin_client.get(f"{page}/change/").content.decode()
+    assert sum("events_namerule" in query["sql"] for query in asked) == 2, "with the row, and for the cohorts"
     wrong = admin_client.post(f"{page}/do/rename/", {"seen": "", "text": "song_play"}, follow=True)
     assert "is its name already" in wrong.content.decode()
     empty = admin_client.post(f"{page}/do/rename/", {"seen": "", "text": ""}, follow=True)
