@@ -128,6 +128,7 @@ def compile_query(sql: str, database: Database, columns: Sequence[str] | None = 
     """Return the guarded query, wrapped so that rows of ids and `columns` come out sorted and distinct."""
     tables = database.tables() if isinstance(database, FileFolder) else None
     guarded = guard(sql, database.dialect, tables, columns)
+    name_casts(guarded)
     named = {one.alias_or_name: one for one in guarded.selects}
     values = [exp.alias_(as_text(exp.column("user_id", table="q"), MAX_BYTES), "user_id")]
     for number, name in enumerate(columns or ()):  # none of those that are not looked at
@@ -153,6 +154,14 @@ def as_text(column: exp.Column, most: int) -> exp.Expr:
     """
     text = exp.cast(column, "TEXT")
     return exp.Substring(this=text, start=exp.Literal.number(1), length=exp.Literal.number(most + 1))
+
+
+def name_casts(query: exp.Query) -> None:
+    """Name each selected cast by its column, email::text email: engines name it each in their own way."""
+    for selected in query.selects:
+        named = isinstance(selected, (exp.Column, exp.Star)) or selected.args.get("alias")
+        if selected.alias_or_name and not named:
+            selected.replace(exp.alias_(selected.copy(), selected.alias_or_name, quoted=True))
 
 
 def name_of(selected: exp.Expr) -> exp.Identifier:

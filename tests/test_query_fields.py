@@ -209,6 +209,13 @@ def test_the_id_can_be_a_field_itself(shop: Path) -> None:
     assert known("ada@example.com") == {"email": "ada@example.com"}
 
 
+def test_a_cast_is_called_as_its_column(shop: Path) -> None:
+    people(shop, "1,,,pro,yes")
+    sql = "SELECT user_id::text, CAST(may_write AS text), 'x' AS plan FROM people"
+    calculate.calculate(cohort(sql, ["consent:boolean=may_write", "plan=plan"]))
+    assert known("1") == {"consent": True, "plan": "x"}
+
+
 @pytest.fixture
 def table() -> Iterator[tuple[str, str]]:
     """A server's address, and the name of a table there that no other process of the tests has."""
@@ -229,7 +236,9 @@ def test_on_postgresql_names_are_as_the_query_writes_them(shop: Path, table: tup
     url, name = table
     database = open_database(url)
     sql = query.compile_query(
-        f'SELECT id AS user_id, "E-Mail", Plan, n FROM {name}', database, ["E-Mail", "Plan", "n"]
+        f'SELECT id AS user_id, "E-Mail"::varchar, Plan::text, n FROM {name}',
+        database,
+        ["E-Mail", "Plan", "n"],
     )
     with database.answer(sql, Limits.configured(), query._temp()) as read:
         assert list(read()) == [("7", "a@example.com", "pro", "1.50"), ("8", None, None, None)]
