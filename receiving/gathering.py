@@ -118,7 +118,9 @@ class Held(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
         self.file = file
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        data = self.file.read(max(size_hint or 0, self.mxchunk))
+        # The hint is the whole rest of the body. What is read of it beyond the need is held in memory, and
+        # copied once for each small read that follows.
+        data = self.file.read(min(max(size_hint or 0, self.mxchunk), self.max_body_chunk))
         return data or bytes(super().chunk(size_hint))
 
     def recover(self) -> None:

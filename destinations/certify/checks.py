@@ -38,7 +38,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """stops: the checks after it make no sense when it fails."""
+    """stops: the checks after it make no sense when it fails. asks: it sends requests of its own, for which
+    there must be time; what does not judges the answers there are.
+    """
 
     name: str
     level: Level
@@ -47,6 +49,7 @@ class Check:
     look: Callable[[Subject], Seen]
     kinds: Sequence[Kind] = (Kind.LIST, Kind.PROPERTY)
     stops: bool = False
+    asks: bool = True
 
 
 def of_kind(kind: Kind) -> list[Check]:
@@ -488,7 +491,7 @@ CHECKS = [
     Check(
         "time", Level.SHOULD, "Answers within two seconds",
         "Amplitude waits one to two seconds: write in bulk, and leave what is slow for after the answer.",
-        _in_time,
+        _in_time, asks=False,
     ),
     Check(
         "keep_alive", Level.NICE, "Keeps connections open",

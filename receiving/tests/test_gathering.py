@@ -1,5 +1,6 @@
 """Slow senders keep no thread of the server that is shipped, as the README and ./run start it."""
 
+import io
 import socket
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 
-from receiving.gathering import Chunks, Gathered
+from receiving.gathering import Chunks, Gathered, Held
 from receiving.tests.conftest import Site
 
 
@@ -107,3 +108,13 @@ def test_who_is_too_slow_is_late_and_who_is_not_has_time() -> None:
     gathered.feed(b"x" * 1_000_000)
     assert not gathered.is_late(time.monotonic())
     gathered.file.close()
+
+
+def test_small_reads_of_a_large_body_hold_no_more_of_it_than_a_megabyte() -> None:
+    body = io.BytesIO(b"x" * 10_000_000)
+    mine, other = socket.socketpair()
+    with mine, other:
+        unreader = Held(mine, body)
+        for _ in range(20):
+            assert len(unreader.read(65_536, read_ahead=10_000_000)) == 65_536
+            assert len(unreader.buf.getvalue()) <= 1_048_576
