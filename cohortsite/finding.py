@@ -1,8 +1,10 @@
-"""The search in the sidebar: whatever has what one types in its name, and what one may want to do with it.
+"""The search in the sidebar: whatever has what one types in its name, what one may want to do with it, and
+what the documents say of it.
 
 Seven queries at most, a few rows of each kind. Nothing is kept between searches: what was just made is found.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -12,7 +14,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from cohorts.models import Cohort
-from cohortsite import navigation
+from cohortsite import navigation, taking_out
+from cohortsite.help import matching
 from destinations.models import Destination
 from syncs.models import Run, Sync
 
@@ -25,6 +28,10 @@ ACTIONS = {
     "resume": ("resume", "Resume"),
     "cancel": ("cancel", "Cancel"),
 }
+# What is done with a person, and what one types after the name: "take Ada out everywhere".
+PEOPLE_VERBS = ("take", "suppress", "forget", "erase", "where")
+PEOPLE_NOISE = re.compile(r"^is\s+|(\s+(out|off|everywhere))+$|\?$", re.IGNORECASE)
+ID_LIKE = re.compile(r"[0-9@]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ def find(request: HttpRequest, typed: str) -> list[Found]:
         return []
     return [
         found
-        for look in (_runs, _actions, _syncs, _cohorts, _destinations, _pages, _user)
+        for look in (_runs, _actions, _syncs, _cohorts, _destinations, _pages, _user, _help)
         for found in look(request, words)
     ]
 
@@ -98,17 +105,49 @@ def _destinations(request: HttpRequest, words: str) -> Iterator[Found]:
 
 
 def _pages(request: HttpRequest, words: str) -> Iterator[Found]:
+    """By its title, or by a word for what one does there."""
+    asked = words.lower().split()
     for group, pages in navigation.GROUPS:
         for title, _, name, permission in pages:
-            if words.lower() in title.lower() and (not permission or request.user.has_perm(permission)):
+            called = f"{title} {navigation.ALSO.get(title, '')}".lower()
+            if all(word in called for word in asked) and (
+                not permission or request.user.has_perm(permission)
+            ):
                 yield Found(title, group or "Page", reverse(name))
 
 
 def _user(request: HttpRequest, words: str) -> Iterator[Found]:
-    """Users are not searched while one types: there may be a hundred million."""
+    """Users are not searched while one types: there may be a hundred million.
+
+    What can be an id, by itself or within a question, is taken as one; so is what follows a verb.
+    """
+    named, meant = _named(words)
+    if not named:
+        return
     if request.user.has_perm("cohorts.view_cohort"):
-        yield Found(
-            f"Where is “{words}”?",
-            "User, by the exact id",
-            f"{reverse('where')}?{urlencode({'user': words})}",
-        )
+        where = f"{reverse('where')}?{urlencode({'user': named})}"
+        yield Found(f"Where is “{named}”?", "User, by the exact id", where)
+    if meant:
+        urls = taking_out.offered(request, named)
+        if urls["take_out_url"]:
+            said = "Sent nowhere, and removed at every partner; asks first"
+            yield Found(f"Take “{named}” out everywhere", said, urls["take_out_url"])
+        if urls["forget_url"]:
+            yield Found(f"Forget “{named}”", "Erased everywhere; asks first", urls["forget_url"])
+
+
+def _named(words: str) -> tuple[str, bool]:
+    """Return the user that is named, and whether a user was surely meant."""
+    verb, _, rest = words.partition(" ")
+    if verb.lower() in PEOPLE_VERBS and rest.strip():
+        return PEOPLE_NOISE.sub("", rest.strip()), True
+    ids = [word for word in words.split() if ID_LIKE.search(word)]
+    if len(ids) == 1:
+        return ids[0].strip("?,;:"), True
+    return words, False
+
+
+def _help(request: HttpRequest, words: str) -> Iterator[Found]:
+    if count := len(matching(words)):
+        said = f"{count} {'section' if count == 1 else 'sections'} of the documents"
+        yield Found(f"Help on “{words}”", said, f"{reverse('help')}?{urlencode({'q': words})}")

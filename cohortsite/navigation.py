@@ -130,6 +130,28 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     ),
 )
 
+# Other words by which a page is looked for.
+ALSO = {
+    "Where is user X?": "person customer why not",
+    "Cohorts": "audience segment group members upload file builder holdout sample",
+    "Destinations": "partner integration connection credential address match rate identifiers",
+    "Syncs": "schedule every morning pause run now",
+    "Runs": "failed last night errors history deliveries",
+    "Rejected users": "refused failed not taken",
+    "Profiles": "e-mail phone traits fields",
+    "Suppressed people": "take out everywhere opt out unsubscribe do not send",
+    "Erasures": "forget delete person gdpr certificate",
+    "Alert channels": "slack teams pagerduty e-mail webhook notify notifications who is told",
+    "Sending right now": "driver worker wait",
+    "Retention": "delete history days",
+    "API keys": "partner key receiving",
+    "API tokens": "rest script key",
+    "Requests": "calls received log first call",
+    "Workspaces": "partner receiving",
+    "Users": "people accounts login",
+    "Roles": "rights permissions",
+}
+
 DAILY = ("", "Sending")
 
 

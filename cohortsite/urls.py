@@ -7,7 +7,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from cohortsite import about_person, help, proposals_api, retention, tour, where
+from cohortsite import about_person, help, proposals_api, retention, taking_out, tour, where
 from cohortsite.login import not_allowed, nothing_there, too_many_requests
 from cohortsite.metrics import metrics
 from cohortsite.rest_errors import not_found
@@ -23,6 +23,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/where/download/", admin.site.admin_view(about_person.download), name="about-person"),
+    path("admin/where/take-out/", admin.site.admin_view(taking_out.page), name="take-out"),
     path("admin/retention/", admin.site.admin_view(retention.page), name="retention"),
     path("admin/tour/<int:number>/", admin.site.admin_view(tour.go), name="tour"),
     path("admin/tour/leave/", admin.site.admin_view(tour.leave), name="tour-leave"),

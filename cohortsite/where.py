@@ -20,6 +20,7 @@ from django.urls import reverse
 
 from cohorts.choices import SourceKind
 from cohorts.models import Cohort, CohortVersion, Member
+from cohortsite import taking_out
 from events.user_ids import InvalidUserId, check_user_id
 from people import suppression
 from receiving import reading
@@ -99,6 +100,7 @@ def _found(user_id: str, request: HttpRequest) -> dict[str, Any]:
         "holdings": held,
         "found": True,
         "may_download": request.user.has_perm("people.read_person"),
+        **taking_out.offered(request, user_id),
         "suppressed": bool(suppression.among([user_id])),
         "nothing": not (memberships or rejections or held),
         "trimmed": user_id.strip() if user_id != user_id.strip() else "",

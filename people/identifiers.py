@@ -31,6 +31,17 @@ def digests_of(kind: str, text: str) -> list[str]:
     return [_sha256(number), _sha256(number[1:])]
 
 
+def kind_of(text: str) -> Kind:
+    """Return what a text that names somebody is: an address, a number with its country, or else a user id."""
+    kind = Kind.EMAIL if "@" in text else Kind.PHONE if text.strip().startswith("+") else Kind.USER_ID
+    if kind != Kind.USER_ID:
+        try:
+            digests_of(kind, text)
+        except InvalidIdentifier:
+            return Kind.USER_ID
+    return kind
+
+
 def looked_up(user_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return, of user ids that are identifiers themselves, what these are hashed to: id by hash."""
     found: dict[str, list[str]] = {}

@@ -63,7 +63,12 @@ def _times(known: dict[str, list[links.Interval]]) -> Times:
 
 def waits_for(user_id: str) -> list[str]:
     """Return, in sentences, which partners may still hold the user, and what they wait for."""
-    return [said for sync, times in syncs_of(user_id) if (said := _wait(sync, times))]
+    return [f"{sync}: {why}" for sync, why in holders_of(user_id)]
+
+
+def holders_of(user_id: str) -> list[tuple[Sync, str]]:
+    """Return the syncs whose partner may hold the user, each with what it waits for to take them off."""
+    return [(sync, why) for sync, times in syncs_of(user_id) if (why := _wait(sync, times))]
 
 
 def _wait(sync: Sync, times: Times) -> str:
@@ -82,7 +87,7 @@ def _wait(sync: Sync, times: Times) -> str:
         removed = False
     if rejected is None and (never or nothing_held or removed):
         return ""
-    return f"{sync}: {_why(sync, rejected)}"
+    return _why(sync, rejected)
 
 
 def _why(sync: Sync, rejected: Rejection | None) -> str:

@@ -7,6 +7,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from cohortsite import navigation
 from syncs.choices import RunState, Trigger
 from syncs.models import Run, Sync
 from tests import world
@@ -35,6 +36,7 @@ def test_cohorts_destinations_syncs_runs_and_pages_are_found_by_a_part_of_their_
         "Recent buyers → Acme <b>": f"/admin/syncs/sync/{sync.pk}/",
         "Recent buyers": f"/admin/cohorts/cohort/{sync.cohort_id}/",
         "Where is “ent BUY”?": "/admin/where/?user=ent+BUY",
+        "Help on “ent BUY”": "/help/?q=ent+BUY",
     }
     assert "Recent buyers" in found(admin_client, "spring")
     assert found(admin_client, "eu")["Acme <b>"] == f"/admin/destinations/destination/{sync.destination_id}/"
@@ -42,7 +44,7 @@ def test_cohorts_destinations_syncs_runs_and_pages_are_found_by_a_part_of_their_
     assert found(admin_client, "token")["API tokens"] == "/admin/cohortsite/apitoken/"
     assert "Acme &lt;b&gt;" in admin_client.get("/admin/search/", {"s": "acme"}).content.decode()
     assert found(admin_client, "") == {} and found(admin_client, "\0 ") == {}
-    assert list(found(admin_client, "9" * 40)) == [f"Where is “{'9' * 40}”?"]
+    assert list(found(admin_client, "9" * 40))[0] == f"Where is “{'9' * 40}”?"
 
 
 def test_an_action_is_offered_on_what_is_found_and_nothing_is_done_by_looking(admin_client, sync):
@@ -56,9 +58,10 @@ def test_an_action_is_offered_on_what_is_found_and_nothing_is_done_by_looking(ad
 def test_nobody_finds_what_they_may_not_see(client, sync):
     person = User.objects.create(username="bob", is_staff=True)
     client.force_login(person)
-    assert found(client, "buyers") == {} and found(client, "users") == {}
+    for typed in ("buyers", "users", "take u1 out"):
+        assert not any(link.startswith("/admin/") for link in found(client, typed).values()), typed
     person.user_permissions.set(Permission.objects.filter(codename="view_destination"))
-    assert list(found(client, "acme")) == ["Acme <b>"]
+    assert [title for title in found(client, "acme") if "Help" not in title] == ["Acme <b>"]
     assert "Run now" not in found(client, "run acme")
 
 
@@ -73,3 +76,43 @@ def test_what_was_just_made_is_found_and_a_search_costs_the_same_however_much_th
         world.sync(world.cohort(name=f"buyers {number}"), sync.destination)
     assert queries() == few
     assert "buyers 0" in found(admin_client, "buyers")
+
+
+@pytest.mark.parametrize(
+    ("typed", "who"),
+    [
+        ("take Ada out everywhere", "Ada"),
+        ("forget Ada", "Ada"),
+        ("why did u123 not get the e-mail?", "u123"),
+        ("where is ada@example.com?", "ada@example.com"),
+        ("ada@example.com", "ada@example.com"),
+    ],
+)
+def test_a_person_who_is_meant_can_be_looked_for_taken_out_and_forgotten(admin_client, typed, who):
+    links = found(admin_client, typed)
+    assert links[f"Where is “{who}”?"] == f"/admin/where/?user={who.replace('@', '%40')}"
+    for title in (f"Where is “{who}”?", f"Take “{who}” out everywhere", f"Forget “{who}”"):
+        assert admin_client.get(links[title]).status_code == 200
+    form = admin_client.get(links[f"Forget “{who}”"]).context["adminform"].form
+    assert form["user_id"].value() == who
+
+
+def test_nobody_is_taken_out_by_the_name_of_a_cohort(admin_client, sync):
+    assert not [title for title in found(admin_client, "recent buyers") if "out everywhere" in title]
+
+
+@pytest.mark.parametrize(
+    ("typed", "title"),
+    [
+        ("slack", "Alert channels"),
+        ("match rate", "Destinations"),
+        ("failed last night", "Runs"),
+        ("holdout", "Cohorts"),
+    ],
+)
+def test_a_page_is_found_by_what_one_does_there(admin_client, typed, title):
+    assert title in found(admin_client, typed)
+
+
+def test_other_words_are_of_pages_that_there_are():
+    assert set(navigation.ALSO) <= {title for _, pages in navigation.GROUPS for title, *_ in pages}

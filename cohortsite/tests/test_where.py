@@ -6,10 +6,13 @@ from django.test import Client
 from django.utils import timezone
 
 from cohortsite.roles import grant
+from destinations.models import Destination
+from people.models import Suppression
 from receiving import store
 from receiving.models import List, Workspace
 from syncs.choices import RejectionKind, RunState
 from syncs.models import Rejection, Run, Sync
+from syncs.suppressing import take_effect
 from tests import world
 from tests.partner import Partner
 
@@ -136,3 +139,73 @@ def test_blanks_around_an_id_are_noticed(client):
     assert client.get(URL, {"user": " a"}).context["trimmed"] == "a"
     assert 'href="?user=a"' in client.get(URL, {"user": " a"}).content.decode()
     assert client.get(URL, {"user": "a"}).context["trimmed"] == ""
+
+
+# --- taking out, and forgetting ------------------------------------------------------------------
+
+
+def as_operator():
+    user = User.objects.create_user("olga", is_staff=True)
+    grant()
+    user.groups.add(Group.objects.get(name="operator"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_what_can_be_done_with_a_person_is_offered_by_right(client, admin_client):
+    words = ("Take out everywhere", "Forget this person")
+    for who, expected in ((client, [0, 0]), (as_operator(), [1, 0]), (admin_client, [1, 1])):
+        page = who.get(URL, {"user": "a"}).content.decode()
+        assert [page.count(word) for word in words] == expected
+    for method in (client.get, client.post):
+        assert method(f"{URL}take-out/?user=a", {"reason": "x"}).status_code == 403
+    assert not Suppression.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_taking_out_says_how_many_partners_it_concerns_and_removes_at_once(client):
+    with Partner() as partner:
+        sync = world.sync(world.cohort(["a", "b"]), world.destination(partner.url))
+        world.run(sync)
+        never = world.sync(world.cohort(["b"]), world.destination(partner.url, name="other"))
+        operator, url = as_operator(), f"{URL}take-out/?user=a"
+        asked = operator.get(url)
+        assert asked.context["partners"] == 1 and "1 partner may have them now" in " ".join(
+            asked.content.decode().split()
+        )
+        assert [one.pk for one, _ in asked.context["holders"]] == [sync.pk]
+        assert not Suppression.objects.exists(), "asked, not done"
+        assert operator.post(url, {"reason": " "}).status_code == 200, "why is asked for"
+        assert operator.post(url, {"reason": "phoned"}).url == f"{URL}?user=a"
+        row = Suppression.objects.get()
+        assert (row.kind, row.value, row.reason, row.source) == ("user_id", "a", "phoned", "browser by olga")
+        assert [run.sync_id for run in take_effect()] == [sync.pk], never
+        world.go(sync.destination)
+        sync.refresh_from_db()
+        assert world.members_at(sync, sync.settled_version) == {"b"}
+        assert operator.get(url).context["partners"] == 0
+
+
+def test_an_address_is_taken_out_by_its_hash_and_the_page_says_what_that_reaches(admin_client):
+    url = f"{URL}take-out/?user=Ada@Example.com"
+    page = " ".join(admin_client.get(url).content.decode().split())
+    assert "Partners that know people by e-mail address lose whoever has this one" in page
+    admin_client.post(url, {"reason": "opted out"})
+    row = Suppression.objects.get()
+    assert row.kind == "email" and "ada" not in row.value and row.hint == "a…@example.com"
+
+
+def test_a_paused_partner_is_named_as_what_keeps_them(admin_client):
+    sync = world.sync(world.cohort(["a"]), world.destination("http://127.0.0.1:9"))
+    Sync.objects.filter(pk=sync.pk).update(settled_version=1)
+    Destination.objects.pause(sync.destination_id, "Contract ended")
+    assert (
+        "its destination is paused: Contract ended"
+        in admin_client.get(f"{URL}take-out/?user=a").content.decode()
+    )
+
+
+def test_who_is_no_user_is_not_taken_out(admin_client):
+    assert admin_client.get(f"{URL}take-out/?user=").url == URL
+    assert "User id" in admin_client.get(URL).content.decode()
