@@ -27,7 +27,7 @@ from cohorts.models import Cohort, CohortVersion, Upload
 from cohorts.overlap_page import go_to_overlap, overlap_page
 from cohorts.row_actions import ACTIONS, PAGES
 from cohorts.sparkline import trends
-from events.models import CatalogueEntry
+from events.models import CatalogueEntry, NameRule
 from pagekit import approval, panels, way
 from pagekit.actions import Refused
 from pagekit.lists import Column, GlanceAdmin
@@ -386,3 +386,4 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
 
 panels.add(Cohort, naming.of_cohort)
 panels.add(CatalogueEntry, naming.of_name)
+panels.add(NameRule, naming.of_name)

@@ -23,7 +23,7 @@ from cohorts.definitions.parse import timezones
 from cohorts.models import Cohort
 from cohorts.sources import KEEP_PROFILES, USE_QUERY, sets_fields, sets_query
 from cohorts.tags import TagsField
-from events.workspace_folders import workspaces
+from events.arrivals import known_workspaces
 
 NO_RIGHT = "You may not set or change a query: that takes the right “{}”."
 # What belongs to one kind of source only, and what it is for the others.
@@ -173,7 +173,7 @@ class CohortForm(ScheduledForm):
             self.fields["query_database"].choices = choices  # type: ignore[attr-defined]
         if "events_workspace" in self.fields:
             # A choice of what there is, and free for what is to come.
-            self.events_workspaces = workspaces()
+            self.events_workspaces = known_workspaces()
             self.fields["events_workspace"].widget.attrs |= {
                 "list": "events-workspaces",
                 "autocomplete": "off",

@@ -9,14 +9,15 @@ from rest_framework.response import Response
 
 from cohorts.naming import with_cohorts
 from events.models import NameKind, NameRule
-from events.naming import InvalidName, decide
+from events.naming import InvalidName, check, differences, keep, wanted
 from events.store import DEFAULT_WORKSPACE
+from pagekit import approval
 
 
 class NameRuleSerializer(serializers.ModelSerializer[NameRule]):
     class Meta:
         model = NameRule
-        fields = ["workspace", "kind", "name", "renamed_to", "hidden", "forbidden"]
+        fields = list(NameRule.CONFIG_FIELDS)
 
 
 class DecidedNameSerializer(NameRuleSerializer):
@@ -57,10 +58,14 @@ class NameViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[NameRule]):
         """For all definitions; who decided it and when is among the corrections."""
         said = NameDecisionSerializer(data=request.data)
         said.is_valid(raise_exception=True)
-        wanted = dict(said.validated_data)
-        workspace, kind, name = wanted.pop("workspace"), NameKind(wanted.pop("kind")), wanted.pop("name")
+        decision = dict(said.validated_data)
+        kind = NameKind(decision.pop("kind"))
+        rule = wanted(decision.pop("workspace"), kind, decision.pop("name"), **decision)
         try:
-            rule = decide(workspace, kind, name, str(request.user.get_username()), **wanted)
+            check(rule)
         except InvalidName as error:
             raise exceptions.ValidationError({"name": str(error)}) from None
+        if differences(rule):
+            approval.check(rule, request.user)
+            keep(rule, str(request.user.get_username()))
         return Response(with_cohorts(rule), status.HTTP_201_CREATED)

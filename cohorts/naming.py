@@ -42,11 +42,11 @@ def of_cohort(request: HttpRequest, cohort: Cohort) -> tuple[str, dict[str, Any]
     return ("cohorts/names_not_to_use.html", {"sentences": sentences}) if sentences else None
 
 
-def of_name(request: HttpRequest, entry: CatalogueEntry) -> tuple[str, dict[str, Any]] | None:
-    """The cohorts that ask for an event or a property of the catalogue."""
+def of_name(request: HttpRequest, entry: CatalogueEntry | NameRule) -> tuple[str, dict[str, Any]] | None:
+    """The cohorts that ask for an event or a property, of the catalogue or with a rule."""
     if not entry.name or not request.user.has_perm("cohorts.view_cohort"):
         return None
-    found = cohorts_that_name(entry.workspace, entry.kind, entry.name)
+    found = cohorts_that_name(entry.workspace, NameKind(entry.kind), entry.name)
     return "cohorts/cohorts_that_name.html", {"cohorts": found}
 
 

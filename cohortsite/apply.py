@@ -5,6 +5,7 @@ default. What it does not name stays as it is; nothing is deleted. A stored secr
 names no environment variable for it; a new destination without the secret that it needs is paused.
 """
 
+import getpass
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ from cohortsite.config import (
 from cohortsite.config_file import InvalidConfig
 from destinations.models import SECRET_NAME, Destination, JsonTextField
 from destinations.secrets import SecretUnreadable
+from events.models import NameRule
+from events.naming import InvalidName, check_others, keep
 from syncs.alert_models import GIVE_AGAIN
 from syncs.choices import ChannelKind
 from syncs.lifecycle import CannotRun, reset
@@ -99,6 +102,8 @@ class _Applying:
         self.changes: list[Change] = []
         # Section and names of an item → its place, to find what stands there twice.
         self.paths: dict[tuple[str, ...], str] = {}
+        # What is said of names: whether it goes together is known when all of it is written.
+        self.rules: list[tuple[str, NameRule]] = []
 
     def document(self, document: Any) -> None:
         sections = self._mapping(document, "The file", tuple(SECTIONS))
@@ -109,6 +114,11 @@ class _Applying:
                 continue
             for number, item in _in_order(items or []):
                 self._item(name, section, f"{name}[{number}]", item)
+        for path, rule in self.rules:
+            try:
+                check_others(rule)
+            except InvalidName as error:
+                self.errors.append(f"{path}.renamed_to: {error}")
 
     def _item(self, name: str, section: Section, path: str, item: Any) -> None:
         before = len(self.errors)
@@ -252,6 +262,9 @@ class _Settling:
         self._schedule(new, changed)
         # For the history: who applies a file asks nobody, four eyes or not.
         row._change_reason = "A configuration file"  # type: ignore[union-attr]
+        if isinstance(row, NameRule):
+            self._name(row, new, changed, old_written)
+            return
         row.save() if new else row.save(update_fields=[*changed, *self.also_save])
         if isinstance(row, Destination) and old_fingerprint not in (None, row.fingerprint):
             self._moved(row)
@@ -260,6 +273,14 @@ class _Settling:
                 f"still paused: {row.pause_reason} To let it send: manage.py resume_destination {row.name}"
             )
         self._tell(new, changed, old_written)
+
+    def _name(self, row: NameRule, new: bool, changed: list[str], old: dict[str, Any]) -> None:
+        """Keep what is said of a name; a rule that says nothing is none."""
+        keep(row, f"{getpass.getuser()} (configuration file)")
+        self.applying.rules.append((self.path, row))
+        if new and not row.sentence:
+            new, changed = False, []
+        self._tell(new, changed, old)
 
     def _error(self, name: str, message: str) -> None:
         where = "" if name == NON_FIELD_ERRORS else f".{self.section.path(name)}"

@@ -9,6 +9,8 @@
       - {key: buyers, name: Recent buyers, source: {kind: upload}}
     syncs:
       - {cohort: buyers, destination: acme, schedule: {kind: daily, at: "09:00"}}
+    event_names:
+      - {workspace: default, kind: event, name: song_play, renamed_to: play}
 
 The fields are the models' own. One that has the value of its preset, or its default, is left out of an
 export. A secret is never in a file: `credential_env` names the environment variable that holds it.
@@ -28,9 +30,10 @@ from cohorts.models import Cohort
 from destinations.endpoint import to_json
 from destinations.models import Destination, JsonTextField
 from destinations.presets import PRESETS
+from events.models import NameRule
 from syncs.models import AlertChannel, Sync
 
-Configured = Destination | Cohort | Sync | AlertChannel
+Configured = Destination | Cohort | Sync | AlertChannel | NameRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,10 @@ SECTIONS = {
         always=("kind",),
         flat=AlertChannel.CONFIG_FIELDS,
         groups={"auth": {}},
+    ),
+    # After the cohorts: one that names what is not to be used goes on, in another site, too.
+    "event_names": Section(
+        NameRule, names=("workspace", "kind", "name"), always=(), flat=NameRule.CONFIG_FIELDS
     ),
 }
 

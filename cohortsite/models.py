@@ -20,6 +20,7 @@ from cohorts.models import Cohort
 from cohortsite.records import ConfigurationRecords
 from destinations.models import Destination
 from destinations.secrets import EncryptedField, NamedSecretsField
+from events.models import NameRule
 from syncs.models import AlertChannel, Sync
 
 # So long before its end a token that is in use is talked about.
@@ -31,6 +32,7 @@ EXPIRES_SOON = timedelta(days=14)
 for model, configured in {
     Cohort: Cohort.CONFIG_FIELDS,
     Destination: (*Destination.CONFIG_FIELDS, "credential", "secrets"),
+    NameRule: NameRule.CONFIG_FIELDS,
     AlertChannel: (*AlertChannel.CONFIG_FIELDS, "credential"),
     Sync: (*Sync.CONFIG_FIELDS, "archived_at", "external_name"),
 }.items():
@@ -136,6 +138,7 @@ class Subject(models.TextChoices):
 
     COHORT = "cohort", "Cohort"
     DESTINATION = "destination", "Destination"
+    NAME = "namerule", "Rule of a name"
 
 
 class ProposalState(models.TextChoices):

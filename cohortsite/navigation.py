@@ -85,6 +85,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
                 "events.view_catalogueentry",
             ),
             (
+                "Decided names",
+                "label",
+                "admin:events_namerule_changelist",
+                "events.view_namerule",
+            ),
+            (
                 "Imported files",
                 "upload_file",
                 "admin:events_importedfile_changelist",

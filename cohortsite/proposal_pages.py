@@ -13,6 +13,7 @@ from cohorts.models import Cohort
 from cohortsite import proposing
 from cohortsite.models import Proposal, ProposalState
 from destinations.models import Destination
+from events.models import NameRule
 from pagekit import panels
 from pagekit.actions import Action, Page, Person
 from pagekit.times import exactly, when
@@ -139,7 +140,7 @@ class ProposalAdmin(HistoryAdmin):
         return when(proposal.decided_at)
 
 
-def waiting_of(request: HttpRequest, row: Cohort | Destination) -> tuple[str, dict[str, Any]] | None:
+def waiting_of(request: HttpRequest, row: proposing.Proposed) -> tuple[str, dict[str, Any]] | None:
     if not settings.FOUR_EYES or not request.user.has_perm("cohortsite.view_proposal"):
         return None
     found = list(proposing.waiting_for(row))
@@ -148,3 +149,4 @@ def waiting_of(request: HttpRequest, row: Cohort | Destination) -> tuple[str, di
 
 panels.add(Cohort, waiting_of)
 panels.add(Destination, waiting_of)
+panels.add(NameRule, waiting_of)

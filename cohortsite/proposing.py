@@ -1,5 +1,5 @@
-"""Four eyes, with the setting FOUR_EYES: a change of a destination, or of who is in a cohort, is proposed by
-one person and approved by another, who may configure.
+"""Four eyes, with the setting FOUR_EYES: a change of a destination, of who is in a cohort, or of what a name
+of events means, is proposed by one person and approved by another, who may configure.
 
     an app saves ─▶ approval.check ─▶ needed ─▶ NeedsApproval ─▶ propose ─▶ approve, refuse or withdraw
 
@@ -22,15 +22,19 @@ from cohorts.sources import USE_QUERY, sets_query
 from cohortsite.models import Proposal, ProposalState, Subject
 from cohortsite.records import Change, FieldChange, changes_since, difference, latest_change
 from destinations.models import ANOTHER_HOST, Destination
+from events.models import NameRule
+from events.naming import InvalidName, check, keep
 
 MAY_PROPOSE = "cohortsite.add_proposal"
-ROWS: dict[str, type[Cohort] | type[Destination]] = {
+Proposed = Cohort | Destination | NameRule
+ROWS: dict[str, type[Proposed]] = {
     Subject.COHORT: Cohort,
     Subject.DESTINATION: Destination,
+    Subject.NAME: NameRule,
 }
 SECRETS = ("credential", "secrets")
 # What says nothing of who is sent where: whoever may configure changes these alone.
-WORDS = frozenset({"description", "tags", "owner", "title"})
+WORDS = frozenset({"description", "tags", "owner", "title", "hidden", "forbidden"})
 
 
 class NothingChanges(Exception):
@@ -46,11 +50,13 @@ class CannotDecide(Exception):
 
 def needed(row: models.Model, user: Any) -> bool:
     """Say whether the row, as it would be, needs a second person. See pagekit.approval."""
-    if not settings.FOUR_EYES or not isinstance(row, Cohort | Destination):
+    if not settings.FOUR_EYES or not isinstance(row, Proposed):
         return False
     if not user.has_perm(_configuring(row)):
         return True
     if row._state.adding:
+        if isinstance(row, NameRule):
+            return bool(row.renamed_to)
         # A cohort that is given its members is an empty one.
         return isinstance(row, Destination) or row.source_kind in CALCULATED
     return bool(_changed(row, _stored(row)) - WORDS)
@@ -61,26 +67,26 @@ def may_propose(user: Any, model: type[models.Model] | None) -> bool:
     return bool(settings.FOUR_EYES and model in ROWS.values() and user.has_perm(MAY_PROPOSE))
 
 
-def _configuring(row: Cohort | Destination) -> str:
+def _configuring(row: Proposed) -> str:
     return f"{row._meta.app_label}.{'add' if row._state.adding else 'change'}_{row._meta.model_name}"
 
 
-def _stored(row: Cohort | Destination) -> Cohort | Destination:
+def _stored(row: Proposed) -> Proposed:
     return type(row)._default_manager.get(pk=row.pk)
 
 
-def _fields(row: Cohort | Destination) -> tuple[str, ...]:
+def _fields(row: Proposed) -> tuple[str, ...]:
     return (*row.CONFIG_FIELDS, *(name for name in SECRETS if hasattr(row, name)))
 
 
-def _changed(row: Cohort | Destination, old: Cohort | Destination) -> set[str]:
+def _changed(row: Proposed, old: Proposed) -> set[str]:
     return {name for name in _fields(row) if getattr(row, name) != getattr(old, name)}
 
 
 # --- proposing ----------------------------------------------------------------------------------
 
 
-def propose(row: Cohort | Destination, user: Any) -> Proposal:
+def propose(row: Proposed, user: Any) -> Proposal:
     """Write down what the row would be; the row stays as it is. Raises NothingChanges."""
     new = row._state.adding
     old = type(row)() if new else _stored(row)
@@ -114,7 +120,7 @@ def propose(row: Cohort | Destination, user: Any) -> Proposal:
     )
 
 
-def _sentence(row: Cohort | Destination) -> str:
+def _sentence(row: Proposed) -> str:
     if not isinstance(row, Cohort) or not row.definition:
         return "empty"
     try:
@@ -150,10 +156,10 @@ def waiting_for(row: models.Model) -> Iterable[Proposal]:
     return Proposal.objects.waiting().filter(subject=str(row._meta.model_name), row_id=row.pk)
 
 
-def _row(proposal: Proposal) -> Cohort | Destination | None:
+def _row(proposal: Proposal) -> Proposed | None:
     """Return the row as it is; None for one that would be new, or that is gone."""
     model: Any = ROWS[proposal.subject]
-    found: Cohort | Destination | None = model.objects.filter(pk=proposal.row_id).first()
+    found: Proposed | None = model.objects.filter(pk=proposal.row_id).first()
     return found
 
 
@@ -195,8 +201,10 @@ def approve(proposal: Proposal, user: Any, reason: str) -> models.Model:
             row = _locked(proposal)
             if found := conflicts(proposal):
                 raise CannotDecide(f"Changed by somebody else since: {', '.join(sorted(found))}.")
-            _become(row, proposal)
+            _become(row, proposal, user.get_username())
             return row
+    except InvalidName as error:
+        raise CannotDecide(str(error)) from None
     except ValidationError as error:
         raise CannotDecide(" ".join(error.messages)) from None
     except IntegrityError:
@@ -215,19 +223,19 @@ def _end(proposal: Proposal, state: ProposalState, user: Any, reason: str) -> No
         raise CannotDecide("It was decided already.")
 
 
-def _locked(proposal: Proposal) -> Cohort | Destination:
+def _locked(proposal: Proposal) -> Proposed:
     """Return the row that changes, for nobody else to change meanwhile; or a new one."""
     model: Any = ROWS[proposal.subject]
     if proposal.row_id is None:
-        made: Cohort | Destination = model()
+        made: Proposed = model()
         return made
-    found: Cohort | Destination | None = model.objects.select_for_update().filter(pk=proposal.row_id).first()
+    found: Proposed | None = model.objects.select_for_update().filter(pk=proposal.row_id).first()
     if found is None:
         raise CannotDecide("What would change is not there any more.")
     return found
 
 
-def _become(row: Cohort | Destination, proposal: Proposal) -> None:
+def _become(row: Proposed, proposal: Proposal, by: str) -> None:
     new = row._state.adding
     origins = row.origins if isinstance(row, Destination) and not new else set()
     held = {name for name in SECRETS if getattr(row, name, None)}
@@ -245,9 +253,13 @@ def _become(row: Cohort | Destination, proposal: Proposal) -> None:
             row.accepted_fingerprint = row.fingerprint
             names.append("accepted_fingerprint")
         names.append("updated_at")
-    elif new or set(names) & set(Cohort.DUE_FIELDS):
+    elif isinstance(row, Cohort) and (new or set(names) & set(Cohort.DUE_FIELDS)):
         row.reschedule(timezone.now())
         names.append("next_due_at")
     row.full_clean()
     row._change_reason = f"Proposal {proposal.pk} by {proposal.proposer}"[:100]  # type: ignore[union-attr]
+    if isinstance(row, NameRule):
+        check(row)
+        keep(row, by)
+        return
     row.save(update_fields=None if new else names)

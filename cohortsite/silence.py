@@ -23,7 +23,7 @@ from cohorts.models import Cohort, Upload
 from cohortsite import broker
 from cohortsite.heartbeat import EVERY, last_beat
 from cohortsite.models import EXPIRES_SOON, ApiToken, Proposal
-from events.arrivals import oldest_arrival
+from events.arrivals import arrivals_inserted, known_workspaces, oldest_arrival
 from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload, NameKind, NameRule
 from events.models import UploadState as FileState
 from events.naming import read_names
@@ -306,9 +306,12 @@ def _quiet_cohorts(now: datetime) -> Iterator[Worry]:
 
 
 def _quiet_workspaces(now: datetime) -> Iterator[Worry]:
-    for workspace in workspaces()[:SOURCES]:
+    for workspace in known_workspaces()[:SOURCES]:
         files = EventFile.objects.filter(workspace=workspace).order_by("-pk")
-        if sentence := _quiet(list(files.values_list("created_at", flat=True)[:MOST]), now):
+        times = list(files.values_list("created_at", flat=True)[:MOST])
+        if settings.EVENTS_INSERT:
+            times = sorted([*times, *arrivals_inserted(workspace)], reverse=True)[:MOST]
+        if sentence := _quiet(times, now):
             yield Worry("source", f"events {workspace}", f"“{workspace}” has got no events {sentence}")
 
 

@@ -16,7 +16,7 @@ from pagekit.lists import GlanceAdmin
 MOST = 10_000
 
 # What changes by proposals, with the setting FOUR_EYES.
-PROPOSED = ("cohorts.cohort", "destinations.destination")
+PROPOSED = ("cohorts.cohort", "destinations.destination", "events.namerule")
 
 
 class KeysFirst(Paginator):  # type: ignore[type-arg]

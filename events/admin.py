@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
@@ -17,7 +18,7 @@ from unfold.decorators import display
 from events import uploads
 from events.correct import Wanted, count_events, delete_events, undo_import
 from events.engine import EngineError
-from events.forms import DecideForm, DeletionForm, DevicesForm, EventUploadForm
+from events.forms import DecideForm, DeletionForm, DevicesForm, EventUploadForm, text
 from events.merges import Device, decide, find_devices
 from events.models import (
     WORKED_AT,
@@ -26,15 +27,15 @@ from events.models import (
     EventFile,
     EventUpload,
     ImportedFile,
+    NameKind,
     NameRule,
     UploadState,
 )
-from events.naming import InvalidName
-from events.naming import decide as decide_name
+from events.naming import InvalidName, check, keep, wanted
 from events.records import InvalidRecord
-from events.workspace_folders import Refused
-from pagekit import actions
-from pagekit.actions import Action, ActionsAdmin
+from events.workspace_folders import DEFAULT_WORKSPACE, Refused
+from pagekit import actions, approval
+from pagekit.actions import Action, ActionsAdmin, Person
 from pagekit.read_only import ReadOnlyAdmin
 
 # What reading and changing files may fail with; each says why in a sentence.
@@ -54,9 +55,12 @@ def _decided(**decision: Any) -> Callable[..., str]:
     """Make what an action does: decide about the name of a row. The text that it asked for takes the place of
     the decision's `...`."""
 
-    def perform(entry: CatalogueEntry, by: str, given: str = "") -> str:
-        wanted: dict[str, Any] = {name: given if value is ... else value for name, value in decision.items()}
-        rule = decide_name(entry.workspace, entry.kind, entry.name, by, **wanted)
+    def perform(entry: CatalogueEntry, by: Person, given: str = "") -> str:
+        said: dict[str, Any] = {name: given if value is ... else value for name, value in decision.items()}
+        rule = wanted(entry.workspace, entry.kind, entry.name, **said)
+        check(rule)
+        approval.check(rule, by.user)
+        keep(rule, by)
         return f"“{entry.name}” is now: {rule.sentence or 'as it came'}".rstrip(".") + "."
 
     return perform
@@ -175,6 +179,58 @@ class CatalogueAdmin(EventsAdmin):
     @display(description="Type")
     def show_type(self, entry: CatalogueEntry) -> str:
         return entry.type if entry.property_name else "event"
+
+
+class NameRuleForm(forms.ModelForm):  # type: ignore[type-arg]
+    # A name may begin with a space.
+    name = text(required=True, help_text="As it comes in. It need not have come yet.")
+    renamed_to = text(label="Called", help_text="What it is called now; empty: what it came as.")
+
+    class Meta:
+        model = NameRule
+        fields = NameRule.CONFIG_FIELDS
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        known = {name: getattr(self.instance, name) for name in ("workspace", "kind", "name")}
+        rule = NameRule(**known | {name: data[name] for name in NameRule.CONFIG_FIELDS if name in data})
+        try:
+            if not self.errors:
+                check(rule)
+        except InvalidName as error:
+            self.add_error("renamed_to", str(error))
+        if not self.errors and not self.instance.pk and not rule.sentence:
+            raise ValidationError("Say what it is called, hide it, or say why it is not to be used.")
+        return data
+
+
+@admin.register(NameRule)
+class NameRuleAdmin(ActionsAdmin):
+    """What was decided about names, those that never came in among them. A rule that says nothing any more is
+    gone."""
+
+    form = NameRuleForm
+    list_display = ("name", "kind", "renamed_to", "hidden", "forbidden", "workspace")
+    list_filter = ("workspace", "kind")
+    search_fields = ("name", "renamed_to")
+    search_help_text = "A name, as it comes in or as it is called."
+    ordering = ("workspace", "kind", "name")
+    fields = NameRule.CONFIG_FIELDS
+
+    def get_readonly_fields(self, request: HttpRequest, obj: NameRule | None = None) -> tuple[str, ...]:
+        return ("workspace", "kind", "name") if obj else ()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"workspace": DEFAULT_WORKSPACE, "kind": NameKind.EVENT} | given
+
+    def has_delete_permission(self, request: HttpRequest, obj: NameRule | None = None) -> bool:
+        """What was decided is taken back in the form, so that it is said who did."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: NameRule, form: Any, change: bool) -> None:
+        approval.check(obj, request.user)
+        keep(obj, request.user.get_username())
 
 
 # --- imports -----------------------------------------------------------------------------------

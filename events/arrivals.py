@@ -7,17 +7,22 @@ at some folders, and DuckDB is not even loaded.
 import logging
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from django.conf import settings
 from django.core.cache import cache
+from django.db.models import Sum
+from django.utils import timezone
 
 from events.engine_errors import EngineError
-from events.models import WORKED_AT, EventFile, EventUpload
+from events.models import WORKED_AT, CatalogueEntry, EventFile, EventUpload
 from events.workspace_folders import Folders, Refused, workspaces
 
 log = logging.getLogger(__name__)
 # Seconds.
 RECOUNT_EVERY = 3600
+# Of what is inserted, so many arrivals are remembered.
+MOST_ARRIVALS = 200
 
 
 def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[str] | None = None) -> bool:
@@ -51,9 +56,35 @@ def recount_if_due() -> None:
 
     try:
         for workspace in own_tables(settings.EVENTS_URL).workspaces():
+            before = _events_counted(workspace)
             catalogue.recount_inserted(workspace)
+            if _events_counted(workspace) > before:
+                times = [timezone.now(), *arrivals_inserted(workspace)][:MOST_ARRIVALS]
+                cache.set(_key(workspace), times, timeout=None)
     except (NotInserted, Refused) as error:
         log.warning("The events at EVENTS_URL were not counted: %s", error)
+
+
+def arrivals_inserted(workspace: str) -> list[datetime]:
+    """Return when a count of our tables at EVENTS_URL found more events than the one before, the last first.
+    They are in the cache alone: what is lost delays a hint."""
+    found: list[datetime] = cache.get(_key(workspace), [])
+    return found
+
+
+def _key(workspace: str) -> str:
+    return f"events.arrivals.{workspace}"
+
+
+def _events_counted(workspace: str) -> int:
+    events = CatalogueEntry.objects.filter(workspace=workspace, property_name="")
+    return int(events.aggregate(all=Sum("count"))["all"] or 0)
+
+
+def known_workspaces() -> list[str]:
+    """Return the workspaces that have a folder, or events that were counted, wherever these are kept."""
+    counted = CatalogueEntry.objects.order_by().values_list("workspace", flat=True).distinct()
+    return sorted({*workspaces(), *counted})
 
 
 def with_arrivals() -> list[str]:

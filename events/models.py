@@ -1,12 +1,16 @@
 """What the database knows of the files of events: which ones count, their columns, and the catalogue."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
+
+from events.names import InvalidName, check_text
 
 
 class FileKind(models.TextChoices):
@@ -172,15 +176,25 @@ class NameRule(models.Model):
     """What people decided about a name, for all definitions. What came in keeps the name that it came with;
     who decided it and when is among the corrections."""
 
-    workspace = models.SlugField(max_length=50)
-    kind = models.CharField(max_length=20, choices=NameKind)
+    # What is configured: form, REST API, configuration file and history read this list.
+    CONFIG_FIELDS: ClassVar[tuple[str, ...]] = (
+        "workspace",
+        "kind",
+        "name",
+        "renamed_to",
+        "hidden",
+        "forbidden",
+    )
+
+    workspace = models.SlugField(max_length=50, help_text="Whose events they are.")
+    kind = models.CharField(max_length=20, choices=NameKind, help_text="What it is the name of.")
     name = models.CharField(max_length=255, help_text="As it comes in.")
     renamed_to = models.CharField(
-        max_length=255, blank=True, help_text="What it is called now; empty: what it came as."
+        "called", max_length=255, blank=True, help_text="What it is called now; empty: what it came as."
     )
     hidden = models.BooleanField(default=False, help_text="Not suggested while one types.")
     forbidden = models.CharField(
-        max_length=500, blank=True, help_text="Why it is not to be used; empty: it may be."
+        "not to be used", max_length=500, blank=True, help_text="Why it is not to be used; empty: it may be."
     )
 
     class Meta:
@@ -194,6 +208,23 @@ class NameRule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:events_namerule_change", args=[self.pk])
+
+    def check_texts(self) -> None:
+        """Raise InvalidName when the name or the new one is none."""
+        check_text(self.name)
+        if self.renamed_to:
+            check_text(self.renamed_to)
+        if self.renamed_to == self.name:
+            raise InvalidName(f"“{self.name}” is its name already.")
+
+    def clean(self) -> None:
+        try:
+            self.check_texts()
+        except InvalidName as error:
+            raise ValidationError(str(error)) from None
 
     @property
     def sentence(self) -> str:

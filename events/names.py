@@ -4,6 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+class InvalidName(ValueError):
+    """What is to be decided about a name makes no sense; the message says why."""
+
+
+def check_text(name: str) -> None:
+    """Raise InvalidName unless this can be the name of an event or a property."""
+    if not name.strip() or len(name) > 255 or "\0" in name:
+        raise InvalidName("A name has 1 to 255 characters, and no NUL among them.")
+    if name == "*":
+        raise InvalidName('"*" stands for any event: it is no name.')
+
+
 @dataclass(frozen=True)
 class Names:
     """Of one kind: what names that came are called now, which are hidden, and which why not to be used."""

@@ -18,7 +18,7 @@ from cohorts.choices import ScheduleKind, SourceKind, UploadState
 from cohorts.models import Cohort, CohortVersion, Upload
 from cohortsite import heartbeat, metrics, silence, silence_panel, tokens
 from cohortsite.models import ApiToken
-from events import spool
+from events import arrivals, catalogue, inserting, spool
 from events.models import CatalogueEntry, EventFile, EventUpload
 from events.models import UploadState as FileState
 from events.store import Folders
@@ -186,6 +186,35 @@ def test_a_workspace_that_gets_no_events_for_unusually_long__is_a_hint() -> None
         made = EventFile.objects.create(workspace="shop", kind="events", name=f"f{number}", rows=1, size=1)
         EventFile.objects.filter(pk=made.pk).update(created_at=timezone.now() - (number + 4) * DAY)
     [worry] = silence.worries(timezone.now())
+    assert (worry.kind, worry.key) == ("source", "events shop")
+
+
+def test_a_workspace_whose_events_are_inserted_elsewhere__is_a_hint_too(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EVENTS_INSERT = True
+    counted: list[tuple[Any, ...]] = []
+
+    class Tables:
+        def workspaces(self) -> list[str]:
+            return ["shop"]
+
+        def counts(self, workspace: str) -> list[tuple[Any, ...]]:
+            return counted
+
+    for module in (catalogue, inserting):
+        monkeypatch.setattr(module, "own_tables", lambda url: Tables())
+    now = timezone.now()
+    for number in [*range(10), 9]:  # the last count finds nothing new
+        moment = now - (14 - number) * DAY
+        monkeypatch.setattr(timezone, "now", lambda moment=moment: moment)
+        counted[:] = [("cart", "", number + 1, 0, 0, moment)]
+        cache.delete("events.recounted")
+        arrivals.recount_if_due()
+    monkeypatch.undo()
+    assert len(arrivals.arrivals_inserted("shop")) == 10
+    assert not Folders("shop").root.exists()
+    [worry] = silence.worries(now)
     assert (worry.kind, worry.key) == ("source", "events shop")
 
 

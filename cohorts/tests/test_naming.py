@@ -23,7 +23,7 @@ from cohorts.suggesting import frequent_values
 from events.catalogue import event_names, event_properties, unknown_events, user_properties
 from events.importing import import_file
 from events.models import CatalogueEntry, Correction, NameKind, NameRule
-from events.naming import InvalidName, decide
+from events.naming import InvalidName, decide, keep, wanted
 
 pytestmark = pytest.mark.django_db
 
@@ -280,3 +280,39 @@ def test_names_are_decided_in_the_admin_with_who_and_when(admin_client: Client) 
     rule = NameRule.objects.get()
     assert (rule.renamed_to, rule.hidden) == ("", True)
     assert {said.by for said in Correction.objects.all()} == {"admin"} and Correction.objects.count() == 3
+
+
+def test_a_name_that_never_came_is_decided_in_a_form_and_taken_back_there(admin_client: Client) -> None:
+    url = "/admin/events/namerule/add/"
+    given = {"workspace": "default", "kind": "event", "name": "checkout", "renamed_to": "", "forbidden": ""}
+    assert "Say what it is called" in admin_client.post(url, given).content.decode()
+    wrong = admin_client.post(url, given | {"renamed_to": "checkout"}).content.decode()
+    assert "is its name already" in wrong
+    rename(NameKind.EVENT, "song_play", "play")
+    leads = admin_client.post(url, given | {"renamed_to": "song_play"}).content.decode()
+    assert "“song_play” is called “play” now" in leads
+    done = admin_client.post(url, given | {"forbidden": "Sent by nobody."})
+    assert done.status_code == 302, done.context["errors"]
+    with pytest.raises(ValidationError, match="Sent by nobody"):
+        cohort({"performed": {"event": "checkout"}}).clean()
+    rule = NameRule.objects.get(name="checkout")
+    assert Correction.objects.filter(what__contains="checkout").get().by == "admin"
+    cohort({"performed": {"event": "checkout"}}).save()
+    assert 'href="/admin/cohorts/cohort/' in admin_client.get(rule.get_absolute_url()).content.decode()
+    taken = admin_client.post(rule.get_absolute_url(), {"renamed_to": "", "forbidden": ""})
+    assert taken.status_code == 302 and not NameRule.objects.filter(name="checkout").exists()
+    assert Correction.objects.filter(what__contains="may be used").get().by == "admin"
+
+
+def test_of_two_who_decide_about_a_name_at_once_the_later_one_decides() -> None:
+    first = wanted("default", NameKind.EVENT, "play", hidden=True)
+    later = wanted("default", NameKind.EVENT, "play", forbidden="Gone.")
+    for rule in (first, later):
+        keep(rule, "anna")
+    assert NameRule.objects.get().sentence == "not to be used: Gone."
+
+
+def test_the_form_of_a_cohort_offers_workspaces_whose_events_are_in_a_database(admin_client: Client) -> None:
+    CatalogueEntry.objects.create(workspace="elsewhere", event="play", count=1, last_seen=AS_OF)
+    page = admin_client.get("/admin/cohorts/cohort/add/").content.decode()
+    assert '<option value="elsewhere">' in page and '<option value="default">' in page

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import UTC, datetime, time
 from typing import Any
 
@@ -14,6 +15,8 @@ from cohortsite.apply import apply
 from cohortsite.config import export
 from cohortsite.config_file import InvalidConfig, dump, load
 from destinations.models import Destination
+from events.models import Correction, NameKind, NameRule
+from events.naming import decide
 from syncs import lifecycle
 from syncs.alert_models import AlertChannel
 from syncs.choices import RunState, Trigger
@@ -333,7 +336,7 @@ def test_a_mistake_is_reported_with_its_path_and_nothing_is_changed(path, value,
 @pytest.mark.parametrize("document", [None, [], "x", 5])
 def test_a_file_that_is_no_mapping_is_refused(document):
     assert errors(document) == [
-        "The file: must be a mapping of destinations, cohorts, syncs, alert_channels."
+        "The file: must be a mapping of destinations, cohorts, syncs, alert_channels, event_names."
     ]
 
 
@@ -555,3 +558,79 @@ def test_a_file_without_the_secret_makes_one_that_is_switched_off():
     [change] = apply({"alert_channels": [{"name": "pager", "kind": "pagerduty"}]})
     assert change.notes == ["switched off: it has no credential yet (auth.credential_env)"]
     assert not AlertChannel.objects.get().enabled
+
+
+def names_file(*rules: str) -> Any:
+    return load(
+        ("event_names:\n" + "".join(f"  - {{workspace: default, {rule}}}\n" for rule in rules)).encode()
+    )
+
+
+def test_what_names_mean_goes_from_site_to_site_in_any_order():
+    decide("default", NameKind.EVENT, "song_play", "anna", renamed_to="play")
+    decide("shop", NameKind.USER_PROPERTY, "plan", "anna", hidden=True, forbidden="Wrong since May.")
+    document = export()["event_names"]
+    assert document == [
+        {"workspace": "default", "kind": "event", "name": "song_play", "renamed_to": "play"},
+        {
+            "workspace": "shop",
+            "kind": "user_property",
+            "name": "plan",
+            "hidden": True,
+            "forbidden": "Wrong since May.",
+        },
+    ]
+    NameRule.objects.all().delete()
+    assert [change.action for change in apply({"event_names": document})] == ["create", "create"]
+    assert export()["event_names"] == document
+    assert [change.action for change in apply({"event_names": document})] == ["none", "none"]
+    assert "configuration file" in Correction.objects.order_by("pk").last().by
+    # Another name, and an older one led to it: each of the two alone would be refused.
+    moved = [
+        "kind: event, name: play, renamed_to: listen",
+        "kind: event, name: song_play, renamed_to: listen",
+    ]
+    for rules in (moved, ["kind: event, name: play", "kind: event, name: song_play, renamed_to: play"]):
+        apply(names_file(*rules))
+        apply(names_file(*reversed(rules)))
+    assert dict(NameRule.objects.filter(kind="event").values_list("name", "renamed_to")) == {
+        "song_play": "play"
+    }
+
+
+def test_a_file_takes_back_what_was_decided_and_says_nothing_of_what_is_not():
+    decide("default", NameKind.EVENT, "song_play", "anna", renamed_to="play")
+    [taken, never] = apply(names_file("kind: event, name: song_play", "kind: event, name: other"))
+    assert list(taken.lines()) == ["~ rule of a name default:event:song_play", '    renamed_to: play → ""']
+    assert never.action == "none" and not NameRule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (["kind: event, name: a, renamed_to: b", "kind: event, name: b, renamed_to: c"], "called “c” now"),
+        (["kind: event, name: '*', hidden: true"], "stands for any event"),
+        (["kind: event, name: a, renamed_to: a"], "is its name already"),
+        (["kind: page, name: a"], "there is no 'page'"),
+        (["name: a"], "kind: is missing"),
+        (["kind: event, name: a"] * 2, "stands there twice"),
+    ],
+)
+def test_names_that_do_not_go_together_are_refused_whole(rules, said):
+    with pytest.raises(InvalidConfig, match=re.escape(said)):
+        apply(names_file("kind: event, name: ok, hidden: true", *rules))
+    assert not NameRule.objects.exists() and not Correction.objects.exists()
+
+
+def test_a_cohort_that_names_what_is_not_to_be_used_goes_on_in_another_site():
+    where = {"performed": {"event": "play"}}
+    Cohort.objects.create(
+        key="c", name="C", source_kind="behavioral", definition={"version": 1, "where": where}
+    )
+    decide("default", NameKind.EVENT, "play", "anna", forbidden="Sent twice.")
+    document = export()
+    Cohort.objects.all().delete()
+    NameRule.objects.all().delete()
+    apply(document)
+    apply(document)
+    assert export() == document

@@ -9,11 +9,13 @@ from django.db import models
 from django.urls import get_resolver
 
 from cohorts.models import Cohort
+from cohorts.names_api import NameDecisionSerializer
 from cohorts.serializers import CohortSerializer
 from cohortsite.config import SECTIONS, export
 from cohortsite.records import changes_of
 from destinations.models import Destination
 from destinations.serializers import DestinationSerializer
+from events.models import NameRule
 from syncs.channels_api import ChannelSerializer
 from syncs.models import AlertChannel, Sync
 from syncs.serializers import SyncSerializer
@@ -24,6 +26,7 @@ SERIALIZERS = {
     Destination: DestinationSerializer,
     Sync: SyncSerializer,
     AlertChannel: ChannelSerializer,
+    NameRule: NameDecisionSerializer,
 }
 MODELS = pytest.mark.parametrize("model", list(SERIALIZERS))
 # Secrets are told apart in each of them, and whose address was agreed to is no wish.

@@ -5,6 +5,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from cohorts.models import Cohort
 from cohortsite import apply, proposing, records, roles, silence, tokens
@@ -13,6 +14,8 @@ from cohortsite.proposal_pages import TONES
 from cohortsite.records import changes_of
 from cohortsite.tests.test_stale_forms import opened
 from destinations.models import Destination
+from events.models import CatalogueEntry, Correction, NameKind, NameRule
+from events.naming import decide as decide_name
 from syncs.choices import AlertKind
 from syncs.models import Alert
 from tests import world
@@ -198,6 +201,71 @@ def test_new_ones_are_made_when_they_are_approved(ada, bob):
     assert cohort.next_due_at is not None
     # Members are given to it, and none has been.
     assert ada.post("/api/v1/cohorts", {"key": "a", "name": "A"}, content_type=JSON).status_code == 201
+
+
+def name_said(client: Client, **decision):
+    return client.post("/api/v1/event-names", decision, content_type=JSON)
+
+
+def test_another_name_of_events_is_approved_and_hiding_one_is_not_asked_about(ada, bob):
+    assert name_said(ada, name="song_play", hidden=True).status_code == 201
+    assert name_said(ada, name="song_play", renamed_to="play").status_code == 202
+    proposal = Proposal.objects.get()
+    assert str(proposal) == "Change of rule of a name song_play"
+    assert NameRule.objects.get().renamed_to == ""
+    rule = NameRule.objects.get()
+    assert proposal.get_absolute_url() in bob.get(rule.get_absolute_url()).content.decode()
+    assert "is now what was proposed" in said(decide(bob, "approve", proposal))
+    rule.refresh_from_db()
+    assert (rule.renamed_to, rule.hidden) == ("play", True)
+    assert Correction.objects.order_by("pk").last().by == "bob"
+    assert changes_of(rule)[0].reason == f"Proposal {proposal.pk} by ada"
+    # Taken back whole, there is no rule any more.
+    assert name_said(ada, name="song_play", renamed_to="", hidden=False).status_code == 202
+    decide(bob, "approve", Proposal.objects.first())
+    assert not NameRule.objects.exists()
+
+
+def test_a_new_name_that_leads_to_another_by_then_is_not_approved(ada, bob):
+    assert name_said(ada, name="song_play", renamed_to="play").status_code == 202
+    assert str(Proposal.objects.get()) == "New rule of a name song_play"
+    decide_name("default", NameKind.EVENT, "play", "cron", renamed_to="listen")
+    assert "called “listen” now" in said(decide(bob, "approve", Proposal.objects.get()))
+    assert Proposal.objects.get().state == "waiting" and NameRule.objects.count() == 1
+
+
+def test_the_same_name_changed_meanwhile_is_a_conflict(ada, bob):
+    decide_name("default", NameKind.EVENT, "song_play", "cron", hidden=True)
+    assert name_said(ada, name="song_play", renamed_to="play").status_code == 202
+    decide_name("default", NameKind.EVENT, "song_play", "cron", renamed_to="listen")
+    assert proposing.conflicts(Proposal.objects.get()) == {"renamed_to"}
+    decide(bob, "approve", Proposal.objects.get(), seen="1")
+    assert NameRule.objects.get().renamed_to == "listen"
+
+
+def test_an_operator_proposes_what_a_name_means_by_form_and_by_rest(ada):
+    olga = client_of("olga", "operator")
+    assert name_said(olga, name="song_play", hidden=True).status_code == 202
+    url = "/admin/events/namerule/add/"
+    given = {"workspace": "default", "kind": "event", "name": "pause", "forbidden": "Never sent."}
+    reply = olga.post(url, given, follow=True)
+    assert "another person has to approve it" in said(reply)
+    assert not NameRule.objects.exists() and Proposal.objects.count() == 2
+    assert "is now what was proposed" in said(decide(ada, "approve", Proposal.objects.first()))
+    assert NameRule.objects.get().forbidden == "Never sent."
+    # What holds already is no proposal.
+    again = {"name": "pause", "forbidden": "Never sent."}
+    assert name_said(olga, **again).status_code == 201 and Proposal.objects.count() == 2
+
+
+def test_a_button_of_the_catalogue_proposes_too(ada):
+    entry = CatalogueEntry.objects.create(
+        workspace="default", event="song_play", count=1, last_seen=timezone.now()
+    )
+    url = f"/admin/events/catalogueentry/{entry.pk}/do/rename/"
+    reply = ada.post(url, {"text": "play", "seen": ""}, follow=True)
+    assert reply.redirect_chain[-1][0] == Proposal.objects.get().get_absolute_url()
+    assert not NameRule.objects.exists()
 
 
 def test_two_new_ones_with_one_name_make_one(ada, bob):
