@@ -1,5 +1,6 @@
-"""For all tests: a SQLite database in a file, as people run it; tables that are emptied at little cost."""
+"""For all tests: their order, a SQLite database in a file, tables that are emptied at little cost."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,15 @@ import pytest_django
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import TransactionTestCase
+
+from chaos import migrated
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first: one at the end would keep a process while the others are done."""
+    long = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +32,8 @@ def django_db_modify_db_settings(
         folder = TemporaryDirectory(dir=memory if memory.is_dir() else None)
         request.addfinalizer(folder.cleanup)
         database["TEST"]["NAME"] = f"{folder.name}/test.sqlite3"
+    elif name := os.environ.get(migrated.POSTGRES):
+        database["TEST"]["TEMPLATE"] = name
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from urllib.parse import urlsplit
 
+from chaos import migrated
+
 DATABASES = ("sqlite", "postgres")
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 
@@ -44,11 +46,10 @@ def prepared(database: str, **environment: str) -> Iterator[None]:
                 **environment,
             }
         )
+        migrated.migrate(dict(os.environ))
         set_up()
-        from django.core.management import call_command
         from django.db import connections
 
-        call_command("migrate", verbosity=0)
         try:
             yield
         finally:
@@ -72,7 +73,7 @@ def _database(kind: str, folder: str) -> Iterator[str]:
     server = os.environ.get("TEST_POSTGRES_URL") or POSTGRES
     name = f"chaos_{os.getpid()}_{secrets.token_hex(3)}"
     with psycopg.connect(server, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}"{migrated.template()}')
         try:
             yield urlsplit(server)._replace(path=f"/{name}").geturl()
         finally:

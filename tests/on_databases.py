@@ -3,7 +3,8 @@
 SQLite's tests print as they go, PostgreSQL's when those have ended. What has nothing to do with the
 database (the mark "once") runs with SQLite's alone, and what needs a browser with PostgreSQL's alone, if it
 is there: so both take about as long. All tests of a database run in two processes, a file's in the same one:
-half of the time one of them waits for a reply or a child. Tests that are named run in one.
+half of the time one of them waits for a reply or a child. Tests that are named run in one. Files with the
+mark "slow" begin first (conftest.py), so that none is left over at the end for one process alone.
 
 PostgreSQL is TEST_POSTGRES_URL, or DATABASE_URL if that is one, or user postgres at 127.0.0.1:5432. Its
 server must be there in CI (CI=true); elsewhere the summary says that it was not tested.
@@ -13,18 +14,27 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 from urllib.parse import urlsplit
 
 import psycopg
 
+from chaos import migrated
+
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "postgres://postgres@127.0.0.1:5432/cohort_sync"
-IN_TWO_PROCESSES = ["-n", "2", "--dist", "loadfile"]
+IN_TWO_PROCESSES = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+MIGRATE = """
+import tests.environment
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "migrate", "-v0"])
+"""
 HINT = "set TEST_POSTGRES_URL, or start one at 127.0.0.1:5432"
 
 
@@ -50,7 +60,7 @@ def main(arguments: list[str]) -> int:
     reason = why_unreachable(url)
     os.environ["TEST_POSTGRES_URL"] = other_database(os.environ)
     arguments = arguments or IN_TWO_PROCESSES
-    with TemporaryFile() as output, ThreadPoolExecutor() as pool:
+    with TemporaryFile() as output, migrated_once("" if reason else url), ThreadPoolExecutor() as pool:
         mine, its = share(with_postgres=not reason)
         later = None if reason else pool.submit(run_pytest, "PostgreSQL", url, its + arguments, output)
         print("\n--- Tests on SQLite ---", flush=True)
@@ -64,6 +74,32 @@ def main(arguments: list[str]) -> int:
             print(output.read().decode(errors="replace"), flush=True)
     print("\n--- Databases ---", *(outcome.line() for outcome in outcomes), sep="\n", flush=True)
     return exit_code(outcomes, in_ci=os.environ.get("CI", "") not in ("", "false", "0"))
+
+
+@contextmanager
+def migrated_once(server: str) -> Iterator[None]:
+    """Migrate a database of each kind, which tests copy (chaos/migrated.py); server: PostgreSQL's, or ''."""
+    name = f"cohort_sync_migrated_{os.getpid()}"
+    with TemporaryDirectory() as folder:
+        os.environ[migrated.SQLITE] = f"{folder}/migrated.sqlite3"
+        migrate(f"sqlite:///{folder}/migrated.sqlite3")
+        if not server:
+            yield
+            return
+        with psycopg.connect(server, dbname="postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        try:
+            migrate(urlsplit(server)._replace(path=f"/{name}").geturl())
+            os.environ[migrated.POSTGRES] = name
+            yield
+        finally:
+            with psycopg.connect(server, dbname="postgres", autocommit=True) as connection:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def migrate(url: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "cohortsite.settings"}
+    subprocess.run([sys.executable, "-c", MIGRATE], cwd=ROOT, env=environment, check=True)
 
 
 def share(*, with_postgres: bool) -> tuple[list[str], list[str]]:

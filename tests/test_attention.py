@@ -24,7 +24,7 @@ from syncs.status.attention import RULES, Need, needing, of, with_need
 from syncs.status.facts import facts_of
 from tests import world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 ENDED = [RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED]
 
 

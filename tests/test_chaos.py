@@ -46,6 +46,7 @@ def test_a_driver_that_is_killed_is_recovered_from(kind):
     assert figures["kills"] >= 5
 
 
+@pytest.mark.once
 def test_a_driver_that_records_before_it_sends_does_not_pass():
     code, figures = play("kill", "--kills", 6, "--users", 5000, "--variant", "record-first", "--seed", 3)
     assert code == 1

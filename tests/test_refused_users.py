@@ -12,7 +12,7 @@ from syncs.models import Rejection, Run
 from tests import world
 from tests.partner import Fault, Partner
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 EVERYONE = world.users(8000)
 
 

@@ -14,10 +14,10 @@ from cohorts.tests import engines, oracle, strategies
 from cohorts.tests.oracle import NeedsUsers, World
 from events.engine import MissingTable
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 # AGREE_EXAMPLES=2000 for the long form: each drawn definition costs an engine some hundredths of a second.
-EXAMPLES = int(os.environ.get("AGREE_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("AGREE_EXAMPLES", "20"))
 drawn = settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 # What only adds a sample to definitions that are drawn anyway, or costs ClickHouse ten times as much.
 few = settings(drawn, max_examples=max(EXAMPLES // 3, 1))

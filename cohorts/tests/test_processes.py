@@ -13,6 +13,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from chaos import migrated
+
 ROOT = Path(settings.BASE_DIR)
 ON_SQLITE = connection.vendor == "sqlite"
 NAME = f"cohorts_processes_{os.getpid()}"
@@ -33,9 +35,9 @@ class Installation:
                 f"postgres://{server_address}/postgres",
                 f"postgres://{server_address}/{NAME}",
             )
-            self.on_server(f"CREATE DATABASE {NAME}")
+            self.on_server(f"CREATE DATABASE {NAME}{migrated.template()}")
         self.environ = os.environ | {"DATABASE_URL": self.url, "VAR_DIR": str(directory)}
-        self.run("migrate", "--verbosity=0")
+        migrated.migrate(self.environ)
 
     def on_server(self, sql: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as server:

@@ -17,7 +17,7 @@ from cohorts.tests import engines, oracle
 from cohorts.tests.oracle import Event, World
 from events.layout import Layout
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 DEMO = settings.BASE_DIR / "demo"
 

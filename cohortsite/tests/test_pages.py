@@ -17,7 +17,7 @@ from syncs.choices import RejectionKind, RunState
 from syncs.models import Attempt, Batch, Driver, Rejection, Run, Sync
 from tests import world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 # More than any page shows, and fewer than there are of anything in the larger world below.
 MANY = 150
 # A query without a LIMIT may bring as many rows as a list shows, and no more when there are more.
@@ -104,10 +104,11 @@ def test_no_page_takes_more_queries_or_unbounded_rows_when_there_is_more_of_ever
         client.get(url)
     few = {url: _ask(client, url) for url in pages()}
     grow(4, MANY)
-    many = {url: _ask(client, url) for url in pages()}
     wrong = []
     for url, (queries, _) in few.items():
-        after, rows = many[url]
+        after, rows = _ask(client, url)
+        if after > queries + KEYS:  # some of it is asked once a minute
+            after, rows = _ask(client, url)
         if after > queries + KEYS:
             wrong.append(f"{url}: {queries} queries, then {after}")
         if rows > max(ROWS_AT_MOST, few[url][1]) and url != CHOOSES_AMONG_ALL:

@@ -25,7 +25,7 @@ from syncs.choices import RejectionKind, RunState
 from syncs.models import AlertChannel, Batch, Driver, Rejection, Run, Sync
 from tests import world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 PAST_LOGIN = re.compile(r"^admin/(login|logout|jsi18n|autocomplete|password_change|search|r/)")
 # What an operator may post to: everything else that changes something is the administrator's.
 OPERATOR_ACTIONS = {

@@ -11,6 +11,7 @@ import pytest
 from django.core import checks
 from django.core.management import get_commands, load_command_class
 
+from chaos import migrated
 from cohortsite.settings import BASE_DIR
 
 pytestmark = pytest.mark.once
@@ -54,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of an empty site on SQLite."""
     folder = tmp_path_factory.mktemp("site")
     environ = os.environ | {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3", "VAR_DIR": str(folder)}
-    command(environ, "migrate", "-v0")
+    migrated.migrate(environ)
     return environ
 
 

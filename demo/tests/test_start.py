@@ -54,7 +54,9 @@ def manage(environment: dict[str, str], *arguments: str) -> None:
     subprocess.run(command, cwd=servers.ROOT, env=environment, check=True, capture_output=True, timeout=60)
 
 
-def test_both_partners_are_equal_first_later_and_at_another_address(environment):
+def test_partners_are_equal_from_start_to_start_and_one_that_lost_a_user_is_reported(
+    environment,
+):
     port = free_port()
     code, said = once(environment, port)
     assert code == 0, said
@@ -68,15 +70,6 @@ def test_both_partners_are_equal_first_later_and_at_another_address(environment)
     assert code == 0, said
     assert "Nobody has moved since the last start: nothing had to be sent." in said
 
-    code, said = once(environment, free_port())
-    assert code == 0, said
-    assert said.count("everybody") == 5, "an address that has changed is a partner that holds nothing"
-    assert "Both sides are equal." in said
-
-
-def test_a_partner_that_lost_a_user_is_reported(environment):
-    port = free_port()
-    assert once(environment, port)[0] == 0
     lost = bought_recently(date(1998, 6, 30))[0]
     forget = f"from receiving.models import ListMember as M; M.objects.filter(user_id={lost!r}).delete()"
     manage(environment, "shell", "-v", "0", "-c", forget)
@@ -85,7 +78,13 @@ def test_a_partner_that_lost_a_user_is_reported(environment):
     assert "NO 1 missing, 0 too many" in said
     assert "The two sides differ." in said
 
+    code, said = once(environment, free_port())
+    assert code == 0, said
+    assert said.count("everybody") == 5, "an address that has changed is a partner that holds nothing"
+    assert "Both sides are equal." in said
 
+
+@pytest.mark.once
 def test_it_serves_until_it_is_stopped_and_then_leaves_nothing_behind(environment, tmp_path):
     port = free_port()
     out = tmp_path / "out"

@@ -191,7 +191,7 @@ def files(draw: Any) -> Made:
     return Made(content, name, made.events, f"{packing} {name} {made.how}")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(made=files())
 def test_a_line_is_taken_exactly_or_named__or_the_file_is_refused_with_a_sentence(
     made: Made, tmp_path: Path

@@ -16,6 +16,7 @@ import duckdb
 import pytest
 from django.conf import settings as django_settings
 
+from chaos import migrated
 from events import compact as compaction
 from events import publish as publishing
 from events import spool
@@ -314,7 +315,7 @@ def test_what_was_acknowledged_survives_kill_9_of_writers_and_compactors(tmp_pat
         command = [sys.executable, str(django_settings.BASE_DIR / "manage.py"), *arguments]
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
-    manage("migrate", "-v0")
+    migrated.migrate(environment)
     acknowledged: list[int] = []
     for round_ in range(2):
         writers = [start(WRITER, str(2 * round_ + n)) for n in range(2)]

@@ -24,7 +24,7 @@ from events.staging import stage
 from events.store import read_layout
 from events.workspace_folders import Folders
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 USERS = st.sampled_from(
     ["u1", "00002", " u", "", "é", "u\u00a0", "a b", "\u3000", "x" * 1025, 7, -3, 2**70, None, True]
@@ -128,7 +128,7 @@ HEADERS = [
     "user_id,event,time,device_id,b", "distinct_id,event,time,a,A",
     '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
 ]  # fmt: skip
-WHOLE = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WHOLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @WHOLE
@@ -304,7 +304,7 @@ def test_parquet_of_all_kinds(tmp_path: Path) -> None:
         st.tuples(st.lists(st.floats(width=32), min_size=1, max_size=50), st.just("FLOAT")),
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numbers_of_parquet(tmp_path: Path, made: tuple[list[float], str]) -> None:
     path, (numbers, kind) = tmp_path / "a.parquet", made
     with duckdb.connect() as connection:

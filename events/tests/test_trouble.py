@@ -15,6 +15,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 
+from chaos import migrated
 from events import convert, importing, spool
 from events.importing import import_file
 from events.models import ImportedFile
@@ -156,7 +157,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_command_whose_reader_has_seen_enough_is_quiet(tmp_path: Path) -> None:
-    subprocess.run([*MANAGE, "migrate", "-v0"], env=environment(tmp_path), check=True)
+    migrated.migrate(environment(tmp_path))
     reading, writing = os.pipe()
     os.close(reading)
     for arguments in (["list_events"], ["check_events"], ["import_events", "--help"]):

@@ -19,6 +19,7 @@ import pytest
 import requests
 from django.conf import settings
 
+from chaos import migrated
 from receiving.keys import create_key, digest
 from receiving.models import ApiKey, Workspace
 
@@ -41,7 +42,7 @@ def served_database(
         values = settings.DATABASES["default"]
         server = f"postgres://{values['USER']}:{quote(values['PASSWORD'])}@{values['HOST']}:{values['PORT']}"
         with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name}")
+            admin.execute(f"CREATE DATABASE {name}{migrated.template()}")
         environment["DATABASE_URL"] = f"{server}/{name}"
         connections.databases[SERVED] = {**connections.databases["default"], "NAME": name}
     else:
@@ -50,7 +51,7 @@ def served_database(
             **connections.databases["default"],
             "NAME": str(folder / "served.sqlite3"),
         }
-    manage(environment, "migrate", "-v0")
+    migrated.migrate(environment)
     with django_db_blocker.unblock():
         yield environment
         connections[SERVED].close()

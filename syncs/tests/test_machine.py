@@ -22,7 +22,7 @@ from syncs.tests.memory import Chance, Crash, bury, memory_loop
 from tests import world
 from tests.partner import Fault, Partner
 
-HISTORIES = int(os.environ.get("STORIES", "25"))
+HISTORIES = int(os.environ.get("STORIES", "15"))
 USERS = [f"u{number}" for number in range(8)]
 USER_SETS = st.sets(st.sampled_from(USERS), min_size=1)
 # What becomes of the next requests, one by one: well, lost on the way there, or on the way back.
@@ -147,6 +147,7 @@ class Syncs(RuleBasedStateMachine):
             assert self.held(sync) == self.wanted(sync)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(7200)
 def test_three_partners_end_equal_to_the_cohort_whatever_happened(settings, monkeypatch):

@@ -23,7 +23,7 @@ from syncs.tests.memory import Chance, Crash, bury, memory_loop
 from tests import world
 from tests.partner import Call, Fault, Partner
 
-HISTORIES = int(os.environ.get("HISTORIES", "60"))
+HISTORIES = int(os.environ.get("HISTORIES", "30"))
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "1"))
 # How a partner behaves during a run, and how often.
 MOODS = dict(
@@ -345,6 +345,7 @@ def quick(settings, monkeypatch):
     monkeypatch.setattr(rejections, "TRIES", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(7200)
 def test_no_user_is_ever_silently_wrong(quick, monkeypatch):

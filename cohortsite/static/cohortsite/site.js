@@ -94,6 +94,12 @@ function hushTerms() {
   });
 }
 
+// A browser may leave out `autofocus`, as Chromium does on a page that is drawn late.
+function focusFirst() {
+  const first = document.querySelector("[autofocus]");
+  if (first && document.activeElement === document.body) first.focus();
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   letSkip();
   hushTerms();
@@ -104,6 +110,7 @@ document.addEventListener("DOMContentLoaded", () => {
 window.addEventListener("load", () => {
   // After the scripts that make these on the same event.
   window.setTimeout(nameSearches);
+  focusFirst();
   // Its own search field is made when a select is opened.
   if (window.django && window.django.jQuery) window.django.jQuery(document).on("select2:open select2:close change", () => window.setTimeout(nameSearches));
 });
