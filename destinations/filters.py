@@ -14,11 +14,26 @@ def _digits(text: str) -> str:
     return "".join(char for char in text if char.isascii() and char.isdecimal())
 
 
+def _no_plus(text: str) -> str:
+    """Return an address without the part of its name that begins with a +."""
+    name, sign, domain = text.rpartition("@")
+    return f"{name.partition('+')[0]}{sign}{domain}" if sign else text
+
+
+def _gmail(text: str) -> str:
+    """Return an address as Google wants its own: the name without dots, and without what follows a +."""
+    name, sign, domain = text.rpartition("@")
+    return _no_plus(name.replace(".", "") + sign + domain) if domain in GOOGLES else text
+
+
+GOOGLES = ("gmail.com", "googlemail.com")
 FILTERS: Mapping[str, Filter] = {
     "trim": str.strip,
     "lower": str.lower,
     "upper": str.upper,
     "digits": _digits,
+    "gmail": _gmail,
+    "no_plus": _no_plus,
     "sha256": lambda text: hashlib.sha256(text.encode()).hexdigest(),
     "md5": lambda text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
     "hex": lambda text: text.encode().hex(),

@@ -3,8 +3,8 @@
     identifiers    [{"field": "email", "filters": ["email", "sha256"], "as": "email_sha256"}, …]
     traits         [{"field": "plan", "as": "tier"}, …]
 
-A field is one of a profile, or `user_id`. Filters are those of templates (`filters`) and three that know what
-they are given: `email`, `phone` and `gmail`. A value that is a SHA-256 already is not hashed again.
+A field is one of a profile, or `user_id`. Filters are those of templates (`filters`) and two that know what
+they are given: `email` and `phone`. A value that is a SHA-256 already is not hashed again.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache, partial
 from typing import Any
 
 from destinations import filters
@@ -29,16 +30,12 @@ class Unsuitable(ValueError):
     """A value from which no identifier can be made; the message follows the field's name: "has no @"."""
 
 
-def _gmail(text: str) -> str:
-    """Google takes an address of its own without the dots in its name."""
-    name, sign, domain = text.rpartition("@")
-    return f"{name.replace('.', '')}{sign}{domain}" if domain in ("gmail.com", "googlemail.com") else text
-
-
 # `phone` may have a region after a colon, of numbers that say no country: phone:DE.
 PHONE = "phone"
-OWN: Mapping[str, Callable[[str], str]] = {"email": clean_email, "gmail": _gmail, PHONE: clean_phone}
+OWN: Mapping[str, Callable[[str], str]] = {"email": clean_email, PHONE: clean_phone}
 FILTERS = {**OWN, **filters.FILTERS}
+# How often it was changed what a filter makes of a text: another number is another mapping.
+REVISED = {"gmail": 1}
 
 
 def problem_with(name: str) -> str:
@@ -51,17 +48,33 @@ def problem_with(name: str) -> str:
     return f"There is no filter {name!r}{meant} Known: {', '.join(FILTERS)}, phone:DE."
 
 
+@cache
+def prepared(names: tuple[str, ...]) -> Callable[[str], str]:
+    """Return what these filters, one after the other, make of a text; it raises Unsuitable."""
+    steps = [_step(name) for name in names]
+    hashes = "sha256" in names
+
+    def apply_all(text: str) -> str:
+        if hashes and is_hash(text.strip()):
+            return text.strip().lower()
+        try:
+            for step in steps:
+                text = step(text)
+        except InvalidIdentifier as error:
+            raise Unsuitable(str(error)) from None
+        return text
+
+    return apply_all
+
+
+def _step(name: str) -> Callable[[str], str]:
+    base, _, region = name.partition(":")
+    return partial(clean_phone, region=region) if base == PHONE else FILTERS[name]
+
+
 def apply(names: Sequence[str], text: str) -> str:
     """Return the text as a partner is sent it. Raises Unsuitable."""
-    if "sha256" in names and is_hash(text.strip()):
-        return text.strip().lower()
-    try:
-        for name in names:
-            base, _, region = name.partition(":")
-            text = clean_phone(text, region) if base == PHONE else FILTERS[name](text)
-    except InvalidIdentifier as error:
-        raise Unsuitable(str(error)) from None
-    return text
+    return prepared(tuple(names))(text)
 
 
 def _check(text: str) -> str:
@@ -123,7 +136,9 @@ class PeopleMapping:
             [[one.field, one.filters, one.name] for one in fields]
             for fields in (self.identifiers, self.traits)
         ]
-        text = json.dumps([*parts, self.every, self.workspace, self.consent])
+        used = {name for one in (*self.identifiers, *self.traits) for name in one.filters}
+        revised = [(name, REVISED[name]) for name in sorted(used & REVISED.keys())]
+        text = json.dumps([*parts, self.every, self.workspace, self.consent, *revised])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def sendable(self, user_id: str, fields: Mapping[str, Any]) -> Sendable:

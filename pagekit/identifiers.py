@@ -1,7 +1,8 @@
 """E-mail addresses and telephone numbers in one form each, for all who keep, compare, hash or send them.
 
 An address is trimmed, in small letters and in Unicode's NFC, since that is what partners hash; a number is in
-E.164 (https://www.itu.int/rec/T-REC-E.164).
+E.164 (https://www.itu.int/rec/T-REC-E.164). Neither has marks that nobody sees: see `without_marks`. A domain
+stays as it is written, in letters or as xn--: partners say nothing of it.
 """
 
 import re
@@ -10,7 +11,14 @@ import unicodedata
 # RFC 5321, 4.5.3.1: a path has 256 octets with its brackets.
 MAX_EMAIL = 254
 _HASH = re.compile(r"[0-9A-Fa-f]{64}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*")
+# Of RFC 5321 without quotes: what remains of "mailto:" or "Ada<…>" is no address, and its hash nobody's.
+_PART = r"[^@\s.()<>\[\]:;,\\\"]+"
+_EMAIL = re.compile(rf"[^@\s()<>\[\]:;,\\\"]+@{_PART}(\.{_PART})*")
+_CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
+# Marks of direction, spaces of no width, byte-order marks: what is copied from chats and tables has them.
+_MARKS = dict.fromkeys(
+    [0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF]
+)
 
 
 class InvalidIdentifier(ValueError):
@@ -22,11 +30,20 @@ def is_hash(text: str) -> bool:
     return _HASH.fullmatch(text) is not None
 
 
+def without_marks(text: str) -> str:
+    """Return a text without what nobody sees nor means in an identifier, and trimmed."""
+    return (text if text.isascii() else text.translate(_MARKS)).strip()
+
+
 def clean_email(text: str) -> str:
     """Return an address in its one form. Raises InvalidIdentifier."""
-    address = unicodedata.normalize("NFC", text.strip()).lower()
+    address = unicodedata.normalize("NFC", without_marks(text)).lower()
     if "\0" in address:
         raise InvalidIdentifier("contains a NUL character")
+    if _CONTROL.search(address):
+        raise InvalidIdentifier("contains a control character")
+    if not address.isascii() and any("\ud800" <= char <= "\udfff" for char in address):
+        raise InvalidIdentifier("contains a lone surrogate")
     if len(address) > MAX_EMAIL:
         raise InvalidIdentifier(f"is longer than {MAX_EMAIL} characters")
     if "@" not in address:
@@ -43,7 +60,7 @@ def clean_phone(text: str, region: str = "") -> str:
     """
     import phonenumbers  # here: a process that meets no number does not load the plans of all countries
 
-    number = text.strip()
+    number = without_marks(text).replace("\uff0b", "+")  # of an Asian keyboard, like its digits
     if number.startswith("00"):
         number = f"+{number[2:]}"
     if not number.startswith("+") and not region:

@@ -4,6 +4,7 @@ Partners that match by hashes hash their one form (`pagekit.identifiers`).
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 
 from django.db.models import TextChoices
@@ -18,7 +19,7 @@ class Kind(TextChoices):
 
 
 def digests_of(kind: str, text: str) -> list[str]:
-    """Return the hashes by which partners know an identifier: of a number with its + and without.
+    """Return the hashes by which an identifier may be known: of a number with its + and without.
 
     A text that is a hash already is taken as it is. The first is the one that is kept. Raises
     InvalidIdentifier.
@@ -26,7 +27,10 @@ def digests_of(kind: str, text: str) -> list[str]:
     if is_hash(text.strip()):
         return [text.strip().lower()]
     if kind == Kind.EMAIL:
-        return [_sha256(clean_email(text))]
+        address = clean_email(text)
+        # With its marks it was another one until 0.1.0, and may be on the list as that.
+        marked = unicodedata.normalize("NFC", text.strip()).lower()
+        return [_sha256(one) for one in dict.fromkeys((address, marked))]
     number = clean_phone(text)
     return [_sha256(number), _sha256(number[1:])]
 

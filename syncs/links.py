@@ -11,10 +11,13 @@ import orjson
 from django.db import connection
 
 from destinations.known import Known
-from events.user_ids import is_one_of
+from events.user_ids import array_literal, is_one_of
 
 TABLE = "syncs_link"
 ROWS = 5_000
+
+# Type and traits.
+Said = tuple[str, str]
 
 
 class New(NamedTuple):
@@ -25,8 +28,9 @@ class New(NamedTuple):
     type: str
     traits: str
 
-
-Said = tuple[str, str]
+    @property
+    def said(self) -> Said:
+        return self.type, self.traits
 
 
 def of_users(projection_id: int, user_ids: Sequence[str]) -> dict[str, dict[str, Said]]:
@@ -41,10 +45,11 @@ def of_users(projection_id: int, user_ids: Sequence[str]) -> dict[str, dict[str,
     return found
 
 
-def first_of(projection_id: int, keys: Sequence[str]) -> dict[str, Said]:
-    """Return, of the keys that somebody has now, type and traits of the first who has it."""
+def first_of(projection_id: int, keys: Sequence[str]) -> dict[str, New]:
+    """Return, of the keys that somebody has now, the first who has it."""
     return {
-        key: (kind, traits) for key, kind, traits in _first(projection_id, keys, "left_version IS NULL", [])
+        key: New(user_id, key, kind, traits)
+        for user_id, key, kind, traits in _first(projection_id, keys, "left_version IS NULL", [])
     }
 
 
@@ -55,7 +60,7 @@ def known(projection_id: int, version: int | None, keys: Sequence[str]) -> list[
         when, params = "entered_version <= %s AND (left_version IS NULL OR left_version > %s)", [version] * 2
     found = {
         key: Known.of(key, kind, orjson.loads(traits) if traits else {})
-        for key, kind, traits in _first(projection_id, keys, when, params)
+        for _, key, kind, traits in _first(projection_id, keys, when, params)
     }
     return [found.get(key, key) for key in keys]
 
@@ -63,7 +68,7 @@ def known(projection_id: int, version: int | None, keys: Sequence[str]) -> list[
 def _first(projection_id: int, keys: Sequence[str], when: str, params: list[int]) -> list[Any]:
     are_these, given = is_one_of(connection, TABLE, f"projection_id = %s AND {when}", key=keys)
     return _rows(
-        f"SELECT key, type, traits FROM {TABLE} AS link WHERE {are_these} "
+        f"SELECT user_id, key, type, traits FROM {TABLE} AS link WHERE {are_these} "
         f"AND user_id = (SELECT MIN(user_id) FROM {TABLE} AS one "
         f"WHERE one.projection_id = link.projection_id AND one.key = link.key AND {when})",
         [*given, projection_id, *params, *params],
@@ -123,7 +128,7 @@ def write(projection_id: int, number: int, ended: Sequence[tuple[str, str]], beg
             source = (
                 "unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS new (user_id, key, type, traits)"
             )
-            given = [list(column) for column in zip(*page, strict=True)]
+            given = [array_literal(column) for column in zip(*page, strict=True)]
         else:
             source = (
                 "(SELECT value ->> 0 AS user_id, value ->> 1 AS key, value ->> 2 AS type, "

@@ -53,6 +53,19 @@ def wanted_before(run: Run) -> bool:
     return not run.approved_by or run.planned_adds is None
 
 
+def is_behind(run: Run) -> bool:
+    """Whether the projection is to be brought up to date before this run, and may become another by that."""
+    if not wanted_before(run):
+        return False
+    sync, projection = run.sync, run.sync.projection
+    if projection is None:
+        return True
+    try:
+        return not _Making(sync.cohort, sync.destination.mapping or PLAIN).is_current(projection)
+    except profiles.Refused:
+        return True  # as bringing it up to date will say
+
+
 def bring_up_to_date(sync: Sync) -> None:
     """Make the projection's next version, if there is one to make. Raises CannotProject.
 
@@ -155,6 +168,18 @@ class _Making:
     everybody: Iterable[str] | None = None
     _gone_by_fields: bool = field(default=False, init=False)
 
+    def is_current(self, projection: Cohort) -> bool:
+        """Whether nothing has changed since that the published version is made of."""
+        self._listed, self._target = suppression.number(), self.source.version
+        if (self._target, self._listed) != (projection.projected_version, projection.suppressions):
+            return False
+        changed = self._changed(projection, self._mark())
+        return changed is not None and next(changed, None) is None
+
+    def _mark(self) -> Mark | None:
+        fields = self.mapping.fields
+        return profiles.store().mark(self.mapping.workspace, fields) if fields else None
+
     def make(self, claim: Claim) -> Derived:
         """Write what changed under the claim; return what the version is made of."""
         projection = claim.cohort
@@ -162,11 +187,7 @@ class _Making:
         self._listed = claim.suppressions
         target = Cohort.every.values_list("version", flat=True).get(pk=self.source.pk)
         self._target = 0 if self.everybody is not None else target
-        mark = (
-            profiles.store().mark(self.mapping.workspace, self.mapping.fields)
-            if self.mapping.fields
-            else None
-        )
+        mark = self._mark()
         for block in _blocks(self._users(projection, mark)):
             self._take(claim, block)
             claim.renew_if_due()
@@ -206,12 +227,14 @@ class _Making:
             projection.suppressions
         ):
             return None
+        fields = profiles.store().changed_since(Mark(*known)) if known else iter(())
+        if fields is None or projection.projected_version == self._target:
+            return fields
         try:
             members.readable(self.source.pk, projection.projected_version)
         except members.UnreadableVersion:
             return None
-        fields = profiles.store().changed_since(Mark(*known)) if known else iter(())
-        return None if fields is None else merge(self._moved(projection.projected_version), fields)
+        return merge(self._moved(projection.projected_version), fields)
 
     def _moved(self, since: int) -> Iterator[str]:
         after: str | None = ""
@@ -224,9 +247,11 @@ class _Making:
 
     def _take(self, claim: Claim, block: list[str]) -> None:
         projection = claim.cohort.pk
-        inside = set(block) if self.everybody is not None else _inside(self.source.pk, self._target, block)
-        wanted = self._wanted(sorted(inside))
-        old = links.of_users(projection, block)
+        # Of a first version all who come are inside, and nobody has a key.
+        first = not claim.cohort.version
+        inside = set(block) if first else _inside(self.source.pk, self._target, block)
+        wanted = self._wanted(block if first else sorted(inside))
+        old = {} if first else links.of_users(projection, block)
         ended = [
             (user, key)
             for user, keys in old.items()
@@ -247,7 +272,12 @@ class _Making:
         before = links.first_of(projection, keys)
         with claim.writing():
             links.write(projection, claim.number, ended, begun)
-            _write_keys(claim, before, links.first_of(projection, keys))
+            after = _with_new(before, begun)
+            if lost := sorted({key for _, key in ended}):
+                for key in lost:
+                    after.pop(key, None)
+                after |= links.first_of(projection, lost)
+            _write_keys(claim, before, after)
 
     def _wanted(self, users: Sequence[str]) -> dict[str, dict[str, links.Said]]:
         """Return the keys that users shall have, with type and traits; who is not sendable has none."""
@@ -292,10 +322,20 @@ class _Making:
         return deciders[-1] if deciders and all(deciders) else ""
 
 
-def _write_keys(claim: Claim, before: dict[str, links.Said], after: dict[str, links.Said]) -> None:
+def _with_new(before: dict[str, New], begun: Sequence[New]) -> dict[str, New]:
+    """Return the first who has each key, when others have it too."""
+    after = dict(before)
+    for new in begun:
+        known = after.get(new.key)
+        if known is None or new.user_id < known.user_id:
+            after[new.key] = new
+    return after
+
+
+def _write_keys(claim: Claim, before: dict[str, New], after: dict[str, New]) -> None:
     """Let keys enter that somebody has now, and leave that nobody has; others do both, if they changed."""
     projection, number = claim.cohort.pk, claim.number
-    again = sorted(key for key in before.keys() & after.keys() if before[key] != after[key])
+    again = sorted(key for key in before.keys() & after.keys() if before[key].said != after[key].said)
     if again:
         entered = members.entered_at(projection, number, again)
         again = [key for key in again if key not in entered]

@@ -24,6 +24,7 @@ from people.suppression import entry_of
 from receiving.models import Trait, UserTrait, Workspace
 from syncs import lifecycle, links, projecting
 from syncs.choices import RunMode, RunState
+from syncs.delivery import loop
 from syncs.models import Batch, Link, Rejection, Sync
 from syncs.preview import preview
 from syncs.prune import prune
@@ -79,6 +80,12 @@ def keys(*users: str) -> set[str]:
 def change(sync, **fields) -> None:
     Destination.objects.filter(pk=sync.destination_id).update(**fields)
     sync.refresh_from_db()
+
+
+def long_ago() -> None:
+    """Let what was written be of long ago: what is of the last two minutes is looked at twice."""
+    Trait.objects.exclude(watched_at=None).update(watched_at=F("watched_at") - 600_000_000)
+    UserTrait.objects.exclude(changed_at=None).update(changed_at=F("changed_at") - 600_000_000)
 
 
 def run(sync, mode=RunMode.CHANGES, **counts):
@@ -437,9 +444,7 @@ def test_what_a_change_costs_does_not_grow_with_the_cohort(partner):
         mails(*users)
         sync = setup(partner, users)
         run(sync, added=count)
-        # What was written in the last two minutes is looked at twice; this is of long ago.
-        Trait.objects.exclude(watched_at=None).update(watched_at=F("watched_at") - 600_000_000)
-        UserTrait.objects.exclude(changed_at=None).update(changed_at=F("changed_at") - 600_000_000)
+        long_ago()
         projecting.bring_up_to_date(Sync.objects.get(pk=sync.pk))
         say(**{user: {"email": f"new-{user}@example.com"} for user in users[:10]})
         with CaptureQueriesContext(connection) as caught:
@@ -453,3 +458,87 @@ def test_what_a_change_costs_does_not_grow_with_the_cohort(partner):
         return len(caught)
 
     assert cost(300, 0) == cost(3_000, 10_000)
+
+
+def test_a_run_before_which_nothing_changed_claims_no_projection(partner):
+    mails("u1", "u2")
+    sync = setup(partner, ["u1", "u2"])
+    run(sync, added=2)
+    long_ago()
+    projecting.bring_up_to_date(sync)
+    sync.refresh_from_db()
+
+    def claims() -> int:
+        return Cohort.every.values_list("claim_fence", flat=True).get(pk=sync.projection_id)
+
+    before = claims()
+    run(sync, added=0, removed=0)
+    assert claims() == before
+    # The same people in another version: the projection is of that one now.
+    world.fill(sync.cohort, ["u1", "u2", "u3"])
+    world.fill(sync.cohort, ["u1", "u2"])
+    run(sync, added=0, removed=0)
+    assert claims() == before + 1
+    mails("u2")
+    say(u1={"email": "other@example.com"})
+    run(sync, added=1, removed=1)
+    assert claims() == before + 2
+    suppression.add([entry_of(Kind.EMAIL, "u2@example.com")], suppression.Said())
+    run(sync, added=0, removed=1)
+    assert claims() == before + 3
+
+
+def test_a_run_begins_when_its_projection_is_made_and_not_at_the_next_look(partner, monkeypatch):
+    monkeypatch.setattr(loop, "LOOK_EVERY", 3600.0)
+    mails("u1")
+    run(setup(partner, ["u1"]), added=1)
+
+
+def test_the_first_who_has_a_key_speaks_for_it_whatever_the_order(partner):
+    """Two people with one address, in blocks of their own: what goes along is the first's by user id."""
+    sync = setup(
+        partner, ["u2"], traits=[{"field": "plan"}], list_item_template='["$user_id", "$trait_plan"]'
+    )
+    say(**{user: {"email": "one@example.com", "plan": user} for user in ("u1", "u2", "u3")})
+
+    def plans() -> list[str]:
+        sync.refresh_from_db()
+        return [
+            along.traits["plan"] for along in links.known(sync.projection_id, sync.projection.version, [key])
+        ]
+
+    key = hashed("one@example.com")
+    run(sync, added=1)
+    assert plans() == ["u2"]
+    # Who comes later in the order says nothing new; who comes before speaks from now on.
+    world.fill(sync.cohort, ["u2", "u3"])
+    run(sync, added=0)
+    assert plans() == ["u2"]
+    world.fill(sync.cohort, ["u1", "u2", "u3"])
+    run(sync, added=1)
+    assert plans() == ["u1"]
+    world.fill(sync.cohort, ["u3"])
+    run(sync, added=1)
+    assert plans() == ["u3"]
+    world.fill(sync.cohort, [])
+    run(sync, removed=1)
+
+
+# Its fields (2), who has these keys (1), and a transaction that renews the claim and writes links and keys.
+STATEMENTS_A_BLOCK = {"sqlite": 8, "postgresql": 8}
+
+
+def test_what_a_block_of_a_first_projection_costs(partner, monkeypatch):
+    monkeypatch.setattr(projecting, "BLOCK", 2)
+
+    def cost(blocks: int, first: int) -> int:
+        users = world.users(2 * blocks, first=first)
+        mails(*users)
+        sync = setup(partner, users)
+        with CaptureQueriesContext(connection) as caught:
+            projecting.bring_up_to_date(sync)
+        sync.refresh_from_db()
+        assert sync.projection.size == 2 * blocks
+        return len(caught)
+
+    assert cost(12, 1_000) - cost(2, 0) == 10 * STATEMENTS_A_BLOCK[connection.vendor]

@@ -8,7 +8,16 @@ from django.core.exceptions import ValidationError
 
 from destinations.endpoint import Endpoint
 from destinations.known import Known
-from destinations.mapping import PLAIN, Field, PeopleMapping, Unsuitable, apply, problem_with, problems_with
+from destinations.mapping import (
+    PLAIN,
+    REVISED,
+    Field,
+    PeopleMapping,
+    Unsuitable,
+    apply,
+    problem_with,
+    problems_with,
+)
 from destinations.models import Destination
 from destinations.payloads import Encoder, Operation, says_more
 
@@ -17,8 +26,9 @@ EMAIL = ["email", "sha256"]
 
 # Those with a hash are the vendors' own examples, read in November 2026. Meta: developers.facebook.com,
 # Conversions API, customer information parameters. Snap: developers.snap.com, Conversions API, parameters.
-# TikTok: ads.tiktok.com, customer file audiences. Google (developers.google.com, Data Manager, formatting)
-# and LinkedIn (see its partner folder) have rules and no hash: what is hashed is written out.
+# TikTok: ads.tiktok.com, formats for a customer file (August 2025); a number is hashed by its digits alone.
+# Google (developers.google.com, Data Manager, formatting) and LinkedIn (see its partner folder) have rules,
+# and no hash: what is hashed is written out.
 @pytest.mark.parametrize(
     ("vendor", "filters", "given", "sent"),
     [
@@ -32,9 +42,15 @@ EMAIL = ["email", "sha256"]
          "dc008fda46e2e64002cf2f82a4906236282d431c4f75e5b60bfe79fc48546383"),
         ("TikTok", EMAIL, "JaneDoe@gmail.com",
          "d6117306485ed0e50afab3ac871e98f81699151f30281527d63ff5f233656c69"),
-        ("TikTok", ["phone:US"], "657 777 0000", "+16577770000"),
+        ("TikTok", ["email", "no_plus"], "firstname-lastname+ads@gmail.com", "firstname-lastname@gmail.com"),
+        ("TikTok", ["phone:US", "digits"], "(657)777-0000", "16577770000"),
+        ("TikTok", ["phone:AM", "digits", "sha256"], "+374-93-828222",
+         "65b7e6dcf6f4310f8d7cbfbd78289a753062fb054d6664fb9aaac5df66a422d4"),
+        ("Google", ["email", "gmail"], "cloudy.sanfrancisco+shopping@gmail.com",
+         "cloudysanfrancisco@gmail.com"),
         ("Google", ["email", "gmail"], "Jane.Doe@GoogleMail.com", "janedoe@googlemail.com"),
-        ("Google", ["email", "gmail"], "Jane.Doe@example.com", "jane.doe@example.com"),
+        ("Google", ["email", "gmail"], "user.name+NYC@Example.com", "user.name+nyc@example.com"),
+        ("Google", ["phone:US"], "(800)555-0100", "+18005550100"),
         ("Google", ["phone"], "0049 30 901820", "+4930901820"),
         ("LinkedIn", ["email"], "Jane.Doe@Example.com", "jane.doe@example.com"),
     ],
@@ -121,14 +137,23 @@ def test_what_goes_along_has_its_own_name_and_what_is_not_known_is_left_out():
     assert mapping.fields == ["mail", "plan", "x"]
 
 
+GMAIL = PeopleMapping((Field("email", ("email", "gmail"), "email"),))
+
+
 def test_another_digest_is_another_mapping():
     several = [
         PLAIN, PeopleMapping(BOTH), PeopleMapping(BOTH, every=True), PeopleMapping(BOTH, workspace="a"),
         PeopleMapping(BOTH, traits=(Field("plan", (), "plan"),)), PeopleMapping(BOTH, consent="c"),
-        PeopleMapping(BOTH[::-1]), PeopleMapping((BOTH[0],)),
+        PeopleMapping(BOTH[::-1]), PeopleMapping((BOTH[0],)), GMAIL,
     ]  # fmt: skip
     assert len({mapping.digest for mapping in several}) == len(several)
     assert PeopleMapping(BOTH).digest == PeopleMapping(BOTH).digest
+
+
+def test_a_filter_that_makes_something_else_than_in_the_last_release_is_another_mapping(monkeypatch):
+    before, plain = GMAIL.digest, PeopleMapping(BOTH).digest
+    monkeypatch.setitem(REVISED, "gmail", REVISED["gmail"] + 1)
+    assert GMAIL.digest != before and PeopleMapping(BOTH).digest == plain
 
 
 # --- configuration and templates -----------------------------------------------------------------

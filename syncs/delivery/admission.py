@@ -1,7 +1,7 @@
 """Runs come and go: which a driver takes on, what must be true before their first request, how they end."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 
 from django.db import IntegrityError, connection
@@ -57,7 +57,7 @@ class Admission:
         adopted = False
         related = ("sync__cohort", "sync__projection", "sync__destination")
         for run in new.select_related(*related).order_by("pk"):
-            if run.pk not in self._refreshes and (due.wants_refresh(run) or projecting.wanted_before(run)):
+            if run.pk not in self._refreshes and (due.wants_refresh(run) or projecting.is_behind(run)):
                 self._refreshes[run.pk] = self._calculator.submit(_refresh, run)
                 adopted = True
             else:
@@ -68,12 +68,17 @@ class Admission:
         """Return the runs that wait for their cohort to be calculated, while others are sent."""
         return [pk for pk, refresh in self._refreshes.items() if not refresh.done()]
 
+    def wait_for_calculation(self, seconds: float) -> None:
+        """Return when one of them has ended, and after so many seconds at the latest."""
+        wait([self._refreshes[pk] for pk in self.calculating()], seconds, FIRST_COMPLETED)
+
     def _begin(self, run: Run) -> bool:
         """Mark the run running and its sync dirty, in one durable transaction before its first request."""
         sync = run.sync
         if run.cancel_requested:
             return self._end_unbegun(run, RunState.CANCELLED, "Cancelled by a person.")
-        if projecting.wanted_before(run) and (failed := self._refreshes[run.pk].exception()):
+        made = self._refreshes.get(run.pk)
+        if made and projecting.wanted_before(run) and (failed := made.exception()):
             # Without its projection the partner would be sent what it does not know.
             return self._end_unbegun(run, RunState.FAILED, str(failed) or type(failed).__name__)
         try:

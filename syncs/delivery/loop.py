@@ -171,7 +171,10 @@ class Loop:
         if not self.queues.under_way:
             nothing_for = max(self.queues.held_for, self.queues.due_in, 0)
             wait = min(nothing_for, LOOK_EVERY) if self.queues.has_more else LOOK_EVERY
-            if wait and self._rest(partial(self.stop.wait, wait)):
+            until: Callable[[float], bool | None] = self.stop.wait
+            if self.admission.calculating():
+                until = self.admission.wait_for_calculation
+            if wait and self._rest(partial(until, wait)):
                 return
             wait = 0
         results = self.sender.results
