@@ -540,7 +540,7 @@ def test_what_a_block_of_a_first_projection_costs(partner, monkeypatch):
         with CaptureQueriesContext(connection) as caught:
             projecting.bring_up_to_date(sync)
         sync.refresh_from_db()
-        assert Cohort.every.get(pk=sync.projection_id).size == 2 * blocks
+        assert sync.projection and sync.projection.size == 2 * blocks
         return len(caught)
 
     cost(1, 0)  # its fields are watched from now on
