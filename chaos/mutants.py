@@ -44,6 +44,20 @@ class Mutant:
 
 
 MUTANTS = [
+    Mutant(
+        "nobody of a whole list is delivered before its last part is taken",
+        "syncs/delivery/session.py",
+        "        self._start += len(self.piece)\n        if",
+        "        self._start += len(self.piece)\n        self.delivered = self._start\n        if",
+        ("syncs/tests/test_session.py",),
+    ),
+    Mutant(
+        "a whole list that was cut begins another session",
+        "syncs/delivery/session.py",
+        "self.part = Part(new_number(), 0,",
+        'self.part = Part("1", 0,',
+        ("syncs/tests/test_session.py", "tests/test_parts_of_lists.py"),
+    ),
     # What a partner holds.
     Mutant(
         "dirty before the first request",

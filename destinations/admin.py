@@ -55,13 +55,8 @@ def _needed_first(sets: Fieldsets, partner: Partner, obj: Destination | None) ->
         own = [name.replace("_", " ") for name in left if name in differ]
         said = {"description": f"Differs from the partner's folder: {', '.join(own)}."} if own else {}
         made.append((f"Advanced: {str(title).lower()}", {"fields": left, "classes": ["collapse"], **said}))
-    made.insert(
-        1,
-        (
-            f"What {partner.label} needs",
-            {"fields": tuple(shown), "description": f"{partner.hint} {partner.impossible}".strip()},
-        ),
-    )
+    about = " ".join(filter(None, (partner.hint, partner.notes, partner.impossible)))
+    made.insert(1, (f"What {partner.label} needs", {"fields": tuple(shown), "description": about}))
     return [(title, options) for title, options in made if options["fields"]]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ValidationError
 
 from destinations import leaks, templates, validators
-from destinations.endpoint import AuthMode, BodyFormat, Delivery, Kind, ListIdFrom
+from destinations.endpoint import MOST_USERS, AuthMode, BodyFormat, Delivery, Kind, ListIdFrom
 from destinations.payloads import LINES
 from destinations.rules import By
 from destinations.secrets import SecretUnreadable
@@ -57,6 +57,9 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
         yield "read_path", "$list_id is missing: the partner could not tell which list."
     if row.change_template:
         yield from _change_problems(row, used)
+    whole = row.replaces_lists and not templates.SESSION & used.get("add_template", set())
+    if row.batch_size and row.batch_size > MOST_USERS and not whole:
+        yield "batch_size", f"{MOST_USERS:,} at most: only a whole list in one request may have more."
     if row.replaces_lists and row.kind != Kind.LIST:
         yield "replaces_lists", "A property is kept by each user: there is no list to replace."
     yield from _poll_problems(row, used)
@@ -141,7 +144,8 @@ def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
         yield "create_template", "Use $external_name, or all lists get the same name."
     if row.replaces_lists and (row.poll_path or row.batch_size == 1):
         field = "poll_path" if row.poll_path else "batch_size"
-        yield field, "A whole list travels in one request, whose reply says what became of it."
+        yield field, "A whole list is many users a request, and each reply says what became of it."
+    yield from _session_problems(row, used)
     for operation in ("add",) if row.replaces_lists else ("add", "remove"):
         path, template = f"{operation}_path", f"{operation}_template"
         single = row.batch_size == 1
@@ -161,6 +165,17 @@ def _list_problems(row: "Destination", used: Used) -> Iterable[Problem]:
     if row.remove_item_template and lacks("remove_item_template", "user_id"):
         yield "remove_item_template", "$user_id is missing: the partner could not tell which user."
     yield from _list_id_problems(row, used)
+
+
+def _session_problems(row: "Destination", used: Used) -> Iterable[Problem]:
+    """Yield what is wrong with a whole list that travels in several requests."""
+    field = "add_path" if used.get("add_path", set()) & templates.SESSION else "add_template"
+    names = (used.get("add_path", set()) | used.get("add_template", set())) & templates.SESSION
+    if names and not row.replaces_lists:
+        yield field, f"${min(names)} is for whole lists that travel in several requests: tick “whole lists”."
+    elif missing := sorted({"session", "is_last"} - names) if names else []:
+        text = "the partner could not tell which requests are one list, or when it is whole"
+        yield field, f"${missing[0]} is missing: {text}."
 
 
 def _list_id_problems(row: "Destination", used: Used) -> Iterable[Problem]:

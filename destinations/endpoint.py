@@ -21,6 +21,12 @@ from destinations.filters import FILTERS, OF_SECRETS
 MASK = "•••"
 
 
+# Users in one request, at most; but for a whole list that is one.
+MOST_USERS = 10_000
+# A whole list is made in memory: more users it may not have, in one request or in several.
+LONGEST_LIST = 1_000_000
+
+
 class Kind(StrEnum):
     LIST = "list"
     PROPERTY = "property"

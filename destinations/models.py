@@ -18,7 +18,17 @@ from django.utils import timezone
 from destinations import mapping, validators
 from destinations.addresses import parse_networks
 from destinations.checking import problems_of
-from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom, to_json
+from destinations.endpoint import (
+    LONGEST_LIST,
+    MOST_USERS,
+    AuthMode,
+    BodyFormat,
+    Delivery,
+    Endpoint,
+    Kind,
+    ListIdFrom,
+    to_json,
+)
 from destinations.mapping import PeopleMapping
 from destinations.presets import PRESETS, preset_choices
 from destinations.secrets import EncryptedField, NamedSecrets, NamedSecretsField
@@ -284,7 +294,9 @@ class Destination(models.Model):
         "whole lists",
         default=False,
         help_text="For a partner that only knows whole lists: a run in which anybody moves sends everybody, "
-        "by the call that adds, in one request. The batch size is the most users that such a list may have.",
+        "by the call that adds, in one request: the batch size is the most users that such a list may have. "
+        "Or in several of that size, if the call says which one it is: "
+        "$session, $sequence, $is_last, $total.",
     )
     find_path = models.CharField(
         max_length=1000,
@@ -418,8 +430,8 @@ class Destination(models.Model):
 
     batch_size = models.PositiveIntegerField(
         default=DEFAULT.batch_size,
-        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
-        help_text="Users in one request, 1 to 10,000.",
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_LIST)],
+        help_text="Users in one request, 1 to 10,000; to 1,000,000 where a whole list is one.",
     )
     threads = models.PositiveSmallIntegerField(
         default=DEFAULT.threads,
@@ -541,8 +553,9 @@ class Destination(models.Model):
         constraints = [
             # The driver divides by these, or makes a pool of them: 0 would hang or crash it.
             models.CheckConstraint(
-                condition=Q(batch_size__gte=1, batch_size__lte=10_000),
-                name="destination_batch_size_1_to_10000",
+                condition=Q(batch_size__gte=1)
+                & (Q(batch_size__lte=MOST_USERS) | Q(replaces_lists=True, batch_size__lte=LONGEST_LIST)),
+                name="destination_batch_size_within_limits",
             ),
             models.CheckConstraint(
                 condition=Q(threads__gte=1, threads__lte=32), name="destination_threads_1_to_32"

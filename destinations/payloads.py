@@ -22,6 +22,7 @@ import orjson
 from destinations import filters
 from destinations.endpoint import BodyFormat, Endpoint, Kind, ListIdFrom
 from destinations.known import traits_of, type_of
+from destinations.sessions import WIDEST, Part, alone, has_parts
 from destinations.templates import (
     HOLDERS,
     OF_USER,
@@ -154,6 +155,7 @@ class Encoder:
         if list_id is not None:
             self._values["list_id"] = check_list_id(list_id)
         self._headers = self._make_headers()
+        self._has_parts = has_parts(endpoint)
         self._batches: dict[Operation, _Batch] = {}
         self._change: _Change | None = None
         self._urls: dict[str, str] = {}
@@ -217,8 +219,13 @@ class Encoder:
         url = self.endpoint.base_url.rstrip("/") + self._path("read_path", template, self._values)
         return Request(Operation.READ, "GET", url, self._bodiless(), b"", 0)
 
-    def batch(self, operation: Operation, user_ids: Sequence[str]) -> Request:
-        """Return the request that adds or removes these users, or sets their property to true or false."""
+    def batch(self, operation: Operation, user_ids: Sequence[str], part: Part | None = None) -> Request:
+        """Return the request that adds or removes these users, or sets their property to true or false.
+
+        part: of a whole list that travels in several requests, which one this is; without, the only one.
+        """
+        if self._has_parts and operation == Operation.ADD:
+            return self._part(user_ids, part or alone(len(user_ids)))
         field = "batch_path" if self.endpoint.kind == Kind.PROPERTY else f"{operation}_path"
         return self._request(operation, field, self._compiled(operation).encode(user_ids), user_ids)
 
@@ -227,6 +234,12 @@ class Encoder:
         users = [*added, *removed]
         made = self._request(Operation.ADD, "add_path", self._both.encode(added, removed), users)
         return replace(made, operation=Operation.CHANGE)
+
+    def _part(self, user_ids: Sequence[str], part: Part) -> Request:
+        values = self._values | part.values
+        body = _Batch(self.endpoint, Operation.ADD, values, self.run_id).encode(user_ids)
+        url = self.endpoint.base_url.rstrip("/") + self._path("add_path", self.endpoint.add_path, values)
+        return self._request(Operation.ADD, "add_path", body, user_ids, url=url)
 
     def single(self, operation: Operation, user_id: str) -> Request:
         """Return the request that sets one user's property."""
@@ -256,7 +269,8 @@ class Encoder:
 
     def _compiled(self, operation: Operation) -> "_Batch":
         if operation not in self._batches:
-            self._batches[operation] = _Batch(self.endpoint, operation, self._values, self.run_id)
+            values = self._values | (WIDEST.values if self._has_parts else {})
+            self._batches[operation] = _Batch(self.endpoint, operation, values, self.run_id)
         return self._batches[operation]
 
     def _make_headers(self) -> dict[str, str]:
@@ -278,8 +292,10 @@ class Encoder:
         left_out = ("content-type", "content-encoding")
         return {name: value for name, value in self._headers.items() if name.lower() not in left_out}
 
-    def _request(self, operation: Operation, field: str, body: bytes, user_ids: Sequence[str]) -> Request:
-        url = self._url(field, operation, user_ids)
+    def _request(
+        self, operation: Operation, field: str, body: bytes, user_ids: Sequence[str], *, url: str = ""
+    ) -> Request:
+        url = url or self._url(field, operation, user_ids)
         headers = self._headers
         if not body:
             headers = self._bodiless()
@@ -410,6 +426,8 @@ class _Batch:
     def _whole(self, variable: Variable) -> object:
         if variable.name == "value" and not variable.filters:
             return self._word
+        if variable.name == "is_last" and not variable.filters:
+            return self._values["is_last"] == "true"
         if variable.name == "traits":
             return self._slots.token(variable, lambda user: _raw(traits_of(user)), bare=True)
         if variable.name.startswith(TRAIT) and not variable.filters:

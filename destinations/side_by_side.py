@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from destinations import templates
 from destinations.endpoint import MASK, Delivery, Endpoint, Kind, ListIdFrom
 from destinations.payloads import Encoder, Operation, Request, external_name, needs_first_user
+from destinations.sessions import alone
 from destinations.transport import describe
 from destinations.try_out import operations_of
 
@@ -103,6 +104,7 @@ def _show(
         )
         used = {one for text in texts.values() for one in templates.variables(text)}
         known = encoder.values | {"user_id": user_id, "items": f"[{user_id}]", "job_id": JOB_ID}
+        known |= alone(1).values
         known |= {"added": f"[{user_id}]", "removed": f"[{ANOTHER}]"}
         known["value"] = json.dumps(endpoint.value_word(operation == Operation.ADD), ensure_ascii=False)
         inputs = {f"${one}": known[one] for one in sorted(used) if one in known}

@@ -4,7 +4,8 @@ They are substituted once, in the parsed JSON, so that a cohort called `"}, $use
 dollar. `${user_id|trim|sha256}` is a variable with filters (see `filters`). Alone, as a whole value:
 "$value" becomes the word for entering or leaving (true or false), "$items" the encoded batch,
 "${items|join:,}" the ids of the batch in one text, "${items|default:nobody}" the batch or, for a whole list
-without users, one user `nobody`; "${list_id|number}" a number.
+without users, one user `nobody`; "${list_id|number}" a number;
+"$is_last" true or false.
 
 `$secret_NAME` is the destination's named secret NAME.
 """
@@ -26,6 +27,8 @@ COMMON = NAMES | {"external_name", "now", "now_unix", "now_ms"}
 USER = frozenset({"user_id", "value"})
 # What goes along with a user: see `mapping`. `$trait_plan` is one of them.
 OF_USER = frozenset({"identifier_type", "traits"})
+# Which request of a whole list it is: see `sessions`.
+SESSION = frozenset({"session", "sequence", "is_last", "total"})
 # What holds users: a batch; and of one that adds and removes, who enters and who leaves.
 HOLDERS = frozenset({"items", "added", "removed"})
 # What each field may use, beside named secrets.
@@ -33,8 +36,8 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "name_template": NAMES,
     "create_path": COMMON,
     "create_template": COMMON | {"items"},
-    "add_path": COMMON | {"list_id", "user_id"},
-    "add_template": COMMON | {"list_id", "items", "user_id"},
+    "add_path": COMMON | {"list_id", "user_id"} | SESSION,
+    "add_template": COMMON | {"list_id", "items", "user_id"} | SESSION,
     "remove_path": COMMON | {"list_id", "user_id"},
     "remove_template": COMMON | {"list_id", "items", "user_id"},
     "change_template": COMMON | {"list_id"} | HOLDERS,

@@ -27,7 +27,8 @@ from itertools import chain
 from django.db import connection
 
 from cohorts import members
-from destinations.endpoint import Endpoint
+from destinations.endpoint import LONGEST_LIST, Endpoint
+from destinations.sessions import has_parts
 from people import suppression
 from syncs.choices import DifferenceKind, RunMode, Step
 from syncs.models import Difference, Rejection, Run
@@ -105,12 +106,16 @@ class Plan:
                 return
 
     def too_long(self, endpoint: Endpoint) -> str:
-        """Return why the whole list cannot be sent at once, where the partner wants that; or ''."""
+        """Return why the whole list cannot be sent, where the partner wants that; or ''."""
         size = 0 if self.mode == RunMode.EMPTY else members.size_of(self.cohort_id, self.target)
-        if not endpoint.replaces_lists or size <= endpoint.batch_size:
+        in_parts = has_parts(endpoint)
+        if not endpoint.replaces_lists or size <= (LONGEST_LIST if in_parts else endpoint.batch_size):
             return ""
+        would = f"The list would have {size:,} users, and "
+        if in_parts:
+            return f"{would}a whole list, which is made in memory, has {LONGEST_LIST:,} at most."
         return (
-            f"The list would have {size:,} users, and this partner, which only knows whole lists, takes "
+            f"{would}this partner, which only knows whole lists, takes "
             f"{endpoint.batch_size:,} in one request: see the destination's batch size."
         )
 

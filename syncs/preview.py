@@ -1,15 +1,17 @@
 """What a run would do, without doing it."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 from destinations.endpoint import Kind
-from destinations.payloads import external_name
+from destinations.payloads import Operation, external_name
 from destinations.transport import describe
 from syncs.choices import RunMode, Step
 from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun
+from syncs.delivery.session import Session
 from syncs.lifecycle import CannotRun, check_older, mode_owed
 from syncs.models import Run, Sync
 from syncs.plan import Plan
@@ -23,8 +25,9 @@ class Preview:
 
     `held_back`: whom the cohort's source names and who are suppressed; `not_sendable`: members of whom the
     partner knows nothing that it could be sent. `first_request` is the request as it
-    would be sent, the credential masked; '' when there is none. `whole_list`: how many users that request
-    has, where a partner only knows whole lists; None for any other.
+    would be sent, the credential masked; '' when there is none. `whole_list`: how many users the list
+    has that is sent, where a partner only knows whole lists, and `whole_list_requests` in how many requests
+    (more, where users are so long that fewer fit into one); None for any other.
     """
 
     sync: str
@@ -42,6 +45,7 @@ class Preview:
     creates_list: bool
     first_request: str
     whole_list: int | None
+    whole_list_requests: int | None
     # Who moved after this version is among the counts, though an earlier run has sent them.
     repeat_from: int | None = None
     at_least: tuple[str, ...] = ()
@@ -116,6 +120,7 @@ def preview(
         creates_list=creates,
         first_request=_first_request(active, first, creates, replaces),
         whole_list=len(first[Step.ADD]) if replaces else None,
+        whole_list_requests=max(-(-len(first[Step.ADD]) // active.most), 1) if replaces else None,
         repeat_from=plan.repeat_from,
         at_least=tuple(
             name for name, n in counts.items() if most is not None and n >= most and name not in recorded
@@ -149,6 +154,10 @@ def _first_request(active: ActiveRun, first: dict[Step, list[str]], creates: boo
         users, leaving = sorted(chain(*first.values()))[: active.most], set(first[Step.REMOVE])
         known = active.known(Step.CHANGE, users, leaving)
         return describe(active.encode(Step.CHANGE, known, leaving), active.endpoint)
+    if active.has_parts and replaces:
+        users = active.known(Step.ADD, first[Step.ADD])
+        part = Session(users, active.most, fits=partial(active.encoder.fits, Operation.ADD))
+        return describe(active.encode(Step.ADD, part.piece, part=part.part), active.endpoint)
     for step, users in first.items():
         if users or replaces:
             return describe(active.encode(step, active.known(step, users[: active.most])), active.endpoint)

@@ -327,7 +327,10 @@ class PreviewSerializer(serializers.Serializer[Any]):
     first_request = serializers.CharField(help_text="As it would be sent, the credential masked.")
     whole_list = serializers.IntegerField(
         allow_null=True,
-        help_text="Users in that request, where the partner only knows whole lists; null for any other.",
+        help_text="Users of the list, where the partner only knows whole lists; null for any other.",
+    )
+    whole_list_requests = serializers.IntegerField(
+        allow_null=True, help_text="In how many requests that list is sent; null for any other."
     )
 
 

@@ -10,8 +10,9 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -36,6 +37,16 @@ class _Read:
 
     names: dict[str, str] = field(default_factory=dict)
     users: list[tuple[str, bool | None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Session:
+    """A whole list that comes in several requests: what came of it so far, and until when it may end."""
+
+    number: str
+    ends_at: float
+    parts: int = 0
+    users: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,9 @@ class FakePartner:
         # Requests that were accepted and are worked on: what they say, and how often each was asked about.
         self.jobs: dict[str, tuple[list[tuple[str, bool]], _Read]] = {}
         self.asked: dict[str, int] = {}
+        # Of each list the session that is open, and the numbers of those that are over.
+        self.sessions: dict[str, _Session] = {}
+        self.over: set[str] = set()
         self.refused: list[str] = []
         self.calls: list[str] = []
         # Called with each call's name before it is applied; an answer takes the call's place.
@@ -242,6 +256,8 @@ class FakePartner:
             fitting = [adds for adds, word in words.items() if type(word) is type(value) and word == value]
             read.names["value"] = str(fitting[0]) if fitting else ""
             return bool(fitting)
+        if variable.name == "is_last" and not variable.filters:
+            return type(value) is bool and self._bind("is_last", str(value).lower(), read)
         if NUMBER in variable.filters:
             return type(value) is int and self._bind(variable.name, str(value), read)
         return isinstance(value, str) and self._bind(variable.name, value, read)
@@ -342,6 +358,8 @@ class FakePartner:
         ]
         if self.endpoint.poll_path:
             return self._accept(users, read)
+        if "session" in read.names:
+            return self._part(users, read)
         return self._apply(users, read, self.fake.get("failed", {}))
 
     def _accept(self, users: list[tuple[str, bool]], read: _Read) -> Answer:
@@ -387,6 +405,44 @@ class FakePartner:
         if bad:
             return Answer(failure["status"], filled_reply(failure["body"], bad, users))
         return Answer(done["status"], filled_reply(done.get("body"), [], users)) if done else self._ok(users)
+
+    def void_sessions(self) -> None:
+        """What time does: a session that has not ended within its own is void."""
+        self.over |= {session.number for session in self.sessions.values()}
+        self.sessions.clear()
+
+    def _part(self, users: list[tuple[str, bool]], read: _Read) -> Answer:
+        """Take one request of a whole list. The list is another one when the last has come."""
+        held, number = self._held(read), read.names["session"]
+        if held is None:
+            return self._gone()
+        said: Mapping[str, Any] = self.fake.get("session", {})
+        key = read.names.get("list_id") or read.names.get("external_name", "")
+        session = self.sessions.get(key)
+        if session and session.ends_at <= time.monotonic():
+            self.over.add(self.sessions.pop(key).number)
+            session = None
+        if session and session.number != number:
+            return self._session_refused(said.get("overlap", {"status": 409}), "another session is open")
+        session = session or _Session(number, time.monotonic() + said.get("seconds", 3600))
+        if number in self.over or read.names.get("sequence") not in (None, str(session.parts + 1)):
+            return self._session_refused(said.get("wrong", {"status": 400}), f"not its turn: {read.names}")
+        bad = [(index, user) for index, (user, _) in enumerate(users) if user in self.unknown]
+        failure = self.fake.get("failed", {})
+        refused = Answer(failure.get("status", 400), filled_reply(failure.get("body"), bad, users))
+        if bad and (not failure or self.fake.get("whole")):
+            return refused
+        self.sessions[key] = session
+        session.parts += 1
+        session.users |= {user for user, _ in users} - self.unknown
+        if read.names["is_last"] == "true":
+            held.clear()
+            held |= session.users
+            self.over.add(self.sessions.pop(key).number)
+        return refused if bad else self._ok(users)
+
+    def _session_refused(self, said: Mapping[str, Any], why: str) -> Answer:
+        return replace(self._refuse(said["status"], why), body=said.get("body", {"message": why}))
 
     def _gone(self) -> Answer:
         gone = self.fake.get("unknown_list", {"status": 404, "body": {"error": {"code": "list_not_found"}}})

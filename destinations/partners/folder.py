@@ -14,7 +14,10 @@ HERE = Path(__file__).parent
 STAND_IN = re.compile(r"[A-Z]{3,}")
 SLUG = re.compile(r"[a-z][a-z0-9-]{0,39}")
 KEYS = frozenset(
-    {"label", "hint", "order", "page", "checked", "tried", "needs", "secrets", "fields", "fake", "impossible"}
+    {
+        *("label", "hint", "order", "page", "checked", "tried", "needs", "secrets", "fields", "fake"),
+        *("notes", "impossible"),
+    }
 )
 
 OWN_NAMES = "your own names in paths or templates"
@@ -38,7 +41,8 @@ class Partner:
     needs: the fields that somebody must fill in, beside the name. secrets: the named secrets that it needs.
     page, checked: the vendor's page, and the day on which the folder was compared with it ('' for never).
     tried: which version of the real server was driven, and when ('' for none).
-    impossible: what cannot be done with this partner, in words. fake: how a fake partner answers.
+    notes: what else one should know. impossible: what cannot be done with this partner. Both in words.
+    fake: how a fake partner answers.
     """
 
     slug: str
@@ -50,6 +54,7 @@ class Partner:
     page: str = ""
     checked: str = ""
     tried: str = ""
+    notes: str = ""
     impossible: str = ""
     fake: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = HERE
@@ -115,6 +120,7 @@ def read(folder: Path) -> Partner:
         page=data.get("page", ""),
         checked=data.get("checked", ""),
         tried=data.get("tried", ""),
+        notes=data.get("notes", ""),
         impossible=data.get("impossible", ""),
         fake=data.get("fake", {}),
         folder=folder,

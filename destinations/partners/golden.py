@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from destinations.endpoint import AuthMode, BodyFormat, Delivery, Endpoint, Kind, ListIdFrom
 from destinations.partners.folder import Partner
 from destinations.payloads import Encoder, Operation, Request, external_name
+from destinations.sessions import alone, has_parts
 
 NAME, KEY, NOW = "Recent buyers", "buyers", 1_795_000_000.0
 USERS = ("u1", "ü 2")
@@ -75,6 +76,9 @@ def requests_of(partner: Partner) -> Iterator[tuple[str, Request, Endpoint]]:
         yield Operation.CHANGE.value, encoder.change(USERS[:1], USERS[1:]), endpoint
     if endpoint.replaces_lists:
         yield "empty", encoder.batch(Operation.ADD, []), endpoint
+    if has_parts(endpoint):
+        part = replace(alone(len(USERS)), is_last=False)
+        yield "first-part", encoder.batch(Operation.ADD, USERS[:1], part), endpoint
     if endpoint.poll_path:
         yield Operation.POLL.value, encoder.poll(JOB_ID, users), endpoint
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from destinations.partners import replies
 from destinations.partners.folder import SLUG, BadFolder, Partner, read
-from destinations.partners.golden import as_text, requests_of
+from destinations.partners.golden import as_text, endpoint_of, requests_of
+from destinations.sessions import has_parts
 
 NEW = {
     "label": "",
@@ -74,11 +75,18 @@ def page_of(partner: Partner) -> str:
         lines += ["## What you need", "", *(f"- {what}" for what in partner.asked), ""]
     lines += ["## Limits", "", f"- {partner.fields.get('batch_size', 1000):,} users a request"]
     if partner.fields.get("replaces_lists"):
-        lines.append("- Whole lists only: a run in which anybody moves sends everybody, in one request")
+        text = "- Whole lists only: a run in which anybody moves sends everybody, in "
+        if has_parts(endpoint_of(partner)):
+            text += "as many requests as that takes, of which the last one makes it count"
+        else:
+            text += "one request"
+        lines.append(text)
     if rate := partner.fields.get("rate"):
         lines.append(f"- {rate:g} requests a second")
     if size := partner.fields.get("max_bytes"):
         lines.append(f"- {size:,} bytes a request")
+    if partner.notes:
+        lines += ["", "## Good to know", "", partner.notes]
     if partner.impossible:
         lines += ["", "## What is not possible", "", partner.impossible]
     seen = (

@@ -554,7 +554,25 @@ def test_a_change_is_cut_to_the_byte_limit():
         ({"add_template": '{"ids": "$items", "k": "${secret_k|hex}"}'}, "a secret takes one of"),
         ({"add_template": '{"ids": "$items", "k": "${secret_k|base64|base64}"}'}, "a secret takes one of"),
         ({"remove_item_template": '{"path": "/people/$user_id"}'}, "must be quoted"),
-        ({"replaces_lists": True, "batch_size": 1}, "A whole list travels in one request"),
+        ({"replaces_lists": True, "batch_size": 1}, "A whole list is many users a request"),
+        ({"batch_size": 10_001}, "10,000 at most"),
+        (
+            {"add_template": '{"s": "$session", "last": "$is_last", "ids": "$items"}'},
+            "$is_last is for whole lists that travel in several requests",
+        ),
+        (
+            {"replaces_lists": True, "add_template": '{"n": "${sequence|number}", "ids": "$items"}'},
+            "$is_last is missing: the partner could not tell which requests are one list",
+        ),
+        (
+            {
+                "replaces_lists": True,
+                "batch_size": 10_001,
+                "add_template": '{"s": "$session", "last": "$is_last", "ids": "$items"}',
+            },
+            "10,000 at most",
+        ),
+        ({"remove_template": '{"s": "$session", "ids": "$items"}'}, "Unknown variable $session"),
         ({"add_template": '{"ids": "${items|default:x}"}'}, "for a whole list without users"),
         (
             {"replaces_lists": True, "create_template": '{"n": "$external_name", "i": "${items|default:x}"}'},

@@ -6,6 +6,7 @@ from django.db.models import Count, Max, Q
 
 from destinations.endpoint import Delivery, Endpoint, Kind
 from destinations.payloads import Encoder, Operation, Request, needs_first_user, says_more
+from destinations.sessions import Part, has_parts
 from pagekit import tracing
 from syncs import links
 from syncs.choices import BatchState, Step
@@ -34,6 +35,8 @@ class ActiveRun:
         self.single = endpoint.kind == Kind.PROPERTY and endpoint.delivery == Delivery.SINGLE
         self.says_more = says_more(endpoint)
         self.needs_first_user = needs_first_user(endpoint)
+        # A whole list travels in several requests.
+        self.has_parts = has_parts(endpoint)
         # Who enters and who leaves travel together.
         self.mixes = bool(endpoint.change_template)
         self.most = SINGLES if self.single else min(endpoint.batch_size, learned_size or endpoint.batch_size)
@@ -106,8 +109,13 @@ class ActiveRun:
         version = self.run.to_version if step == Step.ADD else None
         return links.known(self.run.sync.projection_id, version, users)
 
-    def encode(self, step: Step, users: list[str], leaving: Collection[str] = ()) -> Request:
-        """Return the request for these users. A change with one kind left is an add, or a remove."""
+    def encode(
+        self, step: Step, users: list[str], leaving: Collection[str] = (), part: Part | None = None
+    ) -> Request:
+        """Return the request for these users. A change with one kind left is an add, or a remove.
+
+        part: of a whole list that travels in several requests, which one it is.
+        """
         if step == Step.CHANGE:
             enter, leave = parted(users, leaving)
             if enter and leave:
@@ -118,7 +126,7 @@ class ActiveRun:
             return self.encoder.create(users)
         if self.single:
             return self.encoder.single(operation, users[0])
-        return self.encoder.batch(operation, users)
+        return self.encoder.batch(operation, users, part)
 
     @property
     def encoder(self) -> Encoder:

@@ -11,6 +11,7 @@ been settled: no remove starts while an add of that user may be in flight.
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from heapq import merge
 from itertools import islice
 
@@ -23,11 +24,13 @@ from syncs.choices import ADDING, OPEN_BATCHES, BatchState, RunMode, Step
 from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
+from syncs.delivery.session import Session
 from syncs.delivery.work import CreateList, Job, SendUsers, Work, waited_in_all
 from syncs.models import Batch, Rejection
 from syncs.plan import Plan
 
 BARRIER = None
+THROUGH = [BatchState.DELIVERED, BatchState.NARROWED]
 # Users with whom it is tried to make a list: any of them may be unknown to the partner.
 CANDIDATES = 5
 
@@ -136,9 +139,10 @@ class Feed:
         return CreateList(begun, self.active, candidates, stored=True)
 
     def _replacement(self) -> Iterator[Work]:
-        """The whole list in one request, if anybody is to be added, removed or tried again.
+        """The whole list as one batch, if anybody is to be added, removed or tried again.
 
-        One that an earlier driver began is sent again, whole: the target is the same.
+        One that an earlier driver began is sent again, whole: the target is the same. Where it travels in
+        several requests, that is another session.
         """
         due: dict[str, Rejection] = {}
         left: list[int] = []
@@ -153,11 +157,17 @@ class Feed:
         if not (begun or due or left or moved):
             return
         self.forgotten += left
+        if self.run.batches.filter(step=Step.ADD, state__in=THROUGH).exists():
+            return  # an earlier driver had sent it, and died before it could end the run
         users = list(self.plan.everyone(due))
         batch = begun or self.active.new_batch(Step.ADD, users, keep_ids=not users)
         batch.unknown_outcome |= begun is not None
         known = self.active.known(Step.ADD, users)
-        yield self._send(batch, known, due, stored=begun is not None)
+        work = self._send(batch, known, due, stored=begun is not None)
+        if self.active.has_parts:
+            fits = partial(self.active.encoder.fits, Operation.ADD)
+            work.narrowing = Session(known, self.active.most, fits=fits)
+        yield work
 
     def _resumed(self) -> Iterator[Work]:
         """Batches that were being sent when an earlier driver stopped: sent again, whole.

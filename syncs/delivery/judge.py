@@ -125,7 +125,10 @@ class Judge:
                 work.candidates.pop(0)
                 work.request, work.batch.tries = None, 0
                 self.queues.ready.append(work)
-            case outcomes.Retry(wait):
+            case outcomes.Retry(wait, anew):
+                if anew and isinstance(work, SendUsers) and work.session:
+                    work.session.begin_anew()
+                    work.request = None
                 work.batch.tries += 1
                 active.run.retries += 1
                 active.run.trouble = self.row.next_reason = active.last_message

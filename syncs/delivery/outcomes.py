@@ -106,9 +106,13 @@ class NextCandidate(Outcome):
 
 @dataclass(frozen=True)
 class Retry(Outcome):
-    """The same request again, when `wait` seconds have passed; nothing else is sent until then."""
+    """The same request again, when `wait` seconds have passed; nothing else is sent until then.
+
+    anew: not the same one, but the first of another session; see `session`.
+    """
 
     wait: float
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -380,8 +384,10 @@ def _later(work: Work, error: Temporary, facts: Facts) -> Outcome:
         return Park(decision.wait, f"The partner asked us to wait: {error.message}")
     if facts.replaces and isinstance(work, SendUsers):
         # A part of a list is another list: it is sent whole, or not at all.
-        retries = decision.action == retry.Action.RETRY and not facts.breaker_open
-        return Retry(decision.wait) if retries else OpenBreaker(error.message)
+        anew = work.session is not None and _may_have_acted(error)
+        enough = anew and work.session is not None and work.session.begun > retry.RETRIES
+        retries = decision.action == retry.Action.RETRY and not (facts.breaker_open or enough)
+        return Retry(decision.wait, anew) if retries else OpenBreaker(error.message)
     if isinstance(work, SendUsers) and work.narrowing.once:
         return PartFailed((error.retry_after or 0.0) * facts.scale)
     if isinstance(work, Canary) and (facts.breaker_open or facts.some_spent):
@@ -396,15 +402,27 @@ def _later(work: Work, error: Temporary, facts: Facts) -> Outcome:
     return RetriesSpent(opens)
 
 
+def _may_have_acted(error: Temporary) -> bool:
+    """Whether the partner may have taken the users all the same: only an answer of 4xx, or of a 2xx that a
+    rule reads so, says that it has not.
+    """
+    status = error.reply.status if error.reply else 0
+    return error.unknown_outcome or not 200 <= status < 500 or status == 408
+
+
 def _list_refused(work: SendUsers, error: DeliveryError, facts: Facts) -> Outcome:
     """A whole list is refused: without those who are named, or not at all. Nobody is looked for in parts."""
     if isinstance(error, ListGone) or (isinstance(error, NotFound) and not facts.made_list):
         return _list_gone(facts)
+    session = work.session
+    if isinstance(error, TooLarge) and session and len(work.piece) > 1:
+        return Halve(error)
     if isinstance(error, TooLarge):
         return FailRun(f"The list is too large for one request of this partner. {error.message}", pause=True)
     if not isinstance(error, Rejected):
         return _set_up_wrong(error)
-    if error.named_users and not leaves_nobody(work, error) and facts.refused < REFUSALS:
+    tried = max(facts.refused, session.begun if session else 0)
+    if error.named_users and not leaves_nobody(work, error) and tried < REFUSALS:
         return Refuse(error, alone=False, doubt=False)
     return FailRun(f"The partner refused the whole list, so nobody is marked as rejected. {error.message}")
 

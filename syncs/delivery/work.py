@@ -10,9 +10,11 @@ from typing import Any
 
 from destinations.errors import DeliveryError
 from destinations.payloads import Request
+from destinations.sessions import Part
 from syncs.choices import Step
 from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
+from syncs.delivery.session import Session
 from syncs.models import Batch, Rejection
 
 # Seconds until an accepted request is asked about, and the longest that this wait grows to.
@@ -66,6 +68,11 @@ class Work:
         return []
 
     @property
+    def part(self) -> Part | None:
+        """Return which request of a whole list the next one is, where that travels in several."""
+        return None
+
+    @property
     def durable(self) -> bool:
         """Whether the row must be on the disk before the request leaves."""
         return False
@@ -76,7 +83,7 @@ class Work:
             enter, leave = parted(self.piece, self.leaving)
             self.request = self.active.encoder.poll(self.job.id, [*enter, *leave])
         elif self.request is None:
-            self.request = self.active.encode(Step(self.batch.step), self.piece, self.leaving)
+            self.request = self.active.encode(Step(self.batch.step), self.piece, self.leaving, self.part)
         return self.request
 
     @property
@@ -117,6 +124,15 @@ class SendUsers(Work):
     @property
     def piece(self) -> list[str]:
         return self.narrowing.piece
+
+    @property
+    def session(self) -> Session | None:
+        """Return the session of a whole list that travels in several requests."""
+        return self.narrowing if isinstance(self.narrowing, Session) else None
+
+    @property
+    def part(self) -> Part | None:
+        return self.session.part if self.session else None
 
     @property
     def durable(self) -> bool:

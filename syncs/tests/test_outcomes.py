@@ -54,6 +54,7 @@ from syncs.delivery.outcomes import (
     in_doubt,
     is_outcome_unknown,
 )
+from syncs.delivery.session import Session
 from syncs.delivery.work import Canary, CreateList, Job, SendUsers, Work
 from syncs.models import Batch, Rejection
 
@@ -102,6 +103,10 @@ def answer(
         retry_after=verdict.retry_after,
         named_users=verdict.named_users,
     )
+
+
+def replace_status(error: Any, status: int) -> Temporary:
+    return Temporary(error.message, code=error.code, reply=replace(OK, status=status))
 
 
 def ask(otherwise: Outcome, **more: Any) -> Ask:
@@ -268,6 +273,36 @@ def test_a_whole_list_that_is_refused_is_sent_in_no_parts(reply):
     assert isinstance(outcome, FailRun) and outcome.pause == (reply is BIG)
     assert decide(send(tries=8), DOWN, WHOLE) == OpenBreaker(DOWN.message)
     assert set_up_wrong(decide(send(), BARE, replace(WHOLE, made_list=True)))
+
+
+def send_part(*, begun: int = 1, **more: Any) -> SendUsers:
+    """Return a whole list in two requests, of which the first is to be sent."""
+    session = Session(USERS, 2, begun=begun - 1)
+    return SendUsers(Batch(step=Step.ADD, **more), NOBODY, session)
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (OK, TAKEN),
+        (answer(503), Retry(1.0, anew=True)),
+        (Temporary("No reply.", code="timeout", unknown_outcome=True), Retry(1.0, anew=True)),
+        (replace_status(answer(429), 429), Retry(1.0)),
+        (replace_status(answer(409), 409), Retry(1.0)),
+        (BIG, Halve(BIG)),
+        (NAMED, Refuse(NAMED, alone=False, doubt=False)),
+        (BARE, LOST),
+    ],
+)
+def test_what_follows_when_a_whole_list_is_sent_in_several_requests(reply, outcome):
+    assert decide(send_part(), reply, WHOLE) == outcome
+
+
+def test_another_session_is_not_begun_for_ever():
+    assert decide(send_part(begun=8), DOWN, WHOLE) == Retry(1.0, anew=True)
+    assert decide(send_part(begun=9), DOWN, WHOLE) == OpenBreaker(DOWN.message)
+    assert isinstance(decide(send_part(begun=20), NAMED, WHOLE), FailRun)
+    assert isinstance(decide(send_part(), UNKNOWN, WHOLE), FailRun)
 
 
 WORKING = Reply(202, None, "application/json", "{}", 0.1, job_id="j")

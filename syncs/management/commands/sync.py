@@ -103,7 +103,9 @@ def _show(shown: Preview) -> None:
         markup=False,
     )
     if shown.whole_list is not None:
-        console.print(f"  the whole list is sent, in one request: {shown.whole_list:,} users", markup=False)
+        requests = shown.whole_list_requests
+        number = "one request" if requests == 1 else f"{requests:,} requests"
+        console.print(f"  the whole list is sent, in {number}: {shown.whole_list:,} users", markup=False)
     for what, sample in (("adds", shown.sample_adds), ("removes", shown.sample_removes)):
         if sample:
             console.print(f"  {what}: {', '.join(sample)}", markup=False)
