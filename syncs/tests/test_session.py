@@ -55,7 +55,7 @@ def test_one_that_was_too_large_is_begun_anew_in_smaller_parts() -> None:
     st.lists(st.sampled_from(["take", "some", "cut", "name"])),
     st.data(),
 )
-def test_a_partner_that_counts_whole_sessions_holds_who_is_delivered(count, most, story, data) -> None:
+def test_a_partner_that_counts_whole_sessions_holds_who_is_delivered(count, most, replies, data) -> None:
     users = [f"u{number:02d}" for number in range(count)]
 
     def fits(piece: Sequence[str]) -> int:
@@ -64,7 +64,7 @@ def test_a_partner_that_counts_whole_sessions_holds_who_is_delivered(count, most
     session = Session(users, most, fits=fits)
     open_: dict[str, set[str]] = {}
     held: set[str] = set()
-    for what in [*story, *["take"] * (2 * count + 2)]:
+    for what in [*replies, *["take"] * (2 * count + 2)]:
         if session.done:
             break
         part, piece = session.part, list(session.piece)

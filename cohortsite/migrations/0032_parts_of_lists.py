@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cohortsite", "0030_who_proposes"),
+        ("cohortsite", "0031_event_names"),
     ]
 
     operations = [
