@@ -15,6 +15,7 @@ from destinations.partners.writing import page_of
 from destinations.payloads import Operation
 from destinations.presets import PRESETS
 from destinations.reading import known_as, read_members
+from destinations.sessions import has_parts
 from destinations.templates import alone, strings
 from syncs.choices import RunState, Step
 from syncs.models import Sync
@@ -44,6 +45,7 @@ def rehearsal(server, partner):
     given = {cohort.key: "1001"} if endpoint.list_id_from == ListIdFrom.GIVEN else {}
     more = {"auth_username": "user"} if endpoint.auth_mode == "basic" else {}
     more |= {"oauth": dict(endpoint.oauth)} if endpoint.oauth else {}
+    more |= {"batch_size": COUNT // 3 + 1} if has_parts(endpoint) else {}
     destination = world.destination(
         server.url,
         partner.slug,
