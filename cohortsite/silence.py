@@ -32,7 +32,7 @@ from pagekit.times import ago
 from people.models import ImportState, ProfileImport
 from receiving.models import Workspace
 from syncs import alerts
-from syncs.alert_models import AlertChannel
+from syncs.alerts.routing import channels_of
 from syncs.choices import CompareState, RunState
 from syncs.models import Comparison, Run
 from syncs.status.attention import GRACE
@@ -89,11 +89,7 @@ def about(row: Cohort | Workspace, now: datetime) -> list[str]:
 
 def notes() -> list[str]:
     """Return what is no worry, and better known."""
-    if (
-        settings.ALERT_EMAILS
-        or settings.ALERT_WEBHOOK_URL
-        or AlertChannel.objects.filter(enabled=True).exists()
-    ):
+    if channels_of():
         return []
     return ["Nobody is notified when something is wrong: add an alert channel under Operations."]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from destinations.secrets import EncryptedField, SecretUnreadable
 from destinations.validators import check_base_url
 from syncs.choices import ChannelKind, Severity
 
-# So often an alert is sent, by each channel and by the settings, before it is given up.
+# So often an alert is sent by each channel before it is given up.
 TRIES = 8
 GIVE_AGAIN = "The credential would go out to another address than before: give it again."
 
@@ -152,8 +153,10 @@ class AlertChannel(models.Model):
 
 
 class AlertDeliveryQuerySet(models.QuerySet["AlertDelivery"]):
-    def due(self, now: Any) -> AlertDeliveryQuerySet:
-        return self.filter(sent_at=None, next_at__lte=now, tries__lt=TRIES, channel__enabled=True)
+    def due(self, now: Any, settings: Iterable[str]) -> AlertDeliveryQuerySet:
+        """Return what is to be sent, by enabled channels and by these settings."""
+        usable = Q(channel__enabled=True) | Q(setting__in=[*settings])
+        return self.filter(usable, sent_at=None, next_at__lte=now, tries__lt=TRIES)
 
     def claim(self, pks: list[int], now: Any, later: Any) -> bool:
         """Take one try of a group; of several processes, one gets it."""
@@ -162,10 +165,13 @@ class AlertDeliveryQuerySet(models.QuerySet["AlertDelivery"]):
 
 
 class AlertDelivery(models.Model):
-    """An alert that goes out, or went out, by a channel."""
+    """An alert that goes out, or went out, by a channel: a row of the admin, or one that a setting names."""
 
     alert = models.ForeignKey("syncs.Alert", on_delete=models.CASCADE, related_name="deliveries")
-    channel = models.ForeignKey(AlertChannel, on_delete=models.CASCADE, related_name="deliveries")
+    channel = models.ForeignKey(AlertChannel, on_delete=models.CASCADE, related_name="deliveries", null=True)
+    setting = models.CharField(max_length=30, blank=True)
+    # Whom it reached that a setting named; the setting may be another one by now.
+    sent_to = models.TextField(blank=True)
     next_at = models.DateTimeField(default=timezone.now)
     tries = models.PositiveSmallIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
@@ -179,6 +185,9 @@ class AlertDelivery(models.Model):
         constraints = [
             # A second one would tell the same people twice.
             models.UniqueConstraint(fields=["alert", "channel"], name="alert_once_by_channel"),
+            models.UniqueConstraint(
+                fields=["alert", "setting"], condition=Q(channel=None), name="alert_once_by_setting"
+            ),
         ]
         indexes = [
             # The worker's question: what is still to be sent?
@@ -186,7 +195,7 @@ class AlertDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.alert} by {self.channel}"
+        return f"{self.alert} by {self.channel or self.setting}"
 
 
 def emails_of(address: str) -> list[str]:

@@ -9,7 +9,18 @@ from cohorts.models import Member
 from people.scrubbing import Scrubber
 from syncs import links
 from syncs.choices import DONE_RUNS, OPEN_RUNS, REMOVING, RunMode
-from syncs.models import Alert, Attempt, Batch, Comparison, Difference, Rejection, Run, Sync, Try
+from syncs.models import (
+    Alert,
+    AlertDelivery,
+    Attempt,
+    Batch,
+    Comparison,
+    Difference,
+    Rejection,
+    Run,
+    Sync,
+    Try,
+)
 
 NEVER = "The partner never had them, or its list was emptied or is gone."
 SHARED = "What the partner knows them by is somebody else's, too, and stays as theirs."
@@ -166,7 +177,8 @@ def _forget_name(name: str) -> dict[str, int]:
     texts += scrubber.rows(Attempt.objects.order_by(), *heads)
     texts += scrubber.rows(Run.objects.order_by(), "reason", "note", "trouble", "cohort_error")
     texts += scrubber.rows(Try.objects.order_by(), "reason")
-    texts += scrubber.rows(Alert.objects.order_by(), "sentence", "error")
+    texts += scrubber.rows(Alert.objects.order_by(), "sentence")
+    texts += scrubber.rows(AlertDelivery.objects.order_by(), "error")
     texts += scrubber.rows(Rejection.objects.order_by(), "message")
     texts += scrubber.rows(Comparison.objects.order_by(), "error")
     differences = Difference.objects.filter(user_id=name).delete()[0]

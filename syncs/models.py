@@ -771,21 +771,10 @@ class Alert(models.Model):
     was = models.CharField(max_length=20, blank=True)
     sentence = models.TextField()
     created_at = models.DateTimeField(auto_now_add=True)
-    sent_at = models.DateTimeField(null=True)
-    # '' when nobody is named; NULL for what was sent before this was recorded.
-    sent_to = models.TextField("to", null=True)
-    # What went out by each channel: one that fails keeps no other waiting, and is tried again alone.
-    emailed_at = models.DateTimeField(null=True)
-    webhooked_at = models.DateTimeField(null=True)
-    tries = models.PositiveSmallIntegerField(default=0)
-    next_at = models.DateTimeField(auto_now_add=True)
-    error = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-pk"]
         indexes = [
-            # The worker's question: what is still to be sent?
-            models.Index(fields=["next_at"], condition=Q(sent_at=None), name="alert_unsent"),
             # What was said last of something that is no sync?
             models.Index(fields=["about"], condition=Q(sync=None), name="alert_of_site"),
         ]

@@ -13,6 +13,8 @@ from django.utils import timezone
 from cohortsite import navigation, worker
 from cohortsite.logs import JsonFormatter
 from syncs import alerts
+from syncs.alert_models import AlertDelivery
+from syncs.alerts.routing import channels_of, route
 from syncs.choices import RunState
 from syncs.models import Alert, Run
 from tests import world
@@ -62,6 +64,11 @@ def sync(db):
     return world.sync(world.cohort(key="buyers"), world.destination("http://127.0.0.1:9", name="acme"))
 
 
+def waiting(sync, sentence):
+    alert = Alert.objects.create(sync=sync, kind="failing", sentence=sentence)
+    route([alert], channels_of())
+
+
 def listed(admin_client):
     return admin_client.get("/admin/syncs/alert/").content.decode()
 
@@ -70,8 +77,8 @@ def listed(admin_client):
     ALERT_EMAILS=["ops@example.com"], EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend"
 )
 def test_alerts_are_listed_with_who_was_reported(admin_client, sync, mailoutbox):
-    Alert.objects.create(sync=sync, kind="failing", sentence="<b>The key</b> is wrong.")
-    assert "For the worker." in listed(admin_client)
+    waiting(sync, "<b>The key</b> is wrong.")
+    assert "For the worker, " in listed(admin_client)
     assert alerts.send_waiting(timezone.now()) == 1
     page = listed(admin_client)
     assert "ops@example.com" in page and ">Sent<" in page
@@ -85,12 +92,11 @@ def test_alerts_are_listed_with_who_was_reported(admin_client, sync, mailoutbox)
 
 @override_settings(ALERT_WEBHOOK_URL="http://127.0.0.1:9/hooks/its-secret", ALERT_WEBHOOK_SECRET="s")
 def test_what_could_not_be_sent_says_why_and_shows_no_secret(admin_client, sync):
-    Alert.objects.create(sync=sync, kind="failing", sentence="x")
-    assert alerts.recipients() == "webhook at 127.0.0.1"
+    waiting(sync, "x")
     assert alerts.send_waiting(timezone.now()) == 0
     page = listed(admin_client)
     assert "Not sent yet" in page and "1 try so far" in page and "its-secret" not in page
-    Alert.objects.update(tries=alerts.TRIES)
+    AlertDelivery.objects.update(tries=alerts.TRIES)
     assert "Given up after 8 tries" in listed(admin_client)
 
 

@@ -13,7 +13,6 @@ from unfold.decorators import display
 
 from syncs.admin import columns
 from syncs.admin.history import HistoryAdmin
-from syncs.alert_models import AlertDelivery
 from syncs.alerts import TRIES
 from syncs.models import Alert
 from syncs.status.state import Tone
@@ -62,8 +61,9 @@ class AlertAdmin(HistoryAdmin):
 
     @display(description="To")
     def to_shown(self, alert: Alert) -> str:
-        channels = [one.channel.name for one in alert.deliveries.all()]
-        return ", ".join([*([alert.sent_to] if alert.sent_to else []), *channels])
+        return ", ".join(
+            one.channel.name if one.channel else one.sent_to or one.setting for one in alert.deliveries.all()
+        )
 
     @display(description="Result")
     def result(self, alert: Alert) -> SafeString:
@@ -71,33 +71,17 @@ class AlertAdmin(HistoryAdmin):
 
 
 def result_of(alert: Alert) -> tuple[str, Tone, str]:
-    """Return whether an alert was sent: label, tone, sentence."""
-    by_channel = _by_channels(list(alert.deliveries.all()))
-    if by_channel and not (alert.sent_to or alert.error):
-        return by_channel
-    tries = f"{alert.tries} {'try' if alert.tries == 1 else 'tries'}"
-    if alert.sent_at and alert.sent_to == "":
-        return (
-            "Nobody notified",
-            Tone.QUIET,
-            "No channel takes it; ALERT_EMAILS and ALERT_WEBHOOK_URL name nobody.",
-        )
-    if alert.sent_at:
-        return "Sent", Tone.GOOD, "" if alert.tries == 1 else f"After {tries}."
-    if alert.tries >= TRIES:
-        return "Not sent", Tone.BAD, f"Given up after {tries}: {alert.error}"
-    if alert.tries:
-        return "Not sent yet", Tone.CARE, f"{tries} so far: {alert.error}"
-    return "Waiting", Tone.BUSY, "For the worker."
-
-
-def _by_channels(deliveries: list[AlertDelivery]) -> tuple[str, Tone, str] | None:
-    """Return what became of an alert at the channels that it goes out by; None when there are none."""
+    """Return what became of an alert at the channels that it goes out by: label, tone, sentence."""
+    deliveries = list(alert.deliveries.all())
+    if not deliveries:
+        return "Nobody notified", Tone.QUIET, "No channel takes it: add one under Operations."
     waiting = [one for one in deliveries if one.sent_at is None]
     if not waiting:
-        return ("Sent", Tone.GOOD, "") if deliveries else None
+        return "Sent", Tone.GOOD, ""
     failing = next((one for one in waiting if one.error), None)
     if failing is None:
-        return "Waiting", Tone.BUSY, "For others of its kind, or for the end of quiet hours."
-    given_up = failing.tries >= TRIES
-    return ("Not sent" if given_up else "Not sent yet"), (Tone.BAD if given_up else Tone.CARE), failing.error
+        return "Waiting", Tone.BUSY, "For the worker, for others of its kind, or for the end of quiet hours."
+    tries = f"{failing.tries} {'try' if failing.tries == 1 else 'tries'}"
+    if failing.tries >= TRIES:
+        return "Not sent", Tone.BAD, f"Given up after {tries}: {failing.error}"
+    return "Not sent yet", Tone.CARE, f"{tries} so far: {failing.error}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from syncs.alert_models import AlertChannel, AlertDelivery
+from syncs.alerts.by_settings import named_channels
 from syncs.choices import AlertKind, Severity
 from syncs.models import Alert
 
@@ -44,14 +45,19 @@ def goes_by(channel: AlertChannel, alert: Alert) -> bool:
 
 
 def channels_of() -> list[AlertChannel]:
-    """Return the channels by which something goes out now. Read once a round, and not for each alert."""
-    return list(AlertChannel.objects.filter(enabled=True))
+    """Return the channels by which something goes out now: those of the settings, and the enabled rows.
+
+    Read once a round, and not for each alert.
+    """
+    return [*named_channels(), *AlertChannel.objects.filter(enabled=True)]
 
 
 def route(alerts: Sequence[Alert], channels: Sequence[AlertChannel]) -> None:
     """Write down by which channels the alerts go out. Runs in the transaction that writes them."""
     AlertDelivery.objects.bulk_create(
         AlertDelivery(alert=alert, channel=channel, next_at=alert.created_at + GATHER)
+        if channel.pk
+        else AlertDelivery(alert=alert, setting=channel.name, next_at=alert.created_at)
         for alert in alerts
         for channel in channels
         if goes_by(channel, alert)

@@ -1,8 +1,9 @@
-"""Sending alerts by the channels of the admin.
+"""Sending alerts by the channels of the admin, and by those that the settings name.
 
 What is alike goes out in one message: the alerts of one destination and of one kind that are due. In quiet
 hours only what is critical goes out; the rest waits for their end. What failed is tried again, 8 times, in
-growing distance; a channel that fails keeps no other waiting.
+growing distance; a channel that fails keeps no other waiting. By a channel of the settings each alert goes
+out by itself.
 """
 
 from collections import defaultdict
@@ -17,11 +18,12 @@ from django.utils import timezone
 from destinations.errors import DeliveryError
 from destinations.secrets import SecretUnreadable
 from syncs.alert_models import AlertChannel, AlertDelivery, emails_of
+from syncs.alerts.by_settings import recipients_of
 from syncs.alerts.links import link_to
 from syncs.alerts.posting import post, post_signed
-from syncs.alerts.routing import ORDER, severity_of
+from syncs.alerts.routing import ORDER, channels_of, severity_of
 from syncs.alerts.times import next_summary, quiet_until
-from syncs.alerts.vendors import POSTS, Message
+from syncs.alerts.vendors import POSTS, Message, alone
 from syncs.alerts.weekly import summary
 from syncs.choices import AlertKind, ChannelKind, Severity
 from syncs.models import Alert, Sync
@@ -30,21 +32,26 @@ FAILURES = (OSError, DeliveryError, SecretUnreadable)
 # Alerts that are looked at in one round, names and sentences that a message holds.
 MOST, MOST_NAMES, MOST_SENTENCES = 2_000, 10, 5
 SUMMARY_AGAIN = timedelta(minutes=10)
-Group = tuple[int, str, str]
+Group = tuple[int | str, int, str, str]
 
 
-def send_by_channels(now: datetime) -> int:
+def send_waiting(now: datetime) -> int:
     """Send what waits, remind, and send the weekly summaries; return how many messages went out."""
-    channels = list(AlertChannel.objects.filter(enabled=True))
+    channels = channels_of()
     if not channels:
         return 0
     _remind([channel for channel in channels if channel.remind_hours], now)
-    waiting = AlertDelivery.objects.due(now)
+    by_setting = {channel.name: channel for channel in channels if not channel.pk}
+    waiting = AlertDelivery.objects.due(now, by_setting)
     grouped: dict[Group, list[AlertDelivery]] = defaultdict(list)
     related = ("channel", "alert__sync__cohort", "alert__sync__destination")
     for one in waiting.select_related(*related).order_by("pk")[:MOST]:
-        grouped[one.channel_id, subject_of(one.alert), one.alert.kind].append(one)
-    sent = sum(_send(deliveries, now) for deliveries in grouped.values())
+        alone = one.pk if one.setting else 0
+        grouped[one.channel_id or one.setting, alone, subject_of(one.alert), one.alert.kind].append(one)
+    sent = sum(
+        _send(deliveries[0].channel or by_setting[deliveries[0].setting], deliveries, now)
+        for deliveries in grouped.values()
+    )
     return sent + sum(_summary(channel, now) for channel in channels if channel.weekly)
 
 
@@ -62,9 +69,9 @@ def test(channel: AlertChannel) -> str:
     return _deliver(channel, message)
 
 
-def _send(deliveries: list[AlertDelivery], now: datetime) -> int:
+def _send(channel: AlertChannel, deliveries: list[AlertDelivery], now: datetime) -> int:
     """Send a group as one message, unless its channel is quiet; return how many went out."""
-    channel, pks = deliveries[0].channel, [one.pk for one in deliveries]
+    pks = [one.pk for one in deliveries]
     worst = max((severity_of(one.alert) for one in deliveries), key=ORDER.index)
     end = quiet_until(now, channel.quiet_from, channel.quiet_to, channel.timezone)
     if end and worst != Severity.CRITICAL:
@@ -77,7 +84,7 @@ def _send(deliveries: list[AlertDelivery], now: datetime) -> int:
     if problem := _deliver(channel, message_of(deliveries, worst)):
         mine.update(error=problem)
         return 0
-    mine.update(sent_at=timezone.now(), error="")
+    mine.update(sent_at=timezone.now(), error="", sent_to="" if channel.pk else recipients_of(channel))
     return 1
 
 
@@ -107,6 +114,8 @@ def message_of(deliveries: list[AlertDelivery], severity: Severity) -> Message:
         destination=first.sync.destination.name if first.sync else "",
         syncs=tuple(names),
         url=link_to(alerts),
+        first=first.pk,
+        about=first.about,
     )
 
 
@@ -158,6 +167,9 @@ def _by_kind(channel: AlertChannel, message: Message) -> None:
         text = "\n\n".join(part for part in (message.title, message.text, message.url) if part) + "\n"
         # A line break in a subject would begin another header.
         send_mail(f"[Cohort Sync] {' '.join(message.title.split())}", text, None, emails_of(channel.address))
+        return
+    if not channel.pk:
+        post_signed(channel.address, alone(message))
         return
     credential = channel.credential.reveal()
     for one in POSTS[channel.kind](message, channel.address, credential):

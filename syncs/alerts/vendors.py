@@ -37,6 +37,9 @@ class Message:
     syncs: tuple[str, ...] = field(default=())
     # Of the page about it, '' when it is not known where this site is.
     url: str = ""
+    # The number of the first alert, and what of the site that is about.
+    first: int = 0
+    about: str = ""
 
     @property
     def text(self) -> str:
@@ -125,6 +128,21 @@ def webhook(message: Message, address: str, credential: str) -> list[Post]:
         "url": message.url or None,
     }
     return [_post(address, said)]
+
+
+def alone(message: Message) -> bytes:
+    """Return the body for ALERT_WEBHOOK_URL, of a message about one alert: what it was before channels."""
+    return orjson.dumps(
+        {
+            "id": message.first,
+            "sync": next(iter(message.syncs), None),
+            "about": message.about,
+            "state": message.state,
+            "message": message.text,
+            "at": message.at.isoformat(),
+            "url": message.url or None,
+        }
+    )
 
 
 def _post(url: str, value: dict[str, Any]) -> Post:

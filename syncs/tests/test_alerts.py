@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from destinations.models import Destination
 from syncs import alerts, due, lifecycle
+from syncs.alert_models import AlertDelivery
+from syncs.alerts.routing import channels_of, route
 from syncs.models import Alert, Run, Sync
 from tests import world
 from tests.partner import Fault, Partner
@@ -63,6 +65,11 @@ def hook(settings):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def by(setting):
+    """Return what became of the one alert by a setting."""
+    return AlertDelivery.objects.get(setting=setting)
 
 
 def kinds():
@@ -195,13 +202,18 @@ def test_an_alert__goes_out_by_mail_and_by_signed_webhook(sync, hook, settings, 
     settings.ALERT_EMAILS = ["ops@example.com"]
     Destination.objects.pause(sync.destination_id, "Contract ended")
     look()
-    assert alerts.send_waiting(timezone.now()) == 1
+    assert alerts.send_waiting(timezone.now()) == 2
     assert "Contract ended" in mailoutbox[0].body
     [(headers, body)] = hook[0]
     signed = headers["X-Cohort-Sync-Timestamp"].encode() + b"." + body
     expected = hmac.new(b"the shared secret", signed, hashlib.sha256).hexdigest()
     assert headers["X-Cohort-Sync-Signature"] == f"sha256={expected}"
-    assert json.loads(body)["state"] == "paused"
+    alert = Alert.objects.get()
+    assert json.loads(body) == {
+        "id": alert.pk, "sync": str(sync), "about": "", "state": "paused", "message": alert.sentence,
+        "at": alert.created_at.isoformat(), "url": None,
+    }  # fmt: skip
+    assert mailoutbox[0].subject == f"[Cohort Sync] {alert}"
     assert alerts.send_waiting(timezone.now() + timedelta(days=1)) == 0
 
 
@@ -209,7 +221,7 @@ def test_a_webhook_that_answers_with_a_web_page__has_taken_the_alert(sync, hook)
     """As chat programs do: what is a login page for a partner is an "ok" here."""
     got, handler = hook
     handler.content_type = "text/html"
-    Alert.objects.create(sync=sync, kind="paused", sentence="Paused.")
+    route([Alert.objects.create(sync=sync, kind="paused", sentence="Paused.")], channels_of())
     assert alerts.send_waiting(timezone.now()) == 1
     assert alerts.send_waiting(timezone.now() + timedelta(hours=1)) == 0
     assert len(got) == 1
@@ -224,8 +236,8 @@ def test_an_alert_that_was_not_taken__is_sent_again_later_and_keeps_the_error(
     Destination.objects.pause(sync.destination_id, "Contract ended")
     look()
     now = timezone.now()
-    assert alerts.send_waiting(now) == 0
-    assert "500" in Alert.objects.get().error
+    assert alerts.send_waiting(now) == 1, "the mail"
+    assert "500" in by("ALERT_WEBHOOK_URL").error
     assert alerts.send_waiting(now) == 0, "not before its time"
     handler.status = 200
     assert alerts.send_waiting(now + timedelta(minutes=2)) == 1
@@ -240,7 +252,7 @@ def test_a_webhook_that_redirects__does_not_give_away_its_secret_path(sync, hook
     Destination.objects.pause(sync.destination_id, "Contract ended")
     look()
     alerts.send_waiting(timezone.now())
-    error = Alert.objects.get().error
+    error = by("ALERT_WEBHOOK_URL").error
     assert "login.example" in error
     assert "s3cret" not in error
 
@@ -250,7 +262,7 @@ def test_a_webhook_at_an_address_that_is_not_allowed__is_refused(sync, hook, set
     Destination.objects.pause(sync.destination_id, "Contract ended")
     look()
     alerts.send_waiting(timezone.now())
-    assert "OUTBOUND_ALLOW_NETS" in Alert.objects.get().error
+    assert "OUTBOUND_ALLOW_NETS" in by("ALERT_WEBHOOK_URL").error
     assert hook[0] == []
 
 
@@ -265,11 +277,10 @@ def test_a_mail_server_that_is_down__keeps_no_webhook_from_being_sent(partner, s
     partner.fault = lambda call: Fault(401, {})
     world.run(sync)
     look()
-    assert alerts.send_waiting(timezone.now()) == 0
-    alert = Alert.objects.get()
-    assert (len(got), alert.sent_at, alert.emailed_at) == (1, None, None)
-    assert alert.webhooked_at is not None
-    assert alert.error.startswith("E-mail: ")
+    assert alerts.send_waiting(timezone.now()) == 1
+    assert (len(got), by("ALERT_EMAILS").sent_at) == (1, None)
+    assert by("ALERT_WEBHOOK_URL").sent_at is not None
+    assert by("ALERT_EMAILS").error.startswith("E-mail: ")
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     assert alerts.send_waiting(timezone.now() + timedelta(minutes=5)) == 1
     assert (len(got), len(mail.outbox)) == (1, 1), "the webhook is not sent again"
@@ -283,9 +294,21 @@ def test_a_webhook_that_is_down__is_reported_alongside_the_channel_that_failed(p
     world.run(sync)
     look()
     try:
-        assert alerts.send_waiting(timezone.now()) == 0
+        assert alerts.send_waiting(timezone.now()) == 1
     finally:
         handler.status = 200
-    alert = Alert.objects.get()
-    assert alert.error.startswith("Webhook: ")
-    assert (alert.emailed_at is not None, alert.webhooked_at) == (True, None)
+    assert by("ALERT_WEBHOOK_URL").error.startswith("Signed webhook: ")
+    assert (by("ALERT_EMAILS").sent_to, by("ALERT_WEBHOOK_URL").sent_at) == ("ann@example.com", None)
+
+
+def test_a_setting_that_names_nobody_any_more__sends_nothing_and_a_hundred_alerts_are_a_hundred(
+    sync, settings, mailoutbox
+):
+    settings.ALERT_EMAILS = ["ann@example.com"]
+    made = [Alert.objects.create(sync=sync, kind="paused", sentence=f"{n}") for n in range(3)]
+    route(made, channels_of())
+    settings.ALERT_EMAILS = []
+    assert alerts.send_waiting(timezone.now()) == 0
+    settings.ALERT_EMAILS = ["bob@example.com"]
+    assert alerts.send_waiting(timezone.now()) == 3
+    assert [mail.to for mail in mailoutbox] == [["bob@example.com"]] * 3

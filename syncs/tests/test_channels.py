@@ -79,7 +79,7 @@ def mend(those: list[Sync]) -> None:
 
 
 def send(after: timedelta = LATER) -> int:
-    return sending.send_by_channels(timezone.now() + after)
+    return sending.send_waiting(timezone.now() + after)
 
 
 # --- the vendors' forms ---------------------------------------------------------------------------
@@ -88,8 +88,8 @@ def send(after: timedelta = LATER) -> int:
 def test_a_hundred_syncs_of_one_dead_partner_are_one_request(hook):
     channel(hook)
     pause(syncs(100))
-    assert sending.send_by_channels(timezone.now()) == 0, "others may join it"
-    assert sending.send_by_channels(timezone.now() + LATER) == 1
+    assert sending.send_waiting(timezone.now()) == 0, "others may join it"
+    assert sending.send_waiting(timezone.now() + LATER) == 1
     [post] = hook.posts
     assert post.path == "/services/T0/s3cret"
     assert post.json["text"] == "Acme: 100 syncs: Paused"
@@ -100,7 +100,7 @@ def test_a_hundred_syncs_of_one_dead_partner_are_one_request(hook):
     assert "Contract ended" in post.json["blocks"][1]["text"]["text"]
     assert "and 90 more" in post.json["blocks"][1]["text"]["text"]
     assert AlertDelivery.objects.exclude(sent_at=None).count() == 100
-    assert sending.send_by_channels(timezone.now() + timedelta(hours=1)) == 0
+    assert sending.send_waiting(timezone.now() + timedelta(hours=1)) == 0
 
 
 def test_in_slack_no_name_is_markup():
@@ -247,10 +247,10 @@ def test_at_night_only_what_is_critical_goes_out(hook):
     pause(syncs(1))
     alerts.tell_of_site({"worker": "No worker."})
     AlertDelivery.objects.update(next_at=night)
-    assert sending.send_by_channels(night) == 1
+    assert sending.send_waiting(night) == 1
     assert "This site" in hook.posts[0].json["text"]
     assert made.deliveries.get(sent_at=None).next_at == datetime(2026, 3, 2, 6, tzinfo=UTC)
-    assert sending.send_by_channels(datetime(2026, 3, 2, 6, 1, tzinfo=UTC)) == 1
+    assert sending.send_waiting(datetime(2026, 3, 2, 6, 1, tzinfo=UTC)) == 1
 
 
 @pytest.mark.parametrize(
@@ -287,22 +287,22 @@ def test_what_still_needs_somebody_is_sent_again_and_what_is_well_is_not(hook):
 def test_reminders_are_looked_for_once_a_minute_and_only_where_somebody_wants_them(hook):
     made = channel(hook)
     now = timezone.now()
-    sending.send_by_channels(now)
+    sending.send_waiting(now)
     with CaptureQueriesContext(connection) as plain:
-        sending.send_by_channels(now)
+        sending.send_waiting(now)
     made.remind_hours = 4
     made.save()
     with CaptureQueriesContext(connection) as first:
-        sending.send_by_channels(now)
+        sending.send_waiting(now)
     with CaptureQueriesContext(connection) as again:
-        sending.send_by_channels(now)
+        sending.send_waiting(now)
 
     def looks(queries: CaptureQueriesContext) -> int:
         return sum("EXISTS" in query["sql"] for query in queries)
 
     assert [looks(one) for one in (plain, first, again)] == [0, 1, 0]
     with CaptureQueriesContext(connection) as next_minute:
-        sending.send_by_channels(now + LATER)
+        sending.send_waiting(now + LATER)
     assert looks(next_minute) == 1
 
 
@@ -388,19 +388,19 @@ def test_of_two_processes_one_sends(hook):
     pks = list(AlertDelivery.objects.values_list("pk", flat=True))
     assert AlertDelivery.objects.claim(pks, now, now + LATER)
     assert not AlertDelivery.objects.claim(pks, now, now + LATER)
-    assert sending.send_by_channels(now) == 0
+    assert sending.send_waiting(now) == 0
 
 
 def test_once_a_week_it_is_said_how_it_went(hook):
     made = channel(hook, weekly=True)
     now = timezone.now()
-    assert sending.send_by_channels(now) == 0
+    assert sending.send_waiting(now) == 0
     made.refresh_from_db()
     due = made.summary_at
     assert due is not None and due.weekday() == 0 and due.hour == 9
-    assert sending.send_by_channels(due) == 1
+    assert sending.send_waiting(due) == 1
     assert "0 runs ended" in hook.posts[0].json["blocks"][1]["text"]["text"]
-    assert sending.send_by_channels(due) == 0
+    assert sending.send_waiting(due) == 0
     made.refresh_from_db()
     assert made.summary_at == due + timedelta(days=7)
     made.weekly = False

@@ -80,3 +80,25 @@ def test_what_a_partner_holds_is_kept_with_the_fingerprint_of_its_address(at: An
     )
     kept = at("0010_fingerprint").get_model("syncs", "Sync").objects
     assert kept.values_list("settled_version", "list_id", "fingerprint").get() == (4, "7", "d1g35t")
+
+
+def test_how_alerts_went_out_by_the_settings_is_kept(at: Any, settings: Any) -> None:
+    settings.ALERT_EMAILS, settings.ALERT_WEBHOOK_URL = ["ann@example.com"], "https://hooks.example/1"
+    before, now = at("0022_proposals"), timezone.now()
+    alert = before.get_model("syncs", "Alert").objects.create
+    both = alert(
+        kind="silent", about="a", sent_at=now, sent_to="ann@example.com, bob@example.com, webhook at h"
+    )
+    nobody = alert(kind="silent", about="b", sent_at=now, sent_to="", emailed_at=now, webhooked_at=now)
+    half = alert(kind="silent", about="c", emailed_at=now, tries=2, next_at=now, error="Webhook: 500")
+    old = alert(kind="silent", about="d", sent_at=now)
+    after = at("0024_alert_without_its_ways")
+    rows = after.get_model("syncs", "AlertDelivery").objects.order_by("alert", "setting")
+    assert list(rows.values_list("alert", "setting", "sent_to", "sent_at", "tries", "error")) == [
+        (both.pk, "ALERT_EMAILS", "ann@example.com, bob@example.com", now, 0, ""),
+        (both.pk, "ALERT_WEBHOOK_URL", "webhook at h", now, 0, ""),
+        (half.pk, "ALERT_EMAILS", "", now, 2, ""),
+        (half.pk, "ALERT_WEBHOOK_URL", "", None, 2, "Webhook: 500"),
+        (old.pk, "ALERT_EMAILS", "", now, 0, ""),
+    ]
+    assert after.get_model("syncs", "Alert").objects.filter(pk=nobody.pk).exists()
