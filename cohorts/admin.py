@@ -174,7 +174,10 @@ class CohortAdmin(OverviewAdmin, GlanceAdmin):
         ),
         (
             "Hold a refresh for a person",
-            {"fields": ["hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"]},
+            {
+                "description": "A version that would take away more waits until a person approves it.",
+                "fields": ["hold_if_emptied", "hold_if_halved", "guard_percent", "guard_users"],
+            },
         ),
     ]
 
