@@ -1,7 +1,7 @@
 """The search in the sidebar: whatever has what one types in its name, what one may want to do with it, and
 what the documents say of it.
 
-Seven queries at most, a few rows of each kind. Nothing is kept between searches: what was just made is found.
+Nine queries at most, a few rows of each kind. Nothing is kept between searches: what was just made is found.
 """
 
 import re
@@ -17,6 +17,7 @@ from cohorts.models import Cohort
 from cohortsite import navigation, taking_out
 from cohortsite.help import matching
 from destinations.models import Destination
+from destinations.presets import preset_choices
 from syncs.models import Run, Sync
 
 # Of each kind.
@@ -28,6 +29,28 @@ ACTIONS = {
     "resume": ("resume", "Resume"),
     "cancel": ("cancel", "Cancel"),
 }
+ON_DESTINATIONS = {
+    "pause": (("pause", "Pause, until somebody resumes it"), ("pause-until", "Pause until a time")),
+    "resume": (("resume", "Resume"),),
+}
+# What one may want to do, by words for it: title, address, query, permission.
+TO_DO = (
+    (
+        "new sync send schedule file each every morning",
+        "New sync",
+        "admin:syncs_sync_new",
+        "",
+        "syncs.add_sync",
+    ),
+    (
+        "what which syncs runs failed last night errors for how long",
+        "Runs that failed in the last day",
+        "admin:syncs_run_changelist",
+        "?fared=failed&began=24",
+        "syncs.view_run",
+    ),
+)
+NOT_IN_NAMES = {"the", "to", "for", "a", "this", "everything", "all", "until", "tomorrow", "syncs", "now"}
 # What is done with a person, and what one types after the name: "take Ada out everywhere".
 PEOPLE_VERBS = ("take", "suppress", "forget", "erase", "where")
 PEOPLE_NOISE = re.compile(r"^is\s+|(\s+(out|off|everywhere))+$|\?$", re.IGNORECASE)
@@ -48,7 +71,7 @@ def find(request: HttpRequest, typed: str) -> list[Found]:
         return []
     return [
         found
-        for look in (_runs, _actions, _syncs, _cohorts, _destinations, _pages, _user, _help)
+        for look in (_runs, _actions, _to_do, _syncs, _cohorts, _destinations, _pages, _user, _help)
         for found in look(request, words)
     ]
 
@@ -61,13 +84,35 @@ def _runs(request: HttpRequest, words: str) -> Iterator[Found]:
 
 
 def _actions(request: HttpRequest, words: str) -> Iterator[Found]:
-    verb, _, rest = words.partition(" ")
-    action = ACTIONS.get(verb.lower())
-    if action is None or not rest.strip() or not request.user.has_perm("syncs.run_sync"):
+    """ "pause everything to Braze until tomorrow": the destination first, which is one click for all."""
+    verb, *rest = words.split()
+    names = " ".join(word for word in rest if word.lower() not in NOT_IN_NAMES)
+    if not names:
         return
-    name, label = action
-    for sync in _matching(rest.strip()):
-        yield Found(label, sync.heading, reverse("admin:syncs_sync_do", args=[sync.pk, name]))
+    if request.user.has_perm("destinations.pause_destination"):
+        for destination in _destinations_called(names) if verb.lower() in ON_DESTINATIONS else ():
+            for name, label in ON_DESTINATIONS[verb.lower()]:
+                url = reverse("admin:destinations_destination_do", args=[destination.pk, name])
+                if destination.is_paused == (verb.lower() == "resume"):
+                    yield Found(label, f"Destination {destination}", url)
+    if verb.lower() in ACTIONS and request.user.has_perm("syncs.run_sync"):
+        name, label = ACTIONS[verb.lower()]
+        for sync in _matching(names):
+            yield Found(label, sync.heading, reverse("admin:syncs_sync_do", args=[sync.pk, name]))
+
+
+def _to_do(request: HttpRequest, words: str) -> Iterator[Found]:
+    """What one may want to do: most of the words are those for it."""
+    asked = {word.strip("?,").lower() for word in words.split()} - NOT_IN_NAMES
+    for called, title, name, query, permission in TO_DO:
+        known = asked & set(called.split())
+        if asked and 2 * len(known) > len(asked) and request.user.has_perm(permission):
+            yield Found(title, "", f"{reverse(name)}{query}")
+    if request.user.has_perm("destinations.add_destination"):
+        add = reverse("admin:destinations_destination_add")
+        named = [pair for pair in preset_choices() if asked & set(pair[1].lower().split())]
+        for slug, label in named[:MOST]:
+            yield Found(f"New destination: {label}", "", f"{add}?{urlencode({'preset': slug})}")
 
 
 def _syncs(request: HttpRequest, words: str) -> Iterator[Found]:
@@ -99,9 +144,13 @@ def _cohorts(request: HttpRequest, words: str) -> Iterator[Found]:
 
 def _destinations(request: HttpRequest, words: str) -> Iterator[Found]:
     if request.user.has_perm("destinations.view_destination"):
-        named = Q(name__icontains=words) | Q(title__icontains=words) | Q(base_url__icontains=words)
-        for one in Destination.objects.filter(named).order_by("name")[:MOST]:
+        for one in _destinations_called(words):
             yield Found(str(one), "Destination", one.get_absolute_url())
+
+
+def _destinations_called(words: str) -> list[Destination]:
+    named = Q(name__icontains=words) | Q(title__icontains=words) | Q(base_url__icontains=words)
+    return list(Destination.objects.filter(named).order_by("name")[:MOST])
 
 
 def _pages(request: HttpRequest, words: str) -> Iterator[Found]:

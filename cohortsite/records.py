@@ -76,6 +76,7 @@ class FieldChange:
 @dataclass(frozen=True, slots=True)
 class Change:
     """`who`: a user name, or '' for a command. `fields` is empty where a secret was replaced by another.
+    `number`: of the record.
     `reason`: how it came about, where that is not just that a person saved it.
     """
 
@@ -84,6 +85,7 @@ class Change:
     what: str
     fields: list[FieldChange]
     reason: str = ""
+    number: int = 0
 
 
 def changes_of(row: models.Model) -> list[Change]:
@@ -119,7 +121,24 @@ def _change(new: Any, old: Any) -> Change:
     who = new.history_user.get_username() if new.history_user else ""
     fields = list(_differences(new, old)) if old is not None and new.history_type != "-" else []
     reason = new.history_change_reason or ""
-    return Change(new.history_date, who, new.get_history_type_display(), fields, reason)
+    return Change(new.history_date, who, new.get_history_type_display(), fields, reason, new.history_id)
+
+
+def put_back(row: models.Model, number: int) -> bool:
+    """Give a row, unsaved, what stood before a change in the fields that it changed.
+
+    Return whether there were any; of a secret nothing is known that could be put back.
+    """
+    new = row.history.filter(history_id=number).first()  # type: ignore[attr-defined]
+    old = new.prev_record if new is not None and new.history_type == "~" else None
+    if old is None:
+        return False
+    names = {change.name for change in _differences(new, old)}
+    fields = [field for field in new.tracked_fields if field.name in names]
+    known = [field for field in fields if not isinstance(field, EncryptedField)]
+    for field in known:
+        setattr(row, field.attname, getattr(old, field.attname))
+    return bool(known)
 
 
 def difference(new: models.Model, old: models.Model, names: Iterable[str]) -> list[FieldChange]:

@@ -8,13 +8,14 @@ saves then knows what they replace.
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.contrib import messages
 from django.db import models
 from django.http import HttpRequest
 from django.utils import timezone
 
-from cohortsite.records import FieldChange, changes_since, latest_change
+from cohortsite.records import FieldChange, changes_since, latest_change, put_back
 
-SEEN = "seen_change"
+SEEN, PUT_BACK = "seen_change", "put_back"
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[Any]
@@ -95,7 +96,21 @@ def _is_key(record: models.Model, name: str) -> bool:
 
 
 class TellsOfOtherChanges:
-    """Mixed into the admin of such a model by `site.Site`."""
+    """Mixed into the admin of such a model by `site.Site`.
+
+    With `?put_back=NUMBER` of a change the form is filled as it was before it; saving is left to the person.
+    """
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)  # type: ignore[misc]
+        number = request.GET.get(PUT_BACK, "")
+        if row is not None and request.method == "GET" and number.isdecimal() and len(number) < 18:
+            said = "Filled in as it was before that change. Nothing is saved yet: look at it, then save."
+            if put_back(row, int(number)):
+                messages.info(request, said)
+            else:
+                messages.warning(request, "There is nothing to put back of that change.")
+        return row
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
         form: Any = super().get_form(request, obj, change=change, **options)  # type: ignore[misc]

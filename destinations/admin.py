@@ -1,5 +1,6 @@
 """Destinations in the admin: presets, the form, pause and resume, and the test request."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -9,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
@@ -27,6 +29,7 @@ from pagekit.bulk import Bulk, BulkAdmin, ReasonForm
 from pagekit.lists import GlanceAdmin
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
+from pagekit.times import moment_of
 
 # In a person's session: the last test request, and the reply.
 SENT = "destinations.sent"
@@ -76,6 +79,23 @@ def _pause(destination: Destination, by: str, reason: str) -> str:
     return f"{destination} is paused: {reason}"
 
 
+def _pause_until(destination: Destination, by: str, text: str) -> str:
+    try:
+        until = moment_of(text)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    if until <= timezone.now():
+        raise Refused("This time is over.")
+    shown = f"{timezone.localtime(until):%Y-%m-%d %H:%M %Z}"
+    if not Destination.objects.pause(destination.pk, f"Until {shown} ({by})", until):
+        raise Refused("It was paused already.")
+    return f"{destination} is paused until {shown}, and goes on by itself then."
+
+
+def _tomorrow(destination: Destination) -> str:
+    return f"{timezone.localtime() + timedelta(days=1):%Y-%m-%d} 09:00"
+
+
 def _resume(destination: Destination, by: str) -> str:
     if not Destination.objects.resume(destination.pk):
         raise Refused("It was not paused.")
@@ -113,7 +133,20 @@ ACTIONS = (
         lambda destination: not destination.is_paused,
         question="Pause this destination?",
         consequence="Its syncs send nothing until somebody resumes it.",
+        instead="pause-until",
         text="Why",
+        permission=MAY_PAUSE,
+    ),
+    Action(
+        "pause-until",
+        "Pause until",
+        "pause_circle",
+        _pause_until,
+        lambda destination: not destination.is_paused,
+        question="Pause this destination until when?",
+        consequence="Its syncs send nothing until then, and go on by themselves at their next turn.",
+        text="Until, in the time zone of this page",
+        initial=_tomorrow,
         permission=MAY_PAUSE,
     ),
     Action(

@@ -146,11 +146,12 @@ class DestinationViewSet(
     @extend_schema(summary="Pause a destination", request=PauseSerializer, responses=DestinationSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, **names: Any) -> Response:
-        """Send nothing until somebody resumes it. Pausing a paused one keeps the first reason."""
+        """Send nothing until a time, or until somebody resumes it. A paused one keeps its first reason."""
         destination = self.get_object()
         body = PauseSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        Destination.objects.pause(destination.pk, f"{body.validated_data['reason']} ({request.user})")
+        reason = f"{body.validated_data['reason']} ({request.user})"
+        Destination.objects.pause(destination.pk, reason, body.validated_data.get("until"))
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(summary="Resume a destination", request=None, responses=DestinationSerializer)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
@@ -70,14 +71,22 @@ class JsonTextField(TextColumn):
 
 
 class DestinationQuerySet(models.QuerySet["Destination"]):
-    def pause(self, pk: int, reason: str) -> bool:
-        """Stop sending to a destination; False when it was paused already (its first reason is kept)."""
+    def pause(self, pk: int, reason: str, until: datetime | None = None) -> bool:
+        """Stop sending to a destination; False when it was paused already (its first reason is kept).
+
+        `until`: when it goes on by itself (`resume_over`); None when somebody resumes it.
+        """
         row = self.filter(pk=pk, paused_at=None)
-        return row.update(paused_at=timezone.now(), pause_reason=reason[:500]) == 1
+        return row.update(paused_at=timezone.now(), pause_reason=reason[:500], paused_until=until) == 1
 
     def resume(self, pk: int) -> bool:
         """Let a paused destination send again; False when it was not paused."""
-        return self.filter(pk=pk).exclude(paused_at=None).update(paused_at=None, pause_reason="") == 1
+        paused = self.filter(pk=pk).exclude(paused_at=None)
+        return paused.update(paused_at=None, pause_reason="", paused_until=None) == 1
+
+    def resume_over(self, now: datetime) -> int:
+        """Let those send again whose pause is over; return how many."""
+        return self.filter(paused_until__lte=now).update(paused_at=None, pause_reason="", paused_until=None)
 
 
 class Destination(models.Model):
@@ -514,6 +523,8 @@ class Destination(models.Model):
 
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     pause_reason = models.CharField(max_length=500, blank=True, editable=False)
+    # When it goes on by itself; NULL: when somebody resumes it.
+    paused_until = models.DateTimeField(null=True, editable=False)
     # The place to which a person has agreed to move: syncs that held something elsewhere start anew.
     accepted_fingerprint = models.CharField(max_length=100, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -587,6 +598,11 @@ class Destination(models.Model):
             models.CheckConstraint(
                 condition=Q(paused_at__isnull=False) | Q(pause_reason=""),
                 name="destination_reason_only_when_paused",
+            ),
+            # It would be resumed, and a pause of later with it.
+            models.CheckConstraint(
+                condition=Q(paused_at__isnull=False) | Q(paused_until=None),
+                name="destination_until_only_when_paused",
             ),
         ]
 

@@ -64,10 +64,11 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
             "confirm_move",
             "paused_at",
             "pause_reason",
+            "paused_until",
             "created_at",
             "updated_at",
         ]
-        read_only_fields = ["paused_at", "pause_reason", "created_at", "updated_at"]
+        read_only_fields = ["paused_at", "pause_reason", "paused_until", "created_at", "updated_at"]
 
     def get_credential_set(self, destination: Destination) -> bool:
         return bool(destination.credential)
@@ -195,3 +196,6 @@ class OutcomeSerializer(serializers.Serializer[Any]):
 
 class PauseSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=300, help_text="Shown wherever the destination is.")
+    until = serializers.DateTimeField(
+        required=False, help_text="When it goes on by itself. Left out: when somebody resumes it."
+    )

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
@@ -39,3 +40,14 @@ def exactly(then: datetime | None) -> SafeString:
         f"{at:%Y-%m-%d %H:%M %Z}",
         ago(then, timezone.now()),
     )
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment that a person writes, in the zone of the page or the site; ValueError for none."""
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ValueError(f"“{text[:40]}” is no time: write 2026-11-26 09:00.")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment

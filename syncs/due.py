@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from cohorts import asked, owner
 from cohorts.choices import ScheduleKind
 from cohorts.schedule import InvalidSchedule
+from destinations.models import Destination
 from pagekit import tracing
 from syncs.choices import DRIVABLE_RUNS, RunMode, RunState, Trigger
 from syncs.lifecycle import CannotRun, start
@@ -17,7 +18,11 @@ from syncs.models import Driver, Run, Sync
 
 
 def start_due(now: datetime) -> list[Run]:
-    """Make the runs of all syncs whose time has come; of several processes that try, one makes each."""
+    """Make the runs of all syncs whose time has come; of several processes that try, one makes each.
+
+    Destinations whose pause is over go on.
+    """
+    Destination.objects.resume_over(now)
     runs = []
     due = Sync.objects.filter(enabled=True, archived_at=None, next_due_at__lte=now, cohort__version__gt=0)
     for sync in due.select_related("cohort", "destination"):

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
-
 from cohorts import members
 from syncs.choices import ADDING, DONE_RUNS, RunMode
 from syncs.lifecycle import CannotRun
@@ -39,17 +36,6 @@ class Row:
     since: datetime | None
     run: int | None
     batch: int | None
-
-
-def moment_of(text: str) -> datetime:
-    """Return the moment that a person writes, in the zone of the page or the site; ValueError for none."""
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise ValueError(f"“{text[:40]}” is no time: write 2026-11-26 09:00.")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
 def at(sync: Sync, moment: datetime) -> Held:

@@ -1,12 +1,13 @@
 """Changes of configuration: who, when, before and after; no secret, and nothing of state."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from cohortsite.records import changes_of
+from cohortsite.roles import grant
 from destinations.models import Destination
 from syncs import lifecycle
 from syncs.models import Sync
@@ -100,3 +101,45 @@ def test_a_named_secret_that_is_set_replaced_or_removed_is_shown_by_name_and_nev
     page = root.get(url).content.decode()
     kept = str(list(made.history.values()))
     assert "Secret signing" in page and not any(value in page + kept for value in values)
+
+
+def test_what_was_changed_is_put_back_by_a_form_that_is_filled_and_not_saved(root):
+    made = world.destination("http://127.0.0.1:9", name="acme", title="Acme")
+    url = f"/api/v1/destinations/{made.name}"
+    root.patch(url, {"batch_size": 500, "title": "Wrong"}, content_type="application/json")
+    root.patch(url, {"threads": 2}, content_type="application/json")
+    page = root.get(f"/admin/destinations/destination/{made.pk}/history/").content.decode()
+    number = changes_of(made)[1].number
+    form_url = f"/admin/destinations/destination/{made.pk}/change/"
+    assert f'href="{form_url}?put_back={number}"' in page
+    reply = root.get(form_url, {"put_back": number})
+    form = reply.context["adminform"].form
+    assert [form[name].value() for name in ("batch_size", "title", "threads")] == [1000, "Acme", 2]
+    assert "Nothing is saved yet" in reply.content.decode()
+    made.refresh_from_db()
+    assert (made.batch_size, made.title) == (500, "Wrong")
+    first = changes_of(made)[-1].number
+    for nothing in (first, 10**9, "x"):
+        assert root.get(form_url, {"put_back": nothing}).context["adminform"].form["title"].value() == "Wrong"
+
+
+def test_a_change_of_another_row_is_not_put_back(root):
+    one = world.destination("http://127.0.0.1:9", name="one", title="One")
+    other = world.destination("http://127.0.0.1:9", name="other", title="Other")
+    root.patch("/api/v1/destinations/one", {"title": "1"}, content_type="application/json")
+    reply = root.get(
+        f"/admin/destinations/destination/{other.pk}/change/", {"put_back": changes_of(one)[0].number}
+    )
+    assert reply.context["adminform"].form["title"].value() == "Other"
+
+
+def test_who_may_not_change_a_row_is_not_offered_to_put_it_back(root):
+    made = world.destination("http://127.0.0.1:9", name="acme")
+    root.patch("/api/v1/destinations/acme", {"title": "A"}, content_type="application/json")
+    viewer = Client()
+    grant()
+    ann = User.objects.create_user("ann", is_staff=True)
+    ann.groups.add(Group.objects.get(name="viewer"))
+    viewer.force_login(ann)
+    page = viewer.get(f"/admin/destinations/destination/{made.pk}/history/").content.decode()
+    assert "Title" in page and "put_back" not in page

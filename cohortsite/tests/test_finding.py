@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cohortsite import navigation
+from destinations.models import Destination
 from syncs.choices import RunState, Trigger
 from syncs.models import Run, Sync
 from tests import world
@@ -112,6 +113,28 @@ def test_nobody_is_taken_out_by_the_name_of_a_cohort(admin_client, sync):
 )
 def test_a_page_is_found_by_what_one_does_there(admin_client, typed, title):
     assert title in found(admin_client, typed)
+
+
+def test_a_destination_is_paused_for_all_of_its_syncs_from_the_search(admin_client, sync):
+    pk = sync.destination_id
+    links = found(admin_client, "pause everything to acme until tomorrow")
+    assert links["Pause until a time"] == f"/admin/destinations/destination/{pk}/do/pause-until/"
+    assert "Resume" not in found(admin_client, "pause acme")
+    Destination.objects.pause(pk, "x")
+    assert found(admin_client, "resume acme")["Resume"] == f"/admin/destinations/destination/{pk}/do/resume/"
+
+
+@pytest.mark.parametrize(
+    ("typed", "title"),
+    [
+        ("send this file to mailchimp each morning", "New sync"),
+        ("mailchimp", "New destination: Mailchimp"),
+        ("which syncs failed last night and for how long", "Runs that failed in the last day"),
+    ],
+)
+def test_what_one_wants_to_do_is_found_and_is_there(admin_client, sync, typed, title):
+    match = next(link for name, link in found(admin_client, typed).items() if name.startswith(title))
+    assert admin_client.get(match).status_code == 200
 
 
 def test_other_words_are_of_pages_that_there_are():

@@ -1,11 +1,13 @@
 import html
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils import timezone
 
 from destinations.forms import EXAMPLES
 from destinations.models import Destination
@@ -28,7 +30,7 @@ def destination() -> Destination:
 
 
 def change_url(destination: Destination, page: str = "change") -> str:
-    if page in ("pause", "resume"):
+    if page in ("pause", "pause-until", "resume"):
         return reverse("admin:destinations_destination_do", args=[destination.pk, page])
     return reverse(f"admin:destinations_destination_{page}", args=[destination.pk])
 
@@ -232,6 +234,23 @@ def test_pause_and_resume_ask_and_are_logged_with_a_name(admin_client, destinati
     log = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
     resumed = "Resume: acme is resumed: its syncs go on at their next turn."
     assert log == ["Pause: acme is paused: they move", resumed]
+
+
+def test_a_pause_may_have_an_end_that_is_a_time_to_come(admin_client, destination):
+    url = change_url(destination, "pause-until")
+    tomorrow = timezone.localtime() + timedelta(days=1)
+    assert f"{tomorrow:%Y-%m-%d} 09:00" in admin_client.get(url).content.decode()
+    for wrong, said in (("soon", "is no time"), ("2020-01-01 09:00", "This time is over")):
+        assert said in admin_client.post(url, {"text": wrong}, follow=True).content.decode()
+        assert not Destination.objects.get().is_paused
+    admin_client.post(url, {"text": "2100-05-01 09:00"})
+    row = Destination.objects.get()
+    assert row.paused_until == datetime(2100, 5, 1, 9, tzinfo=UTC)
+    assert row.pause_reason == "Until 2100-05-01 09:00 UTC (admin)"
+    assert Destination.objects.resume_over(row.paused_until - timedelta(seconds=1)) == 0
+    assert Destination.objects.resume_over(row.paused_until) == 1
+    row.refresh_from_db()
+    assert (row.is_paused, row.pause_reason, row.paused_until) == (False, "", None)
 
 
 @pytest.mark.parametrize(("action", "paused"), [("pause_selected", True), ("resume_selected", False)])

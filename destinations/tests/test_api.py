@@ -165,6 +165,9 @@ def test_a_destination_is_paused_and_resumed_by_who_may(acme):
     reply = operator.post(f"{URL}/acme/pause", {"reason": "audit"}, format="json")
     assert (reply.status_code, reply.json()["pause_reason"]) == (200, "audit (op)")
     assert operator.post(f"{URL}/acme/resume").json()["paused_at"] is None
+    until = {"reason": "audit", "until": "2100-05-01T09:00:00Z"}
+    assert operator.post(f"{URL}/acme/pause", until, format="json").json()["paused_until"] == until["until"]
+    assert operator.post(f"{URL}/acme/resume").json()["paused_until"] is None
     assert operator.patch(f"{URL}/acme", {"title": "x"}, format="json").status_code == 403
     viewer = client_of("view_destination", name="viewer")
     assert viewer.post(f"{URL}/acme/pause", {"reason": "x"}, format="json").status_code == 403

@@ -1,10 +1,12 @@
 import json
 import re
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from destinations.endpoint import AuthMode, Delivery, Kind
 from destinations.models import MAPPING_FIELDS, Destination
@@ -255,6 +257,15 @@ def test_pause_and_resume_count_their_row():
     assert not Destination.objects.resume(destination.pk)
     destination.refresh_from_db()
     assert (destination.is_paused, destination.pause_reason) == (False, "")
+
+
+def test_a_pause_that_ended_early_takes_its_end_with_it():
+    destination, later = make(), timezone.now() + timedelta(hours=1)
+    destination.save()
+    Destination.objects.pause(destination.pk, "until later", later)
+    Destination.objects.resume(destination.pk)
+    Destination.objects.pause(destination.pk, "until somebody resumes it")
+    assert Destination.objects.resume_over(later) == 0
 
 
 def test_saving_fields_leaves_a_pause_alone():

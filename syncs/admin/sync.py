@@ -32,6 +32,7 @@ from pagekit.bulk import BulkAdmin
 from pagekit.lists import Column, GlanceAdmin, GlanceChangeList
 from pagekit.overview import OverviewAdmin
 from pagekit.shown_if import shown_if
+from pagekit.times import moment_of
 from people import profiles
 from syncs import held, lifecycle, projecting, rejected_csv, reporting
 from syncs.admin import columns, new_sync
@@ -50,7 +51,6 @@ from syncs.choices import (
     RunState,
     Trigger,
 )
-from syncs.held import moment_of
 from syncs.models import Run, Sync
 from syncs.preview import preview
 from syncs.progress import Progress

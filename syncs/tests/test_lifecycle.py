@@ -350,6 +350,15 @@ def test_a_full_run_that_is_asked_for_as_another_begins__does_not_end_what_is_be
     assert open_run.state == RunState.RUNNING
 
 
+def test_a_destination_whose_pause_is_over_goes_on_at_the_next_look_at_what_is_due(sync):
+    now = timezone.now()
+    Destination.objects.pause(sync.destination_id, "until then", now + timedelta(hours=1))
+    due.start_due(now)
+    assert Destination.objects.get().is_paused
+    due.start_due(now + timedelta(hours=1))
+    assert not Destination.objects.get().is_paused
+
+
 def test_a_due_time_is_taken_only_together_with_its_run(sync, monkeypatch):
     """Killed in between, a sync that runs once would never run."""
     time = timezone.now() - timedelta(minutes=1)

@@ -6,10 +6,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from destinations.payloads import TemplateError
 from destinations.secrets import SecretUnreadable
+from pagekit.times import moment_of
 from syncs import lifecycle, reporting
 from syncs.choices import Trigger
 from syncs.delivery.slots import drive_runs
-from syncs.held import moment_of
 from syncs.management.commands.sync import show_previews
 from syncs.models import Sync
 from syncs.preview import preview
