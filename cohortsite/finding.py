@@ -31,7 +31,7 @@ ACTIONS = {
 }
 ON_DESTINATIONS = {
     "pause": (("pause", "Pause, until somebody resumes it"), ("pause-until", "Pause until a time")),
-    "resume": (("resume", "Resume"),),
+    "resume": (("resume", "Resume, for all of its syncs"),),
 }
 # What one may want to do, by words for it: title, address, query, permission.
 TO_DO = (
@@ -43,6 +43,13 @@ TO_DO = (
         "syncs.add_sync",
     ),
     (
+        "new cohort audience who did not buy added cart in days holdout percent",
+        "New cohort",
+        "admin:cohorts_cohort_add",
+        "",
+        "cohorts.add_cohort",
+    ),
+    (
         "what which syncs runs failed last night errors for how long",
         "Runs that failed in the last day",
         "admin:syncs_run_changelist",
@@ -51,6 +58,8 @@ TO_DO = (
     ),
 )
 NOT_IN_NAMES = {"the", "to", "for", "a", "this", "everything", "all", "until", "tomorrow", "syncs", "now"}
+# Words of a user id, at most: more are a sentence.
+LONGEST_NAME = 3
 # What is done with a person, and what one types after the name: "take Ada out everywhere".
 PEOPLE_VERBS = ("take", "suppress", "forget", "erase", "where")
 PEOPLE_NOISE = re.compile(r"^is\s+|(\s+(out|off|everywhere))+$|\?$", re.IGNORECASE)
@@ -103,16 +112,21 @@ def _actions(request: HttpRequest, words: str) -> Iterator[Found]:
 
 def _to_do(request: HttpRequest, words: str) -> Iterator[Found]:
     """What one may want to do: most of the words are those for it."""
-    asked = {word.strip("?,").lower() for word in words.split()} - NOT_IN_NAMES
+    asked = _asked(words)
     for called, title, name, query, permission in TO_DO:
         known = asked & set(called.split())
         if asked and 2 * len(known) > len(asked) and request.user.has_perm(permission):
             yield Found(title, "", f"{reverse(name)}{query}")
     if request.user.has_perm("destinations.add_destination"):
         add = reverse("admin:destinations_destination_add")
-        named = [pair for pair in preset_choices() if asked & set(pair[1].lower().split())]
+        # A label begins with the partner's name.
+        named = [pair for pair in preset_choices() if pair[1].lower().split()[0] in asked]
         for slug, label in named[:MOST]:
             yield Found(f"New destination: {label}", "", f"{add}?{urlencode({'preset': slug})}")
+
+
+def _asked(words: str) -> set[str]:
+    return {word.strip("?,.!").lower() for word in words.split()} - NOT_IN_NAMES
 
 
 def _syncs(request: HttpRequest, words: str) -> Iterator[Found]:
@@ -154,14 +168,16 @@ def _destinations_called(words: str) -> list[Destination]:
 
 
 def _pages(request: HttpRequest, words: str) -> Iterator[Found]:
-    """By its title, or by a word for what one does there."""
-    asked = words.lower().split()
+    """By its title, or by words for what one does there: all of them, or of a sentence half."""
+    asked, sentence = words.lower().split(), _asked(words)
     for group, pages in navigation.GROUPS:
         for title, _, name, permission in pages:
             called = f"{title} {navigation.ALSO.get(title, '')}".lower()
-            if all(word in called for word in asked) and (
-                not permission or request.user.has_perm(permission)
-            ):
+            known = sentence & set(called.split())
+            fits = all(word in called for word in asked) or (
+                len(known) > 1 and 2 * len(known) >= len(sentence)
+            )
+            if fits and (not permission or request.user.has_perm(permission)):
                 yield Found(title, group or "Page", reverse(name))
 
 
@@ -171,7 +187,7 @@ def _user(request: HttpRequest, words: str) -> Iterator[Found]:
     What can be an id, by itself or within a question, is taken as one; so is what follows a verb.
     """
     named, meant = _named(words)
-    if not named:
+    if not meant and len(words.split()) > LONGEST_NAME:
         return
     if request.user.has_perm("cohorts.view_cohort"):
         where = f"{reverse('where')}?{urlencode({'user': named})}"
@@ -190,7 +206,8 @@ def _named(words: str) -> tuple[str, bool]:
     verb, _, rest = words.partition(" ")
     if verb.lower() in PEOPLE_VERBS and rest.strip():
         return PEOPLE_NOISE.sub("", rest.strip()), True
-    ids = [word for word in words.split() if ID_LIKE.search(word)]
+    # "in 7 days" names nobody.
+    ids = [word for word in words.split() if ID_LIKE.search(word) and (len(word) > 2 or word == words)]
     if len(ids) == 1:
         return ids[0].strip("?,;:"), True
     return words, False

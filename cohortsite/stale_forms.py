@@ -16,6 +16,7 @@ from django.utils import timezone
 from cohortsite.records import FieldChange, changes_since, latest_change, put_back
 
 SEEN, PUT_BACK = "seen_change", "put_back"
+NOTHING = "There is nothing to put back of that change."
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[Any]
@@ -106,10 +107,11 @@ class TellsOfOtherChanges:
         number = request.GET.get(PUT_BACK, "")
         if row is not None and request.method == "GET" and number.isdecimal() and len(number) < 18:
             said = "Filled in as it was before that change. Nothing is saved yet: look at it, then save."
-            if put_back(row, int(number)):
-                messages.info(request, said)
-            else:
-                messages.warning(request, "There is nothing to put back of that change.")
+            found = put_back(row, int(number))
+            # A page asks for its row more than once.
+            if not hasattr(request, "said_of_put_back"):
+                request.said_of_put_back = said if found else NOTHING  # type: ignore[attr-defined]
+                messages.info(request, request.said_of_put_back)  # type: ignore[attr-defined]
         return row
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:

@@ -60,7 +60,7 @@ def page(request: HttpRequest) -> HttpResponse:
         source = f"browser by {request.user.get_username()}"[:200]
         new = suppression.add([entry], Said(form.cleaned_data["reason"], source, at_once=True))
         if new or suppression.among([typed]):
-            messages.success(request, "Taken out: left out of every cohort, and removed at partners at once.")
+            messages.success(request, "Taken out: within seconds no cohort has them, and partners lose them.")
         else:
             messages.warning(
                 request, "Nothing to do: they were erased before, and no cohort takes them again."

@@ -121,7 +121,10 @@ def test_a_destination_is_paused_for_all_of_its_syncs_from_the_search(admin_clie
     assert links["Pause until a time"] == f"/admin/destinations/destination/{pk}/do/pause-until/"
     assert "Resume" not in found(admin_client, "pause acme")
     Destination.objects.pause(pk, "x")
-    assert found(admin_client, "resume acme")["Resume"] == f"/admin/destinations/destination/{pk}/do/resume/"
+    assert (
+        found(admin_client, "resume acme")["Resume, for all of its syncs"]
+        == f"/admin/destinations/destination/{pk}/do/resume/"
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,10 @@ def test_a_destination_is_paused_for_all_of_its_syncs_from_the_search(admin_clie
     [
         ("send this file to mailchimp each morning", "New sync"),
         ("mailchimp", "New destination: Mailchimp"),
+        ("added to a cart, did not buy in 7 days, holdout", "New cohort"),
+        ("tell slack only about errors of the marketing team", "Alert channels"),
+        ("who changed this destination address", "Destinations"),
+        ("give a partner a key", "API keys"),
         ("which syncs failed last night and for how long", "Runs that failed in the last day"),
     ],
 )

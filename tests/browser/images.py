@@ -14,7 +14,12 @@ from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "images"
-WIDTH = 1280
+# What a file's name ends with: theme and width.
+WAYS: dict[str, tuple[Literal["light", "dark"], int]] = {
+    "": ("light", 1280),
+    "-dark": ("dark", 1280),
+    "-phone": ("light", 375),
+}
 # An image of more would make the README slow; PNGs of these pages are far below.
 MOST_BYTES = 150_000
 
@@ -60,11 +65,18 @@ def _tell_and_look(folder: Path) -> int:
         for row in demo_run.tell(url, threading.Event()):
             print(row.what)
         _schedule()
-        pages = _pages()
-        FOLDER.mkdir(exist_ok=True)
-        with chromium.browser() as browser:
-            for name, (path, scheme, height) in pages.items():
-                context = browser.new_context(base_url=url, viewport={"width": WIDTH, "height": height})
+        return _look(url)
+
+
+def _look(url: str) -> int:
+    """Write each page in each way; return 1 when a picture is too large."""
+    from tests.browser import chromium
+
+    FOLDER.mkdir(exist_ok=True)
+    with chromium.browser() as browser:
+        for name, (path, height) in _pages().items():
+            for way, (scheme, width) in WAYS.items():
+                context = browser.new_context(base_url=url, viewport={"width": width, "height": height})
                 context.add_cookies([{"name": "sessionid", "value": _session(), "url": url}])
                 page = context.new_page()
                 page.emulate_media(color_scheme=scheme)
@@ -74,7 +86,7 @@ def _tell_and_look(folder: Path) -> int:
                     page.locator(f".{path.partition('#')[2]}").evaluate("(one) => one.scrollIntoView()")
                     page.mouse.wheel(0, -90)  # from under the page's head
                     page.wait_for_timeout(300)
-                file = FOLDER / f"{name}.png"
+                file = FOLDER / f"{name}{way}.png"
                 page.screenshot(path=file)
                 context.close()
                 size = file.stat().st_size
@@ -109,8 +121,8 @@ def _session() -> str:
     return str(client.cookies["sessionid"].value)
 
 
-def _pages() -> dict[str, tuple[str, Literal["light", "dark"], int]]:
-    """Return the pictures by name: the page (behind #, the class of what to scroll to), theme and height."""
+def _pages() -> dict[str, tuple[str, int]]:
+    """Return pages by the name of their picture: address (behind #, the class to scroll to) and height."""
     from cohorts import members
     from cohorts.models import Cohort
     from syncs.models import Sync
@@ -122,13 +134,14 @@ def _pages() -> dict[str, tuple[str, Literal["light", "dark"], int]]:
     run = sync.runs.order_by("pk").first()
     assert run
     return {
-        "dashboard": ("/admin/", "light", 1060),
-        "dashboard-dark": ("/admin/", "dark", 1060),
-        "sync": (f"/admin/syncs/sync/{sync.pk}/", "light", 900),
-        "run": (f"/admin/syncs/run/{run.pk}/change/", "light", 900),
-        "cohort": (f"/admin/cohorts/cohort/{buyers.pk}/", "light", 900),
-        "builder": (f"/admin/cohorts/cohort/{regulars.pk}/change/#cs-frame", "light", 1200),
-        "where": (f"/admin/where/?user={user}", "light", 800),
+        "dashboard": ("/admin/", 1060),
+        "syncs": ("/admin/syncs/sync/", 800),
+        "sync": (f"/admin/syncs/sync/{sync.pk}/", 900),
+        "run": (f"/admin/syncs/run/{run.pk}/change/", 900),
+        "cohort": (f"/admin/cohorts/cohort/{buyers.pk}/", 900),
+        "builder": (f"/admin/cohorts/cohort/{regulars.pk}/change/#cs-frame", 1200),
+        "destination": (f"/admin/destinations/destination/{sync.destination_id}/", 900),
+        "where": (f"/admin/where/?user={user}", 800),
     }
 
 
