@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("destinations", "0011_adds_and_removes")]
+    dependencies = [("destinations", "0012_parts_of_lists")]
 
     operations = [
         migrations.AddField("destination", "paused_until", models.DateTimeField(editable=False, null=True)),
