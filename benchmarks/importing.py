@@ -2,8 +2,9 @@
 
     python -m benchmarks.importing --events 500000 [--only events.jsonl]
 
-For CSV, JSON lines and Parquet: seconds of processor time of both, their ratio, and the most memory of both.
-Each works in a process of its own. Processor time, since other work on the machine must not decide.
+For CSV, JSON lines, Parquet, tables with JSON in a text, and Amplitude's export: seconds of processor time of
+both, their ratio, and the most memory of both. Each works in a process of its own. Processor time, since
+other work on the machine must not decide.
 """
 
 import argparse
@@ -29,9 +30,25 @@ ROWS = """
         ['DE', 'US', 'FR'][(1 + hash(i + 5) % 3)::BIGINT] AS country
     FROM range({events}) AS r(i)
 """
-PROPERTIES = "{category: category, price: price, country: country} AS properties"
-NESTED = f"SELECT user_id, event, time, {PROPERTIES} FROM"
-FILES = {"events.csv": "HEADER", "events.jsonl": "FORMAT json", "events.parquet": "FORMAT parquet"}
+PROPERTIES = "{category: category, price: price, country: country}"
+# Amplitude's export has much that is null, and what is known of the user with each event.
+EXPORT = """
+    SELECT NULL AS adid, 1 AS app, NULL AS city, country, MAP {} AS groups, user_id, event AS event_type,
+        replace(time, 'Z', '') AS event_time, 'i' || row_number() OVER () AS "$insert_id", NULL AS ip_address,
+        'iOS' AS platform, {category: category, price: price} AS event_properties,
+        {plan: category, shop: country} AS user_properties, NULL AS version_name FROM
+"""
+NESTED = f"SELECT user_id, event, time, {PROPERTIES} AS properties FROM"
+TEXTS = f"SELECT user_id, event, time, to_json({PROPERTIES})::VARCHAR AS properties FROM"
+# To each file what it holds of the rows, and how it is written.
+FILES = {
+    "events.csv": ("SELECT * FROM", "HEADER"),
+    "events.jsonl": (NESTED, "FORMAT json"),
+    "events.parquet": ("SELECT * FROM", "FORMAT parquet"),
+    "texts.csv": (TEXTS, "HEADER"),
+    "texts.parquet": (TEXTS, "FORMAT parquet"),
+    "amplitude.json.gz": (EXPORT, "FORMAT json, COMPRESSION gzip"),
+}
 COPY_LIMITS = {"threads": 2, "memory_limit": "500MB"}
 
 
@@ -80,15 +97,15 @@ def measured(work: Callable[[], None], prepare: Callable[[], None] = lambda: Non
 
 
 def write(path: Path, events: int) -> None:
-    rows = ROWS.format(events=events)
-    rows = f"{NESTED} ({rows})" if path.suffix == ".jsonl" else rows
+    selected, options = FILES[path.name]
     with duckdb.connect(config=COPY_LIMITS) as connection:
-        connection.execute(f"COPY ({rows}) TO '{path}' ({FILES[path.name]})")
+        connection.execute(f"COPY ({selected} ({ROWS.format(events=events)})) TO '{path}' ({options})")
 
 
 def copy(path: Path) -> None:
     """DuckDB's own way."""
-    source = f"SELECT * FROM '{path}' ORDER BY event, user_id, time"
+    name = "event_type, user_id, event_time" if path.name.startswith("amplitude") else "event, user_id, time"
+    source = f"SELECT * FROM '{path}' ORDER BY {name}"
     with duckdb.connect(config=COPY_LIMITS) as connection:
         connection.execute(f"COPY ({source}) TO '{path.parent / 'copy.parquet'}' (COMPRESSION zstd)")
 

@@ -45,7 +45,8 @@ class Rows:
     """Rows as SQL: a relation with their numbers in the block, `r`, from 0; expressions of their texts, NULL
     where one is missing; of whether all else is plain, `good`; and of the time in microseconds, `at`, when
     `moment` is not its text. With `read`, how many values were read of a row, they are plain only when
-    there were no others in all of the block: `there`."""
+    there were no others in all of the block: `there`. `traits`: a map of what a row says of its user,
+    or NULL."""
 
     relation: str
     user: str
@@ -58,6 +59,7 @@ class Rows:
     at: str = ""
     read: str = ""
     there: int = 0
+    traits: str = "NULL"
 
 
 class Names:
@@ -139,8 +141,8 @@ def is_id(text: str, most: int = MAX_BYTES) -> str:
 
 def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     """Make the table `plain` of rows: r, u, e, t, i, d (the device of a user's event), a column for each
-    property, whether it is plain, `good`, and how many values were read of it, k. Returns how many rows
-    there are; none when there is more in them than was read."""
+    property, whether it is plain, `good`, how many values were read of it, k, and what it says of its user,
+    f. Returns how many rows there are; none when there is more in them than was read."""
     fitting = set(names.fit(list(rows.cells)))
     cells = {names.column(name): cell for name, cell in rows.cells.items() if name in fitting}
     columns = "".join(f", {cell} AS {column}" for column, cell in cells.items())
@@ -150,7 +152,7 @@ def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     selected = (
         f"SELECT r, nullif({rows.user}, '') AS u, nullif({rows.device}, '') AS d, {rows.event} AS e, "
         f"{rows.at or rows.moment} AS m, nullif({rows.insert_id}, '') AS i, {good} AS good, "
-        f"{rows.read or '0'} AS k{columns} FROM {rows.relation}"
+        f"{rows.read or '0'} AS k, ({rows.traits})::MAP(VARCHAR, VARCHAR) AS f{columns} FROM {rows.relation}"
     )
     timed = f"SELECT *, {'m' if rows.at else moment_of('m')} AS t FROM ({selected})"
     who = f"CASE WHEN u IS NULL THEN '{PREFIX}' || d ELSE u END"
@@ -164,7 +166,8 @@ def make_plain(connection: Connection, rows: Rows, names: Names) -> int:
     kept = "".join(f", {column}" for column in cells)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE plain AS SELECT r, {who} AS u, e, t, i, "
-        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good, k{kept} FROM ({timed})"
+        f"CASE WHEN u IS NOT NULL THEN d END AS d, coalesce({is_good}, false) AS good, k, f{kept} "
+        f"FROM ({timed})"
     )
     [(count, read)] = connection.execute("SELECT count(*), coalesce(sum(k), 0) FROM plain").fetchall()
     return int(count) if read == rows.there else 0
@@ -174,7 +177,8 @@ def nothing_plain(connection: Connection, count: int) -> None:
     """Make the table `plain` of a block that is not read in bulk."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE plain AS SELECT r, NULL::VARCHAR AS u, NULL::VARCHAR AS e, "
-        "NULL::BIGINT AS t, NULL::VARCHAR AS i, NULL::VARCHAR AS d, false AS good, 0 AS k "
+        "NULL::BIGINT AS t, NULL::VARCHAR AS i, NULL::VARCHAR AS d, false AS good, 0 AS k, "
+        "NULL::MAP(VARCHAR, VARCHAR) AS f "
         f"FROM range({count}) AS all_rows(r)"
     )
 
@@ -199,7 +203,7 @@ def write_part(connection: Connection, first: int, others: Others, lines: Path, 
     """Write a block's events: the good ones of the table `plain`, and what `others` writes to the file
     `lines` of the others. `o` is their order in the file; the block's first row is its `first`."""
     left = connection.execute("SELECT r FROM plain WHERE NOT good ORDER BY r").fetchall()
-    rows = f"SELECT * EXCLUDE (r, d, good, k), r + {first} AS o FROM plain WHERE good"
+    rows = f"SELECT * EXCLUDE (r, d, good, k, f), r + {first} AS o FROM plain WHERE good"
     if left:
         others([int(row[0]) for row in left])
         if lines.stat().st_size:
@@ -207,6 +211,13 @@ def write_part(connection: Connection, first: int, others: Others, lines: Path, 
     # A dictionary costs a third of the writing, and is read once.
     options = "FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000"
     connection.execute(f"COPY ({rows}) TO {quoted(str(target))} ({options})")
+
+
+def write_traits(connection: Connection, target: Path) -> None:
+    """Write what the plain rows say of users, those of devices left out; no file when they say nothing."""
+    rows = f"FROM plain WHERE good AND f IS NOT NULL AND NOT starts_with(u, '{PREFIX}')"
+    if connection.execute(f"SELECT 1 {rows} LIMIT 1").fetchall():
+        connection.execute(f"COPY (SELECT u, t, f AS p {rows}) TO {quoted(str(target))} (FORMAT parquet)")
 
 
 def of_lines(lines: Path, first: int) -> str:

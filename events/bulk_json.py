@@ -6,8 +6,8 @@ is written by the engine as the reader of lines would store it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ FLAT_LIST = rf"\[({ITEM}(,{ITEM})*)?\]"
 KEY = b'":'
 UNCOUNTED = (b"\\", b"\t", b"null", b",}", b",]")
 UNCOUNTED_SPACES = (b'" ', b"  ", b", }", b", ]")
+# What a text of properties is called in SQL, and what is read of it.
+OPENED = frozenset({"line", "s", "pk"})
 KINDS = ("user_id", "event", "time", "insert_id", "device")
 
 
@@ -73,6 +75,17 @@ def shapes_of(block: bytes, fields_of: Callable[[Sequence[str]], Fields | None])
 
 def some_records(block: bytes) -> Iterator[dict[str, Any]]:
     """Yield the objects of some lines from all over a block."""
+    for line in some_lines(block):
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def some_lines(block: bytes) -> Iterator[bytes]:
+    """Yield some lines from all over a block."""
     step = max(1, len(block) // LOOKED_AT)
     end = -1
     for start in range(0, len(block), step):
@@ -83,12 +96,7 @@ def some_records(block: bytes) -> Iterator[dict[str, Any]]:
             return
         end = block.find(b"\n", begin)
         end = len(block) if end < 0 else end
-        try:
-            record = orjson.loads(block[begin:end])
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(record, dict):
-            yield record
+        yield block[begin:end]
 
 
 def is_nameable(key: str) -> bool:
@@ -118,12 +126,7 @@ def json_rows(block: bytes, path: Path, shapes: Shapes) -> Iterator[Rows]:
     # Neither a text nor a whole number: refused, or read in another way.
     found = [field for field in ("user_id", "insert_id", "device") if field in columns]
     conditions += [f"({column(columns[f])} IS NULL OR {text(f)} IS NOT NULL)" for f in found]
-    conditions += [
-        f"coalesce(NOT regexp_full_match({cell}, {quoted(ODD)}) OR "
-        f"regexp_full_match({cell}, {quoted(FLAT_LIST)}), true)"
-        for name, cell in cells.items()
-        if schema.get(name) != "JSON"
-    ]
+    conditions += [is_written_alike(cell) for name, cell in cells.items() if schema.get(name) != "JSON"]
 
     def rows(more: Sequence[str], keys: str = "", asked: str = "") -> Rows:
         parsed = f"TRY(from_json(line, {quoted(orjson.dumps(schema).decode())})) AS s"
@@ -150,6 +153,53 @@ def json_rows(block: bytes, path: Path, shapes: Shapes) -> Iterator[Rows]:
         has_known_keys(shapes, schema, cells),
     ]
     yield rows(one_by_one, asked=f", {keys_in(shapes)}")
+
+
+def with_text(rows: Rows, text: str, names: Sequence[str]) -> Rows:
+    """Return rows with the properties that are in a JSON text of theirs: `text` is its SQL, `names` the keys
+    that were seen in some. A key that is a column's name, too, is left to the reader of lines."""
+    names = [name for name in unlike(names, []) if name not in rows.cells]
+    if not names:
+        return replace(rows, good=f"{rows.good} AND {text} IS NULL")
+    cells = {name: column(name) for name in names}
+    schema = orjson.dumps(dict.fromkeys(names, "VARCHAR")).decode()
+    opened = (
+        f"(SELECT *, TRY(from_json(line, {quoted(schema)})) AS s, TRY(json_keys(line)) AS pk "
+        f"FROM (SELECT *, {text} AS line FROM {rows.relation}))"
+    )
+    control = quoted("[\\x00-\\x1f]")
+    plain = [
+        "s IS NOT NULL",
+        "starts_with(line, '{')",
+        "NOT contains(line, '\\')",
+        f"NOT regexp_matches(line, {control})",
+        f"strlen(line) < {LONGEST}",
+        has_no_loose_comma(),
+        just_these("pk", cells),
+        *map(is_written_alike, cells.values()),
+    ]
+    good = f"{rows.good} AND CASE WHEN line IS NULL THEN true ELSE {' AND '.join(plain)} END"
+    return replace(rows, relation=opened, cells={**rows.cells, **cells}, good=good)
+
+
+def names_in_texts(texts: Iterable[object]) -> list[str]:
+    """Return the keys of JSON objects, as far as they can name columns."""
+    names: dict[str, None] = {}
+    for text in texts:
+        try:
+            found = orjson.loads(text) if isinstance(text, str) else None
+        except orjson.JSONDecodeError:
+            continue
+        names |= dict.fromkeys(found) if isinstance(found, dict) else {}
+    return [name for name in names if is_nameable(name)]
+
+
+def is_written_alike(cell: str) -> str:
+    """SQL for whether the engine writes a value of JSON as the reader of lines does."""
+    return (
+        f"coalesce(NOT regexp_full_match({cell}, {quoted(ODD)}) OR "
+        f"regexp_full_match({cell}, {quoted(FLAT_LIST)}), true)"
+    )
 
 
 def may_have_just_these(block: bytes, shapes: Shapes, schema: Mapping[str, Any]) -> bool:

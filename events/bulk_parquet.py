@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from events.bulk import LONGEST, NOTHING, Fields, Rows
+from events.bulk_json import LOOKED_AT, OPENED, names_in_texts, with_text
 from events.convert import Connection, quoted
 
 WHOLE = frozenset("TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT".split())  # noqa: SIM905
@@ -47,7 +48,9 @@ def parquet_rows(table: Table, fields: Fields, first: int, count: int) -> Rows |
     """Return `count` rows from the row `first` on; None when a field is of a kind that it should not be."""
     columns = {field: name for field, name in fields.columns.items() if field not in fields.constants}
     ids = [columns[field] for field in ("user_id", "event", "insert_id", "device") if field in columns]
-    if any(table.kinds[name] not in WHOLE | {"VARCHAR"} for name in ids) or "properties" in columns:
+    if any(table.kinds[name] not in WHOLE | {"VARCHAR"} for name in ids):
+        return None
+    if "properties" in columns and not is_opened(table, columns["properties"]):
         return None
     if "event" in columns and table.kinds[columns["event"]] != "VARCHAR":
         return None
@@ -86,6 +89,23 @@ def parquet_rows(table: Table, fields: Fields, first: int, count: int) -> Rows |
         cells=cells,
         good=" AND ".join(conditions),
     )
+
+
+def is_opened(table: Table, column: str) -> bool:
+    """Whether a column of properties has JSON as text, and no other is called as its parts are in SQL."""
+    return table.kinds[column] == "VARCHAR" and not OPENED & {name.lower() for name in table.kinds}
+
+
+def opened_rows(connection: Connection, table: Table, fields: Fields, first: int, count: int) -> Rows | None:
+    """Return what `parquet_rows` does, with what is in the JSON texts of properties."""
+    rows = parquet_rows(table, fields, first, count)
+    if rows is None or "properties" not in fields.columns:
+        return rows
+    text = identifier(fields.columns["properties"])
+    some = connection.execute(
+        f"SELECT {text} FROM {rows.relation} WHERE r % {max(1, count // LOOKED_AT)} = 0"
+    ).fetchall()
+    return with_text(rows, f"nullif({text}, '')", names_in_texts(row[0] for row in some))
 
 
 def cell_of(column: str, kind: str) -> tuple[str, str]:

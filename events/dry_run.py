@@ -81,6 +81,7 @@ def look(
     workspace: str, path: Path, mapped: Mapped | None = None, progress: Progress = lambda done: None
 ) -> Look:
     """Read a whole file as an import would, and keep nothing. Raises UnreadableFile and OSError."""
+    formats.check_plain(path)
     mapped = mapped or Mapped()
     looked, counted = Look(path.name), Imported(path.name)
     names: Counter[str] = Counter()

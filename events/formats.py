@@ -8,6 +8,7 @@ A line that cannot be read becomes a `Bad`; a file that is cut off or of no know
 import codecs
 import csv
 import gzip
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,11 +24,21 @@ from events.convert import quoted
 from events.engine_errors import Unreadable
 from events.tables import Hints, InvalidTable
 from events.tables import workbook as workbooks
-from events.tables.packing import CHUNK, HEAD, ZIP, Counted, is_content, limited
+from events.tables.packing import (
+    CHUNK,
+    GZIP,
+    HEAD,
+    ZIP,
+    Counted,
+    is_content,
+    limited,
+    refuse_what_is_no_table,
+)
 from events.tables.text import Text, decoded, encoding_of
 
 KINDS = ".csv, .tsv, .jsonl, .json, .parquet, .xlsx or .zip; .gz after any of the first four"
 TEXTS = (".csv", ".tsv", ".txt")
+OF_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET_ROWS = 100_000
 
 
@@ -65,6 +76,14 @@ def read(path: Path, progress: Progress = lambda done: None) -> Iterator[Record 
                 yield from stream(name, file, "", lambda: progress(file.tell()))
 
 
+def check_plain(path: Path) -> None:
+    """Raise UnreadableFile for a pipe, a directory or a device: a file is read more than once; or OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UnreadableFile(
+            f"{path.name} is no plain file. What comes by a pipe must be written to one first"
+        )
+
+
 @contextmanager
 def damaged(path: Path) -> Iterator[None]:
     """Raise UnreadableFile in place of the errors of a file that is damaged."""
@@ -80,7 +99,7 @@ def stream(name: str, file: IO[bytes], where: str, step: Callable[[], None]) -> 
     name, file = unpacked(name, file)
     if name.endswith(TEXTS):
         return rows(file, where, step)
-    if name.endswith((".jsonl", ".ndjson", ".json")):
+    if name.endswith(OF_LINES):
         return lines(file, where, step)
     raise UnreadableFile(f"{name}: unknown kind of file; use {KINDS}")
 
@@ -95,19 +114,25 @@ def unpacked(name: str, file: IO[bytes]) -> tuple[str, IO[bytes]]:
 
 
 def archive(path: Path, progress: Progress) -> Iterator[Record | Bad]:
+    done = 0
+    for info, file in members(path, unpack=False):
+        yield from stream(info.filename.lower(), file, f"{info.filename} ", lambda: None)
+        done += info.compress_size
+        progress(done)
+
+
+def members(path: Path, *, unpack: bool = True) -> Iterator[tuple[zipfile.ZipInfo, IO[bytes]]]:
+    """Yield the files of an archive, each open until the next; `unpack` those that are gzipped, too."""
     with zipfile.ZipFile(path) as archived:
-        done = 0
-        members = [info for info in archived.infolist() if is_content(info)]
-        if not members:
+        found = [info for info in archived.infolist() if is_content(info)]
+        if not found:
             raise UnreadableFile(f"{path.name} is an empty archive")
-        if any(info.flag_bits & 1 for info in members):
+        if any(info.flag_bits & 1 for info in found):
             raise UnreadableFile(f"{path.name} is encrypted; pack it without a password")
-        for info in members:
+        for info in found:
             with archived.open(info) as packed:
                 file = limited(packed, lambda size=info.compress_size: size)  # type: ignore[misc]
-                yield from stream(info.filename.lower(), file, f"{info.filename} ", lambda: None)
-            done += info.compress_size
-            progress(done)
+                yield info, unpacked(info.filename.lower(), file)[1] if unpack else file
 
 
 def lines(file: IO[bytes], where: str, step: Callable[[], None]) -> Iterator[Record | Bad]:
@@ -126,6 +151,8 @@ def parsed(position: str, line: bytes | str) -> Record | Bad:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         return Bad(position, f"is not JSON: {error}")
+    if isinstance(value, list):
+        return Bad(position, "is a list: each line must be a JSON object of its own")
     return Record(position, value) if isinstance(value, dict) else Bad(position, "is not a JSON object")
 
 
@@ -172,6 +199,9 @@ def text_of(file: IO[bytes], step: Callable[[], None]) -> Text:
             yield chunk
 
     head = file.read(HEAD)
+    if head[:2] == GZIP:
+        raise InvalidTable("The file is packed with gzip: its name must end in .gz.")
+    refuse_what_is_no_table(head)
     codec, guessed = encoding_of(head, "")
     # A byte that is not UTF-8 becomes a lone surrogate, which makes one line bad and not the file.
     errors = "replace" if codec.startswith("utf-16") else "surrogateescape"
@@ -207,8 +237,10 @@ def header_of(reader: Iterator[list[str]], where: str) -> list[str]:
         header = next(reader, [])
     except csv.Error as error:
         raise UnreadableFile(f"{where}the header cannot be read: {error}") from None
-    if not header or len(set(header)) < len(header):
-        raise UnreadableFile(f"{where}the first line must name the columns, each once")
+    if not header:
+        raise UnreadableFile(f"{where}the first line is empty: it must name the columns")
+    if twice := [name for number, name in enumerate(header) if name in header[:number]]:
+        raise UnreadableFile(f"{where}the first line names the column {twice[0]!r} twice")
     return header
 
 

@@ -165,6 +165,7 @@ def import_file(
     the events come from, `by` who imports them, `replaces` what goes when the file's events come.
     """
     check_taken()
+    formats.check_plain(path)
     folders, mapped = Folders(workspace), mapped or Mapped()
     digest = digest_of(path, mapped)
     imported = Imported(path.name)
@@ -300,7 +301,7 @@ def reader_of(mapped: Mapped, imported: Imported) -> Reader:
     def owner(device: str, user_id: str, at: int) -> bytes:
         return owners.line(device, user_id, from_micros(at))
 
-    return Reader(take, lambda names: bulk_fields(mapped, names), owner, imported)
+    return Reader(take, lambda names: bulk_fields(mapped, names), owner, mapped == Mapped(), imported)
 
 
 def bulk_fields(mapped: Mapped, names: Sequence[str]) -> Fields | None:

@@ -62,10 +62,16 @@ def line(record: Mapping[str, Any]) -> bytes:
     try:
         encoded = orjson.dumps(record)
     except orjson.JSONEncodeError as error:
-        raise InvalidRecord(f"cannot be stored as JSON: {error}") from None
+        raise InvalidRecord(not_stored(error)) from None
     if len(encoded) > MAX_LINE:
         raise InvalidRecord(f"is larger than {MAX_LINE:,} bytes")
     return b'%s,"c":"%08x"}\n' % (encoded[:-1], zlib.crc32(encoded))
+
+
+def not_stored(error: orjson.JSONEncodeError) -> str:
+    if "surrogates" in str(error):
+        return "has text that is not UTF-8: save the file as UTF-8"
+    return f"cannot be stored as JSON: {error}"
 
 
 CHECK = len(b',"c":"00000000"}')

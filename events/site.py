@@ -8,6 +8,7 @@ folder is theirs, they neither write nor read it.
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
@@ -60,7 +61,13 @@ def check_site_once() -> None:
 
 
 def mark() -> Path:
-    return Path(settings.EVENTS_DIR) / "site.json"
+    return _mark(settings.EVENTS_DIR)
+
+
+@lru_cache(maxsize=4)
+def _mark(folder: str | Path) -> Path:
+    """Each received call asks for it: making a path anew takes longer than looking at the file."""
+    return Path(folder) / "site.json"
 
 
 def signature_of(path: Path) -> tuple[int, int]:

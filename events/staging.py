@@ -1,11 +1,13 @@
 """A file becomes staged events and users' properties: in bulk where it can, line by line where it must.
 
-In the folder, events-*.parquet hold the events, each with its order in the file, traits-0.jsonl the users'
-properties, and state.json how far it is: whoever finds the folder after its process died goes on there.
+In the folder, events-*.parquet hold the events, each with its order in the file, traits-0.jsonl and
+traits-*.parquet the users' properties, and state.json how far it is: whoever finds the folder after its
+process died goes on there.
 """
 
 import codecs
 import csv
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -17,19 +19,22 @@ import orjson
 
 from events import bulk
 from events.bulk import Fields, Names, Rows
+from events.bulk_amplitude import export_of, export_rows
 from events.bulk_csv import csv_rows
 from events.bulk_json import json_rows, shapes_of
-from events.bulk_parquet import Table, parquet_rows, table_of
+from events.bulk_parquet import Table, opened_rows, parquet_rows, table_of
 from events.compact import limits
 from events.convert import Connection, quoted
 from events.disk import write_durably
 from events.engine import connect
 from events.formats import (
+    OF_LINES,
     Bad,
     Progress,
     Record,
     column_names,
     damaged,
+    members,
     parquet_lines,
     parsed,
     read,
@@ -37,9 +42,10 @@ from events.formats import (
     unpacked,
 )  # fmt: skip
 from events.records import MAX_NAME, MAX_PROPERTIES
+from events.tables.packing import is_content
 
 # To be raised when what is staged changes: what an earlier release left is then not gone on with.
-FORMAT = 1
+FORMAT = 2
 STATE = "state.json"
 # Lines that are read one by one are staged so many at a time.
 LINES = 200_000
@@ -61,11 +67,13 @@ class Tally(Protocol):
 class Reader:
     """How the lines of a file are understood. `take` writes what a line says to the files of events and of
     users' properties, or counts it; `fields` says where lines with just these names have their fields, or
-    None when they cannot be read in bulk; `owner` makes the line that says whose a device is."""
+    None when they cannot be read in bulk; `owner` makes the line that says whose a device is. `usual`: nobody
+    said which field is where."""
 
     take: Callable[[Record | Bad, IO[bytes], IO[bytes]], None]
     fields: Callable[[Sequence[str]], Fields | None]
     owner: Callable[[str, str, int], bytes]
+    usual: bool
     tally: Tally
 
 
@@ -168,6 +176,7 @@ class Staging:
         for device, user_id, at in bulk.owners(self.connection):
             traits.write(self.reader.owner(device, user_id, at))
         bulk.write_part(self.connection, self.state.lines, others, lines, self.part())
+        bulk.write_traits(self.connection, self.folder / f"traits-{self.state.parts:06}.parquet")
         self.save(traits, block.count, block.position)
         return True
 
@@ -218,15 +227,24 @@ def blocks(
         if fields and table and "type" not in names and parquet_rows(table, fields, 0, 1):
             return table_blocks(table, fields, state, progress)
         return json_blocks(positions(parquet_lines(path, state.lines, progress)), "row", reader, state)
+    if name.endswith(".zip") and all_of_lines(path):
+        return archive_blocks(path, reader, state, progress)
     bare = name.removesuffix(".gz")
-    if bare.endswith((".jsonl", ".ndjson", ".json")):
+    if bare.endswith(OF_LINES):
         return json_blocks(read_blocks(path, name, 0, state, progress), "line", reader, state)
     if not bare.endswith(".csv") or not (header := simple_header(path, name)):
         return None
     fields = reader.fields(header)
-    if fields is None or "properties" in fields.columns or "type" in header:
+    if fields is None or "type" in header:
         return None
     return csv_blocks(read_blocks(path, name, 1, state, progress), header, fields, state)
+
+
+def all_of_lines(path: Path) -> bool:
+    """Whether an archive has nothing but files of JSON lines."""
+    with zipfile.ZipFile(path) as archived:
+        names = [info.filename.lower() for info in archived.infolist() if is_content(info)]
+    return all(name.removesuffix(".gz").endswith(OF_LINES) for name in names)
 
 
 Positioned = Iterator[tuple[bytes, int]]
@@ -248,6 +266,21 @@ def read_blocks(path: Path, name: str, skipped: int, state: State, progress: Pro
             progress(raw.tell())
 
 
+def archive_blocks(path: Path, reader: Reader, state: State, progress: Progress) -> Iterator[Block]:
+    """Yield the blocks of an archive's files, one file after the other; what is staged is passed over."""
+    position, done, staged = 0, 0, state.position
+    for info, file in members(path):
+        number, mark = 0, codecs.BOM_UTF8
+        for data in bulk.blocks(file):
+            position += len(data)
+            count = bulk.count_lines(data)
+            if position > staged:
+                yield json_block(data.removeprefix(mark), position, f"{info.filename} line", number, reader)
+            number, mark = number + count, b""
+        done += info.compress_size
+        progress(done)
+
+
 def skip(file: IO[bytes], count: int) -> None:
     """Go on behind so many bytes, of a packed file, too."""
     while count and (passed := len(file.read(min(count, bulk.BLOCK)))):
@@ -260,22 +293,28 @@ def positions(found: Iterator[bytes]) -> Positioned:
 
 def json_blocks(found: Positioned, what: str, reader: Reader, state: State) -> Iterator[Block]:
     for data, position in found:
-        count, first = bulk.count_lines(data), 1 + state.lines
+        yield json_block(data, position, what, state.lines, reader)
 
-        def lines(numbers: Sequence[int], data: bytes = data, first: int = first) -> Iterator[Line]:
-            found = data.removesuffix(b"\n").split(b"\n")
-            for index in numbers:
-                there = found[index].strip()
-                yield parsed(f"{what} {first + index:,}", found[index]) if there else None
 
-        def rows(
-            connection: Connection, path: Path, data: bytes = data, count: int = count
-        ) -> Iterator[Rows]:
-            if bulk.is_simple(data) and (shapes := shapes_of(data, reader.fields)):
-                path.write_bytes(data)
-                yield from json_rows(data, path, shapes)
+def json_block(data: bytes, position: int, what: str, before: int, reader: Reader) -> Block:
+    """Return lines of JSON as a block; so many are `before` it in their file."""
 
-        yield Block(count, position, True, rows, lines)
+    def lines(numbers: Sequence[int]) -> Iterator[Line]:
+        found = data.removesuffix(b"\n").split(b"\n")
+        for index in numbers:
+            there = found[index].strip()
+            yield parsed(f"{what} {before + index + 1:,}", found[index]) if there else None
+
+    def rows(connection: Connection, path: Path) -> Iterator[Rows]:
+        if not bulk.is_simple(data):
+            return
+        path.write_bytes(data)
+        if reader.usual and (export := export_of(data)):
+            yield from export_rows(path, export)
+        elif shapes := shapes_of(data, reader.fields):
+            yield from json_rows(data, path, shapes)
+
+    return Block(bulk.count_lines(data), position, True, rows, lines)
 
 
 def csv_blocks(found: Positioned, header: Sequence[str], fields: Fields, state: State) -> Iterator[Block]:
@@ -310,7 +349,7 @@ def table_blocks(table: Table, fields: Fields, state: State, progress: Progress)
         count = min(TABLE_ROWS, table.rows - first)
 
         def rows(connection: Connection, _: Path, first: int = first, count: int = count) -> Iterator[Rows]:
-            if found := parquet_rows(table, fields, first, count):
+            if found := opened_rows(connection, table, fields, first, count):
                 yield found
 
         def lines(numbers: Sequence[int], first: int = first, count: int = count) -> Iterator[Line]:

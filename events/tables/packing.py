@@ -105,7 +105,7 @@ def unpacked(file: IO[bytes], name: str, *, partial: bool = False) -> Iterator[U
         else:
             counted = Counted(file, first)
             head = _exactly(counted.read, HEAD)
-            _refuse_what_is_no_table(head)
+            refuse_what_is_no_table(head)
             yield Unpacked(head, counted.read, "", name, len(head) < HEAD)
 
 
@@ -126,7 +126,7 @@ def _gunzipped(packed: Counted, name: str, partial: bool, undo: ExitStack) -> Un
     head = _exactly(read, HEAD, forgiving=partial)
     if head[:2] == GZIP:
         raise InvalidTable(PACKED_TWICE)
-    _refuse_what_is_no_table(head)
+    refuse_what_is_no_table(head)
     inner = name[:-3] if name.lower().endswith(".gz") else name
     return Unpacked(head, read, "gzip", inner, len(head) < HEAD)
 
@@ -157,7 +157,7 @@ def _from_zip(file: IO[bytes], first: bytes, name: str, undo: ExitStack) -> Unpa
     head = _exactly(read, HEAD)
     if head[:2] == GZIP:
         raise InvalidTable(PACKED_TWICE)
-    _refuse_what_is_no_table(head)
+    refuse_what_is_no_table(head)
     return Unpacked(head, read, f"zip: {info.filename}", info.filename, len(head) < HEAD)
 
 
@@ -245,7 +245,7 @@ def _exactly(read: Callable[[int], bytes], size: int, *, forgiving: bool = False
     return b"".join(parts)
 
 
-def _refuse_what_is_no_table(head: bytes) -> None:
+def refuse_what_is_no_table(head: bytes) -> None:
     for magic, sentence in NO_TABLES.items():
         if head.startswith(magic):
             raise InvalidTable(sentence)

@@ -201,7 +201,7 @@ def test_json_text_in_parquet_and_in_a_table_of_users(tmp_path: Path, stored: St
         ("a.parquet", b"PAR1 nothing PAR1", "damaged or cut off"),
         ("a.xlsx", b"", "unknown kind of file"),
         ("a.csv", b"", "must name the columns"),
-        ("a.csv", b"a,a\n1,2\n", "must name the columns, each once"),
+        ("a.csv", b"a,a\n1,2\n", "names the column 'a' twice"),
         (
             "a.csv",
             b"garbage\n",

@@ -71,7 +71,7 @@ def test_rows_are_sorted_by_event_user_and_time(stored: Stored) -> None:
         ({"time": "1969-12-31T23:59:59Z"}, "item 1: the time 1969-12-31T23:59:59+00:00 is not between"),
         ({"time": None}, "item 1: the time is missing"),
         ({"properties": ["a"]}, "item 1: the properties are not an object"),
-        ({"properties": {"a": "\ud800"}}, "item 1: cannot be stored as JSON"),
+        ({"properties": {"a": "\ud800"}}, "item 1: has text that is not UTF-8"),
         ({"properties": {"a": "x" * 1_100_000}}, "item 1: is larger than"),
         ({"insert_id": 3}, "item 1: the insert id is not a string"),
     ],

@@ -5,12 +5,13 @@ import json
 import os
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from events import bulk, convert, staging
@@ -72,22 +73,28 @@ def understood(path: Path, mapped: Mapped, *, in_bulk: bool) -> tuple[Any, ...]:
                 spooled = convert.load_events(connection, paths, names)
                 rows = f"SELECT u, e, t, i, {spooled.all_values()} FROM {spooled.relation} ORDER BY o"
                 events = connection.execute(rows).fetchall()
-        said = (folder / "traits-0.jsonl").read_bytes().splitlines()
+        said = [json.loads(line) for line in (folder / "traits-0.jsonl").read_bytes().splitlines()]
+        if parts := sorted(folder.glob("traits-*.parquet")):
+            files = convert.listed([str(part) for part in parts])
+            with duckdb.connect() as connection:
+                found = connection.execute(f"SELECT u, t, p FROM read_parquet({files})").fetchall()
+            said += [{"u": u, "t": t, "p": p} for u, t, p in found]
         users, owners = traits_of(said)
         return events, users, imported.bad_lines, imported.problems, owners, imported.anonymous
 
 
-def traits_of(lines: list[bytes]) -> tuple[list[Any], Any]:
-    """Return what is said of users, and of a device the earliest of what is said: the rest has no effect."""
+def traits_of(lines: list[Any]) -> tuple[list[Any], Any]:
+    """Return what is said of users, in any order, since times decide; and of a device the earliest of what is
+    said: the rest has no effect."""
     users: list[Any] = []
     owners: dict[tuple[str, str], int] = {}
-    for line in map(json.loads, lines):
+    for line in lines:
         if line["u"].startswith(PREFIX):
             key, at = (line["u"], line["p"][SAID]), min(line["t"], NOW)
             owners[key] = min(at, owners.get(key, at))
         else:
-            users.append(line["p"])
-    return users, owners
+            users.append((line["u"], min(line["t"], NOW), sorted(line["p"].items())))
+    return sorted(users, key=repr), owners
 
 
 def same(path: Path, mapped: Mapped | None = None) -> None:
@@ -128,7 +135,9 @@ HEADERS = [
     "user_id,event,time,device_id,b", "distinct_id,event,time,a,A",
     '"user_id",event,time,a,b', "user_id,event,time,a,a", "user_id,userId,event,time,b",
 ]  # fmt: skip
-WHOLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# A busy machine draws slowly.
+BUSY = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+WHOLE = settings(max_examples=60, deadline=None, suppress_health_check=BUSY)
 
 
 @WHOLE
@@ -323,6 +332,7 @@ FILES = {
     "a.csv.gz": ("user_id,event,time,n\n", "u{0},e,2024-05-01T10:00:{1:02}Z,{0}\n"),
     "a.tsv": ("user_id\tevent\ttime\tn\n", "u{0}\te\t2024-05-01T10:00:{1:02}Z\t{0}\n"),
     "a.parquet": ("user_id,event,time,n\n", "u{0},e,2024-05-01T10:00:{1:02}Z,{0}\n"),
+    "a.zip": ("", '{{"user_id":"u{0}","event":"e","time":"2024-05-01T10:00:{1:02}Z","n":{0}}}\n'),
 }
 
 
@@ -339,6 +349,11 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
     path.write_text(text)
     if name.endswith(".gz"):
         path.write_bytes(gzip.compress(text.encode()))
+    if name.endswith(".zip"):
+        half = text.index("\n", len(text) // 2) + 1
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.json", text[:half])
+            archive.writestr("b.json.gz", gzip.compress(text[half:].encode()))
     if name.endswith(".parquet"):
         (tmp_path / "b.csv").write_text(text)
         with duckdb.connect() as connection:
@@ -403,3 +418,137 @@ def test_what_a_stopped_import_left_goes_after_a_day_or_with_an_erasure(
     os.utime(left, (hours_ago - RESUMABLE, hours_ago - RESUMABLE))
     compact("default")
     assert not left.exists()
+
+
+# As warehouses export properties: JSON in a column of text.
+TEXTS = st.one_of(
+    st.dictionaries(NAMES, VALUES, max_size=3).map(lambda value: dumped(value, False)),
+    st.dictionaries(st.sampled_from(["a", "b", "note"]), VALUES, max_size=3).map(lambda v: dumped(v, True)),
+    st.sampled_from([
+        '{"a":1}', '{"a":1,"b":"x"}', "", " ", "{}", "null", "[]", '["a"]', "5", '"a"', "{broken",
+        '{"a":NaN}',
+        '{"a":1e400}', '{"a":1,"a":2}', '{"a":1,"a":null}', '{"a":null,"b":1}', '{"a":1,}', '{"a":[1,]}',
+        '{"a":1} {}', ' {"a":1}', '{"a":1.50}', '{"a":-0}', '{"a":{"b":[1]}}', '{"a":18446744073709551616}',
+        '{"a":"\\ud800"}', '{"a":"\\u0000"}', '{"a":"x\ty"}', '{"a" :1}', '{"note":"inner"}', '{"A":1}',
+        '{"":1}',
+    ]),
+).map(lambda text: text.encode("utf-8", "replace").decode())  # fmt: skip
+TABLE = st.lists(st.tuples(USERS.filter(lambda u: isinstance(u, str)), TEXTS), min_size=1, max_size=6)
+
+
+def table_of(path: Path, rows: list[tuple[str, str]], note: bool) -> None:
+    header = ["user_id", "event", "time", "properties", *(["note"] if note else [])]
+    cells = [[user, "e", "2024-05-01T10:00:00Z", text, *(["x"] if note else [])] for user, text in rows]
+    with duckdb.connect() as connection:
+        columns = ", ".join(f"r[{number + 1}] AS {name}" for number, name in enumerate(header))
+        options = "FORMAT parquet" if path.suffix == ".parquet" else "HEADER"
+        connection.execute(
+            f"COPY (SELECT {columns} FROM (SELECT unnest($1::VARCHAR[][]) AS r)) TO '{path}' ({options})",
+            [cells],
+        )
+
+
+@WHOLE
+@given(rows=TABLE, note=st.booleans(), kind=st.sampled_from(["csv", "parquet"]))
+def test_json_texts_of_properties(tmp_path: Path, rows: list[tuple[str, str]], note: bool, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    table_of(path, rows, note)
+    same(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_plain_json_texts_of_properties_are_read_in_bulk(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    table_of(path, [("u1", '{"a":1.5,"b":"x, y"}'), ("u2", ""), ("u3", '{"b":null}')], note=True)
+    monkeypatch.setattr("events.importing.stage_record", None)
+    events, _, bad, *_ = understood(path, Mapped(), in_bulk=True)
+    found = {user: properties for user, _, _, _, properties in events}
+    assert found == {"u1": {"note": "x", "a": "1.5", "b": "x, y"}, "u2": {"note": "x"}, "u3": {"note": "x"}}
+    assert bad == 0
+
+
+# Lines of Amplitude's export, with what its API's lines have in their place, too.
+KEPT_OUTSIDE = st.one_of(VALUES, st.sampled_from(["iOS", "DE", "", 9.5]))
+KEPT_WITHIN = st.one_of(NAMES, st.sampled_from(["platform", "$price", "price", "Platform"]))
+OF_EVENTS = st.dictionaries(KEPT_WITHIN, VALUES, max_size=3)
+AMPLITUDE = {
+    "user_id": USERS,
+    "event_type": EVENTS,
+    "event_time": TIMES,
+    "event_properties": st.one_of(OF_EVENTS, st.sampled_from([None, {}, [], "text", '{"a":1}'])),
+    "user_properties": st.one_of(OF_EVENTS, st.sampled_from([None, [], 5])),
+    "device_id": st.sampled_from(["d1", "d2", "", None, 7, "d" * 1024]),
+    "$insert_id": st.sampled_from([None, "", "i1", 5, "x" * 256]),
+    "uuid": st.sampled_from(["uu1", None, 1.5]),
+    "insert_id": st.sampled_from([None, "ii"]),
+    "platform": KEPT_OUTSIDE,
+    "device_model": KEPT_OUTSIDE,
+    "product_id": KEPT_OUTSIDE,
+    "country": KEPT_OUTSIDE,
+    "groups": VALUES,
+    "time": st.just(1714521600123),
+    "type": st.sampled_from(["identify", "alias", None]),
+    "event": st.just("other"),
+    "properties": st.just({"distinct_id": "x", "time": 1714521600}),
+    "traits": st.just({"plan": "free"}),
+    "anonymousId": st.just("d9"),
+}
+# A field or two unlike the others: a line that is odd all over would hide what is read otherwise.
+UNLIKE = st.lists(
+    st.sampled_from(sorted(AMPLITUDE)).flatmap(lambda name: st.tuples(st.just(name), AMPLITUDE[name])),
+    max_size=2,
+).map(dict)
+EXPORTED = {
+    "$insert_id": "i1", "app": 1, "city": None, "country": "DE", "data": {"path": "/x"}, "device_id": "d1",
+    "event_properties": {"genre": "jazz", "$price": 9.5, "tags": ["a", 1]},
+    "event_time": "2024-05-01 10:00:00.123000", "event_type": "play", "groups": {},
+    "platform": "iOS", "price": None, "user_id": "u1", "uuid": "uu1",
+    "user_properties": {"plan": "pro", "gone": None},
+}  # fmt: skip
+
+
+@WHOLE
+@given(
+    unlike=st.lists(UNLIKE, min_size=1, max_size=6),
+    odd=st.sampled_from(ODD),
+    block=st.sampled_from([64, 1 << 20]),
+    kind=st.sampled_from(["a.json", "a.zip"]),
+)
+@example(unlike=[{"event_properties": {"platform": None, "$price": 1}}], odd="", block=1 << 20, kind="a.json")
+@example(unlike=[{"user_properties": {"a": None}}, {"uuid": None}], odd="", block=1 << 20, kind="a.zip")
+def test_amplitudes_export(tmp_path: Path, unlike: list[Any], odd: str, block: int, kind: str) -> None:
+    lines = [dumped(EXPORTED | fields, False) + "\n" for fields in unlike]
+    data = ("".join(lines) + odd).encode("utf-8", "surrogatepass")
+    path = tmp_path / kind
+    if kind == "a.zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("1/a.json.gz", gzip.compress(data))
+            archive.writestr("1/b.json", b"\xef\xbb\xbf" + data[:-1])
+    else:
+        path.write_bytes(data)
+    before, bulk.BLOCK = bulk.BLOCK, block
+    try:
+        same(path)
+    finally:
+        bulk.BLOCK = before
+
+
+def test_plain_lines_of_amplitudes_export_are_read_in_bulk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a.json.gz", "b.json.gz"):
+            archive.writestr(name, gzip.compress((json.dumps(EXPORTED) + "\n").encode() * 2))
+    monkeypatch.setattr("events.importing.stage_record", None)
+    events, users, bad, _, owners, _ = understood(path, Mapped(), in_bulk=True)
+    [(user, event, _, insert_id, properties), *more] = events
+    assert (user, event, insert_id, len(more), bad) == ("u1", "play", "i1", 3, 0)
+    assert properties == {
+        "genre": "jazz", "$price": "9.5", "tags": '["a",1]', "platform": "iOS", "country": "DE",
+        "price": "9.5",
+    }  # fmt: skip
+    assert [said for _, _, said in users] == [[("gone", None), ("plan", "pro")]] * 4
+    assert list(owners) == [(f"{PREFIX}d1", "u1")]

@@ -1,5 +1,6 @@
 """Disk full, permission gone, nobody who reads: a sentence and an exit code, and nothing is lost."""
 
+import gzip
 import io
 import os
 import resource
@@ -178,3 +179,36 @@ def test_a_database_without_tables_is_a_sentence(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "The database cannot be used: no such table" in done.stderr and "migrate" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+@pytest.mark.django_db
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, options: list[str]) -> None:
+    path = tmp_path / "events.csv"
+    os.mkfifo(path)
+    with pytest.raises(CommandError, match=r"events\.csv is no plain file\. What comes by a pipe"):
+        call_command("import_events", path, *options)
+    with pytest.raises(CommandError, match="is no plain file"):
+        call_command("import_events", tmp_path, *options)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"", "the first line is empty"),
+        ("a.csv", b"user_id,event,time,a,a\nu,e,2024-05-01,1,2\n", "names the column 'a' twice"),
+        ("a.csv", gzip.compress(b"user_id,event,time\nu,e,2024-05-01\n"), "its name must end in .gz"),
+        ("a.csv", b"<!doctype html><p>Log in", "The file is a web page"),
+        ("a.csv", "user_id,event,time\nu,é,2024-05-01\n".encode("latin-1"), "save the file as UTF-8"),
+        ("a.json", b'[{"user_id":"u"}]', "each line must be a JSON object of its own"),
+    ],
+)
+@pytest.mark.django_db
+def test_a_file_that_cannot_be_used_says_what_to_do(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CommandError, match=said):
+        call_command("import_events", path)
+    assert not ImportedFile.objects.exists()
