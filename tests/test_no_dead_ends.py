@@ -2,6 +2,8 @@
 
 import html
 import re
+from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -22,7 +24,8 @@ MOST = 400
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator", "administrator"])
-def test_every_link_of_every_page_leads_somewhere(role: str, settings) -> None:
+def test_every_link_of_every_page_leads_somewhere(role: str, settings: Any, tmp_path: Path) -> None:
+    settings.EVENTS_DIR = tmp_path  # a folder belongs to one database, and each of these has its own
     grant()
     person = User.objects.create_user(role, is_staff=True)
     person.groups.add(Group.objects.get(name=role))
