@@ -597,11 +597,13 @@ class Batch(models.Model):
     requests = models.PositiveIntegerField(default=0)
     # A request of this batch got no reply, so that the partner may have acted on it.
     unknown_outcome = models.BooleanField(default=False)
-    # By what the partner is asked what became of a request that it has only accepted, since when, and how
-    # often it was asked. Kept when the batch is settled: the partner's support asks for it.
+    # By what the partner is asked what became of a request that it has only accepted, since when, how often
+    # it was asked, and when it is asked next. Kept when the batch is settled: the partner's support asks for
+    # it.
     job_id = models.CharField(max_length=1024, blank=True)
     job_since = models.DateTimeField(null=True)
     job_polls = models.PositiveSmallIntegerField(default=0)
+    job_due = models.DateTimeField(null=True)
     delivered = models.PositiveIntegerField(default=0)
     status = models.PositiveSmallIntegerField(null=True)
     latency_ms = models.PositiveIntegerField(null=True)

@@ -78,7 +78,9 @@ def set_fields(to, **more):
 
 def pass_time(run):
     """Ten seconds pass for what the partner works on, and the wait of the destination is over."""
-    run.batches.filter(job_since__isnull=False).update(job_since=F("job_since") - timedelta(seconds=10))
+    ago = timedelta(seconds=10)
+    processed = run.batches.filter(job_since__isnull=False)
+    processed.update(job_since=F("job_since") - ago, job_due=F("job_due") - ago)
     Driver.objects.update(next_at=None)
 
 
@@ -204,6 +206,27 @@ def test_a_long_wait_gives_the_destination_back_until_it_is_over(server, sync, m
     run.refresh_from_db()
     assert (run.state, run.added) == (RunState.SUCCEEDED, COUNT)
     assert server.partner.calls.count("add") == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wait_that_the_partner_asked_for_is_kept_by_another_driver(server, sync, monkeypatch):
+    monkeypatch.setattr(loop, "SHORT_WAIT", 0.0)
+    ok = {"status": 202, "body": {"job": "$job_id"}, "headers": {"Retry-After": "8000"}}
+    server.partner.fake["ok"] = ok  # of which a thousandth is waited here
+    run = lifecycle.start(sync, trigger="command")
+    assert world.go(sync.destination).how == How.PARKED
+    assert {batch.job_polls for batch in run.batches.exclude(step=Step.CREATE)} == {0}
+    Driver.objects.update(next_at=None)
+    ended = world.go(sync.destination)
+    wait = (ended.next_at - timezone.now()).total_seconds()
+    assert ended.how == How.PARKED and 0 < wait <= 8
+    assert server.partner.calls.count("poll") == 0
+    pass_time(run)
+    for _ in range(3):
+        world.go(sync.destination)
+        pass_time(run)
+    run.refresh_from_db()
+    assert (run.state, held(server, sync)) == (RunState.SUCCEEDED, world.wanted(sync))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,6 @@ from functools import partial
 from heapq import merge
 from itertools import islice
 
-from django.conf import settings
 from django.db.models import Max
 
 from destinations.endpoint import Kind
@@ -25,7 +24,7 @@ from syncs.delivery import rejections
 from syncs.delivery.active import ActiveRun, parted
 from syncs.delivery.narrow import Narrowing
 from syncs.delivery.session import Session
-from syncs.delivery.work import CreateList, Job, SendUsers, Work, waited_in_all
+from syncs.delivery.work import CreateList, Job, SendUsers, Work
 from syncs.models import Batch, Rejection
 from syncs.plan import Plan
 
@@ -202,10 +201,10 @@ class Feed:
         if not self.active.endpoint.poll_path or len(users) != batch.size or not batch.job_since:
             batch.state = BatchState.SENDING
             return None
-        since, scale = batch.job_since.timestamp(), float(settings.RETRY_TIME_SCALE)
-        wait = waited_in_all(batch.job_polls, self.active.endpoint.poll_fields) * scale
-        due = time.monotonic() + since + wait - time.time()
-        return Job(batch.job_id, since, batch.job_polls, due)
+        # Of one from before this was written down: at once.
+        due = batch.job_due.timestamp() if batch.job_due else time.time()
+        due += time.monotonic() - time.time()
+        return Job(batch.job_id, batch.job_since.timestamp(), batch.job_polls, due)
 
     def _retries(self) -> Iterator[Work]:
         for step, due in rejections.due(self.run, self.plan, forget=self.forgotten.extend):

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
@@ -256,6 +256,7 @@ class Judge:
             batch.job_id, batch.job_polls = job_id, 0
             batch.job_since = datetime.fromtimestamp(job.since, UTC)
         job.due = time.monotonic() + wait
+        batch.job_due = timezone.now() + timedelta(seconds=wait)
         batch.state = BatchState.PROCESSING if work.is_whole else BatchState.SENDING
         self.outbox.batch(batch)
         self.queues.processing.append(work)

@@ -19,7 +19,7 @@ from syncs.models import Batch, Run
 
 PROGRESS = (
     *("state", "tries", "requests", "unknown_outcome", "delivered", "status", "latency_ms"),
-    *("message", "request_head", "reply_head", "settled_at", "job_id", "job_since", "job_polls"),
+    *("message", "request_head", "reply_head", "settled_at", "job_id", "job_since", "job_polls", "job_due"),
 )
 COUNTS = ("added", "removed", "rejected", "undelivered", "requests", "retries", "note", "trouble")
 # What both databases take as it is, without asking the field.

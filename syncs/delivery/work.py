@@ -42,11 +42,6 @@ def poll_wait(polls: int, polling: Mapping[str, Any]) -> float:
     return min(first * 2.0 ** min(polls, 30), max(first, float(polling.get("longest", POLL_LONGEST))))
 
 
-def waited_in_all(polls: int, polling: Mapping[str, Any]) -> float:
-    """Return how many seconds after it was accepted such a request is asked about next."""
-    return sum(poll_wait(before, polling) for before in range(polls + 1))
-
-
 @dataclass(eq=False)
 class Work:
     batch: Batch

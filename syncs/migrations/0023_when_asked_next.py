@@ -1,0 +1,13 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("syncs", "0022_proposals")]
+
+    operations = [
+        migrations.AddField(
+            model_name="batch",
+            name="job_due",
+            field=models.DateTimeField(null=True),
+        ),
+    ]
