@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("syncs", "0022_proposals")]
+    dependencies = [("syncs", "0024_alert_without_its_ways")]
 
     operations = [
         migrations.AddField(
