@@ -140,6 +140,7 @@ def keep_house(stop: threading.Event) -> None:
     for cohort in window.empty_ended(timezone.now()):
         log.info("%s was emptied: its active window is over.", cohort.key)
     arrivals.recount_if_due()
+    arrivals.settle_if_due()
     alerts.tell_changes(timezone.now())
     alerts.send_waiting(timezone.now())
     announcing.announce_published(timezone.now())

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 RECOUNT_EVERY = 3600
 # Of what is inserted, so many arrivals are remembered.
 MOST_ARRIVALS = 200
+SETTLE_EVERY = 24 * 3600
 
 
 def take_in_all(stopped: Callable[[], bool] = lambda: False, *, among: Iterable[str] | None = None) -> bool:
@@ -85,6 +86,20 @@ def known_workspaces() -> list[str]:
     """Return the workspaces that have a folder, or events that were counted, wherever these are kept."""
     counted = CatalogueEntry.objects.order_by().values_list("workspace", flat=True).distinct()
     return sorted({*workspaces(), *counted})
+
+
+def settle_if_due() -> None:
+    """Once a day delete, of what was said of users and devices at EVENTS_URL, what later words stand for."""
+    if not settings.EVENTS_INSERT or not cache.add("events.settled", 1, timeout=SETTLE_EVERY):
+        return
+    # Here and not above: as DuckDB below.
+    from events.correct import settle
+    from events.event_tables import NotInserted
+
+    try:
+        settle()
+    except (NotInserted, Refused) as error:
+        log.warning("What is settled at EVENTS_URL was not deleted: %s", error)
 
 
 def with_arrivals() -> list[str]:

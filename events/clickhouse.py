@@ -1,25 +1,27 @@
 """Our own tables of events in ClickHouse, over HTTP."""
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import orjson
-import requests
 
-from events.event_tables import NotInserted, Rows, Tables, Unreachable, missing, utc
+from events.clickhouse_server import DURABLE, Server, lines_of, text_of
+from events.event_tables import Chosen, Event, Rows, Tables, utc
 from events.layout import NUMBER_PATTERN
 
-# Seconds that a connection, and an insert, may take.
-PATIENCE = (5, 30)
-# The same of a deletion, which writes the parts anew that hold such rows.
+# Seconds that a connection, and a deletion, may take, which writes the parts anew that hold such rows.
 PATIENCE_TO_DELETE = (5, 600)
-# Written to the disk before an insert is answered.
-DURABLE = "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
 # A file of many years, or odd times in a call, have more months than the hundred that an insert may have.
 ANY_MONTHS = "max_partitions_per_insert_block = 0"
+# The last word on each property, whoever said it.
+LAST = """
+    SELECT workspace, user_id, name, max(user_traits.time) AS time,
+        argMax(user_traits.value, (user_traits.time, user_traits.value)) AS value
+    FROM user_traits FINAL GROUP BY workspace, user_id, name"""
+ORIGIN = "ADD COLUMN IF NOT EXISTS origin LowCardinality(String)"
+# Of repeats all are one event. A hash, since an import's keys are to fit into memory.
+KEY = "sipHash128(event, user_id, device, message_id)"
 # What is read is the views, which leave repeats out (FINAL); the first of two counts, as in our files.
 CREATE = [
     f"""
@@ -37,14 +39,18 @@ CREATE = [
     CREATE TABLE IF NOT EXISTS merges (
         workspace LowCardinality(String), device String, user_id String, time DateTime64(6, 'UTC')
     ) ENGINE = ReplacingMergeTree ORDER BY (workspace, device, user_id, time) {DURABLE}""",
+    f"ALTER TABLE event_rows {ORIGIN}",
+    # A column may come into the key of a table when it comes into the table.
+    f"ALTER TABLE user_traits {ORIGIN}, MODIFY ORDER BY (workspace, user_id, name, origin)",
+    f"ALTER TABLE merges {ORIGIN}, MODIFY ORDER BY (workspace, device, user_id, time, origin)",
     """
     CREATE OR REPLACE VIEW events AS
-    SELECT workspace, user_id, device, message_id, event, time, properties FROM event_rows FINAL""",
-    """
+    SELECT workspace, user_id, device, message_id, event, time, properties, origin FROM event_rows FINAL""",
+    f"""
     CREATE OR REPLACE VIEW users AS
-    SELECT workspace, user_id, concat('{', arrayStringConcat(
-        groupArrayIf(concat(toJSONString(name), ':', value), value != 'null'), ','), '}') AS properties
-    FROM user_traits FINAL GROUP BY workspace, user_id""",
+    SELECT workspace, user_id, concat('{{', arrayStringConcat(
+        groupArrayIf(concat(toJSONString(name), ':', value), value != 'null'), ','), '}}') AS properties
+    FROM ({LAST}) GROUP BY workspace, user_id""",
 ]
 INTO = ("event_rows", "user_traits", "merges")
 COUNT = f"""
@@ -57,27 +63,13 @@ WHERE workspace = {{of:String}} GROUP BY event, key
 UNION ALL
 SELECT '' AS event, name AS key, count(), countIf(match(value, '^"({NUMBER_PATTERN})"$')),
     countIf(value IN ('"true"', '"false"')), max(time)
-FROM user_traits FINAL WHERE workspace = {{of:String}} AND name != '' AND value != 'null' GROUP BY key"""
+FROM ({LAST}) WHERE workspace = {{of:String}} AND name != '' AND value != 'null' GROUP BY key"""
 
 
-class ClickHouse(Tables):
+class ClickHouse(Server, Tables):
     event_rows = "event_rows"
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        secure = parts.scheme == "clickhouses"
-        port = parts.port or (8443 if secure else 8123)
-        self.address = f"{'https' if secure else 'http'}://{parts.hostname}:{port}/"
-        self.database = unquote(parts.path.lstrip("/")) or "default"
-        self.headers = {
-            "X-ClickHouse-User": unquote(parts.username or "default"),
-            "X-ClickHouse-Key": unquote(parts.password or ""),
-        }
-        self.kept = threading.local()
-
-    def close(self) -> None:
-        if hasattr(self.kept, "session"):
-            self.kept.session.close()
+    final = " FINAL"
+    day = "toDate32(time, 'UTC')"
 
     def create(self) -> list[str]:
         for statement in CREATE:
@@ -93,10 +85,25 @@ class ClickHouse(Tables):
                 # Many small inserts are put together by the server, which answers when they are written.
                 batched = {"async_insert": 1, "wait_for_async_insert": 1}
                 into = f"INSERT INTO {table} ({columns}) SETTINGS {ANY_MONTHS} FORMAT JSONEachRow"
-                self.post(into, lines_of(part), batched)
+                self.post(into, lines_of([row._asdict() for row in part]), batched)
         return len(rows.events)
 
-    def workspaces(self) -> list[str]:
+    def put_in_place(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
+        """One after the other: whoever is interrupted begins anew, and comes to the same."""
+        count = sum(self.delete_events(workspace, chosen) for chosen in gone)
+        for table in ("user_traits", "merges") if undone else ():
+            self.delete(table, self.of_imports(workspace, undone))
+        of, columns = f"workspace = {self.literal(staged)}", ", ".join(Event._fields)
+        values = columns.replace("workspace", self.literal(workspace), 1)
+        self.post(
+            f"INSERT INTO event_rows ({columns}) SELECT {values} FROM event_rows FINAL WHERE {of} "
+            f"SETTINGS {ANY_MONTHS}",
+            patience=PATIENCE_TO_DELETE,
+        )
+        self.delete("event_rows", of)
+        return count
+
+    def held(self) -> list[str]:
         query = " UNION DISTINCT ".join(f"SELECT DISTINCT workspace FROM {table}" for table in INTO)
         return [row[0] for row in self.select(query)]
 
@@ -105,16 +112,22 @@ class ClickHouse(Tables):
             return f"toDateTime64('{text_of(value)}', 6, 'UTC')"
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
-    def select(self, query: str) -> list[Sequence[Any]]:
-        lines = self.post(f"{query} FORMAT JSONCompactEachRow").splitlines()
-        return [orjson.loads(line) for line in lines]
+    def delete_events(self, workspace: str, chosen: Chosen) -> int:
+        """A repeat of what goes may say another time, or be of another import: it goes first, and does not
+        come to light."""
+        condition = self.condition(workspace, chosen)
+        if chosen.origins is not None or chosen.since or chosen.until:
+            of = f"workspace = {self.literal(workspace)} AND NOT ({condition})"
+            first = f"SELECT {KEY} FROM event_rows FINAL WHERE {condition}"
+            self.delete("event_rows", f"{of} AND {KEY} IN ({first})", final="")
+        return self.delete("event_rows", condition)
 
-    def delete(self, table: str, condition: str) -> int:
+    def delete(self, table: str, condition: str, final: str = final) -> int:
         """Not by a lightweight DELETE, which hides rows until a merge: whoever is erased is to be gone."""
-        [(count,)] = self.select(f"SELECT count() FROM {table} FINAL WHERE {condition}")
+        [(count,)] = self.select(f"SELECT count() FROM {table}{final} WHERE {condition}")
         if int(count):
-            # On all replicas.
-            done = "SETTINGS mutations_sync = 2"
+            # On all replicas; each finds by itself what a condition's query says.
+            done = "SETTINGS mutations_sync = 2, allow_nondeterministic_mutations = 1"
             self.post(f"ALTER TABLE {table} DELETE WHERE {condition} {done}", patience=PATIENCE_TO_DELETE)
         return int(count)
 
@@ -124,46 +137,3 @@ class ClickHouse(Tables):
             event, name, *counts, last = orjson.loads(line)
             # Counts of 64 bits come as texts.
             yield event, name, *map(int, counts), utc(last)
-
-    def post(
-        self,
-        query: str,
-        rows: bytes | None = None,
-        settings: Mapping[str, str | int] | None = None,
-        patience: tuple[int, int] = PATIENCE,
-    ) -> bytes:
-        """Run a statement, or insert rows by it. Raises NotInserted, Refused."""
-        given: dict[str, str | int] = {"database": self.database, "wait_end_of_query": 1, **(settings or {})}
-        # An address is too short for a statement with many ids.
-        body = query.strip().encode() if rows is None else rows
-        if rows is not None:
-            given["query"] = query
-        try:
-            if not hasattr(self.kept, "session"):
-                self.kept.session = requests.Session()
-                self.kept.session.trust_env = False
-            reply = self.kept.session.post(
-                self.address,
-                params=given,
-                data=body,
-                headers=self.headers,
-                timeout=patience,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            raise Unreachable(f"The database of events does not answer: {error}") from None
-        if reply.status_code == 200:
-            return bytes(reply.content)
-        code = reply.headers.get("X-ClickHouse-Exception-Code", "")
-        # UNKNOWN_TABLE, NO_SUCH_COLUMN_IN_TABLE.
-        if code in ("60", "16") or "UNKNOWN_TABLE" in reply.text or "NO_SUCH_COLUMN" in reply.text:
-            raise missing(reply.text)
-        raise NotInserted(f"The database of events refused: {reply.text[:200].strip()}")
-
-
-def lines_of(rows: Sequence[Any]) -> bytes:
-    return b"\n".join(orjson.dumps(row._asdict() | {"time": text_of(row.time)}) for row in rows)
-
-
-def text_of(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

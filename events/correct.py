@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from events import convert
@@ -34,13 +35,9 @@ from events.publish import Prepared, Publication, publish, working
 from events.recount import counted
 from events.store import find_unknown, read_layout
 from events.times import micros
-from events.workspace_folders import Folders, Refused
+from events.workspace_folders import Folders
 
 NOTHING = "No event or property is of this kind: nothing was changed."
-NOT_MARKED = (
-    "Rows in the database at EVENTS_URL do not say which import brought them, so it is neither undone nor "
-    "replaced: delete its events by name, person or time (delete_events), then import again (--again)."
-)
 
 
 class NothingToCorrect(EngineError):
@@ -122,6 +119,10 @@ def undo_import(workspace: str, key: str, by: str) -> Corrected:
     """Take out the events and users' properties that an import brought. Raises NothingToCorrect, Refused."""
     imported = standing_import(workspace, key)
     what = f"undone: the import of {imported.name} of {imported.imported_at:%Y-%m-%d %H:%M} UTC"
+    if settings.EVENTS_INSERT:
+        events, traits = inserted().undo(workspace, key, events_alone=imported.imported_at < settled_before())
+        if events or traits or not has_folder(workspace):
+            return kept(workspace, what, events, traits, by, undone=[key])
     return correct(workspace, of_imports([key]), what, by, undone=[key])
 
 
@@ -190,10 +191,9 @@ class Wanted:
         return " AND ".join(parts)
 
     def chosen(self, workspace: str) -> Chosen:
-        """The same for our tables at EVENTS_URL. Raises Refused."""
-        if self.import_key is not None:
-            raise Refused(NOT_MARKED)
-        return Chosen(self.names(workspace), self.user_id, self.insert_id, self.since, self.until)
+        """The same for our tables at EVENTS_URL."""
+        origins = [self.import_key] if self.import_key is not None else None
+        return Chosen(self.names(workspace), self.user_id, self.insert_id, self.since, self.until, origins)
 
     def bounds(self) -> list[tuple[str, datetime]]:
         named = [(">=", self.since), ("<", self.until)]
@@ -285,10 +285,14 @@ def has_folder(workspace: str) -> bool:
     return Folders(workspace).root.is_dir()
 
 
-def kept(workspace: str, what: str, events: int, traits: int, by: str) -> Corrected:
-    """Keep who deleted what from our tables. Raises NothingToCorrect."""
-    if not events and not traits:
+@transaction.atomic
+def kept(
+    workspace: str, what: str, events: int, traits: int, by: str, undone: Sequence[str] = ()
+) -> Corrected:
+    """Keep who deleted what from our tables, and which imports are undone by it. Raises NothingToCorrect."""
+    if not events and not traits and not undone:
         raise NothingToCorrect(NOTHING)
+    ImportedFile.objects.standing(workspace).filter(key__in=undone).update(undone_at=timezone.now())
     Correction.objects.create(
         workspace=workspace,
         key=uuid.uuid4().hex,
@@ -298,6 +302,24 @@ def kept(workspace: str, what: str, events: int, traits: int, by: str) -> Correc
         by=by[:150],
     )
     return Corrected(what, events, traits)
+
+
+def settle() -> None:
+    """Delete from our tables at EVENTS_URL what was said of users and devices and is said by others, too, but
+    of imports that can be undone with all they said. Raises NotInserted, Refused."""
+    for workspace in inserted().workspaces():
+        said = inserted().sayings(workspace)
+        settled = ImportedFile.objects.filter(
+            workspace=workspace, key__in=said, imported_at__lt=settled_before()
+        )
+        # An import that goes on has no row yet.
+        recent = said - {"", *settled.values_list("key", flat=True)}
+        inserted().settle(workspace, sorted(recent), timezone.now().date())
+
+
+def settled_before() -> datetime:
+    """Of imports before this time properties are settled: undoing one leaves them as they are."""
+    return timezone.now() - timedelta(days=settings.EVENTS_KEEP_DAYS)
 
 
 # --- How it is done ---------------------------------------------------------------------------
@@ -311,14 +333,7 @@ def of_imports(keys: Sequence[str], days: Sequence[str] = ()) -> Rows:
     return Rows(condition, condition, marked=True)
 
 
-def check_marked() -> None:
-    """Raise Refused where rows do not say which import brought them."""
-    if settings.EVENTS_INSERT:
-        raise Refused(NOT_MARKED)
-
-
 def standing_import(workspace: str, key: str) -> ImportedFile:
-    check_marked()
     found = ImportedFile.objects.standing(workspace).filter(key=key).first()
     if found is None:
         raise NothingToCorrect(f"There is no import {key!r} that could be undone: see list_imports.")
@@ -326,8 +341,7 @@ def standing_import(workspace: str, key: str) -> ImportedFile:
 
 
 def find_import(workspace: str, key: str) -> str:
-    """Return the key of the import that begins so. Raises NothingToCorrect, Refused."""
-    check_marked()
+    """Return the key of the import that begins so. Raises NothingToCorrect."""
     found = ImportedFile.objects.standing(workspace).filter(key__startswith=key).values_list("key", flat=True)
     if len(key) < 6 or len(found) != 1:
         raise NothingToCorrect(

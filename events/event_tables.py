@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from events.workspace_folders import Refused
@@ -10,6 +10,8 @@ from events.workspace_folders import Refused
 MISSING = "The tables at EVENTS_URL are not there, or others: manage.py create_event_tables makes them"
 
 
+# What is to take the place of other rows waits under a workspace's name with this, which no workspace's has.
+STAGED = "+"
 # So many ids stand in one statement.
 MOST_IDS = 100
 
@@ -31,6 +33,7 @@ class Event(NamedTuple):
     event: str
     time: datetime
     properties: str
+    origin: str = ""  # the import that brought it first; none of what came by HTTP
 
 
 class Trait(NamedTuple):
@@ -39,6 +42,7 @@ class Trait(NamedTuple):
     name: str
     time: datetime
     value: str  # JSON; null takes the property away
+    origin: str = ""  # what each import said is kept, so that it can be undone
 
 
 class Merge(NamedTuple):
@@ -46,6 +50,7 @@ class Merge(NamedTuple):
     device: str
     user_id: str
     time: datetime
+    origin: str = ""
 
 
 class Rows(NamedTuple):
@@ -70,6 +75,10 @@ class Chosen(NamedTuple):
     message_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None  # not in it
+    origins: Sequence[str] | None = None
+    days: Sequence[str] | None = None  # ISO, UTC
+    # That come again with what waits under a name, and are not of an import.
+    repeats: tuple[str, str] | None = None
 
 
 class Tables(ABC):
@@ -77,6 +86,10 @@ class Tables(ABC):
 
     # Where the rows of events are.
     event_rows = "events"
+    # After a table's name: without the rows that another one stands for.
+    final = ""
+    # The day of an event, in UTC.
+    day = "CAST(time AT TIME ZONE 'UTC' AS date)"
 
     @abstractmethod
     def close(self) -> None:
@@ -92,8 +105,14 @@ class Tables(ABC):
         when the tables are missing."""
 
     @abstractmethod
-    def workspaces(self) -> list[str]:
-        """Return the workspaces that have something there. Raises NotInserted."""
+    def held(self) -> list[str]:
+        """Return the names under which something is there. Raises NotInserted."""
+
+    @abstractmethod
+    def put_in_place(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
+        """Delete the events that are `gone` and what the imports `undone` said of users, and give the
+        workspace the events that wait under the name `staged`. Return how many events went. Raises
+        NotInserted, Refused."""
 
     @abstractmethod
     def counts(self, workspace: str) -> Iterable[tuple[Any, ...]]:
@@ -111,6 +130,10 @@ class Tables(ABC):
     @abstractmethod
     def delete(self, table: str, condition: str) -> int:
         """Delete rows, and return how many, when they are gone. Raises NotInserted, Refused."""
+
+    def workspaces(self) -> list[str]:
+        """Return the workspaces that have something there. Raises NotInserted."""
+        return sorted({name.partition(STAGED)[0] for name in self.held()})
 
     def owners(
         self,
@@ -143,7 +166,7 @@ class Tables(ABC):
         Whose a device is goes last: whoever is interrupted before finds what is left.
         """
         events = traits = 0
-        of = f"workspace = {self.literal(workspace)} AND"
+        of = f"(workspace = {self.literal(workspace)} OR {self.staged_by(workspace)}) AND"
         for users in in_parts(user_ids):
             owned = [owner.device for owner in self.owners(workspace, users)]
             theirs = self.among("user_id", users)
@@ -156,6 +179,62 @@ class Tables(ABC):
                 self.delete("merges", f"{of} {self.among('device', devices)}")
             self.delete("merges", f"{of} {theirs}")
         return events, traits
+
+    def undo(self, workspace: str, origin: str, *, events_alone: bool = False) -> tuple[int, int]:
+        """Delete what an import brought; return how many events and properties."""
+        events = self.delete_events(workspace, Chosen(origins=[origin]))
+        if events_alone:
+            return events, 0
+        of = self.of_imports(workspace, [origin])
+        traits = self.delete("user_traits", of)
+        self.delete("merges", of)
+        return events, traits
+
+    def left_of(self, workspace: str, origins: Sequence[str]) -> set[str]:
+        """Return those of some imports of which something is there."""
+        of = self.of_imports(workspace, origins)
+        tables = ("events", "user_traits", "merges")
+        query = " UNION DISTINCT ".join(f"SELECT DISTINCT origin FROM {table} WHERE {of}" for table in tables)
+        return {row[0] for row in self.select(query)}
+
+    def sayings(self, workspace: str) -> set[str]:
+        """Return the imports that said something of users and devices, and '' for what came by HTTP."""
+        of = f"WHERE workspace = {self.literal(workspace)}"
+        query = " UNION DISTINCT ".join(
+            f"SELECT DISTINCT origin FROM {table} {of}" for table in ("user_traits", "merges")
+        )
+        return {row[0] for row in self.select(query)}
+
+    def settle(self, workspace: str, recent: Sequence[str], today: date) -> None:
+        """Delete what is said again by others: of imports that are not `recent`, which can be undone with all
+        they said. And what has been waiting to take the place of other rows since before yesterday."""
+        of = f"workspace = {self.literal(workspace)}"
+        of += f" AND NOT {self.among('origin', recent)}" if recent else ""
+        for table, key, order in (
+            (
+                "user_traits",
+                "workspace, user_id, name, origin",
+                "user_id, name ORDER BY time DESC, value DESC",
+            ),
+            ("merges", "workspace, device, user_id, time, origin", "device, user_id ORDER BY time"),
+        ):
+            numbered = f"SELECT {key}, row_number() OVER (PARTITION BY {order}, origin) AS number"
+            later = f"SELECT {key} FROM ({numbered} FROM {table}{self.final} WHERE {of}) AS numbered"
+            self.delete(table, f"{of} AND ({key}) IN ({later} WHERE number > 1)")
+        until = self.literal(staged_name(workspace, "", today - timedelta(days=1)))
+        self.delete(self.event_rows, f"{self.staged_by(workspace)} AND workspace < {until}")
+
+    def staged_by(self, workspace: str) -> str:
+        first, after = self.literal(workspace + STAGED), self.literal(workspace + chr(ord(STAGED) + 1))
+        return f"(workspace >= {first} AND workspace < {after})"
+
+    def of_imports(self, workspace: str, origins: Sequence[str]) -> str:
+        return f"workspace = {self.literal(workspace)} AND {self.among('origin', origins)}"
+
+    def repeated_by(self, staged: str, but: str) -> str:
+        ids = "user_id, device, message_id"
+        new = f"SELECT {ids} FROM {self.event_rows} WHERE workspace = {self.literal(staged)}"
+        return f"origin <> {self.literal(but)} AND ({ids}) IN ({new})"
 
     def delete_events(self, workspace: str, chosen: Chosen) -> int:
         return self.delete(self.event_rows, self.condition(workspace, chosen))
@@ -175,17 +254,17 @@ class Tables(ABC):
             "SELECT workspace, user_id, device, message_id, event, time, CAST(properties AS text) "
             f"FROM events WHERE {condition} ORDER BY time, message_id"
         )
-        return [Event._make([*row[:5], utc(row[5]), row[6]]) for row in found]
+        return [Event(*row[:5], utc(row[5]), row[6]) for row in found]
 
     def traits_of(self, workspace: str, user_id: str) -> list[Trait]:
         """Return the last word of each of a user's properties, in the order of time."""
         found = self.select(
-            "SELECT workspace, user_id, name, time, CAST(value AS text) FROM user_traits "
+            f"SELECT workspace, user_id, name, time, CAST(value AS text) FROM user_traits{self.final} "
             f"WHERE workspace = {self.literal(workspace)} AND user_id = {self.literal(user_id)}"
         )
-        traits = [Trait._make([*row[:3], utc(row[3]), row[4]]) for row in found]
-        # What is not merged yet in ClickHouse has earlier words, too: the last one stays.
-        last = {trait.name: trait for trait in sorted(traits, key=lambda trait: trait.time)}
+        traits = [Trait(*row[:3], utc(row[3]), row[4]) for row in found]
+        # What an import said is kept alongside what others said: the last word stays.
+        last = {trait.name: trait for trait in sorted(traits, key=lambda trait: (trait.time, trait.value))}
         return sorted(last.values(), key=lambda trait: (trait.time, trait.name))
 
     def condition(self, workspace: str, chosen: Chosen) -> str:
@@ -201,10 +280,18 @@ class Tables(ABC):
             parts.append(f"({' OR '.join(theirs)})")
         parts += [f"time >= {self.literal(chosen.since)}"] if chosen.since else []
         parts += [f"time < {self.literal(chosen.until)}"] if chosen.until else []
+        parts += [self.among("origin", chosen.origins)] if chosen.origins is not None else []
+        parts += [self.among(self.day, chosen.days)] if chosen.days is not None else []
+        parts += [self.repeated_by(*chosen.repeats)] if chosen.repeats is not None else []
         return " AND ".join(parts)
 
     def among(self, column: str, texts: Sequence[str]) -> str:
         return f"{column} IN ({', '.join(map(self.literal, texts))})"
+
+
+def staged_name(workspace: str, origin: str, day: date) -> str:
+    """Return the name under which an import's events wait on a day."""
+    return f"{workspace}{STAGED}{day:%Y%m%d}{STAGED}{origin}"
 
 
 def in_parts(texts: Sequence[str]) -> Iterable[Sequence[str]]:

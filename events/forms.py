@@ -84,7 +84,7 @@ class EventUploadForm(WorkspaceForm):
         if data.get("replaces_import") and data.get("workspace"):
             try:
                 data["replaces_import"] = find_import(data["workspace"], data["replaces_import"])
-            except (NothingToCorrect, Refused) as error:
+            except NothingToCorrect as error:
                 self.add_error("replaces_import", str(error))
         return data
 
@@ -143,7 +143,7 @@ class DeletionForm(KnownWorkspaceForm):
         if data.get("import_key") and data.get("workspace"):
             try:
                 data["import_key"] = find_import(data["workspace"], data["import_key"])
-            except (NothingToCorrect, Refused) as error:
+            except NothingToCorrect as error:
                 self.add_error("import_key", str(error))
         if not self.errors and not any(value for name, value in data.items() if name != "workspace"):
             raise forms.ValidationError("Name an event, a person, an insert id, a time or an import.")

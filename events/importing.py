@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from events import compact, convert, formats, inserting
@@ -19,15 +21,19 @@ from events import publish as publication
 from events.amplitude import properties_of
 from events.bulk import Fields
 from events.correct import (
-    NOT_MARKED,
+    NothingToCorrect,
     Rows,
     TakenOut,
+    correct,
     forget_imports,
+    has_folder,
+    kept,
     of_imports,
     publication_of,
     standing_import,
     take_out,
 )
+from events.event_tables import Chosen, staged_name
 from events.formats import Bad, Progress, Record, UnreadableFile
 from events.identities import DEVICES, device_in, flat, said_by
 from events.locks import kept_folder
@@ -38,7 +44,7 @@ from events.site import check_site
 from events.staging import FORMAT, Reader, stage
 from events.tables.headings import OF_EVENTS, is_known
 from events.times import from_micros
-from events.workspace_folders import Folders, Refused, check_taken
+from events.workspace_folders import Folders, check_taken
 
 # What a field may be called, in order of preference. Amplitude, Segment, Mixpanel and common tables.
 GUESSES = {
@@ -147,6 +153,23 @@ class Replaces:
             )
         return Rows.any_of(parts)
 
+    def chosen(
+        self, workspace: str, days: Sequence[str], about: Origin, staged: str
+    ) -> tuple[list[Chosen], list[str]]:
+        """Return what goes of our tables at EVENTS_URL, and the imports of which nothing may be left."""
+        found, brought = [], []
+        if self.imports:
+            found.append(Chosen(origins=self.imports))
+        if self.source_days and days:
+            of_source = ImportedFile.objects.standing(workspace).filter(
+                source=about.source, key__isnull=False
+            )
+            brought = list(of_source.exclude(key__in=self.imports).values_list("key", flat=True))
+            found += [Chosen(origins=brought, days=days)] if brought else []
+        if self.repeats:
+            found.append(Chosen(repeats=(staged, about.key)))
+        return found, brought
+
 
 def import_file(
     workspace: str,
@@ -175,11 +198,9 @@ def import_file(
         return imported
     about = Origin(uuid.uuid4().hex, digest, source[:100], by[:150])
     if settings.EVENTS_INSERT:
-        if replaces and replaces.anything:
-            raise Refused(NOT_MARKED)
-        insert_file(workspace, path, mapped, imported, digest, progress)
-        # Without a key: nothing here can undo it.
-        ImportedFile.objects.create(workspace=workspace, **(row_of(imported, about) | {"key": None}))
+        about = replace(about, key=key_of(workspace, digest))
+        insert_file(workspace, path, mapped, imported, about, replaces or Replaces(), progress)
+        imported.key = about.key
         return imported
     check_site()
     folders.make()
@@ -198,18 +219,78 @@ def import_file(
     return imported
 
 
+def key_of(workspace: str, digest: str) -> str:
+    """Return the key of the next import of a content: the same if it is interrupted and done again."""
+    before = ImportedFile.objects.filter(workspace=workspace, digest=digest).count()
+    return hashlib.sha256(f"{workspace} {digest} {before}".encode()).hexdigest()[:32]
+
+
 def insert_file(
-    workspace: str, path: Path, mapped: Mapped, imported: Imported, digest: str, progress: Progress
+    workspace: str,
+    path: Path,
+    mapped: Mapped,
+    imported: Imported,
+    about: Origin,
+    replaces: Replaces,
+    progress: Progress,
 ) -> None:
-    """Insert a file's lines at EVENTS_URL, in batches. One that is interrupted is imported again: an event
-    without an id is named by the file's content and its place there. Raises as import_file does."""
+    """Insert a file's lines at EVENTS_URL, and keep that it was imported. Raises as import_file does.
+
+    What takes the place of other events waits until all of it is there. An import that is interrupted is done
+    again, and comes to the same: what it deleted stays deleted, and it is known as undone at the end.
+    """
+    for key in replaces.imports:
+        standing_import(workspace, key)
+    tables, undone = inserting.inserted(), list(replaces.imports)
+    staged = staged_name(workspace, about.key, timezone.now().date()) if replaces.anything else ""
+    if staged:
+        tables.delete_events(staged, Chosen())
+    try:
+        days = insert_lines(workspace, path, mapped, imported, about, staged, progress)
+        if staged:
+            gone, brought = replaces.chosen(workspace, days, about, staged)
+            imported.replaced = tables.put_in_place(workspace, staged, gone, undone)
+            new, _ = tables.count_events(workspace, Chosen(origins=[about.key]))
+            imported.repeats += imported.rows - new
+            imported.rows = new
+            left = tables.left_of(workspace, brought) if brought else set()
+            undone += [key for key in brought if key not in left]
+    except UnreadableFile:
+        for name in (workspace, *([staged] if staged else [])):
+            tables.undo(name, about.key)
+        raise
+    what = f"replaced by the import of {imported.file}"
+    if undone and has_folder(workspace):
+        with suppress(NothingToCorrect):
+            correct(workspace, of_imports(undone), what, about.by)
+    row = row_of(imported, about)
+    with transaction.atomic():
+        if undone or imported.replaced:
+            kept(workspace, what, imported.replaced, 0, about.by, undone)
+        ImportedFile.objects.get_or_create(workspace=workspace, key=row.pop("key"), defaults=row)
+
+
+def insert_lines(
+    workspace: str,
+    path: Path,
+    mapped: Mapped,
+    imported: Imported,
+    about: Origin,
+    staged: str,
+    progress: Progress,
+) -> list[str]:
+    """Insert a file's lines, in batches, and return the days (ISO, UTC) that it has events of. An event
+    without an id is named by the file's content and its place there."""
     take = reader_of(mapped, imported).take
-    unnamed = (f"{digest[:32]} {number}" for number in itertools.count())
+    unnamed = (f"{about.digest[:32]} {number}" for number in itertools.count())
     lines = {"events": BytesIO(), "traits": BytesIO()}
+    days: set[str] = set()
 
     def flush() -> None:
         events, traits = (file.getvalue() for file in lines.values())
-        new = inserting.insert(workspace, events, traits, unnamed)
+        if staged:
+            days.update(days_in(events))
+        new = inserting.insert(workspace, events, traits, unnamed, about.key, staged)
         imported.rows += new
         imported.repeats += events.count(b"\n") - new
         imported.users += traits.count(b"\n")
@@ -226,6 +307,11 @@ def insert_file(
         if imported.problems:
             raise UnreadableFile(f"{path.name}: no line can be used. {imported.problems[0]}")
         check_heading(path, mapped)
+    return sorted(days)
+
+
+def days_in(events: bytes) -> set[str]:
+    return {str(from_micros(orjson.loads(line)["t"]).date()) for line in events.splitlines()}
 
 
 def check_heading(path: Path, mapped: Mapped) -> None:

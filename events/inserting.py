@@ -26,11 +26,21 @@ Row = TypeVar("Row")
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-def insert(workspace: str, events: bytes, traits: bytes, unnamed: Iterator[str] | None = None) -> int:
+def insert(
+    workspace: str,
+    events: bytes,
+    traits: bytes,
+    unnamed: Iterator[str] | None = None,
+    origin: str = "",
+    staged: str = "",
+) -> int:
     """Insert lines of the spool (records.py), and return how many events are new. `unnamed` gives message
-    ids to those that have none. Raises NotInserted, and Refused when the tables are missing."""
+    ids to those that have none, `origin` is the import that they are of, `staged` the name under which events
+    wait. Raises NotInserted, and Refused when the tables are missing."""
     unnamed = unnamed or (uuid.uuid4().hex for _ in itertools.count())
-    rows = rows_of(workspace, events.split(b"\n")[:-1], traits.split(b"\n")[:-1], unnamed)
+    rows = rows_of(workspace, events.split(b"\n")[:-1], traits.split(b"\n")[:-1], unnamed, origin)
+    if staged:
+        rows = rows._replace(events=[event._replace(workspace=staged) for event in rows.events])
     return inserted().insert(rows)
 
 
@@ -60,12 +70,18 @@ def own_tables(url: str) -> Tables:
 # --- From lines to rows -------------------------------------------------------------------------
 
 
-def rows_of(workspace: str, events: Iterable[bytes], traits: Iterable[bytes], unnamed: Iterator[str]) -> Rows:
+def rows_of(
+    workspace: str,
+    events: Iterable[bytes],
+    traits: Iterable[bytes],
+    unnamed: Iterator[str],
+    origin: str = "",
+) -> Rows:
     """Return what lines say, each kind sorted and without repeats: two inserts of the same rows then wait for
     each other in one order, and a statement meets each key once."""
     found: dict[tuple[str, ...], Event] = {}
     for line in events:
-        event = _event(workspace, orjson.loads(line), unnamed)
+        event = _event(workspace, orjson.loads(line), unnamed, origin)
         found.setdefault(event[:4], event)
     last: dict[tuple[str, ...], Trait] = {}
     merges: dict[tuple[str, ...], Merge] = {}
@@ -74,10 +90,10 @@ def rows_of(workspace: str, events: Iterable[bytes], traits: Iterable[bytes], un
         at = from_micros(record["t"])
         for name, text in record["p"].items():
             if record["u"].startswith(PREFIX):
-                merge = Merge(workspace, record["u"].removeprefix(PREFIX), text, at)
+                merge = Merge(workspace, record["u"].removeprefix(PREFIX), text, at, origin)
                 merges[merge[:3]] = min(merge, merges.get(merge[:3], merge))
             else:
-                trait = Trait(workspace, record["u"], name, at, value_of(text))
+                trait = Trait(workspace, record["u"], name, at, value_of(text), origin)
                 last[trait[:3]] = max(trait, last.get(trait[:3], trait))
     return Rows(_sorted(found), _sorted(last), _sorted(merges))
 
@@ -86,7 +102,7 @@ def _sorted(rows: Mapping[tuple[str, ...], Row]) -> list[Row]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _event(workspace: str, record: dict[str, Any], unnamed: Iterator[str]) -> Event:
+def _event(workspace: str, record: dict[str, Any], unnamed: Iterator[str], origin: str) -> Event:
     who, of_device = record["u"].removeprefix(PREFIX), record["u"].startswith(PREFIX)
     properties = ",".join(f"{_json(name)}:{value_of(text)}" for name, text in record["p"].items())
     return Event(
@@ -97,6 +113,7 @@ def _event(workspace: str, record: dict[str, Any], unnamed: Iterator[str]) -> Ev
         record["e"],
         from_micros(record["t"]),
         f"{{{properties}}}",
+        origin,
     )
 
 

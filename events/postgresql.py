@@ -10,6 +10,7 @@ import psycopg
 from psycopg.sql import Literal
 
 from events.event_tables import (
+    Chosen,
     Event,
     Merge,
     NotInserted,
@@ -27,6 +28,28 @@ Result = TypeVar("Result")
 PATIENCE = 30
 # Classes of SQLSTATE: connections, resources, an operator's intervention (a shutdown, a statement stopped).
 UNAVAILABLE = ("08", "53", "57")
+# The last word on each property, whoever said it.
+LAST = """
+    SELECT DISTINCT ON (workspace, user_id, name) workspace, user_id, name, time, value FROM user_traits
+    ORDER BY workspace, user_id, name, time DESC, value DESC"""
+ORIGIN = "ADD COLUMN IF NOT EXISTS origin text COLLATE \"C\" NOT NULL DEFAULT ''"
+
+
+def with_origin(table: str, key: str) -> tuple[str, str]:
+    """Return what gives a table the import of its rows, in its key, too."""
+    wanted = f"PRIMARY KEY ({key}, origin)"
+    return (
+        f"ALTER TABLE {table} {ORIGIN}",
+        f"""
+    DO $$ BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = '{table}'::regclass AND pg_get_constraintdef(oid) = '{wanted}'
+    ) THEN ALTER TABLE {table} DROP CONSTRAINT {table}_pkey, ADD {wanted};
+    END IF; END $$""",
+    )
+
+
 CREATE = [
     """
     CREATE TABLE IF NOT EXISTS events (
@@ -39,6 +62,7 @@ CREATE = [
         properties jsonb NOT NULL,
         PRIMARY KEY (workspace, user_id, device, message_id)
     )""",
+    f"ALTER TABLE events {ORIGIN}",
     # What conditions ask for: one event, in a window.
     "CREATE INDEX IF NOT EXISTS events_by_time ON events (workspace, event, time)",
     """
@@ -50,6 +74,7 @@ CREATE = [
         value jsonb NOT NULL,
         PRIMARY KEY (workspace, user_id, name)
     )""",
+    *with_origin("user_traits", "workspace, user_id, name"),
     """
     CREATE TABLE IF NOT EXISTS merges (
         workspace text COLLATE "C" NOT NULL,
@@ -58,30 +83,33 @@ CREATE = [
         time timestamptz NOT NULL,
         PRIMARY KEY (workspace, device, user_id)
     )""",
-    """
+    *with_origin("merges", "workspace, device, user_id"),
+    f"""
     CREATE OR REPLACE VIEW users AS
     SELECT workspace, user_id,
-        coalesce(jsonb_object_agg(name, value) FILTER (WHERE value <> 'null'), '{}') AS properties
-    FROM user_traits GROUP BY workspace, user_id""",
+        coalesce(jsonb_object_agg(name, value) FILTER (WHERE value <> 'null'), '{{}}') AS properties
+    FROM ({LAST}) AS last GROUP BY workspace, user_id""",
 ]
 # One statement each, with a list for each column, whatever the number of rows.
 INSERT = {
     Event: """
-        INSERT INTO events (workspace, user_id, device, message_id, event, time, properties)
+        INSERT INTO events (workspace, user_id, device, message_id, event, time, properties, origin)
         SELECT * FROM unnest(%(workspace)s::text[], %(user_id)s::text[], %(device)s::text[],
-            %(message_id)s::text[], %(event)s::text[], %(time)s::timestamptz[], %(properties)s::jsonb[])
+            %(message_id)s::text[], %(event)s::text[], %(time)s::timestamptz[], %(properties)s::jsonb[],
+            %(origin)s::text[])
         ON CONFLICT DO NOTHING""",
     Trait: """
-        INSERT INTO user_traits (workspace, user_id, name, time, value)
+        INSERT INTO user_traits (workspace, user_id, name, time, value, origin)
         SELECT * FROM unnest(%(workspace)s::text[], %(user_id)s::text[], %(name)s::text[],
-            %(time)s::timestamptz[], %(value)s::jsonb[])
-        ON CONFLICT (workspace, user_id, name) DO UPDATE SET time = excluded.time, value = excluded.value
+            %(time)s::timestamptz[], %(value)s::jsonb[], %(origin)s::text[])
+        ON CONFLICT (workspace, user_id, name, origin)
+        DO UPDATE SET time = excluded.time, value = excluded.value
         WHERE (excluded.time, excluded.value) > (user_traits.time, user_traits.value)""",
     Merge: """
-        INSERT INTO merges (workspace, device, user_id, time)
+        INSERT INTO merges (workspace, device, user_id, time, origin)
         SELECT * FROM unnest(%(workspace)s::text[], %(device)s::text[], %(user_id)s::text[],
-            %(time)s::timestamptz[])
-        ON CONFLICT (workspace, device, user_id) DO UPDATE SET time = excluded.time
+            %(time)s::timestamptz[], %(origin)s::text[])
+        ON CONFLICT (workspace, device, user_id, origin) DO UPDATE SET time = excluded.time
         WHERE excluded.time < merges.time""",
 }
 # From one workspace to the next by the keys: a DISTINCT would read all rows.
@@ -102,7 +130,7 @@ WITH held AS (
     SELECT event, time, key, value #>> '{{}}' AS text FROM events, jsonb_each(properties)
     WHERE workspace = %(of)s
     UNION ALL
-    SELECT '', time, name, value #>> '{{}}' FROM user_traits
+    SELECT '', time, name, value #>> '{{}}' FROM ({LAST}) AS last
     WHERE workspace = %(of)s AND name <> '' AND value <> 'null'
 )
 SELECT event, '', count(*), 0, 0, max(time) FROM events WHERE workspace = %(of)s GROUP BY event
@@ -124,6 +152,8 @@ class PostgreSQL(Tables):
 
     def create(self) -> list[str]:
         def made(connection: psycopg.Connection[Any]) -> list[str]:
+            # A key that is made anew takes as long as there are rows.
+            connection.execute("SET LOCAL statement_timeout = 0")
             for statement in CREATE:
                 connection.execute(statement.encode())
             return CREATE
@@ -141,7 +171,30 @@ class PostgreSQL(Tables):
 
         return self.repeated(inserted)
 
-    def workspaces(self) -> list[str]:
+    def put_in_place(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
+        """All of it in one transaction."""
+        columns = ", ".join(Event._fields)
+        values = columns.replace("workspace", self.literal(workspace), 1)
+        of = f"workspace = {self.literal(staged)}"
+        conditions = [self.condition(workspace, chosen) for chosen in gone]
+
+        def put(connection: psycopg.Connection[Any]) -> int:
+            connection.execute("SET LOCAL statement_timeout = 0")
+            counts = [
+                connection.execute(f"DELETE FROM events WHERE {condition}".encode()).rowcount
+                for condition in conditions
+            ]
+            for table in ("user_traits", "merges") if undone else ():
+                said = self.of_imports(workspace, undone)
+                connection.execute(f"DELETE FROM {table} WHERE {said}".encode())
+            new = f"INSERT INTO events ({columns}) SELECT {values} FROM events WHERE {of}"
+            connection.execute(f"{new} ON CONFLICT DO NOTHING".encode())
+            connection.execute(f"DELETE FROM events WHERE {of}".encode())
+            return sum(counts)
+
+        return self.repeated(put)
+
+    def held(self) -> list[str]:
         return [row[0] for row in self.select(WORKSPACES)]
 
     def literal(self, value: str | datetime) -> str:

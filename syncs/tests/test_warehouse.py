@@ -1,6 +1,7 @@
 """The history that is exported: all of it, each row once, whatever dies in between."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from itertools import count
@@ -22,9 +23,11 @@ from cohorts.models import Cohort
 from syncs.choices import RunState, Trigger
 from syncs.models import Batch, Rejection, Run
 from syncs.warehouse import export, tables
+from syncs.warehouse.clickhouse import ClickHouse
 from syncs.warehouse.parquet import Parquet
 from syncs.warehouse.postgres import Postgres
 from tests import world
+from tests.clickhouse import ClickHouse as ClickHouseServer
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,10 +72,47 @@ class Database:
             return db.execute(f"SELECT * FROM exported_here.{table}").fetchall()
 
 
-@pytest.fixture(params=["folder", "database"])
+class Columns:
+    """What was written to ClickHouse."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def target(self):
+        return ClickHouse(self.url)
+
+    def rows(self, table):
+        (columns,) = [each.columns for each in tables.TABLES if each.name == table]
+        times = [number for number, column in enumerate(columns) if column.kind == "timestamp"]
+        numbers = [number for number, column in enumerate(columns) if column.kind == "bigint"]
+        rows = [list(row) for row in self.target().select(f"SELECT * FROM {table}")]
+        for row in rows:
+            for number in times:
+                row[number] = row[number] and datetime.fromisoformat(row[number]).replace(tzinfo=UTC)
+            for number in numbers:
+                row[number] = row[number] and int(row[number])
+        return [tuple(row) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    server = ClickHouseServer()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture(params=["folder", "database", "clickhouse"])
 def there(request, tmp_path):
     if request.param == "folder":
         yield Folder(tmp_path / "history")
+        return
+    if request.param == "clickhouse":
+        if connection.vendor == "postgresql":
+            pytest.skip("tested with SQLite's half")
+        there = Columns(request.getfixturevalue("engine"))
+        yield there
+        for (name,) in there.target().select("SELECT name FROM system.tables WHERE database = 'kept'"):
+            there.target().post(f"DROP TABLE {name}")
         return
     if connection.vendor != "postgresql":
         pytest.skip("a database to write to is there when PostgreSQL is tested")
@@ -149,7 +189,7 @@ def test_a_run_that_was_taken_up_again_comes_again_when_it_ends(there):
     export.export(there.target())
     rows = [row for row in there.rows("runs") if row[0] == run.pk]
     assert max(rows, key=lambda row: row[13])[6] == "succeeded"
-    if isinstance(there, Database):
+    if not isinstance(there, Folder):
         assert len(rows) == 1
 
 
@@ -231,8 +271,45 @@ def _prune(cohort):
         members.drop_ended_page(cohort.pk, latest, 1000)
 
 
+@pytest.mark.parametrize("dies_at", range(1, 6))
+def test_whoever_dies_between_rows_and_position_is_followed_by_the_next(there, monkeypatch, dies_at):
+    if not isinstance(there, Columns):
+        pytest.skip("rows and position are written at once")
+    sync = a_sync()
+    run = ended(sync)
+    Rejection.objects.create(
+        sync=sync, user_id="u1", kind="rejected", wanted=True, code="400", message="no", run=run,
+        last_at=timezone.now(),
+    )  # fmt: skip
+    mark, left = ClickHouse._mark, count(1)
+
+    def die(*given):
+        if next(left) == dies_at:
+            raise Died
+        mark(*given)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(ClickHouse, "_mark", die)
+        with pytest.raises(Died):
+            export.export(there.target())
+    written = there.target().select("SELECT count() FROM runs_rows")[0][0]
+    # Taken up again before the next export, and read by one that stood still meanwhile.
+    stale = next(tables._runs({}))
+    later = timezone.now() - timedelta(minutes=10)
+    Run.objects.filter(pk=run.pk).update(state=RunState.FAILED, finished_at=later)
+    read_before = time.time_ns() // 1000
+    export.export(there.target())
+    (runs,) = [table for table in tables.TABLES if table.name == "runs"]
+    there.target()._insert(runs, stale.pages, read_before)
+    assert int(written) == 1
+    assert [(row[0], row[6]) for row in there.rows("runs")] == [(run.pk, "failed")]
+    assert [row[:2] for row in sorted(there.rows("batches"))] == [(run.pk, 1), (run.pk, 2)]
+    assert len(there.rows("membership_changes")) == 3
+    assert len(there.rows("cohort_versions")) == len(there.rows("rejected_users")) == 1
+
+
 def test_a_column_of_a_later_release_is_added(there, monkeypatch):
-    if not isinstance(there, Database):
+    if isinstance(there, Folder):
         pytest.skip("each file has its own columns")
     sync = a_sync()
     ended(sync)
@@ -258,6 +335,7 @@ def test_the_command_writes_where_the_setting_says_and_says_what_it_wrote(tmp_pa
         ("", "WAREHOUSE_URL"),
         ("mysql://root@127.0.0.1/x", "postgres://"),
         ("postgres://nobody@127.0.0.1:1/x", "could not be written"),
+        ("clickhouse://127.0.0.1:1/x", "could not be written: The database does not answer"),
         ("/dev/null/x", "could not be written"),
     ],
 )

@@ -5,30 +5,36 @@ from contextlib import suppress
 from pathlib import Path
 
 from cohorts.members import UnreadableVersion
+from syncs.warehouse.clickhouse import ClickHouse
 from syncs.warehouse.parquet import Parquet
 from syncs.warehouse.postgres import Postgres
 from syncs.warehouse.tables import TABLES
 
 SCHEMA = "cohort_sync"
+Target = Postgres | ClickHouse | Parquet
 
 
 class UnknownTarget(ValueError):
-    """Neither a PostgreSQL database nor a folder."""
+    """Neither a PostgreSQL or ClickHouse database nor a folder."""
 
 
-def target_of(where: str) -> Postgres | Parquet:
-    """Return what an address names: postgres://… or a folder. Raises UnknownTarget, psycopg.Error."""
+def target_of(where: str) -> Target:
+    """Return what an address names: postgres://…, clickhouse://… or a folder. Raises UnknownTarget,
+    psycopg.Error."""
     scheme, separator, _ = where.partition("://")
     if not separator and where:
         return Parquet(Path(where).absolute())
     if scheme in ("postgres", "postgresql"):
         return Postgres(where, SCHEMA)
+    if scheme in ("clickhouse", "clickhouses"):
+        return ClickHouse(where)
     raise UnknownTarget(
-        "Name a PostgreSQL database (postgres://…) or a folder for Parquet files, by WAREHOUSE_URL or --to."
+        "Name a database (postgres://… or clickhouse://…) or a folder for Parquet files, by WAREHOUSE_URL or "
+        "--to."
     )
 
 
-def export(target: Postgres | Parquet, stopping: Callable[[], bool] = lambda: False) -> dict[str, int]:
+def export(target: Target, stopping: Callable[[], bool] = lambda: False) -> dict[str, int]:
     """Return how many rows of each table were written. It may be stopped, or die, at any moment."""
     written = dict.fromkeys((table.name for table in TABLES), 0)
     with target:

@@ -12,12 +12,15 @@ class Command(BaseCommand):
     requires_system_checks = ("settings",)
     help = (
         "Write what is new of the history (runs, batches, versions, who entered and left, rejected users) to "
-        "a PostgreSQL database or a folder of Parquet files. Interrupted, the next one goes on exactly there."
+        "a PostgreSQL or ClickHouse database or a folder of Parquet files. Interrupted, the next one goes on "
+        "exactly there."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--to", metavar="WHERE", help="postgres://… or a folder; by default the setting WAREHOUSE_URL"
+            "--to",
+            metavar="WHERE",
+            help="postgres://…, clickhouse://… or a folder; by default the setting WAREHOUSE_URL",
         )
         parser.add_argument("--json", action="store_true")
 
