@@ -3,12 +3,15 @@
     python benchmarks/behavioral.py                         50 million events of one million users
     python benchmarks/behavioral.py --events 2000000        a small run
     python benchmarks/behavioral.py --events 10000000 --postgres postgres://…/scratch
+    python benchmarks/behavioral.py --events 10000000 --clickhouse
 
 The data is made by a seed, in files of our own layout, in a folder that is kept for the next run. Each
 cohort runs through the whole path of a refresh (manifest, compiler, DuckDB, ids to a file and back), and
 apart from that its query alone, which is what is compared. The bare scan reads, for each condition, the
 same columns of the same events, in the same run, and aggregates them without windows, groups or sets.
-PostgreSQL gets the same events with an index that covers each condition. Times are the best of RUNS, warm.
+PostgreSQL gets the same events with an index that covers each condition; ClickHouse's engine (chdb, in a
+process of its own behind HTTP, as in the tests) the tables of create_event_tables, each event with a message
+id. Times are the best of RUNS, warm; of ClickHouse also the processor's, which a busy machine lengthens less.
 """
 
 import argparse
@@ -199,12 +202,19 @@ def setup() -> None:
 
 
 def best(work: Callable[[], Any]) -> tuple[float, Any]:
-    times, result = [], None
+    seconds, _, result = best_of_both(work, time.process_time)
+    return seconds, result
+
+
+def best_of_both(work: Callable[[], Any], processor: Callable[[], float]) -> tuple[float, float, Any]:
+    """Return the least seconds by the clock, those of the processor, and the result."""
+    times, used, result = [], [], None
     for _ in range(RUNS):
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), processor()
         result = work()
         times.append(time.perf_counter() - begun)
-    return min(times), result
+        used.append(processor() - before)
+    return min(times), min(used), result
 
 
 def scans(definition: Any, dialect: Any) -> list[str]:
@@ -260,11 +270,13 @@ def measure(events: int) -> dict[str, Any]:
                     f"CREATE TABLE {relation} AS SELECT unnest($1::VARCHAR[]) AS user_id", [staff]
                 )
             counted = f"SELECT count(*) FROM ({sql})"
-            query, size = best(lambda c=connection, q=counted: c.execute(q).fetchall()[0][0])
+            query, used, size = best_of_both(
+                lambda c=connection, q=counted: c.execute(q).fetchall()[0][0], time.process_time
+            )
             bare = scans(definition, source.dialect)
             scan, _ = best(lambda c=connection, b=bare: [c.execute(q).fetchall() for q in b])
         whole, _ = best(lambda d=definition: sum(1 for _ in members(d, AS_OF, cohorts=lambda key: staff)))
-        results[name] = {"members": size, "query": query, "scan": scan, "whole": whole}
+        results[name] = {"members": size, "query": query, "used": used, "scan": scan, "whole": whole}
     return results
 
 
@@ -324,6 +336,65 @@ def measure_postgresql(url: str, events: int, seed: int) -> dict[str, float]:
     return results
 
 
+def measure_clickhouse(events: int) -> dict[str, dict[str, float]]:
+    """Load the same events into tables of ours in ClickHouse's engine, and time the same cohorts."""
+    from cohorts.compile import compile_members
+    from cohorts.definitions import parse
+    from cohorts.dialects import OWN
+    from cohorts.dialects import ClickHouse as Dialect
+    from events.clickhouse import ANY_MONTHS, ClickHouse
+    from events.store import read_layout
+    from tests.clickhouse import ClickHouse as Server
+
+    server, patience = Server(), (5, 3600)
+
+    def processor() -> float:
+        fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    try:
+        tables = ClickHouse(server.url)
+        tables.create()
+        begun, before = time.perf_counter(), processor()
+        layout = read_layout("default")
+        values = {"category": "s0_category", "country": "s1_country", "amount": "s2_amount"}
+        pairs = [f"if({c} IS NULL, NULL, concat('\"{n}\":', toJSONString({c})))" for n, c in values.items()]
+        properties = f"arrayStringConcat(arrayFilter(x -> x IS NOT NULL, [{', '.join(pairs)}]), ',')"
+        for number, path in enumerate(layout.events):
+            tables.post(
+                "INSERT INTO event_rows (workspace, user_id, device, message_id, event, time, properties) "
+                f"SELECT 'default', user_id, '', concat('{number}-', toString(rowNumberInAllBlocks())), "
+                f"event, time, concat('{{', {properties}, '}}') FROM file('{path}', Parquet) "
+                f"SETTINGS {ANY_MONTHS}",
+                patience=patience,
+            )
+        for path in layout.traits:
+            tables.post(
+                "INSERT INTO user_traits (workspace, user_id, name, time, value) SELECT 'default', user_id, "
+                f"name, time, toJSONString(s) FROM file('{path}', Parquet)",
+                patience=patience,
+            )
+        took, used = time.perf_counter() - begun, processor() - before
+        [(size,)] = tables.select("SELECT sum(bytes_on_disk) FROM system.parts WHERE active")
+        print(f"ClickHouse: loaded in {took:.0f} s ({used:.0f} s of processor), {int(size) / 1e6:,.0f} MB")
+        staff = ", ".join(f"('user-{n:08}')" for n in range(0, max(100, events // 50), 50))
+        tables.post("CREATE TABLE staff (user_id String) ENGINE = MergeTree ORDER BY user_id")
+        tables.post(f"INSERT INTO staff VALUES {staff}")
+        results = {}
+        for name, where in COHORTS.items():
+            definition = parse({"version": 1, "where": where})
+            dialect = Dialect(OWN, {"staff": "staff"}, None, "default")
+            sql = f"SELECT count() FROM ({compile_members(definition, AS_OF, dialect).sql})"
+            counted = f"{sql} FORMAT JSONCompactEachRow"
+            seconds, used, found = best_of_both(
+                lambda q=counted: json.loads(tables.post(q, patience=patience))[0], processor
+            )
+            results[name] = {"members": int(found), "query": seconds, "used": used}
+    finally:
+        server.kill()
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=50_000_000)
@@ -332,6 +403,7 @@ def main() -> None:
     parser.add_argument(
         "--postgres", help="an address with a scratch database; the schema benchmark is replaced"
     )
+    parser.add_argument("--clickhouse", action="store_true", help="beside ClickHouse's engine")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--land", action="store_true", help="write the ratios into landed.json")
     parser.add_argument("--generate", action="store_true", help=argparse.SUPPRESS)
@@ -362,6 +434,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     other = measure_postgresql(options.postgres, options.events, options.seed) if options.postgres else {}
     report(options, results, other, peak)
+    if options.clickhouse:
+        report_clickhouse(options.events, results, measure_clickhouse(options.events))
 
 
 def report(options: argparse.Namespace, results: dict[str, Any], other: dict[str, Any], peak: int) -> None:
@@ -386,6 +460,15 @@ def report(options: argparse.Namespace, results: dict[str, Any], other: dict[str
             f"PostgreSQL takes {min(factors):.1f} times as long at least, "
             f"{statistics.median(factors):.1f} in the median"
         )
+
+
+def report_clickhouse(events: int, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    columns = ("cohort", "members", "files", "processor", "ClickHouse", "its processor", "times")
+    table = Table(f"behavioral in ClickHouse, {events:,} events", *columns, watched="times")
+    for name, found in theirs.items():
+        assert found["members"] == ours[name]["members"], f"{name}: ClickHouse has other members"
+        both = [f"{each[what]:.3f}" for each in (ours[name], found) for what in ("query", "used")]
+        table.row(name, f"{found['members']:,}", *both, f"{found['used'] / ours[name]['used']:.1f}")
 
 
 if __name__ == "__main__":

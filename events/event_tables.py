@@ -254,7 +254,7 @@ class Tables(ABC):
             "SELECT workspace, user_id, device, message_id, event, time, CAST(properties AS text) "
             f"FROM events WHERE {condition} ORDER BY time, message_id"
         )
-        return [Event(*row[:5], utc(row[5]), row[6]) for row in found]
+        return [Event._make([*row[:5], utc(row[5]), row[6], ""]) for row in found]
 
     def traits_of(self, workspace: str, user_id: str) -> list[Trait]:
         """Return the last word of each of a user's properties, in the order of time."""
@@ -262,7 +262,7 @@ class Tables(ABC):
             f"SELECT workspace, user_id, name, time, CAST(value AS text) FROM user_traits{self.final} "
             f"WHERE workspace = {self.literal(workspace)} AND user_id = {self.literal(user_id)}"
         )
-        traits = [Trait(*row[:3], utc(row[3]), row[4]) for row in found]
+        traits = [Trait._make([*row[:3], utc(row[3]), row[4], ""]) for row in found]
         # What an import said is kept alongside what others said: the last word stays.
         last = {trait.name: trait for trait in sorted(traits, key=lambda trait: (trait.time, trait.value))}
         return sorted(last.values(), key=lambda trait: (trait.time, trait.name))

@@ -157,14 +157,16 @@ class Replaces:
         self, workspace: str, days: Sequence[str], about: Origin, staged: str
     ) -> tuple[list[Chosen], list[str]]:
         """Return what goes of our tables at EVENTS_URL, and the imports of which nothing may be left."""
-        found, brought = [], []
+        found: list[Chosen] = []
+        brought: list[str] = []
         if self.imports:
             found.append(Chosen(origins=self.imports))
         if self.source_days and days:
             of_source = ImportedFile.objects.standing(workspace).filter(
                 source=about.source, key__isnull=False
             )
-            brought = list(of_source.exclude(key__in=self.imports).values_list("key", flat=True))
+            keys = of_source.exclude(key__in=self.imports).values_list("key", flat=True)
+            brought = [str(key) for key in keys]
             found += [Chosen(origins=brought, days=days)] if brought else []
         if self.repeats:
             found.append(Chosen(repeats=(staged, about.key)))

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 ITEMS = yaml.safe_load((ROOT / "deploy/kubernetes.yaml").read_text())["items"]
 # Of gunicorn, of Python, and of the image's own: no settings of ours.
-OTHERS = {"FORWARDED_ALLOW_IPS", "POSTGRES_PASSWORD", "PATH", "PYTHONUNBUFFERED"}
+PASSWORDS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "CLICKHOUSE_PASSWORD"}
+OTHERS = {"FORWARDED_ALLOW_IPS", "PATH", "PYTHONUNBUFFERED", *PASSWORDS}
 # The oldest release that is not out of support by far, and so what the manifests may use.
 KUBERNETES = "1.32"
 pytestmark = pytest.mark.once
@@ -80,6 +81,14 @@ def test_each_variable_is_one_that_the_program_knows():
     }
     assert len(names) > 12
     assert names <= known()
+
+
+def test_each_setting_of_the_file_reaches_each_service_of_ours():
+    assert {service["env_file"] for service in ours().values()} == {".env"}
+    # What the image and the other services decide must not be what somebody wrote for a machine without them.
+    assert all(
+        {"DATABASE_URL", "VAR_DIR", "BIND"} <= service["environment"].keys() for service in ours().values()
+    )
 
 
 def test_each_command_exists():
