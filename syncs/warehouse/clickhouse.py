@@ -52,8 +52,8 @@ class ClickHouse(Server):
             f"CREATE TABLE IF NOT EXISTS {table.name}{ROWS} ({', '.join(columns)}, read_at UInt64) "
             f"ENGINE = ReplacingMergeTree(read_at) ORDER BY ({', '.join(key)}) {DURABLE}"
         )
-        for column in columns:
-            self.post(f"ALTER TABLE {table.name}{ROWS} ADD COLUMN IF NOT EXISTS {column}")
+        added = ", ".join(f"ADD COLUMN IF NOT EXISTS {column}" for column in columns)
+        self.post(f"ALTER TABLE {table.name}{ROWS} {added}")
         latest = f"SELECT max(position) FROM exported WHERE table_name = {quoted(table.name)}"
         shown = f" WHERE toString(read_at) = ({latest})" if table.snapshot else ""
         names = ", ".join(f"`{column.name}`" for column in table.columns)
