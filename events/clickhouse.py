@@ -88,7 +88,7 @@ class ClickHouse(Server, Tables):
                 self.post(into, lines_of([row._asdict() for row in part]), batched)
         return len(rows.events)
 
-    def put_in_place(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
+    def swap_in(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
         """One after the other: whoever is interrupted begins anew, and comes to the same."""
         count = sum(self.delete_events(workspace, chosen) for chosen in gone)
         for table in ("user_traits", "merges") if undone else ():

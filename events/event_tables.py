@@ -109,7 +109,7 @@ class Tables(ABC):
         """Return the names under which something is there. Raises NotInserted."""
 
     @abstractmethod
-    def put_in_place(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
+    def swap_in(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
         """Delete the events that are `gone` and what the imports `undone` said of users, and give the
         workspace the events that wait under the name `staged`. Return how many events went. Raises
         NotInserted, Refused."""

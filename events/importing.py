@@ -251,7 +251,7 @@ def insert_file(
         days = insert_lines(workspace, path, mapped, imported, about, staged, progress)
         if staged:
             gone, brought = replaces.chosen(workspace, days, about, staged)
-            imported.replaced = tables.put_in_place(workspace, staged, gone, undone)
+            imported.replaced = tables.swap_in(workspace, staged, gone, undone)
             new, _ = tables.count_events(workspace, Chosen(origins=[about.key]))
             imported.repeats += imported.rows - new
             imported.rows = new

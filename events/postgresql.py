@@ -171,7 +171,7 @@ class PostgreSQL(Tables):
 
         return self.repeated(inserted)
 
-    def put_in_place(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
+    def swap_in(self, workspace: str, staged: str, gone: Sequence[Chosen], undone: Sequence[str]) -> int:
         """All of it in one transaction."""
         columns = ", ".join(Event._fields)
         values = columns.replace("workspace", self.literal(workspace), 1)

@@ -138,7 +138,7 @@ def test_properties_and_devices_are_what_they_were_before(workspace, file):
     assert find_devices(workspace.slug) == []
 
 
-def test_a_file_takes_the_place_of_an_import(workspace, file):
+def test_a_file_replaces_an_import(workspace, file):
     first = file("a.jsonl", [event("u1", "m1"), event("u1", "m2"), said("u1", plan="pro")])
     second = file("b.jsonl", [event("u1", "m2", "2"), event("u1", "m4")], replaces=Replaces([first.key]))
     assert (second.rows, second.replaced) == (2, 2)
@@ -230,7 +230,7 @@ def dying(monkeypatch, at):
     tables = inserting.inserted()
     monkeypatch.setattr(tables, "insert", counted(tables.insert))
     monkeypatch.setattr(tables, "delete", counted(tables.delete))
-    monkeypatch.setattr(tables, "put_in_place", counted(tables.put_in_place))
+    monkeypatch.setattr(tables, "swap_in", counted(tables.swap_in))
     if isinstance(tables, PostgreSQL):
         return left
     monkeypatch.setattr(tables, "post", counted(tables.post))
