@@ -86,7 +86,7 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(sync, partner, settings):
     before = remains.in_tables(WHO)
     expected = {"cohorts.Member.user_id", "receiving.UserTrait.user_id", "receiving.ListMember.user_id"}
     assert before >= expected | {"receiving.RequestLog.body", "syncs.Run.note", "admin.LogEntry.object_repr"}
-    assert any("database" in place or "table" in place for place in remains.on_disk(settings.EVENTS_DIR, WHO))
+    assert any("database" in found or "table" in found for found in remains.on_disk(settings.EVENTS_DIR, WHO))
 
     call_command("forget_user", WHO, "--reference", "ticket 7", stdout=StringIO())
     assert partner.lists[sync_list(sync)] == {"bob", "zoe"}
