@@ -58,7 +58,7 @@ def problems_of(row: "Destination") -> Iterator[Problem]:
     if row.change_template:
         yield from _change_problems(row, used)
     whole = row.replaces_lists and not templates.SESSION & used.get("add_template", set())
-    if row.batch_size and row.batch_size > MOST_USERS and not whole:
+    if isinstance(row.batch_size, int) and row.batch_size > MOST_USERS and not whole:
         yield "batch_size", f"{MOST_USERS:,} at most: only a whole list in one request may have more."
     if row.replaces_lists and row.kind != Kind.LIST:
         yield "replaces_lists", "A property is kept by each user: there is no list to replace."

@@ -35,7 +35,7 @@ OPERATOR_ACTIONS = {
     *(f"admin/syncs/run/1/do/{name}/" for name in ("approve", "refuse", "resume", "try-now", "cancel")),
     *(f"admin/syncs/rejection/1/do/{name}/" for name in ("retry", "dismiss")),
     *(f"admin/syncs/driver/1/do/{name}/" for name in ("try-now", "forget-size")),
-    *(f"admin/destinations/destination/1/do/{name}/" for name in ("pause", "resume")),
+    *(f"admin/destinations/destination/1/do/{name}/" for name in ("pause", "pause-until", "resume")),
     *(f"admin/cohorts/cohort/1/do/{name}/" for name in ("approve", "refuse", "calculate")),
     *(f"admin/events/eventupload/1/do/{name}/" for name in ("import", "discard")),
     "admin/people/profileimport/1/do/again/",

@@ -93,7 +93,7 @@ BAD = [
     ("title", "a\nb", "line breaks"),
     ("kind", "magic", "not a valid choice"),
     ("batch_size", 0, "1"),
-    ("batch_size", 10_001, "10000"),
+    ("batch_size", 10_001, "10,000 at most"),
     ("batch_size", "many", "integer"),
     ("threads", 0, "1"),
     ("threads", 33, "32"),
@@ -230,7 +230,7 @@ def test_an_unreadable_credential_is_an_error_on_its_field(settings):
 @pytest.mark.parametrize(
     ("fields", "constraint"),
     [
-        ({"batch_size": 0}, "destination_batch_size_1_to_10000"),
+        ({"batch_size": 0}, "destination_batch_size_within_limits"),
         ({"threads": 0}, "destination_threads_1_to_32"),
         ({"max_bytes": 1}, "destination_max_bytes_holds_a_user"),
         ({"rate": 0}, "destination_rate_positive"),
