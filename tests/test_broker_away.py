@@ -76,7 +76,8 @@ def test_a_broker_that_dies_and_comes_back_empty_loses_nothing(settings, tmp_pat
             assert Run.objects.get(pk=later.pk).state == RunState.PENDING
             assert [process.popen.poll() for process in processes] == [None, None]
             broker.start()
-            until(lambda: Run.objects.get(pk=later.pk).state == RunState.SUCCEEDED)
+            # What lost its connection tries again at growing distances.
+            until(lambda: Run.objects.get(pk=later.pk).state == RunState.SUCCEEDED, seconds=200)
             cache.delete("broker")
             assert Client().get("/healthz").json() == {
                 "status": "ok",
