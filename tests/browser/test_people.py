@@ -183,7 +183,7 @@ def test_every_change_is_in_the_history_with_its_secret_masked(page: Page, partn
 def test_an_action_asks_for_its_reason_by_keyboard_alone(page: Page, partner: Partner):
     made = world.destination(partner.url)
     page.goto(f"/admin/destinations/destination/{made.pk}/")
-    opener = page.get_by_role("link", name="Pause")
+    opener = page.get_by_role("link", name="Pause", exact=True)
     opener.focus()
     page.keyboard.press("Enter")
     expect(labelled(page, "Why")).to_be_focused()

@@ -119,7 +119,7 @@ def test_a_run_that_failed_shows_why_and_goes_on_where_it_stopped(page: Page, pa
     link(page, "Resume")
     assert not axe.violations(page)
     button(page, "Resume")
-    expect(page.get_by_role("link", name="Pause")).to_be_visible()
+    expect(page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
     page_of(page, Run.objects.get())
     if Run.objects.get().state == RunState.FAILED:
         button(page, "Resume")
