@@ -17,7 +17,7 @@ from syncs import due, lifecycle
 from syncs.choices import BatchState, RunState, Step
 from syncs.delivery import loop, outcomes
 from syncs.delivery.ended import How
-from syncs.models import Driver
+from syncs.models import Batch, Driver
 from syncs.serializers import RunSerializer
 from tests import world
 
@@ -252,6 +252,8 @@ def test_another_cohort_of_the_destination_does_not_wait_for_what_the_partner_wo
     assert set(states) == {(BatchState.PROCESSING, False)}
 
     set_fields(to, wait=1, longest=1)
+    # When each is asked about next was written down, an hour away.
+    Batch.objects.filter(job_due__isnull=False).update(job_due=timezone.now())
     while to.pk in due.drivable_destinations() or server.partner.calls.count("poll") < 12:
         pass_time(first)
         pass_time(second)

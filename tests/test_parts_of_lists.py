@@ -95,10 +95,10 @@ def test_after_an_unknown_outcome_in_the_middle_another_session_begins_from_the_
     world.fill(sync.cohort, world.users(COUNT, first=7))
     # The partner took the second part, and its answer was lost; the first session stays open for a while.
     server.partner.fault = at(2, Answer(503, None))
-    partner, seen = server.partner, []
+    partner, name, seen = server.partner, world.name_at_partner(sync), []
 
     def refused(why, answer=partner._session_refused):
-        seen.append((held(server, sync), why))
+        seen.append((partner.members(name), why))
         if len(seen) == 2:
             partner.void_sessions()
         return answer({"status": 409}, why)
