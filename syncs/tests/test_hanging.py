@@ -78,9 +78,13 @@ def test_whoever_may_not_see_syncs_sees_none(client: Client, sync: Sync):
 
 def test_what_hangs_on_a_cohort_costs_the_same_however_much(admin: Client, sync: Sync):
     def queries() -> int:
-        with CaptureQueriesContext(connection) as asked:
-            shown(admin, sync.cohort)
-        return len(asked)
+        """The fewer of two: some of it is asked once a process or once a minute."""
+        counts = []
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as asked:
+                shown(admin, sync.cohort)
+            counts.append(len(asked))
+        return min(counts)
 
     few = queries()
     for number in range(25):
